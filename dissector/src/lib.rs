@@ -1,0 +1,1 @@
+//! From bytes seen to verdicts.

@@ -1,0 +1,2 @@
+//! The `nbdcheck` command.
+fn main() {}
