@@ -1,1 +1,5 @@
-//! The harness.
+//! The harness behind the `nbdcheck` command: scripts and their interpreter, peers, the runner,
+//! reports.
+
+pub mod commands;
+pub mod exit;

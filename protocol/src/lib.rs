@@ -5,5 +5,6 @@ pub mod codec;
 pub mod describe;
 pub mod message;
 pub mod payload;
+pub mod requirements;
 pub mod text;
 pub mod values;

@@ -254,12 +254,11 @@ impl Recognizer {
 
     fn first_guess(&self, bytes: &[u8]) -> Guess {
         let skip = ((8 - self.offset % 8) % 8) as usize;
-        if let Some(word) = bytes.get(skip..).and_then(|rest| rest.first_chunk::<8>()) {
-            if let Some((seed, _)) = place_of(u64::from_be_bytes(*word)) {
-                if is_place(seed, self.offset, &bytes[..skip + 8]) {
-                    return Guess::Place(seed);
-                }
-            }
+        if let Some(word) = bytes.get(skip..).and_then(|rest| rest.first_chunk::<8>())
+            && let Some((seed, _)) = place_of(u64::from_be_bytes(*word))
+            && is_place(seed, self.offset, &bytes[..skip + 8])
+        {
+            return Guess::Place(seed);
         }
         Guess::Fill(bytes[0])
     }

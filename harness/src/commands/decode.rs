@@ -1,0 +1,11 @@
+//! `nbdcheck decode`.
+
+/// Command line of `nbdcheck decode`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command; gives the exit status.
+#[must_use]
+pub fn run(_args: Args) -> u8 {
+    crate::exit::USAGE
+}

@@ -1,0 +1,41 @@
+//! The subcommands, a module each: `Args` for the command line and `run` for the work.
+
+pub mod decode;
+pub mod run;
+pub mod serve;
+pub mod validate;
+
+use clap::{Parser, Subcommand};
+
+/// Conformance suite, interop matrix and traffic analyzer for NBD (Network Block Device).
+#[derive(Debug, Parser)]
+#[command(name = "nbdcheck", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run scenarios against a server or client and report a verdict
+    Run(run::Args),
+    /// Decode a capture of NBD traffic
+    Decode(decode::Args),
+    /// Report the violations in captures; exit 1 if there are any
+    Validate(validate::Args),
+    /// Serve exports with the reference server
+    Serve(serve::Args),
+}
+
+/// Runs what the command line asks for; gives the exit status.
+#[must_use]
+pub fn dispatch(cli: Cli) -> u8 {
+    match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Decode(args) => decode::run(args),
+        Command::Validate(args) => validate::run(args),
+        Command::Serve(args) => serve::run(args),
+    }
+}

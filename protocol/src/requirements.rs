@@ -1,0 +1,162 @@
+//! The catalogue of requirements: every normative statement of the specification, with a stable id.
+//!
+//! The data is `requirements.tsv` beside this crate; `requirements.md` explains its columns and the
+//! stance taken where the specification is ambiguous.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::LazyLock;
+
+use crate::message::Side;
+
+/// How binding a requirement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Level {
+    /// Breaking it is a failure. Covers statements that bind without a keyword.
+    Must,
+    /// Breaking it is a failure.
+    MustNot,
+    /// Breaking it is a warning.
+    Should,
+    /// Breaking it is a warning.
+    ShouldNot,
+    /// A permission: nobody fails for using it.
+    May,
+}
+
+impl Level {
+    /// The specification's keyword.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Must => "MUST",
+            Self::MustNot => "MUST NOT",
+            Self::Should => "SHOULD",
+            Self::ShouldNot => "SHOULD NOT",
+            Self::May => "MAY",
+        }
+    }
+
+    /// Whether breaking it is a failure, not just a warning.
+    #[must_use]
+    pub const fn is_binding(self) -> bool {
+        matches!(self, Self::Must | Self::MustNot)
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How a requirement can be observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Observable {
+    /// A passive observer can judge it in ordinary traffic.
+    Wire,
+    /// It takes a deliberate stimulus, or two exchanges compared.
+    Active,
+    /// It takes the backing store, fault injection or several connections.
+    Storage,
+    /// It can't be tested from outside, or is a permission.
+    None,
+}
+
+impl Observable {
+    /// The catalogue's word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wire => "wire",
+            Self::Active => "active",
+            Self::Storage => "storage",
+            Self::None => "none",
+        }
+    }
+}
+
+/// One normative statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    /// Stable slug.
+    pub id: &'static str,
+    /// Headings in the specification, joined by ` ; `.
+    pub section: &'static str,
+    /// How binding it is.
+    pub level: Level,
+    /// Whom it binds; `None` for both parties.
+    pub actor: Option<Side>,
+    /// `handshake`, `options`, `tls`, `transmission`, `teardown` or `any`.
+    pub phase: &'static str,
+    /// How it can be observed.
+    pub observable: Observable,
+    /// How to check it.
+    pub how: &'static str,
+    /// What it says.
+    pub summary: &'static str,
+}
+
+const TABLE: &str = include_str!("../requirements.tsv");
+
+static ALL: LazyLock<Vec<Requirement>> =
+    LazyLock::new(|| TABLE.lines().skip(1).filter_map(row).collect());
+
+static BY_ID: LazyLock<HashMap<&'static str, &'static Requirement>> =
+    LazyLock::new(|| ALL.iter().map(|requirement| (requirement.id, requirement)).collect());
+
+fn row(line: &'static str) -> Option<Requirement> {
+    let mut columns = line.split('\t');
+    let mut next = || columns.next();
+    Some(Requirement {
+        id: next()?,
+        section: next()?,
+        level: match next()? {
+            "MUST" | "must (implied)" => Level::Must,
+            "MUST NOT" => Level::MustNot,
+            "SHOULD" => Level::Should,
+            "SHOULD NOT" => Level::ShouldNot,
+            "MAY" => Level::May,
+            _ => return None,
+        },
+        actor: match next()? {
+            "client" => Some(Side::Client),
+            "server" => Some(Side::Server),
+            "both" => None,
+            _ => return None,
+        },
+        phase: next()?,
+        observable: match next()? {
+            "wire" => Observable::Wire,
+            "active" => Observable::Active,
+            "storage" => Observable::Storage,
+            "none" => Observable::None,
+            _ => return None,
+        },
+        how: next()?,
+        summary: next()?,
+    })
+}
+
+/// Every requirement, in the catalogue's order.
+#[must_use]
+pub fn all() -> &'static [Requirement] {
+    &ALL
+}
+
+/// The requirement with this id.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Requirement> {
+    BY_ID.get(id).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_understood_and_ids_are_unique() {
+        assert_eq!(all().len(), TABLE.lines().count() - 1);
+        assert_eq!(BY_ID.len(), all().len());
+    }
+}
