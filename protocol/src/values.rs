@@ -9,7 +9,7 @@ use std::str::FromStr;
 /// `NBDMAGIC`, the first 8 bytes of every server (section "Handshake").
 pub const INIT_MAGIC: u64 = 0x4e42_444d_4147_4943;
 /// The second magic of the oldstyle greeting (section "Oldstyle negotiation").
-pub const OLDSTYLE_MAGIC: u64 = 0x0042_0281_8612_53;
+pub const OLDSTYLE_MAGIC: u64 = 0x0000_4202_8186_1253;
 /// `IHAVEOPT`: second magic of the newstyle greeting, first of every option.
 pub const OPTION_MAGIC: u64 = 0x4948_4156_454f_5054;
 /// First 8 bytes of every option reply (section "Fixed newstyle negotiation").
