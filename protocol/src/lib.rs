@@ -4,6 +4,7 @@
 pub mod codec;
 pub mod describe;
 pub mod message;
+pub mod notation;
 pub mod payload;
 pub mod requirements;
 pub mod text;

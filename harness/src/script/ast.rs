@@ -1,0 +1,223 @@
+//! A scenario as it was written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::message::Side;
+use protocol::notation::ast::{Expr, MessageLine, Op, Span, Spanned};
+
+/// The text of a script and where it came from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// As shown in messages: `scenarios/2.10-go/block-size.nbd`.
+    pub path: String,
+    /// The whole text.
+    pub text: String,
+}
+
+impl Source {
+    /// The 1-based number of the line that a byte stands in.
+    #[must_use]
+    pub fn line_of(&self, at: usize) -> usize {
+        let upto = &self.text.as_bytes()[..at.min(self.text.len())];
+        1 + upto.iter().filter(|b| **b == b'\n').count()
+    }
+}
+
+/// A version of qemu: `2.10`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// Before the dot.
+    pub major: u16,
+    /// After the dot.
+    pub minor: u16,
+}
+
+/// A scenario.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Script {
+    /// Path below `scenarios/` without `.nbd`: `2.10-go/block-size`.
+    pub id: String,
+    /// Where it came from.
+    pub source: Arc<Source>,
+    /// The `key: value` lines.
+    pub header: Header,
+    /// The rest.
+    pub body: Vec<Statement>,
+}
+
+/// The header of a scenario.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    /// One sentence: what the scenario shows.
+    pub title: Spanned<String>,
+    /// The qemu version that brought the feature.
+    pub since: Spanned<Version>,
+    /// The feature, as the summary groups it: `NBD_OPT_GO`.
+    pub feature: Spanned<String>,
+    /// Who is under test; the harness plays the other side.
+    pub tests: Side,
+    /// What the peer must offer, or the scenario is skipped: `write`, `structured`, `SEND_TRIM`,
+    /// `size>=192KiB`.
+    pub needs: Vec<Need>,
+    /// The configuration of the peer that is wanted: `default`, `blank`, `read-only`...
+    pub export: Option<Spanned<String>>,
+    /// The requirements that the scenario's own lines check.
+    pub checks: Vec<Spanned<String>>,
+    /// How long one wait may take; the run's `--timeout` otherwise.
+    pub timeout: Option<Duration>,
+    /// Why the scenario has crashed or hung servers in the past; such a scenario is fenced.
+    pub hazard: Option<Spanned<String>>,
+    /// For a client under test, what it is told to do: `info`, `read 0 4096`, `list`.
+    pub action: Option<Spanned<String>>,
+}
+
+/// One need: a word, or a comparison.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Need {
+    /// `write`, `SEND_TRIM`, `size`.
+    pub name: Spanned<String>,
+    /// `>= 192KiB`.
+    pub condition: Option<(Op, Spanned<Expr>)>,
+}
+
+/// One statement of the body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    /// What it does.
+    pub kind: StatementKind,
+    /// Where it stands; of a block, its first line.
+    pub span: Span,
+}
+
+/// What a statement does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StatementKind {
+    /// `C: ...` or `S: ...`: sent if the harness plays that side, expected otherwise.
+    Message(MessageLine),
+    /// `-- ...`.
+    Event(EventLine),
+    /// `[should] check EXPR [tag]`.
+    Check {
+        /// A failure is a warning.
+        should: bool,
+        /// What must be true.
+        expr: Spanned<Expr>,
+        /// Requirement ids that a failure breaks.
+        tags: Vec<Spanned<String>>,
+    },
+    /// `any-order { }`: each statement is satisfied by one of the next messages.
+    AnyOrder(Vec<Statement>),
+    /// `either { } or { } or warn ID { }`.
+    Either(Vec<Branch>),
+    /// `maybe { }`: nothing happens if the first line does not match.
+    Maybe(Vec<Statement>),
+    /// `repeat N..M { }`: while the first line matches, at least N and at most M times.
+    Repeat {
+        /// At least this often.
+        least: Spanned<Expr>,
+        /// At most this often; `None` for no limit.
+        most: Option<Spanned<Expr>>,
+        /// What is repeated.
+        body: Vec<Statement>,
+    },
+    /// `until LINE { }`: the body until the line matches.
+    Until {
+        /// The line that ends it.
+        line: MessageLine,
+        /// What comes before.
+        body: Vec<Statement>,
+    },
+    /// `for x in ... { }`.
+    For {
+        /// The variable.
+        variable: Spanned<String>,
+        /// What it goes through.
+        items: Items,
+        /// Done with each.
+        body: Vec<Statement>,
+    },
+    /// `given $x { }`: only if `x` was captured.
+    Given {
+        /// The variable.
+        variable: Spanned<String>,
+        /// Done if so.
+        body: Vec<Statement>,
+    },
+}
+
+/// A branch of `either`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Branch {
+    /// `warn ID`: tolerated, and reported as a warning about this requirement.
+    pub warn: Option<Spanned<String>>,
+    /// Decided by its first line, which is a received one.
+    pub body: Vec<Statement>,
+}
+
+/// What a loop goes through.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Items {
+    /// `a, b, c`.
+    List(Vec<Spanned<Expr>>),
+    /// `N..M`, M included.
+    Range(Spanned<Expr>, Spanned<Expr>),
+}
+
+/// `-- EVENT [@conn]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventLine {
+    /// What happens.
+    pub event: Event,
+    /// To which connection.
+    pub conn: Option<Spanned<String>>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// How far `-- to` goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replies {
+    /// Whatever the axis says; simple by default.
+    Default,
+    /// Structured replies are negotiated.
+    Structured,
+    /// Extended headers are negotiated.
+    Extended,
+}
+
+/// How messages are cut into segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Segmentation {
+    /// One write a message.
+    Whole,
+    /// One write a byte.
+    Bytewise,
+    /// Messages are held back and written together before the next wait.
+    Coalesced,
+}
+
+/// What happens to a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// `connect`: opened, nothing said. (As server: a client has connected.)
+    Connect,
+    /// `to haggling`: greeting and flags exchanged, fixed newstyle.
+    ToHaggling,
+    /// `to transmission [structured|extended]`: and an export entered.
+    ToTransmission(Replies),
+    /// `tls x509|psk|fail`: the TLS handshake after an acknowledged STARTTLS.
+    Tls(String),
+    /// `close`: the harness closes its end, orderly.
+    Close,
+    /// `shut`: the harness ends its direction only (half-close).
+    Shut,
+    /// `reset`: the harness resets the connection.
+    Reset,
+    /// `pause DUR`.
+    Pause(Duration),
+    /// `send whole|bytewise|coalesced`: from here on.
+    Send(Segmentation),
+    /// `fence`: proves that nothing more comes: a harmless option whose reply must come next.
+    Fence,
+}
