@@ -1,3 +1,9 @@
 //! The `C:`/`S:` notation: one grammar for scripts, transcripts, decode output and golden files.
 
 pub mod ast;
+pub mod error;
+pub mod lexer;
+pub mod parser;
+mod print;
+#[cfg(test)]
+mod tests;
