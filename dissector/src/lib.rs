@@ -1,1 +1,10 @@
-//! From bytes seen to verdicts.
+//! From bytes seen to verdicts: capture files, packets, TCP streams, sessions, rules, renderers.
+//!
+//! ```text
+//! capture -> net -> tcp -> session -> dissect -> render
+//! file       packet  bytes  messages   records    text, JSON
+//! ```
+
+pub mod capture;
+pub mod net;
+pub mod tcp;

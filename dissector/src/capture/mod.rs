@@ -1,0 +1,63 @@
+//! Capture files: reading pcap and pcapng, writing pcapng.
+//!
+//! Reading streams through a buffer of bounded size, whatever the file's size, and never trusts a
+//! length that the file gives.
+
+mod connection;
+mod pcap;
+mod pcapng;
+mod reader;
+mod source;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use connection::{ConnectionWriter, Conversation};
+pub use reader::{CaptureReader, Item, MAX_BLOCK, Packet, ReadError};
+pub use writer::CaptureWriter;
+
+use std::fmt;
+
+/// The link-layer header that packets begin with, as <https://www.tcpdump.org/linktypes.html>
+/// numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LinkType(pub u32);
+
+impl LinkType {
+    /// BSD loopback; the address family in the byte order of the machine that captured.
+    pub const NULL: Self = Self(0);
+    /// Ethernet.
+    pub const ETHERNET: Self = Self(1);
+    /// Raw IP, as older BSDs number it in files.
+    pub const RAW_OLD: Self = Self(12);
+    /// Raw IP; IPv4 or IPv6 by the first nibble.
+    pub const RAW: Self = Self(101);
+    /// OpenBSD loopback; the address family in network byte order.
+    pub const LOOP: Self = Self(108);
+    /// Linux cooked capture, version 1.
+    pub const LINUX_SLL: Self = Self(113);
+    /// Raw IPv4.
+    pub const IPV4: Self = Self(228);
+    /// Raw IPv6.
+    pub const IPV6: Self = Self(229);
+    /// Linux cooked capture, version 2 (`tcpdump -i any` of today).
+    pub const LINUX_SLL2: Self = Self(276);
+}
+
+impl fmt::Display for LinkType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match *self {
+            Self::NULL => "BSD loopback",
+            Self::ETHERNET => "Ethernet",
+            Self::RAW | Self::RAW_OLD => "raw IP",
+            Self::LOOP => "OpenBSD loopback",
+            Self::LINUX_SLL => "Linux cooked v1",
+            Self::IPV4 => "raw IPv4",
+            Self::IPV6 => "raw IPv6",
+            Self::LINUX_SLL2 => "Linux cooked v2",
+            Self(number) => return write!(f, "link type {number}"),
+        };
+        f.write_str(name)
+    }
+}

@@ -1,0 +1,361 @@
+//! TCP reassembly: both directions of a connection, in order, and in causal order between each
+//! other.
+//!
+//! Bytes are handed on in sequence, straight from the packet where nothing is out of order.
+//! What comes too early is held. A segment acknowledges what its sender had received when it sent
+//! it, so a segment is also held until that has been handed on: a reply is never seen before its
+//! request, however the capture shuffled them.
+//!
+//! A hole that the receiver has acknowledged was lost by the capture, not by the network, and will
+//! not be filled; after a short wait for shuffled packets it becomes a gap. Other holes wait for the
+//! retransmission until too much is held.
+
+mod sequence;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use protocol::message::Side;
+
+use crate::net::Segment;
+use sequence::{ORIGIN, expand};
+
+/// A connection may hold this many bytes that came too early.
+const HELD_BYTES: usize = 8 << 20;
+/// ... in this many segments.
+const HELD_SEGMENTS: usize = 8192;
+/// How many packets of a connection may come after one that shows that the capture lost bytes,
+/// until they are given up: packets are rarely shuffled further.
+const SHUFFLE: u32 = 32;
+/// An acknowledgment further ahead than the largest window is nonsense.
+const WINDOW: u64 = 1 << 30;
+
+/// What reassembly hands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery<'a> {
+    /// The next bytes of a direction.
+    Data {
+        /// Who sent them.
+        from: Side,
+        /// When they came.
+        time_ns: u64,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The next bytes of a direction are not in the capture.
+    Gap {
+        /// Who sent them.
+        from: Side,
+        /// When that became clear.
+        time_ns: u64,
+        /// How many.
+        missing: u64,
+    },
+    /// A side sent its last byte (FIN).
+    End {
+        /// Which side.
+        from: Side,
+        /// When.
+        time_ns: u64,
+    },
+    /// A side broke the connection off (RST).
+    Reset {
+        /// Which side.
+        from: Side,
+        /// When.
+        time_ns: u64,
+    },
+}
+
+/// A segment that came too early.
+#[derive(Debug)]
+struct Held {
+    time_ns: u64,
+    bytes: Box<[u8]>,
+    missing: u32,
+    /// Up to where the other direction must have been handed on before.
+    needs: u64,
+    fin: bool,
+}
+
+#[derive(Debug, Default)]
+struct Direction {
+    /// Position of the next byte to hand on, if anything is known yet.
+    next: Option<u64>,
+    /// Up to where the other side has acknowledged.
+    acknowledged: u64,
+    held: BTreeMap<u64, Held>,
+    ended: bool,
+}
+
+impl Direction {
+    /// Whether the receiver got bytes that have not been handed on.
+    fn is_behind(&self) -> bool {
+        !self.ended && self.next.is_some_and(|next| self.acknowledged > next)
+    }
+
+    /// Whether the next byte is missing although later ones are there.
+    fn has_hole(&self) -> bool {
+        match (self.next, self.held.first_key_value()) {
+            (Some(next), Some((start, _))) => *start > next,
+            _ => false,
+        }
+    }
+}
+
+/// Both directions of a connection.
+#[derive(Debug, Default)]
+pub struct Reassembly {
+    client: Direction,
+    server: Direction,
+    held_bytes: usize,
+    held_segments: usize,
+    /// How many packets came since the capture was seen to have lost bytes.
+    late: u32,
+    reset: bool,
+}
+
+impl Reassembly {
+    /// For a connection of which nothing has been seen.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many bytes are held because they came too early.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Whether both sides have ended, or one has reset the connection.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.reset || (self.client.ended && self.server.ended)
+    }
+
+    fn direction(&self, side: Side) -> &Direction {
+        match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        }
+    }
+
+    fn direction_mut(&mut self, side: Side) -> &mut Direction {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    /// The next packet of the connection.
+    pub fn segment(
+        &mut self,
+        from: Side,
+        time_ns: u64,
+        segment: &Segment<'_>,
+        to: &mut impl FnMut(Delivery<'_>),
+    ) {
+        let sequence = segment.sequence.wrapping_add(u32::from(segment.syn));
+        let next =
+            *self.direction_mut(from).next.get_or_insert_with(|| ORIGIN + u64::from(sequence));
+        let start = expand(next, sequence);
+        let end = start.saturating_add(segment.length());
+        let mut needs = 0;
+        if let Some(acknowledgment) = segment.acknowledgment {
+            let other = self.direction_mut(from.other());
+            let known = *other.next.get_or_insert(ORIGIN + u64::from(acknowledgment));
+            let position = expand(known, acknowledgment);
+            if position <= known.saturating_add(WINDOW) {
+                other.acknowledged = other.acknowledged.max(position);
+                needs = position;
+            }
+        }
+        if segment.rst {
+            if !self.reset {
+                self.finish(time_ns, to);
+                self.reset = true;
+                to(Delivery::Reset { from, time_ns });
+            }
+            return;
+        }
+        if start <= next && self.is_satisfied(from, needs) {
+            self.hand_on(from, time_ns, start, segment.payload, segment.missing, to);
+            if segment.fin {
+                self.end(from, time_ns, end, to);
+            }
+        } else if !self.direction(from).ended && (end > next || (segment.fin && end == next)) {
+            let held = Held {
+                time_ns,
+                bytes: segment.payload.into(),
+                missing: segment.missing,
+                needs,
+                fin: segment.fin,
+            };
+            self.hold(from, start, held);
+        }
+        self.drain(to);
+        self.give_up_if_due(time_ns, to);
+    }
+
+    /// Hands on everything that is held, with gaps where bytes are missing.
+    pub fn finish(&mut self, time_ns: u64, to: &mut impl FnMut(Delivery<'_>)) {
+        while self.give_up(time_ns, to) {}
+    }
+
+    /// Whether what a segment acknowledges has been handed on.
+    fn is_satisfied(&self, from: Side, needs: u64) -> bool {
+        let other = self.direction(from.other());
+        other.ended || other.next.is_none_or(|next| needs <= next)
+    }
+
+    /// Hands on what is new of a segment that starts at or before the next byte.
+    fn hand_on(
+        &mut self,
+        from: Side,
+        time_ns: u64,
+        start: u64,
+        bytes: &[u8],
+        missing: u32,
+        to: &mut impl FnMut(Delivery<'_>),
+    ) {
+        let direction = self.direction_mut(from);
+        let next = direction.next.unwrap_or(start);
+        if direction.ended {
+            return;
+        }
+        let captured = start.saturating_add(bytes.len() as u64);
+        let end = captured.saturating_add(u64::from(missing));
+        direction.next = Some(next.max(end));
+        let known = usize::try_from(next.saturating_sub(start)).unwrap_or(usize::MAX);
+        if let Some(new) = bytes.get(known..)
+            && !new.is_empty()
+        {
+            to(Delivery::Data { from, time_ns, bytes: new });
+        }
+        let lost = end.saturating_sub(captured.max(next));
+        if lost > 0 {
+            to(Delivery::Gap { from, time_ns, missing: lost });
+        }
+    }
+
+    fn end(&mut self, from: Side, time_ns: u64, at: u64, to: &mut impl FnMut(Delivery<'_>)) {
+        let direction = self.direction_mut(from);
+        if direction.ended || direction.next != Some(at) {
+            return;
+        }
+        direction.ended = true;
+        direction.next = Some(at + 1); // a FIN takes a number
+        // What is beyond the end is nonsense.
+        let nonsense = std::mem::take(&mut direction.held);
+        self.held_segments -= nonsense.len();
+        self.held_bytes -= nonsense.values().map(|held| held.bytes.len()).sum::<usize>();
+        to(Delivery::End { from, time_ns });
+    }
+
+    fn hold(&mut self, from: Side, start: u64, held: Held) {
+        let size = held.bytes.len();
+        let direction = self.direction_mut(from);
+        // Of two segments that start alike the longer one says more.
+        let longer = |old: &Held| old.bytes.len() >= size && (old.fin || !held.fin);
+        if direction.held.get(&start).is_some_and(longer) {
+            return;
+        }
+        let old = direction.held.insert(start, held);
+        self.held_bytes += size;
+        self.held_segments += 1;
+        if let Some(old) = old {
+            self.held_bytes -= old.bytes.len();
+            self.held_segments -= 1;
+        }
+    }
+
+    /// Hands on what can be.
+    fn drain(&mut self, to: &mut impl FnMut(Delivery<'_>)) {
+        loop {
+            let Some(from) = [Side::Client, Side::Server].into_iter().find(|side| {
+                let direction = self.direction(*side);
+                match (direction.next, direction.held.first_key_value()) {
+                    (Some(next), Some((start, held))) => {
+                        *start <= next && self.is_satisfied(*side, held.needs)
+                    }
+                    _ => false,
+                }
+            }) else {
+                return;
+            };
+            let Some((start, held)) = self.direction_mut(from).held.pop_first() else {
+                return;
+            };
+            self.held_bytes -= held.bytes.len();
+            self.held_segments -= 1;
+            self.hand_on(from, held.time_ns, start, &held.bytes, held.missing, to);
+            if held.fin {
+                let end = start + held.bytes.len() as u64 + u64::from(held.missing);
+                self.end(from, held.time_ns, end, to);
+            }
+        }
+    }
+
+    fn give_up_if_due(&mut self, time_ns: u64, to: &mut impl FnMut(Delivery<'_>)) {
+        if self.held_segments == 0 || !(self.client.is_behind() || self.server.is_behind()) {
+            self.late = 0;
+        } else {
+            self.late += 1;
+            if self.late > SHUFFLE {
+                self.give_up(time_ns, to);
+            }
+        }
+        while (self.held_bytes > HELD_BYTES || self.held_segments > HELD_SEGMENTS)
+            && self.give_up(time_ns, to)
+        {}
+    }
+
+    /// Declares one hole lost, and hands on what that frees. Says whether there was one.
+    pub(crate) fn give_up(&mut self, time_ns: u64, to: &mut impl FnMut(Delivery<'_>)) -> bool {
+        const SIDES: [Side; 2] = [Side::Client, Side::Server];
+        // Bytes that the receiver has had are lost for sure: those first.
+        let lost = |side: &Side| {
+            let direction = self.direction(*side);
+            direction.is_behind() && (direction.held.is_empty() || direction.has_hole())
+        };
+        let hole = |side: &Side| self.direction(*side).has_hole();
+        let side = SIDES.into_iter().find(lost).or_else(|| SIDES.into_iter().find(hole));
+        if let Some(side) = side {
+            self.skip(side, time_ns, to);
+        } else {
+            // Each direction waits for the other: the numbers contradict themselves.
+            let waits = |side: &Side| !self.direction(*side).held.is_empty();
+            let Some(side) = SIDES.into_iter().find(waits) else {
+                return false;
+            };
+            if let Some(mut first) = self.direction_mut(side).held.first_entry() {
+                first.get_mut().needs = 0;
+            }
+        }
+        self.drain(to);
+        true
+    }
+
+    /// Steps over the hole at the next byte of a direction.
+    fn skip(&mut self, side: Side, time_ns: u64, to: &mut impl FnMut(Delivery<'_>)) {
+        let direction = self.direction_mut(side);
+        let next = direction.next.unwrap_or(ORIGIN);
+        let held = direction.held.first_key_value().map(|(start, _)| *start);
+        let target = match held {
+            Some(start) if direction.is_behind() => start.min(direction.acknowledged),
+            Some(start) => start,
+            None => direction.acknowledged,
+        };
+        direction.next = Some(target);
+        let missing = target.saturating_sub(next);
+        if missing == 1 && held.is_none() {
+            // One number that was acknowledged and after which nothing came is the FIN's.
+            direction.ended = true;
+            to(Delivery::End { from: side, time_ns });
+        } else {
+            to(Delivery::Gap { from: side, time_ns, missing });
+        }
+    }
+}

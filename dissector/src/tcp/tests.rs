@@ -1,0 +1,323 @@
+use std::net::SocketAddr;
+
+use super::*;
+use proptest::prelude::*;
+
+/// What was handed on, as text: `C:abc`, `S gap 4`, `C end`.
+#[derive(Default)]
+struct Log(Vec<String>);
+
+impl Log {
+    fn add(&mut self, delivery: &Delivery<'_>) {
+        let (Delivery::Data { from, .. }
+        | Delivery::Gap { from, .. }
+        | Delivery::End { from, .. }
+        | Delivery::Reset { from, .. }) = delivery;
+        let side = from.letter();
+        self.0.push(match delivery {
+            Delivery::Data { bytes, .. } => {
+                format!("{side}:{}", String::from_utf8_lossy(bytes))
+            }
+            Delivery::Gap { missing, .. } => format!("{side} gap {missing}"),
+            Delivery::End { .. } => format!("{side} end"),
+            Delivery::Reset { .. } => format!("{side} reset"),
+        });
+    }
+
+    fn text(&self) -> String {
+        self.0.join(" | ")
+    }
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn segment(sequence: u32, acknowledgment: u32, payload: &[u8]) -> Segment<'_> {
+    Segment {
+        source: address(1),
+        destination: address(2),
+        sequence,
+        acknowledgment: Some(acknowledgment),
+        syn: false,
+        fin: false,
+        rst: false,
+        payload,
+        missing: 0,
+    }
+}
+
+struct Rig {
+    reassembly: Reassembly,
+    log: Log,
+}
+
+impl Rig {
+    /// Client's first byte is 1000, server's 5000.
+    fn new() -> Self {
+        Self::at(1000, 5000)
+    }
+
+    fn at(client: u32, server: u32) -> Self {
+        let mut rig = Self { reassembly: Reassembly::new(), log: Log::default() };
+        let syn =
+            Segment { syn: true, acknowledgment: None, ..segment(client.wrapping_sub(1), 0, b"") };
+        rig.send(Side::Client, &syn);
+        let syn = Segment { syn: true, ..segment(server.wrapping_sub(1), client, b"") };
+        rig.send(Side::Server, &syn);
+        rig
+    }
+
+    fn send(&mut self, from: Side, segment: &Segment<'_>) {
+        self.reassembly.segment(from, 0, segment, &mut |delivery| self.log.add(&delivery));
+    }
+
+    fn client(&mut self, sequence: u32, acknowledgment: u32, payload: &[u8]) {
+        self.send(Side::Client, &segment(sequence, acknowledgment, payload));
+    }
+
+    fn server(&mut self, sequence: u32, acknowledgment: u32, payload: &[u8]) {
+        self.send(Side::Server, &segment(sequence, acknowledgment, payload));
+    }
+
+    fn finish(mut self) -> String {
+        self.reassembly.finish(0, &mut |delivery| self.log.add(&delivery));
+        assert_eq!(self.reassembly.held_bytes(), 0);
+        self.log.text()
+    }
+}
+
+#[test]
+fn in_order_bytes_pass_through() {
+    let mut rig = Rig::new();
+    rig.server(5000, 1000, b"hello");
+    rig.client(1000, 5005, b"hi");
+    rig.client(1002, 5005, b"!");
+    assert_eq!(rig.log.text(), "S:hello | C:hi | C:!");
+}
+
+#[test]
+fn reordered_bytes_wait() {
+    let mut rig = Rig::new();
+    rig.client(1003, 5000, b"def");
+    rig.client(1006, 5000, b"ghi");
+    assert_eq!(rig.log.text(), "");
+    rig.client(1000, 5000, b"abc");
+    assert_eq!(rig.log.text(), "C:abc | C:def | C:ghi");
+}
+
+#[test]
+fn retransmissions_and_overlaps_are_trimmed() {
+    let mut rig = Rig::new();
+    rig.client(1000, 5000, b"abc");
+    rig.client(1000, 5000, b"abc");
+    rig.client(999, 5000, b"?"); // a keep-alive probe
+    rig.client(1001, 5000, b"bcde");
+    rig.client(1006, 5000, b"gh");
+    rig.client(1004, 5000, b"efgh");
+    assert_eq!(rig.finish(), "C:abc | C:de | C:fgh");
+}
+
+#[test]
+fn sequence_numbers_wrap_around() {
+    let mut rig = Rig::at(0xffff_fffe, 0xffff_ffff);
+    rig.client(1, 0xffff_ffff, b"def");
+    rig.client(0xffff_fffe, 0xffff_ffff, b"abc");
+    rig.server(0xffff_ffff, 4, b"xyz");
+    rig.client(4, 2, b"ghi");
+    assert_eq!(rig.finish(), "C:abc | C:def | S:xyz | C:ghi");
+}
+
+#[test]
+fn a_reply_waits_for_its_request() {
+    let mut rig = Rig::new();
+    rig.server(5000, 1003, b"reply");
+    assert_eq!(rig.log.text(), "");
+    rig.client(1000, 5000, b"ask");
+    assert_eq!(rig.finish(), "C:ask | S:reply");
+}
+
+#[test]
+fn what_the_receiver_acknowledged_and_the_capture_lost_is_a_gap() {
+    let mut rig = Rig::new();
+    rig.client(1000, 5000, b"abc");
+    // 1003 to 1006 are not in the capture
+    rig.server(5000, 1006, b"reply");
+    assert_eq!(rig.log.text(), "C:abc");
+    for byte in 0..40 {
+        rig.client(1006 + byte, 5005, b"x");
+    }
+    assert!(
+        rig.log.text().starts_with("C:abc | C gap 3 | S:reply | C:x | C:x"),
+        "{}",
+        rig.log.text()
+    );
+}
+
+#[test]
+fn what_the_network_lost_waits_for_its_retransmission() {
+    let mut rig = Rig::new();
+    for n in 0..2000 {
+        rig.client(1003 + n * 100, 5000, &[b'x'; 100]); // none acknowledged
+    }
+    assert_eq!(rig.log.text(), "");
+    rig.client(1000, 5000, b"abc");
+    assert!(rig.log.text().starts_with("C:abc | C:xxx"));
+    assert_eq!(rig.reassembly.held_bytes(), 0);
+}
+
+#[test]
+fn a_hole_is_given_up_when_too_much_is_held() {
+    let mut rig = Rig::new();
+    for n in 0..200 {
+        rig.client(1003 + n * 60_000, 5000, &[b'x'; 60_000]);
+        assert!(rig.reassembly.held_bytes() <= HELD_BYTES);
+    }
+    assert!(rig.log.text().starts_with("C gap 3 | C:x"));
+}
+
+#[test]
+fn what_is_missing_at_the_end_is_told() {
+    let mut rig = Rig::new();
+    rig.client(1000, 5000, b"abc");
+    rig.server(5000, 1003, b"");
+    rig.client(1003, 5010, b"thanks"); // for 10 bytes that are not in the capture
+    assert_eq!(rig.finish(), "C:abc | S gap 10 | C:thanks");
+    let mut rig = Rig::new();
+    rig.client(1000, 5010, b"");
+    assert_eq!(rig.finish(), "S gap 10");
+}
+
+#[test]
+fn a_packet_cut_short_leaves_a_gap() {
+    let mut rig = Rig::new();
+    rig.send(Side::Client, &Segment { missing: 7, ..segment(1000, 5000, b"abc") });
+    rig.client(1010, 5000, b"def");
+    assert_eq!(rig.finish(), "C:abc | C gap 7 | C:def");
+}
+
+#[test]
+fn ends_are_told_in_their_place() {
+    let mut rig = Rig::new();
+    rig.send(Side::Client, &Segment { fin: true, ..segment(1003, 5000, b"def") });
+    rig.client(1000, 5000, b"abc");
+    rig.send(Side::Server, &Segment { fin: true, ..segment(5000, 1007, b"bye") });
+    rig.send(Side::Server, &Segment { fin: true, ..segment(5000, 1007, b"bye") });
+    rig.client(1007, 5004, b"");
+    assert!(rig.reassembly.is_over());
+    assert_eq!(rig.finish(), "C:abc | C:def | C end | S:bye | S end");
+}
+
+#[test]
+fn a_lost_fin_is_an_end() {
+    let mut rig = Rig::new();
+    rig.client(1000, 5000, b"abc");
+    rig.send(Side::Server, &Segment { fin: true, ..segment(5000, 1004, b"") });
+    assert_eq!(rig.finish(), "C:abc | C end | S end");
+}
+
+#[test]
+fn a_reset_is_told_after_what_was_held() {
+    let mut rig = Rig::new();
+    rig.client(1003, 5000, b"def");
+    rig.send(Side::Client, &Segment { rst: true, ..segment(1006, 5000, b"") });
+    rig.send(Side::Server, &Segment { rst: true, ..segment(5000, 1006, b"") });
+    assert_eq!(rig.finish(), "C gap 3 | C:def | C reset");
+}
+
+#[test]
+fn a_connection_can_be_met_midway() {
+    let mut rig = Rig { reassembly: Reassembly::new(), log: Log::default() };
+    rig.server(7000, 300, b"abc");
+    rig.client(300, 7003, b"def");
+    assert_eq!(rig.finish(), "S:abc | C:def");
+}
+
+/// A step of a conversation: who speaks, and how much.
+fn conversation() -> impl Strategy<Value = Vec<(bool, usize)>> {
+    prop::collection::vec((any::<bool>(), 1usize..40), 1..30)
+}
+
+proptest! {
+    /// However packets are cut, repeated and shuffled (not too far), the same bytes come out, and
+    /// none before the bytes that it acknowledges.
+    #[test]
+    fn cuts_repeats_and_shuffles_change_nothing(
+        steps in conversation(),
+        start in any::<(u32, u32)>(),
+        cuts in prop::collection::vec(1usize..9, 64),
+        order in prop::collection::vec(0usize..6, 400),
+        repeats in prop::collection::vec(any::<bool>(), 64),
+    ) {
+        let mut packets = Vec::new();
+        let mut next = [start.0, start.1];
+        let mut sent = [Vec::new(), Vec::new()];
+        let mut cut = cuts.iter().cycle();
+        for (index, (server, length)) in steps.iter().enumerate() {
+            let side = usize::from(*server);
+            let bytes: Vec<u8> = (0..*length).map(|n| (n + index * 7) as u8).collect();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at((*cut.next().unwrap()).min(rest.len()));
+                packets.push((side, next[side], next[1 - side], now.to_vec()));
+                next[side] = next[side].wrapping_add(now.len() as u32);
+                rest = later;
+            }
+            sent[side].extend(bytes);
+        }
+        let copies: Vec<_> = packets.iter().zip(repeats).filter(|(_, r)| *r).map(|(p, _)| p.clone())
+            .collect();
+        packets.extend(copies);
+        // Packets move by at most 5 places.
+        let mut keyed: Vec<_> = packets.into_iter().enumerate()
+            .map(|(at, packet)| (at + order.get(at).copied().unwrap_or(0), packet)).collect();
+        keyed.sort_by_key(|(key, _)| *key);
+
+        let mut rig = Rig::at(start.0, start.1);
+        let mut got = [Vec::new(), Vec::new()];
+        let mut ends = 0;
+        for (_, (side, sequence, acknowledgment, bytes)) in &keyed {
+            let from = if *side == 0 { Side::Client } else { Side::Server };
+            rig.reassembly.segment(from, 0, &segment(*sequence, *acknowledgment, bytes),
+                &mut |delivery| match delivery {
+                    Delivery::Data { from, bytes, .. } => got[from as usize].extend(bytes.to_vec()),
+                    _ => ends += 1,
+                });
+        }
+        prop_assert_eq!(ends, 0);
+        prop_assert_eq!(got, sent);
+        prop_assert_eq!(rig.reassembly.held_bytes(), 0);
+    }
+
+    /// Nonsense neither panics nor makes it hold more than its limit, and every direction's bytes
+    /// and gaps come before its end.
+    #[test]
+    fn nonsense_does_no_harm(
+        packets in prop::collection::vec(
+            (any::<bool>(), 0u32..3000, 0u32..3000, 0usize..600, 0u32..50, 0u8..40), 0..300),
+    ) {
+        let mut rig = Rig::at(100, 200);
+        let mut ended = [false; 2];
+        for (server, sequence, acknowledgment, length, missing, flags) in packets {
+            let payload = vec![b'x'; length];
+            let segment = Segment {
+                missing,
+                syn: flags == 1,
+                fin: flags == 2,
+                rst: flags == 3,
+                ..segment(sequence, acknowledgment, &payload)
+            };
+            let from = if server { Side::Server } else { Side::Client };
+            let mut wrong = false;
+            rig.reassembly.segment(from, 0, &segment, &mut |delivery| match delivery {
+                Delivery::Data { from, .. } | Delivery::Gap { from, .. } => {
+                    wrong |= ended[from as usize];
+                }
+                Delivery::End { from, .. } => ended[from as usize] = true,
+                Delivery::Reset { .. } => {}
+            });
+            prop_assert!(!wrong);
+        }
+        rig.finish();
+    }
+}
