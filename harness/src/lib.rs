@@ -3,4 +3,5 @@
 
 pub mod commands;
 pub mod exit;
+pub mod peer;
 pub mod script;

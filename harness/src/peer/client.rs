@@ -1,0 +1,209 @@
+//! Clients under test: one command an action.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::address::Address;
+use super::file::{self, Client};
+use super::process::{Ended, Invocation, Process};
+use super::template::{self, TemplateError, Value, Values};
+use super::{PeerError, StartError, shown};
+
+/// How much of each output stream is kept, in bytes.
+const KEEP: usize = 1 << 20;
+
+/// A client's peer file, read and checked.
+#[derive(Debug, Clone)]
+pub struct ClientFile {
+    client: Client,
+}
+
+/// What an action is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameters {
+    /// Where the server is.
+    pub address: Address,
+    /// The export's name.
+    pub export: String,
+    /// Where to read or write, in bytes from the start of the export.
+    pub offset: u64,
+    /// How much, in bytes.
+    pub length: u64,
+    /// The local file to copy from or to.
+    pub file: Option<PathBuf>,
+    /// How long the command may take.
+    pub limit: Duration,
+}
+
+impl Parameters {
+    /// Without offset, length and file; 30 seconds.
+    #[must_use]
+    pub fn new(address: Address, export: &str) -> Self {
+        let limit = Duration::from_secs(30);
+        Self { address, export: export.to_owned(), offset: 0, length: 0, file: None, limit }
+    }
+}
+
+/// What became of a client's command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientRun {
+    /// The command line, as one would type it.
+    pub command: String,
+    /// How it ended; `None` if it took too long and was killed.
+    pub ended: Option<Ended>,
+    /// The last 1 MiB of its standard output.
+    pub stdout: Vec<u8>,
+    /// The last it wrote on standard error, printable.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl ClientRun {
+    /// Whether the client said that all went well.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.ended.is_some_and(Ended::is_success)
+    }
+}
+
+impl ClientFile {
+    /// A shipped client by name.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn builtin(name: &str) -> Result<Self, PeerError> {
+        Ok(Self { client: file::Text::shipped(name, "client")?.client()? })
+    }
+
+    /// The file at a path.
+    ///
+    /// # Errors
+    /// It can't be read, or is no client's peer file.
+    pub fn load(path: &Path) -> Result<Self, PeerError> {
+        Ok(Self { client: file::Text::load(path)?.client()? })
+    }
+
+    /// What `--client` names: a path (something with a `/` or `.toml`) or a shipped client.
+    ///
+    /// # Errors
+    /// As of [`ClientFile::builtin`] and [`ClientFile::load`].
+    pub fn find(wanted: &str) -> Result<Self, PeerError> {
+        Ok(Self { client: file::Text::find(wanted, "client")?.client()? })
+    }
+
+    /// The same client with another program, such as another version's.
+    #[must_use]
+    pub fn with_program(mut self, program: &Path) -> Self {
+        self.client.common.program = program.display().to_string();
+        self
+    }
+
+    /// Its name: `nbdinfo`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.client.common.name
+    }
+
+    /// One line about it.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.client.common.title
+    }
+
+    /// The actions that it can do, in alphabetical order.
+    pub fn actions(&self) -> impl Iterator<Item = &str> {
+        self.client.actions.keys().map(String::as_str)
+    }
+
+    /// Whether it can do an action.
+    ///
+    /// # Errors
+    /// The reason why not, for the report of the skipped scenario.
+    pub fn supports(&self, action: &str) -> Result<(), String> {
+        if self.client.actions.contains_key(action) {
+            return Ok(());
+        }
+        Err(match self.client.cannot.get(action) {
+            Some(reason) => reason.clone(),
+            None => format!("{} is not described with the action `{action}`", self.name()),
+        })
+    }
+
+    /// Asks the program for its version.
+    ///
+    /// # Errors
+    /// It is not installed, or does not tell in the way that the file says.
+    pub async fn version(&self) -> Result<String, StartError> {
+        self.client.common.ask_version().await
+    }
+
+    /// Runs the command of an action to its end or its limit. If the future is dropped meanwhile,
+    /// nothing is left of it.
+    ///
+    /// # Errors
+    /// [`StartError`] if it could not be started; a failure of the command itself is in the result.
+    pub async fn run(&self, action: &str, with: &Parameters) -> Result<ClientRun, StartError> {
+        self.supports(action).map_err(StartError::Unsupported)?;
+        let failed = |what: String| StartError::Failed {
+            what,
+            command: String::new(),
+            output: String::new(),
+        };
+        let program = self.client.common.find()?;
+        let dir = tempfile::Builder::new().prefix("nbd-").tempdir();
+        let dir = dir.map_err(|e| failed(format!("no place to start in: {e}")))?;
+        let templates = &self.client.actions[action];
+        let args = template::words(templates, &values(with, dir.path())).map_err(|error| {
+            let name = self.name();
+            StartError::Unsupported(match error {
+                TemplateError::Unset { name: word } if word == "port" || word == "host" => {
+                    format!("{name} does `{action}` over TCP only")
+                }
+                TemplateError::Unset { name: word } if word == "socket" => {
+                    format!("{name} does `{action}` over a unix socket only")
+                }
+                other => format!("{name} can't do `{action}`: {other}"),
+            })
+        })?;
+        let command = shown(&self.client.common.program, &args);
+        let start = Instant::now();
+        let env = &self.client.common.env;
+        let invocation =
+            Invocation { program: &program, args: &args, env, dir: dir.path(), keep: KEEP };
+        let process = Process::spawn(&invocation)
+            .map_err(|e| failed(format!("{} does not start: {e}", self.name())))?;
+        let ended = process.wait(with.limit).await;
+        let took = start.elapsed();
+        let (stdout, stderr) = (process.stdout.clone(), process.stderr.clone());
+        drop(process);
+        let grace = Duration::from_millis(500);
+        stdout.wait_for_end(grace);
+        stderr.wait_for_end(grace);
+        Ok(ClientRun { command, ended, stdout: stdout.bytes(), stderr: stderr.text(), took })
+    }
+}
+
+fn values(with: &Parameters, dir: &Path) -> Values {
+    let text = |text: String| Value::Text(text);
+    let mut values = Values::from([
+        ("uri", text(with.address.uri(&with.export, false))),
+        ("name", text(with.export.clone())),
+        ("offset", text(with.offset.to_string())),
+        ("length", text(with.length.to_string())),
+        ("dir", text(dir.display().to_string())),
+    ]);
+    match &with.address {
+        Address::Tcp { host, port } => {
+            values.insert("host", text(host.clone()));
+            values.insert("port", text(port.to_string()));
+        }
+        Address::Unix(socket) => {
+            values.insert("socket", text(socket.display().to_string()));
+        }
+    }
+    if let Some(file) = &with.file {
+        values.insert("file", text(file.display().to_string()));
+    }
+    values
+}

@@ -1,0 +1,558 @@
+//! Peer files: how a program is started, as data. What is read here is checked here: a file that
+//! loads can only fail because of the machine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use include_dir::{Dir, include_dir};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::PeerError;
+use super::image::{Content, parse_size};
+use super::template;
+
+/// The files that come with the program.
+static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/peers");
+/// The version of the files' format.
+const FORMAT: u32 = 1;
+/// Peer files are small; a larger one is something else.
+const FILE_LIMIT: u64 = 1 << 20;
+/// How many `like` may lead from one configuration to the next.
+const LIKE_LIMIT: usize = 8;
+
+/// The placeholders of a server's arguments and files.
+const SERVER_WORDS: [&str; 9] =
+    ["port", "socket", "image", "dir", "size", "pidfile", "name", "value", "tls-dir"];
+/// Those that stand for several words.
+const SERVER_LISTS: [&str; 3] = ["listen", "tls", "args"];
+/// The placeholders of a client's arguments.
+pub(super) const CLIENT_WORDS: [&str; 9] =
+    ["uri", "host", "port", "socket", "name", "offset", "length", "file", "dir"];
+
+/// What servers and clients have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Common {
+    /// As given on the command line: `qemu-nbd`.
+    pub(super) name: String,
+    /// One line about it.
+    pub(super) title: String,
+    /// A name to be found in `PATH`, or a path.
+    pub(super) program: String,
+    /// How to get it, a command or a sentence.
+    pub(super) install: String,
+    /// Environment variables to set.
+    pub(super) env: BTreeMap<String, String>,
+    /// How its version is asked.
+    pub(super) version: VersionText,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct VersionText {
+    /// The arguments that make it tell.
+    pub(super) args: Vec<String>,
+    /// The text of its answer with `{version}` where the version stands.
+    pub(super) pattern: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ServerKind {
+    Server,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ClientKind {
+    Client,
+}
+
+/// The text of a server's file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ServerText {
+    format: u32,
+    #[serde(rename = "kind")]
+    _kind: ServerKind,
+    name: String,
+    title: String,
+    program: String,
+    install: String,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    version: VersionText,
+    start: StartText,
+    listen: BTreeMap<Transport, Vec<String>>,
+    #[serde(default)]
+    tls: BTreeMap<TlsKind, Vec<String>>,
+    configuration: BTreeMap<String, ConfigurationText>,
+    #[serde(default)]
+    cannot: BTreeMap<String, String>,
+}
+
+/// How a server is started and stopped.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct StartText {
+    /// The arguments of every start; `{listen}`, `{tls}` and `{args}` stand for lists.
+    pub(super) args: Vec<String>,
+    /// The program returns and leaves a process behind, whose id it writes to `{pidfile}`.
+    #[serde(default)]
+    pub(super) daemon: bool,
+    /// How long it may take until it greets.
+    #[serde(default = "ready_within", deserialize_with = "duration")]
+    pub(super) ready_within: Duration,
+    /// How long it may take to end after `SIGTERM`, before it is killed.
+    #[serde(default = "stop_within", deserialize_with = "duration")]
+    pub(super) stop_within: Duration,
+    /// Files to write for every start; in their text a line `{listen}`, `{tls}` or `{args}` stands
+    /// for as many lines.
+    #[serde(default)]
+    pub(super) files: Vec<FileText>,
+}
+
+fn ready_within() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn stop_within() -> Duration {
+    Duration::from_secs(2)
+}
+
+/// One configuration as written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ConfigurationText {
+    like: Option<String>,
+    export: Option<String>,
+    image: Option<ImageText>,
+    files: Option<Vec<FileText>>,
+    prepare: Option<Vec<Vec<String>>>,
+    args: Option<Vec<String>>,
+    note: Option<String>,
+}
+
+/// One configuration, complete.
+#[derive(Debug, Clone)]
+pub(super) struct Configuration {
+    /// The name of the export under test.
+    pub(super) export: String,
+    /// The file `{image}`, if it needs one.
+    pub(super) image: Option<ImageText>,
+    /// Further files.
+    pub(super) files: Vec<FileText>,
+    /// Commands to run first.
+    pub(super) prepare: Vec<Vec<String>>,
+    /// What `{args}` stands for.
+    pub(super) args: Vec<String>,
+    /// What the peer does otherwise than the configuration's name says.
+    pub(super) note: Option<String>,
+}
+
+/// An image to make.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ImageText {
+    /// `16MiB`, `1000001`, `{value}`.
+    pub(super) size: String,
+    pub(super) content: Content,
+}
+
+/// A file to make: a text, or an image.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct FileText {
+    /// Below `{dir}`.
+    pub(super) path: String,
+    pub(super) text: Option<String>,
+    pub(super) image: Option<ImageText>,
+}
+
+/// What carries the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// TCP on 127.0.0.1.
+    #[default]
+    Tcp,
+    /// A unix socket.
+    Unix,
+}
+
+impl Transport {
+    /// As in peer files and axes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Unix => "unix",
+        }
+    }
+}
+
+/// The ways of TLS that a peer file may know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum TlsKind {
+    X509,
+    Psk,
+}
+
+impl TlsKind {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::X509 => "x509",
+            Self::Psk => "psk",
+        }
+    }
+}
+
+/// What a server's file says, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    pub(super) common: Common,
+    pub(super) start: StartText,
+    pub(super) listen: BTreeMap<Transport, Vec<String>>,
+    pub(super) tls: BTreeMap<TlsKind, Vec<String>>,
+    configurations: BTreeMap<String, Configuration>,
+    pub(super) cannot: BTreeMap<String, String>,
+}
+
+/// The text of a client's file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ClientText {
+    format: u32,
+    #[serde(rename = "kind")]
+    _kind: ClientKind,
+    name: String,
+    title: String,
+    program: String,
+    install: String,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    version: VersionText,
+    actions: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    cannot: BTreeMap<String, String>,
+}
+
+/// What a client's file says, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    pub(super) common: Common,
+    pub(super) actions: BTreeMap<String, Vec<String>>,
+    pub(super) cannot: BTreeMap<String, String>,
+}
+
+/// Where the text of a peer file is from.
+pub(super) struct Text {
+    /// As shown in messages.
+    shown: String,
+    text: String,
+    /// What a relative program path is relative to.
+    dir: Option<PathBuf>,
+}
+
+impl Text {
+    /// A shipped file by its name, or the file at a path (something with a `/` or `.toml`).
+    pub(super) fn find(wanted: &str, kind: &str) -> Result<Self, PeerError> {
+        if wanted.contains('/') || wanted.ends_with(".toml") {
+            Self::load(Path::new(wanted))
+        } else {
+            Self::shipped(wanted, kind)
+        }
+    }
+
+    pub(super) fn shipped(name: &str, kind: &str) -> Result<Self, PeerError> {
+        let file = SHIPPED.get_file(format!("{name}.toml")).and_then(|file| file.contents_utf8());
+        let Some(text) = file else {
+            let known = shipped_names(kind);
+            let nearest = nearest(name, known.iter().map(String::as_str));
+            let hint = match nearest {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("shipped are {}; a path has a `/` in it", list(&known)),
+            };
+            return Err(PeerError::Unknown { name: name.to_owned(), hint });
+        };
+        Ok(Self { shown: format!("peers/{name}.toml"), text: text.to_owned(), dir: None })
+    }
+
+    pub(super) fn load(path: &Path) -> Result<Self, PeerError> {
+        let shown = path.display().to_string();
+        let unreadable = |reason: String| PeerError::Unreadable { path: shown.clone(), reason };
+        let length = std::fs::metadata(path).map_err(|e| unreadable(e.to_string()))?.len();
+        if length > FILE_LIMIT {
+            return Err(unreadable(format!("{length} bytes are too many for a peer file")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
+        let dir = std::path::absolute(path).ok().and_then(|p| p.parent().map(Path::to_owned));
+        Ok(Self { shown, text, dir })
+    }
+
+    fn error(&self, reason: impl Into<String>) -> PeerError {
+        PeerError::Invalid { path: self.shown.clone(), reason: reason.into() }
+    }
+
+    fn parse<T: DeserializeOwned>(&self) -> Result<T, PeerError> {
+        toml::from_str(&self.text).map_err(|error| {
+            let hint = key_hint(error.message()).map(|hint| format!("\nhint: {hint}"));
+            self.error(format!("{}{}", error.to_string().trim_end(), hint.unwrap_or_default()))
+        })
+    }
+
+    fn check_format(&self, format: u32) -> Result<(), PeerError> {
+        if format == FORMAT {
+            return Ok(());
+        }
+        Err(self.error(format!("`format = {format}` is not known here, only `format = {FORMAT}`")))
+    }
+
+    fn check<'a>(
+        &self,
+        place: &str,
+        templates: impl IntoIterator<Item = &'a String>,
+        known: &[&str],
+    ) -> Result<(), PeerError> {
+        for template in templates {
+            template::check(template, known).map_err(|e| self.error(format!("{place}: {e}")))?;
+        }
+        Ok(())
+    }
+
+    fn common(&self, mut common: Common) -> Result<Common, PeerError> {
+        if common.version.pattern.matches("{version}").count() != 1 {
+            return Err(self.error("`version.pattern` needs one `{version}`"));
+        }
+        let relative = common.program.contains('/') && !common.program.starts_with('/');
+        if let Some(dir) = self.dir.as_ref().filter(|_| relative) {
+            common.program = dir.join(&common.program).display().to_string();
+        }
+        Ok(common)
+    }
+
+    pub(super) fn server(&self) -> Result<Server, PeerError> {
+        let text: ServerText = self.parse()?;
+        self.check_format(text.format)?;
+        let common = self.common(Common {
+            name: text.name,
+            title: text.title,
+            program: text.program,
+            install: text.install,
+            env: text.env,
+            version: text.version,
+        })?;
+        let words = &SERVER_WORDS[..];
+        let all: Vec<&str> = words.iter().chain(&SERVER_LISTS).copied().collect();
+        self.check("`start.args`", &text.start.args, &all)?;
+        self.check_files("`start.files`", &text.start.files, &all)?;
+        if text.listen.is_empty() {
+            return Err(self.error("`[listen]` needs `tcp` or `unix`"));
+        }
+        for (transport, args) in &text.listen {
+            self.check(&format!("`listen.{}`", transport.name()), args, words)?;
+        }
+        for (kind, args) in &text.tls {
+            self.check(&format!("`tls.{}`", kind.name()), args, words)?;
+        }
+        let mut configurations = BTreeMap::new();
+        for name in text.configuration.keys() {
+            let place = format!("`configuration.{name}`");
+            let one = resolve(name, &text.configuration)
+                .map_err(|e| self.error(format!("{place}: {e}")))?;
+            self.check(&place, &one.args, words)?;
+            self.check(&place, one.prepare.iter().flatten(), words)?;
+            self.check_files(&place, &one.files, words)?;
+            self.check_image(&place, one.image.as_ref())?;
+            if one.prepare.iter().any(Vec::is_empty) {
+                return Err(self.error(format!("{place}: a command of `prepare` is empty")));
+            }
+            if text.cannot.contains_key(name) {
+                return Err(self.error(format!("{place}: `[cannot]` says that it can't be given")));
+            }
+            configurations.insert(name.clone(), one);
+        }
+        Ok(Server {
+            common,
+            start: text.start,
+            listen: text.listen,
+            tls: text.tls,
+            configurations,
+            cannot: text.cannot,
+        })
+    }
+
+    fn check_files(
+        &self,
+        place: &str,
+        files: &[FileText],
+        known: &[&str],
+    ) -> Result<(), PeerError> {
+        for file in files {
+            let path = &file.path;
+            let inside = Path::new(path)
+                .components()
+                .all(|part| matches!(part, std::path::Component::Normal(_)));
+            if !inside || path.is_empty() {
+                let text = format!("{place}: the path `{path}` must lie below `{{dir}}`");
+                return Err(self.error(format!("{text}\nhint: write only what comes after it")));
+            }
+            if file.text.is_some() == file.image.is_some() {
+                let text = format!("{place}: the file `{path}` needs either `text` or `image`");
+                return Err(self.error(text));
+            }
+            for line in file.text.iter().flat_map(|text| text.lines()) {
+                self.check(place, [&line.to_owned()], known)?;
+            }
+            self.check_image(place, file.image.as_ref())?;
+        }
+        Ok(())
+    }
+
+    fn check_image(&self, place: &str, image: Option<&ImageText>) -> Result<(), PeerError> {
+        match image {
+            Some(image) if image.size != "{value}" && parse_size(&image.size).is_none() => {
+                let text = format!("{place}: `{}` is no size", image.size);
+                Err(self.error(format!("{text}\nhint: a size is like `16MiB`, `511`, `{{value}}`")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn client(&self) -> Result<Client, PeerError> {
+        let text: ClientText = self.parse()?;
+        self.check_format(text.format)?;
+        let common = self.common(Common {
+            name: text.name,
+            title: text.title,
+            program: text.program,
+            install: text.install,
+            env: text.env,
+            version: text.version,
+        })?;
+        for (action, args) in &text.actions {
+            self.check(&format!("`actions.{action}`"), args, &CLIENT_WORDS)?;
+            if text.cannot.contains_key(action) {
+                let text = format!("`actions.{action}`: `[cannot]` says that it can't be done");
+                return Err(self.error(text));
+            }
+        }
+        Ok(Client { common, actions: text.actions, cannot: text.cannot })
+    }
+}
+
+impl Server {
+    /// The configurations that the file describes, in alphabetical order; one that ends in `-*`
+    /// stands for many.
+    pub(super) fn configuration_names(&self) -> impl Iterator<Item = &str> {
+        self.configurations.keys().map(String::as_str)
+    }
+
+    /// A configuration, and what the `*` of its name stands for: `size-1000001` is `size-*`.
+    pub(super) fn configuration(&self, wanted: &str) -> Option<(&Configuration, Option<u64>)> {
+        if let Some(found) = self.configurations.get(wanted) {
+            return Some((found, None));
+        }
+        let (family, value) = wanted.rsplit_once('-')?;
+        let found = self.configurations.get(&format!("{family}-*"))?;
+        Some((found, Some(parse_size(value)?)))
+    }
+
+    /// Why a configuration can't be given, in the file's words or ours.
+    pub(super) fn reason(&self, wanted: &str) -> String {
+        let family = wanted.rsplit_once('-').map(|(family, _)| format!("{family}-*"));
+        let family = family.and_then(|family| self.cannot.get(&family));
+        match self.cannot.get(wanted).or(family) {
+            Some(reason) => reason.clone(),
+            None => format!("{} is not described as `{wanted}`", self.common.name),
+        }
+    }
+}
+
+/// Follows `like`: what a configuration does not say itself, the other one says.
+fn resolve(name: &str, all: &BTreeMap<String, ConfigurationText>) -> Result<Configuration, String> {
+    let mut sum = ConfigurationText::default();
+    let mut next = Some(name);
+    let mut steps = 0;
+    while let Some(name) = next {
+        steps += 1;
+        if steps > LIKE_LIMIT {
+            return Err("`like` goes in a circle".to_owned());
+        }
+        let one = all.get(name).ok_or_else(|| {
+            let hint = nearest(name, all.keys().map(String::as_str));
+            let hint = hint.map(|near| format!("\nhint: did you mean `{near}`?"));
+            format!("there is no configuration `{name}` to be like{}", hint.unwrap_or_default())
+        })?;
+        sum.export = sum.export.or_else(|| one.export.clone());
+        sum.image = sum.image.or_else(|| one.image.clone());
+        sum.files = sum.files.or_else(|| one.files.clone());
+        sum.prepare = sum.prepare.or_else(|| one.prepare.clone());
+        sum.args = sum.args.or_else(|| one.args.clone());
+        sum.note = sum.note.or_else(|| one.note.clone());
+        next = one.like.as_deref();
+    }
+    Ok(Configuration {
+        export: sum.export.unwrap_or_default(),
+        image: sum.image,
+        files: sum.files.unwrap_or_default(),
+        prepare: sum.prepare.unwrap_or_default(),
+        args: sum.args.unwrap_or_default(),
+        note: sum.note,
+    })
+}
+
+/// The names of the shipped files of a kind, `server` or `client`, in alphabetical order.
+pub(super) fn shipped_names(kind: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Head {
+        kind: String,
+        name: String,
+    }
+    let mut names: Vec<String> = SHIPPED
+        .files()
+        .filter_map(|file| toml::from_str::<Head>(file.contents_utf8()?).ok())
+        .filter(|head| head.kind == kind)
+        .map(|head| head.name)
+        .collect();
+    names.sort();
+    names
+}
+
+/// The known name that `wanted` may have been meant to be.
+fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|name| (strsim::damerau_levenshtein(wanted, name), name))
+        .min()
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .map(|(_, name)| name)
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// A hint for an unknown key, from the parser's message: ``unknown field `a`, expected one of `b`,
+/// `c` ``.
+fn key_hint(message: &str) -> Option<String> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let wanted = quoted.next()?;
+    let near = nearest(wanted, quoted)?;
+    message.starts_with("unknown").then(|| format!("did you mean `{near}`?"))
+}
+
+/// Reads `10s`, `500ms`.
+fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    let parsed = match text.strip_suffix("ms") {
+        Some(number) => number.parse().ok().map(Duration::from_millis),
+        None => {
+            text.strip_suffix('s').and_then(|number| number.parse().ok()).map(Duration::from_secs)
+        }
+    };
+    parsed
+        .filter(|time| *time <= Duration::from_secs(600))
+        .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no time like `10s`, `500ms`")))
+}

@@ -1,0 +1,563 @@
+//! Servers under test: started, awaited, watched and stopped.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::address::Address;
+use super::file::{self, Configuration, FileText, Server, TlsKind, Transport};
+use super::image::{self, Content, parse_size};
+use super::process::{Ended, Invocation, POLL, Process, TAIL_LIMIT, find_program};
+use super::template::{self, TemplateError, Value, Values};
+use super::{PeerError, StartError, greet, shown};
+
+/// How often a start is tried when the address was taken in the meantime.
+const TRIES: usize = 4;
+/// How long one command of `prepare` may take.
+const PREPARE_LIMIT: Duration = Duration::from_secs(20);
+/// How long one attempt to be greeted may take: less than the whole wait, since a socket may listen
+/// before anybody serves it.
+const GREET_LIMIT: Duration = Duration::from_secs(2);
+/// Paths of unix sockets must stay below this many bytes (108 on Linux, 104 elsewhere).
+const SOCKET_LIMIT: usize = 100;
+
+/// A server's peer file, read and checked.
+#[derive(Debug, Clone)]
+pub struct PeerFile {
+    server: Server,
+}
+
+/// The TLS that a server is to insist on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Tls {
+    /// None.
+    #[default]
+    Off,
+    /// X.509: a directory with `ca-cert.pem`, `server-cert.pem` and `server-key.pem`.
+    X509(PathBuf),
+    /// Pre-shared keys: a directory with `keys.psk`, lines of `user:hexkey`.
+    Psk(PathBuf),
+}
+
+impl Tls {
+    fn kind(&self) -> Option<(TlsKind, &Path)> {
+        match self {
+            Self::Off => None,
+            Self::X509(dir) => Some((TlsKind::X509, dir)),
+            Self::Psk(dir) => Some((TlsKind::Psk, dir)),
+        }
+    }
+}
+
+/// How a server is to be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StartOptions {
+    /// What carries the bytes.
+    pub transport: Transport,
+    /// What protects them.
+    pub tls: Tls,
+    /// Where the server's directory is made; by default where the system keeps temporary files.
+    pub parent: Option<PathBuf>,
+}
+
+impl PeerFile {
+    /// A shipped server by name.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn builtin(name: &str) -> Result<Self, PeerError> {
+        Ok(Self { server: file::Text::shipped(name, "server")?.server()? })
+    }
+
+    /// The file at a path.
+    ///
+    /// # Errors
+    /// It can't be read, or is no server's peer file.
+    pub fn load(path: &Path) -> Result<Self, PeerError> {
+        Ok(Self { server: file::Text::load(path)?.server()? })
+    }
+
+    /// What `--peer` names: a path (something with a `/` or `.toml`) or a shipped server.
+    ///
+    /// # Errors
+    /// As of [`PeerFile::builtin`] and [`PeerFile::load`].
+    pub fn find(wanted: &str) -> Result<Self, PeerError> {
+        Ok(Self { server: file::Text::find(wanted, "server")?.server()? })
+    }
+
+    /// The same peer with another program, such as another version's.
+    #[must_use]
+    pub fn with_program(mut self, program: &Path) -> Self {
+        self.server.common.program = program.display().to_string();
+        self
+    }
+
+    /// Its name: `qemu-nbd`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.server.common.name
+    }
+
+    /// One line about it.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.server.common.title
+    }
+
+    /// The configurations that it describes, in alphabetical order; `size-*` stands for
+    /// `size-511`, `size-1MiB`...
+    pub fn configurations(&self) -> impl Iterator<Item = &str> {
+        self.server.configuration_names()
+    }
+
+    /// Whether the peer can be started as `configuration`.
+    ///
+    /// # Errors
+    /// The reason why not, for the report of the skipped scenario.
+    pub fn supports(&self, configuration: &str) -> Result<(), String> {
+        match self.server.configuration(configuration) {
+            Some(_) => Ok(()),
+            None => Err(self.server.reason(configuration)),
+        }
+    }
+
+    /// Asks the program for its version.
+    ///
+    /// # Errors
+    /// It is not installed, or does not tell in the way that the file says.
+    pub async fn version(&self) -> Result<String, StartError> {
+        self.server.common.ask_version().await
+    }
+
+    /// Starts it over TCP without TLS. See [`PeerFile::start_with`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(&self, configuration: &str) -> Result<Running, StartError> {
+        self.start_with(configuration, &StartOptions::default()).await
+    }
+
+    /// Starts it and waits until it greets. If the future is dropped meanwhile, nothing is left.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_with(
+        &self,
+        configuration: &str,
+        options: &StartOptions,
+    ) -> Result<Running, StartError> {
+        let mut tries = 1;
+        loop {
+            match self.try_start(configuration, options).await {
+                // Between our asking for a free port and its taking it another may have come.
+                Err(StartError::Failed { output, .. })
+                    if tries < TRIES && output.to_ascii_lowercase().contains("in use") =>
+                {
+                    tries += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_start(
+        &self,
+        configuration: &str,
+        options: &StartOptions,
+    ) -> Result<Running, StartError> {
+        let server = &self.server;
+        let unsupported = |name: &str| {
+            let default = || format!("{} is not described with `{name}`", self.name());
+            StartError::Unsupported(server.cannot.get(name).cloned().unwrap_or_else(default))
+        };
+        let (wanted, value) = server
+            .configuration(configuration)
+            .ok_or_else(|| StartError::Unsupported(server.reason(configuration)))?;
+        let transport = options.transport;
+        let listen = server.listen.get(&transport).ok_or_else(|| unsupported(transport.name()))?;
+        let tls = match options.tls.kind() {
+            None => None,
+            Some((kind, dir)) => {
+                Some((server.tls.get(&kind).ok_or_else(|| unsupported(kind.name()))?, dir))
+            }
+        };
+        let program = server.common.find()?;
+        let place = Place::make(transport, options.parent.as_deref())
+            .map_err(|e| failed("no place to start in", &e))?;
+        let size = wanted.image.as_ref().and_then(|image| size_of(&image.size, value));
+        let mut values = place.values(wanted, value, size);
+        if let Some((_, dir)) = tls {
+            values.insert("tls-dir", Value::Text(dir.display().to_string()));
+        }
+        let lists = [
+            ("listen", Some(listen)),
+            ("tls", tls.map(|(args, _)| args)),
+            ("args", Some(&wanted.args)),
+        ];
+        for (name, templates) in lists {
+            let list = templates.map(|templates| template::words(templates, &values)).transpose();
+            let list = list.map_err(|e| unfilled(configuration, &e))?.unwrap_or_default();
+            values.insert(name, Value::Words(list));
+        }
+        place
+            .make_files(server, wanted, &values, value, size)
+            .map_err(|e| failed("its files can't be made", &e))?;
+        self.prepare(wanted, &values, &place).await?;
+        let args = template::words(&server.start.args, &values)
+            .map_err(|e| unfilled(configuration, &e))?;
+        let command = shown(&server.common.program, &args);
+        let process = Process::spawn(&Invocation {
+            program: &program,
+            args: &args,
+            env: &server.common.env,
+            dir: place.dir.path(),
+            keep: TAIL_LIMIT,
+        })
+        .map_err(|e| StartError::Failed {
+            what: format!("{} does not start: {e}", self.name()),
+            command: command.clone(),
+            output: String::new(),
+        })?;
+        let mut running = Running {
+            process,
+            address: place.address.clone(),
+            export: wanted.export.clone(),
+            configuration: configuration.to_owned(),
+            note: wanted.note.clone(),
+            image: wanted.image.as_ref().map(|_| place.image.clone()),
+            content: wanted.image.as_ref().map(|image| image.content),
+            size,
+            command,
+            stop_within: server.start.stop_within,
+            place,
+        };
+        running.wait_until_ready(self).await?;
+        Ok(running)
+    }
+
+    /// Runs the commands that make ready what the server needs.
+    async fn prepare(
+        &self,
+        wanted: &Configuration,
+        values: &Values,
+        place: &Place,
+    ) -> Result<(), StartError> {
+        let env = &self.server.common.env;
+        for words in &wanted.prepare {
+            let words = template::words(words, values).map_err(|e| unfilled("prepare", &e))?;
+            let Some((name, args)) = words.split_first() else { continue };
+            let program = find_program(name, None).ok_or_else(|| StartError::Missing {
+                program: name.clone(),
+                hint: self.server.common.install.clone(),
+            })?;
+            let dir = place.dir.path();
+            let invocation = Invocation { program: &program, args, env, dir, keep: TAIL_LIMIT };
+            let process =
+                Process::spawn(&invocation).map_err(|e| failed("a preparation failed", &e))?;
+            let ended = process.wait(PREPARE_LIMIT).await;
+            if !ended.is_some_and(Ended::is_success) {
+                process.stderr.wait_for_end(Duration::from_millis(200));
+                let how = ended.map_or_else(|| "too slow".to_owned(), |e| e.to_string());
+                return Err(StartError::Failed {
+                    what: format!("a preparation for {} failed: {how}", self.name()),
+                    command: shown(name, args),
+                    output: process.stderr.text(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(what: &str, error: &io::Error) -> StartError {
+    StartError::Failed {
+        what: format!("{what}: {error}"),
+        command: String::new(),
+        output: String::new(),
+    }
+}
+
+/// Only a value that is missing this time gets here, such as `{port}` with a unix socket; the rest
+/// was checked when the file was read.
+fn unfilled(configuration: &str, error: &TemplateError) -> StartError {
+    StartError::Unsupported(format!("`{configuration}` can't be given this way: {error}"))
+}
+
+fn size_of(text: &str, value: Option<u64>) -> Option<u64> {
+    if text == "{value}" { value } else { parse_size(text) }
+}
+
+/// The directory of one start, and the names in it.
+#[derive(Debug)]
+struct Place {
+    address: Address,
+    image: PathBuf,
+    pidfile: PathBuf,
+    // Removed when everything else is done.
+    dir: TempDir,
+}
+
+impl Place {
+    fn make(transport: Transport, parent: Option<&Path>) -> io::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("nbd-");
+        let mut dir = match parent {
+            Some(parent) => builder.tempdir_in(parent)?,
+            None => builder.tempdir()?,
+        };
+        if transport == Transport::Unix && dir.path().as_os_str().len() + "/s".len() > SOCKET_LIMIT
+        {
+            dir = builder.tempdir_in("/tmp")?;
+        }
+        let address = match transport {
+            Transport::Tcp => Address::Tcp { host: "127.0.0.1".to_owned(), port: free_port()? },
+            Transport::Unix => Address::Unix(dir.path().join("s")),
+        };
+        let (image, pidfile) = (dir.path().join("image"), dir.path().join("pid"));
+        Ok(Self { address, image, pidfile, dir })
+    }
+
+    fn values(&self, wanted: &Configuration, value: Option<u64>, size: Option<u64>) -> Values {
+        let path = |path: &Path| Value::Text(path.display().to_string());
+        let mut values = Values::from([
+            ("dir", path(self.dir.path())),
+            ("image", path(&self.image)),
+            ("pidfile", path(&self.pidfile)),
+            ("name", Value::Text(wanted.export.clone())),
+        ]);
+        match &self.address {
+            Address::Tcp { port, .. } => values.insert("port", Value::Text(port.to_string())),
+            Address::Unix(socket) => values.insert("socket", path(socket)),
+        };
+        if let Some(value) = value {
+            values.insert("value", Value::Text(value.to_string()));
+        }
+        if let Some(size) = size {
+            values.insert("size", Value::Text(size.to_string()));
+        }
+        values
+    }
+
+    fn make_files(
+        &self,
+        server: &Server,
+        wanted: &Configuration,
+        values: &Values,
+        value: Option<u64>,
+        size: Option<u64>,
+    ) -> io::Result<()> {
+        if let (Some(image), Some(size)) = (&wanted.image, size) {
+            image::make(&self.image, size, image.content)?;
+        }
+        for FileText { path, text, image } in server.start.files.iter().chain(&wanted.files) {
+            let path = self.dir.path().join(path);
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            if let Some(text) = text {
+                std::fs::write(&path, template::lines(text, values).map_err(io::Error::other)?)?;
+            }
+            if let Some((image, size)) =
+                image.as_ref().and_then(|image| Some((image, size_of(&image.size, value)?)))
+            {
+                image::make(&path, size, image.content)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A TCP port of 127.0.0.1 that nobody listens on, and that this process has not given away before.
+fn free_port() -> io::Result<u16> {
+    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    for _ in 0..64 {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return Ok(port);
+        }
+    }
+    // Thousands of starts: those given first are free again.
+    GIVEN.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// A server that was started. Dropping it ends it, its children and its files.
+#[derive(Debug)]
+pub struct Running {
+    // Dropped before the directory.
+    process: Process,
+    address: Address,
+    export: String,
+    configuration: String,
+    note: Option<String>,
+    image: Option<PathBuf>,
+    content: Option<Content>,
+    size: Option<u64>,
+    command: String,
+    stop_within: Duration,
+    place: Place,
+}
+
+/// How a server went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// How its process ended.
+    pub ended: Option<Ended>,
+    /// It had ended before it was asked to.
+    pub early: bool,
+    /// It did not end when asked to and was killed.
+    pub killed: bool,
+    /// The last it wrote.
+    pub output: String,
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The name of the export under test.
+    #[must_use]
+    pub fn export_name(&self) -> &str {
+        &self.export
+    }
+
+    /// The configuration that was asked for.
+    #[must_use]
+    pub fn configuration(&self) -> &str {
+        &self.configuration
+    }
+
+    /// What this peer does otherwise than the configuration's name says, for the report.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// The file behind the export, if there is one.
+    #[must_use]
+    pub fn image(&self) -> Option<&Path> {
+        self.image.as_deref()
+    }
+
+    /// What the file held at the start, if there is one.
+    #[must_use]
+    pub fn content(&self) -> Option<Content> {
+        self.content
+    }
+
+    /// The size of the file in bytes; the server may round the export's.
+    #[must_use]
+    pub fn image_size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// The command line, as one would type it.
+    #[must_use]
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The directory of its files.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.place.dir.path()
+    }
+
+    /// Whether its process is there; whether it answers is told by [`greet`](super::greet()).
+    #[must_use]
+    pub fn alive(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    /// How its process ended, if it did: `exit status 1`, `killed by SIGSEGV`.
+    #[must_use]
+    pub fn exit_status(&mut self) -> Option<String> {
+        self.process.ended().map(|ended| ended.to_string())
+    }
+
+    /// The last it wrote on standard error and standard output, printable.
+    #[must_use]
+    pub fn stderr_tail(&self) -> String {
+        let (out, err) = (self.process.stdout.text(), self.process.stderr.text());
+        [err, out].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Asks it to end, and kills it if it does not in time.
+    pub async fn stop(mut self) -> Stopped {
+        let early = self.process.ended();
+        let mut ended = early;
+        if ended.is_none() {
+            self.process.terminate();
+            ended = self.process.wait(self.stop_within).await;
+        }
+        let killed = ended.is_none();
+        self.process.kill();
+        self.process.stderr.wait_for_end(Duration::from_millis(200));
+        let output = self.stderr_tail();
+        Stopped { ended, early: early.is_some(), killed, output }
+    }
+
+    async fn wait_until_ready(&mut self, peer: &PeerFile) -> Result<(), StartError> {
+        let start = Instant::now();
+        let limit = peer.server.start.ready_within;
+        let daemon = peer.server.start.daemon;
+        let mut adopted = false;
+        let mut last = None;
+        loop {
+            let launcher = self.process.launcher_ended();
+            let gone = match launcher {
+                Some(ended) if daemon && ended.is_success() => {
+                    // It returns before it listens, and before its pid file is written.
+                    if !adopted && let Some(pid) = read_pid(&self.place.pidfile) {
+                        adopted = self.process.adopt(pid);
+                    }
+                    if adopted { self.process.ended() } else { None }
+                }
+                ended => ended,
+            };
+            if let Some(ended) = gone {
+                self.process.stderr.wait_for_end(Duration::from_millis(200));
+                return Err(self.failed(format!("{} ended at its start: {ended}", peer.name())));
+            }
+            if adopted || !daemon {
+                let left = limit.saturating_sub(start.elapsed());
+                match greet(&self.address, left.min(GREET_LIMIT)).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => last = Some(error),
+                }
+            }
+            if start.elapsed() >= limit {
+                let why = match (last, daemon && !adopted) {
+                    (_, true) => "it wrote no pid file of a process of its own".to_owned(),
+                    (Some(error), false) => error.to_string(),
+                    (None, false) => "no attempt was made".to_owned(),
+                };
+                let text = format!("{} is not ready after {limit:?}: {why}", peer.name());
+                return Err(self.failed(text));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn failed(&self, what: String) -> StartError {
+        StartError::Failed { what, command: self.command.clone(), output: self.stderr_tail() }
+    }
+}
+
+fn read_pid(path: &Path) -> Option<i32> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
