@@ -8,4 +8,5 @@ pub mod notation;
 pub mod payload;
 pub mod requirements;
 pub mod text;
+pub mod uri;
 pub mod values;
