@@ -1,11 +1,242 @@
-//! `nbdcheck serve`.
+//! `nbdcheck serve`: exports over NBD, as the specification wants them or with one fault.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+
+use protocol::values::DEFAULT_PORT;
+use reference_server::spec::ExportSpec;
+use reference_server::store::MemoryStore;
+use reference_server::{Builder, Event, Export, Fault, Features, Handshake, Server};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit;
+
+/// The size of the export that is served when none is named, in bytes.
+const DEFAULT_SIZE: u64 = 16 << 20;
 
 /// Command line of `nbdcheck serve`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "\
+Exports:
+  mem:SIZE        memory, sparse; SIZE is in bytes, or with KiB, MiB, GiB, TiB
+  pattern:SIZE    memory that tells where each word belongs until it is written
+  file:PATH       a raw file or block device; holes stay holes
+  with options, each after a comma (double the commas of a path or text):
+  ro, desc=TEXT, min=SIZE, pref=SIZE, max=SIZE, required, rotational, single, hidden, seed=N
+
+Examples:
+  nbdcheck serve
+  nbdcheck serve --socket /tmp/nbd.sock --export disk=file:disk.img,ro
+  nbdcheck serve --export a=mem:1GiB,min=512 --export b=pattern:1MiB --default a
+  nbdcheck serve --fault cookie-truncated")]
+pub struct Args {
+    /// Listen on this TCP address; port 0 takes a free one [default: 127.0.0.1:10809, unless
+    /// there is a --socket]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    bind: Vec<String>,
+
+    /// Listen on this Unix socket
+    #[arg(long, value_name = "PATH")]
+    socket: Vec<PathBuf>,
+
+    /// Serve an export; an empty name is that of the default export [default: =mem:16MiB]
+    #[arg(long = "export", value_name = "NAME=SPEC", value_parser = parse_export)]
+    exports: Vec<(String, ExportSpec)>,
+
+    /// Serve this export to clients that name none
+    #[arg(long, value_name = "NAME")]
+    default: Option<String>,
+
+    /// Break one rule on purpose
+    #[arg(long, value_name = "NAME", value_parser = parse_fault)]
+    fault: Option<Fault>,
+
+    /// List the faults and the requirements that each breaks, and exit
+    #[arg(long)]
+    list_faults: bool,
+
+    /// Begin with the oldstyle greeting: one export, no negotiation
+    #[arg(long, conflicts_with = "newstyle")]
+    oldstyle: bool,
+
+    /// Offer newstyle, but not fixed newstyle
+    #[arg(long)]
+    newstyle: bool,
+
+    /// Do not offer structured replies
+    #[arg(long)]
+    no_structured: bool,
+
+    /// Tell of each connection on standard error
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+fn parse_export(text: &str) -> Result<(String, ExportSpec), String> {
+    let (name, spec) = text.split_once('=').ok_or("write `NAME=SPEC`, such as `disk=mem:16MiB`")?;
+    let spec = spec.parse().map_err(|error| format!("{error}"))?;
+    Ok((name.to_owned(), spec))
+}
+
+fn parse_fault(text: &str) -> Result<Fault, String> {
+    text.parse().map_err(|error| {
+        let near = |fault: &&Fault| strsim::jaro_winkler(fault.name(), text);
+        let nearest = Fault::ALL.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
+        let nearest = nearest.map_or("", |fault| fault.name());
+        format!("{error}\nhint: the nearest is `{nearest}`; `--list-faults` shows all")
+    })
+}
 
 /// Runs the command; gives the exit status.
 #[must_use]
-pub fn run(_args: Args) -> u8 {
-    crate::exit::USAGE
+pub fn run(args: Args) -> u8 {
+    if args.list_faults {
+        return list_faults();
+    }
+    let builder = match builder(&args) {
+        Ok(builder) => builder,
+        Err(message) => {
+            anstream::eprintln!("error: {message}");
+            return exit::USAGE;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("error: {error}");
+            return exit::NO_VERDICT;
+        }
+    };
+    let name = args.exports.first().map_or("", |(name, _)| name);
+    match runtime.block_on(serve(builder, name)) {
+        Ok(()) => exit::OK,
+        Err(error) => {
+            anstream::eprintln!("error: {error}");
+            exit::NO_VERDICT
+        }
+    }
+}
+
+fn list_faults() -> u8 {
+    for fault in Fault::ALL {
+        anstream::println!("{fault}: the server {}", fault.summary());
+        anstream::println!("    breaks {}", fault.expected().join(", "));
+    }
+    exit::OK
+}
+
+fn builder(args: &Args) -> Result<Builder, String> {
+    let mut builder = Server::builder().fault(args.fault).features(Features {
+        handshake: match (args.oldstyle, args.newstyle) {
+            (true, _) => Handshake::Oldstyle,
+            (_, true) => Handshake::Newstyle,
+            _ => Handshake::FixedNewstyle,
+        },
+        structured_reply: !args.no_structured,
+        ..Features::default()
+    });
+    if args.exports.is_empty() {
+        builder = builder.export(Export::new("", MemoryStore::new(DEFAULT_SIZE)));
+    }
+    for (name, spec) in &args.exports {
+        builder = builder.export(spec.open(name).map_err(|error| error.to_string())?);
+    }
+    if let Some(name) = &args.default {
+        builder = builder.default_export(name);
+    }
+    for path in &args.socket {
+        builder = builder.unix(path);
+    }
+    let default = format!("127.0.0.1:{DEFAULT_PORT}");
+    let bind = if args.bind.is_empty() && args.socket.is_empty() {
+        std::slice::from_ref(&default)
+    } else {
+        &args.bind
+    };
+    for text in bind {
+        builder = builder.tcp(resolve(text)?);
+    }
+    if args.verbose {
+        builder = builder.observer(|event| anstream::eprintln!("{}", line(&event)));
+    }
+    Ok(builder)
+}
+
+/// The first address of a `host`, `host:port`, `[v6]` or `[v6]:port`.
+fn resolve(text: &str) -> Result<SocketAddr, String> {
+    let (host, port) = match text.parse::<SocketAddr>() {
+        Ok(address) => return Ok(address),
+        Err(_) => match text.rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+                let port = port.parse().map_err(|_| format!("`{port}` is not a port"))?;
+                (host, port)
+            }
+            _ => (text, DEFAULT_PORT),
+        },
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let mut found =
+        (host, port).to_socket_addrs().map_err(|error| format!("can't find `{host}`: {error}"))?;
+    found.next().ok_or_else(|| format!("`{host}` has no address"))
+}
+
+async fn serve(builder: Builder, name: &str) -> Result<(), String> {
+    // Before anything is announced, so that no signal is missed.
+    let listen = |kind| signal(kind).map_err(|error| error.to_string());
+    let (mut interrupt, mut terminate) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let server = builder.start().await.map_err(|error| error.to_string())?;
+    for uri in server.uris(name) {
+        anstream::println!("{uri}");
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    // A second signal means at once.
+    tokio::select! {
+        () = server.shutdown() => {}
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+fn line(event: &Event) -> String {
+    match event {
+        Event::Opened { connection, peer } => format!("connection {connection}: from {peer}"),
+        Event::Entered { connection, export, structured } => {
+            let replies = if *structured { "structured" } else { "simple" };
+            format!("connection {connection}: export `{export}`, {replies} replies")
+        }
+        Event::Closed { connection, ending } => format!("connection {connection}: {ending}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_a_default_port() {
+        assert_eq!(resolve("127.0.0.1").unwrap(), ([127, 0, 0, 1], DEFAULT_PORT).into());
+        assert_eq!(resolve("127.0.0.1:0").unwrap().port(), 0);
+        assert_eq!(resolve("[::1]:99").unwrap().to_string(), "[::1]:99");
+        assert_eq!(resolve("::1").unwrap().to_string(), "[::1]:10809");
+        assert!(resolve("127.0.0.1:x").is_err());
+    }
+
+    #[test]
+    fn an_unknown_fault_is_answered_with_the_nearest() {
+        insta::assert_snapshot!(parse_fault("cookie-truncate").unwrap_err(), @"
+        there is no fault named `cookie-truncate`
+        hint: the nearest is `cookie-truncated`; `--list-faults` shows all
+        ");
+    }
+
+    #[test]
+    fn events_are_told_in_a_line() {
+        let entered = Event::Entered { connection: 3, export: "a".into(), structured: true };
+        assert_eq!(line(&entered), "connection 3: export `a`, structured replies");
+    }
 }

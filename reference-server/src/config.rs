@@ -1,0 +1,164 @@
+//! What a server offers, and how much it puts up with.
+
+use std::time::Duration;
+
+use protocol::values::{HandshakeFlags, TransmissionFlags};
+
+use crate::export::{Export, Exports};
+use crate::fault::Fault;
+
+/// The three ways to begin a session (section "Handshake").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// The default export, at once.
+    Oldstyle,
+    /// `NBD_OPT_EXPORT_NAME` and nothing else.
+    Newstyle,
+    /// Any options.
+    FixedNewstyle,
+}
+
+/// Which parts of the protocol a server offers. What is off is answered as a server answers that
+/// has never heard of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Features {
+    /// How sessions begin.
+    pub handshake: Handshake,
+    /// The handshake flag `NO_ZEROES`.
+    pub no_zeroes: bool,
+    /// `NBD_OPT_LIST`.
+    pub list: bool,
+    /// `NBD_OPT_INFO` and `NBD_OPT_GO`.
+    pub info_and_go: bool,
+    /// `NBD_INFO_BLOCK_SIZE`.
+    pub block_size: bool,
+    /// `NBD_OPT_STRUCTURED_REPLY`.
+    pub structured_reply: bool,
+    /// `NBD_CMD_FLUSH`.
+    pub flush: bool,
+    /// `NBD_CMD_FLAG_FUA`.
+    pub fua: bool,
+    /// `NBD_CMD_TRIM`.
+    pub trim: bool,
+    /// `NBD_CMD_WRITE_ZEROES`.
+    pub write_zeroes: bool,
+    /// `NBD_CMD_FLAG_DF`, once structured replies are agreed.
+    pub df: bool,
+    /// The transmission flag `CAN_MULTI_CONN`, for exports that can.
+    pub multi_conn: bool,
+}
+
+impl Default for Features {
+    /// Everything.
+    fn default() -> Self {
+        Self {
+            handshake: Handshake::FixedNewstyle,
+            no_zeroes: true,
+            list: true,
+            info_and_go: true,
+            block_size: true,
+            structured_reply: true,
+            flush: true,
+            fua: true,
+            trim: true,
+            write_zeroes: true,
+            df: true,
+            multi_conn: true,
+        }
+    }
+}
+
+impl Features {
+    /// The flags of a newstyle greeting.
+    pub(crate) fn handshake_flags(&self) -> HandshakeFlags {
+        let mut flags = HandshakeFlags::EMPTY;
+        if self.handshake == Handshake::FixedNewstyle {
+            flags = flags | HandshakeFlags::FIXED_NEWSTYLE;
+        }
+        if self.no_zeroes {
+            flags = flags | HandshakeFlags::NO_ZEROES;
+        }
+        flags
+    }
+
+    /// What can be done with an export, once `structured` replies have or have not been agreed.
+    pub(crate) fn transmission_flags(
+        &self,
+        export: &Export,
+        structured: bool,
+    ) -> TransmissionFlags {
+        use TransmissionFlags as F;
+        let writable = !export.is_read_only();
+        [
+            (F::HAS_FLAGS, true),
+            (F::READ_ONLY, !writable),
+            (F::SEND_FLUSH, self.flush),
+            (F::SEND_FUA, self.fua),
+            (F::ROTATIONAL, export.is_rotational()),
+            (F::SEND_TRIM, self.trim && writable),
+            (F::SEND_WRITE_ZEROES, self.write_zeroes && writable),
+            (F::SEND_DF, self.df && structured),
+            (F::CAN_MULTI_CONN, self.multi_conn && export.is_multi_conn()),
+        ]
+        .into_iter()
+        .filter(|(_, on)| *on)
+        .fold(F::EMPTY, |flags, (flag, _)| flags | flag)
+    }
+}
+
+/// How much a server puts up with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once; more are closed without a greeting.
+    pub connections: usize,
+    /// From the greeting to the end of haggling.
+    pub handshake: Duration,
+    /// Options of one session; one more closes it.
+    pub options: u32,
+    /// The data of an option that is kept and understood, in bytes.
+    pub option_data: u32,
+    /// The data of an option that is passed over, in bytes; more closes the session.
+    pub option_skip: u32,
+    /// The payload of a refused request that is passed over, in bytes; more closes the session.
+    pub payload_skip: u64,
+    /// Requests of one session that are served at once; more wait.
+    pub in_flight: u32,
+    /// Payload of one session in memory at once, in bytes; more waits.
+    pub buffers: u64,
+    /// How long a payload or a reply may make no progress.
+    pub stall: Duration,
+    /// How long a graceful shutdown waits for clients to leave, and then for requests to finish.
+    pub shutdown: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            handshake: Duration::from_secs(30),
+            options: 1000,
+            option_data: 64 << 10,
+            option_skip: 16 << 20,
+            payload_skip: 64 << 20,
+            in_flight: 64,
+            buffers: 64 << 20,
+            stall: Duration::from_secs(300),
+            shutdown: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Everything that a session needs to know of its server.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) exports: Exports,
+    pub(crate) features: Features,
+    pub(crate) limits: Limits,
+    pub(crate) fault: Option<Fault>,
+}
+
+impl Config {
+    pub(crate) fn breaks(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+}

@@ -1,0 +1,344 @@
+//! One connection: reads options and requests, has them answered, writes the answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use protocol::codec::{self, Step};
+use protocol::message::{OptionBody, OptionRequest, Request};
+use protocol::values::{Command, ErrorCode};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufWriter, ReadHalf, WriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::ending::Ending;
+use crate::fault::Fault;
+use crate::negotiation::{Negotiation, Next};
+use crate::parts::Parts;
+use crate::reply;
+use crate::terms::{Failure, Outcome, Terms, Verdict};
+use crate::wire::Incoming;
+
+/// Any channel of bytes.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+pub(crate) type BoxedStream = Box<dyn Stream>;
+
+/// The unit in which payload memory is counted, in bytes: semaphores count in 32 bits.
+const MEMORY_UNIT: u64 = 4096;
+/// How much of what a client still sends is read after the last word, in bytes. Closing with
+/// unread bytes would reset the connection, and the last word could be lost.
+const LINGER_BYTES: u64 = 1 << 20;
+/// How long that reading may take.
+const LINGER_TIME: Duration = Duration::from_millis(500);
+/// How long replies are held back by the fault that drops them, so that there are some to drop.
+const HELD_BACK: Duration = Duration::from_millis(100);
+
+/// Whether the server goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum State {
+    Running,
+    /// Later options and requests fail.
+    Draining,
+    /// No more is read.
+    Stopped,
+}
+
+/// Waits until the server is in a state, or beyond.
+pub(crate) async fn reached(states: &mut watch::Receiver<State>, state: State) {
+    // An error means that the server is gone altogether.
+    let _ = states.wait_for(|now| *now >= state).await;
+}
+
+/// Serves a connection to its end; `entered` is told when haggling has led to transmission.
+pub(crate) async fn serve(
+    config: Arc<Config>,
+    stream: BoxedStream,
+    mut states: watch::Receiver<State>,
+    entered: impl FnOnce(&Terms),
+) -> Ending {
+    let limit = config.limits.handshake;
+    let mut incoming = Incoming::new(stream);
+    let seen = states.clone();
+    let haggled = tokio::select! {
+        haggled = timeout(limit, haggle(&config, &mut incoming, &seen)) => haggled,
+        () = reached(&mut states, State::Stopped) => Ok(Err(Ending::Stopped)),
+    };
+    match haggled.unwrap_or(Err(Ending::TimedOut("the handshake"))) {
+        Ok(terms) => {
+            entered(&terms);
+            transmit(Arc::new(terms), incoming, states).await
+        }
+        Err(ending) => {
+            let _ = timeout(LINGER_TIME, incoming.stream().shutdown()).await;
+            linger(&mut incoming, &ending).await;
+            ending
+        }
+    }
+}
+
+/// Reads what the client still sends, for a while, unless it has gone.
+async fn linger<R: AsyncRead + Unpin>(incoming: &mut Incoming<R>, ending: &Ending) {
+    if !matches!(ending, Ending::Left | Ending::Cut | Ending::Lost(_)) {
+        let _ = timeout(LINGER_TIME, incoming.drain(LINGER_BYTES)).await;
+    }
+}
+
+async fn haggle(
+    config: &Arc<Config>,
+    incoming: &mut Incoming<BoxedStream>,
+    states: &watch::Receiver<State>,
+) -> Result<Terms, Ending> {
+    let mut negotiation = Negotiation::new(config.clone());
+    let greeting = negotiation.greeting();
+    send(incoming, &greeting.parts).await?;
+    match greeting.next {
+        Next::Transmit(terms) => return Ok(*terms),
+        Next::Close(ending) => return Err(ending),
+        Next::Option => {}
+    }
+    let flags = incoming.next(|bytes| Ok(codec::client_flags(bytes))).await?;
+    negotiation.client_flags(flags.ok_or(Ending::Left)?)?;
+    loop {
+        let option = incoming.next(|bytes| decode_option(config, bytes)).await?;
+        let option = option.ok_or(Ending::Left)?;
+        if let OptionBody::Bulk(length) = option.body {
+            if length > config.limits.option_skip {
+                return Err(Ending::Refused(format!("{} with {length} bytes", option.option)));
+            }
+            incoming.skip(u64::from(length)).await?;
+        }
+        let answer = negotiation.option(&option, *states.borrow() >= State::Draining);
+        send(incoming, &answer.parts).await?;
+        match answer.next {
+            Next::Option => {}
+            Next::Transmit(terms) => return Ok(*terms),
+            Next::Close(ending) => return Err(ending),
+        }
+    }
+}
+
+fn decode_option(config: &Config, bytes: &[u8]) -> codec::Decoded<OptionRequest> {
+    let limits = codec::Limits { option: config.limits.option_data, ..Default::default() };
+    let step = codec::option(bytes, limits)?;
+    Ok(match step {
+        Step::Ready(request, _)
+            if request.option.name().is_none() && config.breaks(Fault::OptionUnknownDataKept) =>
+        {
+            // The header alone.
+            Step::Ready(OptionRequest { body: OptionBody::Empty, ..request }, 16)
+        }
+        step => step,
+    })
+}
+
+async fn send(incoming: &mut Incoming<BoxedStream>, parts: &Parts) -> Result<(), Ending> {
+    let stream = incoming.stream();
+    stream.write_all(&parts.to_bytes()).await?;
+    Ok(stream.flush().await?)
+}
+
+/// A reply on its way, and what it holds until it is written.
+struct Outgoing {
+    parts: Parts,
+    _slot: OwnedSemaphorePermit,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+async fn transmit(
+    terms: Arc<Terms>,
+    incoming: Incoming<BoxedStream>,
+    mut states: watch::Receiver<State>,
+) -> Ending {
+    let (mut incoming, outgoing) = incoming.map(tokio::io::split);
+    let stall = terms.config.limits.stall;
+    // Bounded by the slots: each reply holds one.
+    let (replies, receiver) = mpsc::unbounded_channel();
+    let dropped = AtomicBool::new(false);
+    let reading = async {
+        let mut requests = Requests::new(terms, replies.clone(), states.clone());
+        let ending = tokio::select! {
+            ending = requests.read(&mut incoming) => ending,
+            () = replies.closed() => Ending::Lost("replies can't be written".into()),
+            () = reached(&mut states, State::Stopped) => Ending::Stopped,
+        };
+        let drops = requests.terms.config.breaks(Fault::DiscDropsInFlight);
+        dropped.store(drops && ending == Ending::Disconnected, Ordering::Relaxed);
+        // The writer ends when the last request in flight has been answered.
+        drop((requests, replies));
+        ending
+    };
+    let (ending, written) = tokio::join!(reading, write(outgoing, receiver, stall, &dropped));
+    match written {
+        Err(lost) if !matches!(ending, Ending::Left | Ending::Disconnected) => lost,
+        _ => {
+            linger(&mut incoming, &ending).await;
+            ending
+        }
+    }
+}
+
+/// The requests of a connection.
+struct Requests {
+    terms: Arc<Terms>,
+    replies: mpsc::UnboundedSender<Outgoing>,
+    states: watch::Receiver<State>,
+    slots: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+}
+
+impl Requests {
+    fn new(
+        terms: Arc<Terms>,
+        replies: mpsc::UnboundedSender<Outgoing>,
+        states: watch::Receiver<State>,
+    ) -> Self {
+        let limits = &terms.config.limits;
+        // A single request must fit, however small the limit.
+        let memory = limits.buffers.max(u64::from(terms.export.block_sizes().maximum()));
+        Self {
+            slots: Arc::new(Semaphore::new(limits.in_flight.max(1) as usize)),
+            memory: Arc::new(Semaphore::new(units(memory) as usize)),
+            terms,
+            replies,
+            states,
+        }
+    }
+
+    async fn read(&mut self, incoming: &mut Incoming<ReadHalf<BoxedStream>>) -> Ending {
+        loop {
+            match self.next(incoming).await {
+                Ok(()) => {}
+                Err(ending) => return ending,
+            }
+        }
+    }
+
+    async fn next(&mut self, incoming: &mut Incoming<ReadHalf<BoxedStream>>) -> Result<(), Ending> {
+        // Back-pressure: nothing is read while as many requests as may be are in flight.
+        let slot = acquire(&self.slots, 1).await?;
+        let decode = |bytes: &[u8]| codec::request(bytes, codec::Limits::default());
+        let request = incoming.next(decode).await?.ok_or(Ending::Left)?;
+        if request.command == Command::DISC {
+            return self.disconnect(&request, slot);
+        }
+        let shutdown = *self.states.borrow() >= State::Draining;
+        let verdict = match self.terms.check(&request) {
+            Verdict::Serve if shutdown => {
+                Verdict::Refuse(Failure::new(ErrorCode::ESHUTDOWN, "the server shuts down"))
+            }
+            verdict => verdict,
+        };
+        let limits = &self.terms.config.limits;
+        match verdict {
+            Verdict::Close(why) => Err(Ending::Refused(format!("the client sent {why}"))),
+            Verdict::Refuse(failure) => {
+                let length = request.payload_length();
+                if length > limits.payload_skip {
+                    return Err(Ending::Refused(format!("a payload of {length} bytes")));
+                }
+                if !self.terms.config.breaks(Fault::WritePayloadKept) {
+                    within(limits.stall, incoming.skip(length)).await??;
+                }
+                let parts = reply::answer(&self.terms, &request, Outcome::Failed(failure));
+                let _ = self.replies.send(Outgoing { parts, _slot: slot, _memory: None });
+                Ok(())
+            }
+            Verdict::Serve => {
+                let needed = units(self.terms.memory(&request));
+                let memory = acquire(&self.memory, needed).await?;
+                let length = usize::try_from(request.payload_length()).unwrap_or(usize::MAX);
+                let payload = within(limits.stall, incoming.bulk(length)).await??;
+                self.start(request, payload, slot, memory);
+                Ok(())
+            }
+        }
+    }
+
+    /// Serves a request beside the others.
+    fn start(
+        &self,
+        request: Request,
+        payload: Vec<u8>,
+        slot: OwnedSemaphorePermit,
+        memory: OwnedSemaphorePermit,
+    ) {
+        let (terms, replies) = (self.terms.clone(), self.replies.clone());
+        let held_back = terms.config.breaks(Fault::DiscDropsInFlight);
+        let blocks = terms.blocks() || held_back;
+        let work = move || {
+            let outcome = terms.perform(&request, &payload);
+            drop(payload);
+            let parts = reply::answer(&terms, &request, outcome);
+            if held_back {
+                std::thread::sleep(HELD_BACK);
+            }
+            let _ = replies.send(Outgoing { parts, _slot: slot, _memory: Some(memory) });
+        };
+        if blocks {
+            tokio::task::spawn_blocking(work);
+        } else {
+            tokio::spawn(async { work() });
+        }
+    }
+
+    fn disconnect(&self, request: &Request, slot: OwnedSemaphorePermit) -> Result<(), Ending> {
+        match self.terms.config.fault {
+            Some(Fault::DiscIgnored) => return Ok(()),
+            Some(Fault::DiscAnswered) => {
+                let parts = reply::answer(&self.terms, request, Outcome::Done);
+                let _ = self.replies.send(Outgoing { parts, _slot: slot, _memory: None });
+            }
+            _ => {}
+        }
+        Err(Ending::Disconnected)
+    }
+}
+
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX)
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>, count: u32) -> Result<OwnedSemaphorePermit, Ending> {
+    // Nobody closes the semaphores; if somebody did, it would be because the server ends.
+    semaphore.clone().acquire_many_owned(count).await.map_err(|_| Ending::Stopped)
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Ending> {
+    timeout(limit, work).await.map_err(|_| Ending::TimedOut("a payload"))
+}
+
+/// Writes replies, each whole, until no more can come.
+async fn write(
+    outgoing: WriteHalf<BoxedStream>,
+    mut replies: mpsc::UnboundedReceiver<Outgoing>,
+    stall: Duration,
+    dropped: &AtomicBool,
+) -> Result<(), Ending> {
+    let mut outgoing = BufWriter::with_capacity(64 << 10, outgoing);
+    let mut scratch = Vec::new();
+    while let Some(reply) = replies.recv().await {
+        if dropped.load(Ordering::Relaxed) {
+            continue;
+        }
+        for part in &reply.parts.list {
+            let bytes = reply.parts.bytes(part, &mut scratch);
+            stalls(stall, outgoing.write_all(bytes)).await?;
+        }
+        if replies.is_empty() {
+            stalls(stall, outgoing.flush()).await?;
+        }
+    }
+    stalls(stall, outgoing.flush()).await?;
+    stalls(stall, outgoing.shutdown()).await
+}
+
+async fn stalls(
+    limit: Duration,
+    work: impl Future<Output = std::io::Result<()>>,
+) -> Result<(), Ending> {
+    Ok(timeout(limit, work).await.map_err(|_| Ending::TimedOut("a reply"))??)
+}

@@ -1,0 +1,238 @@
+//! Faults in the answers to options: an honest answer goes in, a faulty one comes out.
+
+use protocol::codec::{self, Limits, Step};
+use protocol::message::{
+    Info, Message, OptionBody, OptionReply, OptionRequest, Padding, ReplyBody,
+};
+use protocol::text::WireString;
+use protocol::values::{InfoType, OptionType, ReplyType};
+
+use super::Fault;
+use crate::ending::Ending;
+use crate::negotiation::{Answer, Next, message, refuse};
+use crate::parts::{Part, Parts};
+
+/// Longer than any string may be, in bytes.
+const TOO_LONG: usize = 5000;
+
+/// Changes the answer to an option.
+pub(crate) fn distort_answer(
+    fault: Fault,
+    request: &OptionRequest,
+    answer: &mut Answer,
+    no_zeroes: bool,
+) {
+    match request.option {
+        OptionType::EXPORT_NAME => export_name(fault, answer, no_zeroes),
+        option => {
+            for message in answer.parts.messages_mut() {
+                if let Message::OptionReply(reply) = message {
+                    distort_each(fault, reply);
+                }
+            }
+            match option {
+                OptionType::ABORT if fault == Fault::AbortWithoutAck => answer.parts.list.clear(),
+                OptionType::LIST => list(fault, answer),
+                OptionType::INFO | OptionType::GO => info(fault, request, answer),
+                _ => {}
+            }
+            general(fault, request, answer);
+        }
+    }
+}
+
+/// Faults that any reply shows.
+fn distort_each(fault: Fault, reply: &mut OptionReply) {
+    match (fault, &mut reply.body) {
+        (Fault::OptionReplyOtherCode, _) => reply.option.0 = reply.option.0.wrapping_add(1),
+        (Fault::OptionMessageTooLong, ReplyBody::Message(text)) => {
+            *text = WireString(vec![b'a'; TOO_LONG]);
+        }
+        (Fault::OptionMessageNotUtf8, ReplyBody::Message(text)) => text.0.extend([0xff, 0xfe]),
+        (Fault::OptionMessageWithNul, ReplyBody::Message(text)) => text.0.push(0),
+        (Fault::AckWithData, body) if reply.reply == ReplyType::ACK => {
+            *body = ReplyBody::Raw(b"done".to_vec());
+        }
+        _ => {}
+    }
+    if fault == Fault::OptionErrorWithoutBit && reply.reply.is_error() {
+        reply.reply.0 &= 0x7fff_ffff;
+    }
+}
+
+fn general(fault: Fault, request: &OptionRequest, answer: &mut Answer) {
+    match fault {
+        Fault::OptionTwoFinalReplies if matches!(answer.next, Next::Option) => {
+            answer.parts.list.extend(answer.parts.list.last().cloned());
+        }
+        Fault::OptionReplyOtherMagic => {
+            for part in &mut answer.parts.list {
+                if let Part::Message(message @ Message::OptionReply(_)) = part {
+                    let mut bytes = message.to_bytes();
+                    bytes[7] ^= 1;
+                    *part = Part::Bytes(bytes);
+                }
+            }
+        }
+        Fault::OptionUnknownCloses if request.option.name().is_none() => {
+            *answer = hang_up("an unknown option");
+        }
+        Fault::OptionUnknownAcked if request.option.name().is_none() => {
+            answer.parts = Parts::default();
+            answer.parts.message(message(request.option, ReplyType::ACK, ReplyBody::Empty));
+        }
+        _ => {}
+    }
+}
+
+fn hang_up(why: &str) -> Answer {
+    let ending = Ending::Refused(format!("the client asked for {why}"));
+    Answer { parts: Parts::default(), next: Next::Close(ending) }
+}
+
+fn export_name(fault: Fault, answer: &mut Answer, no_zeroes: bool) {
+    let refused = answer.parts.list.is_empty();
+    if refused && fault == Fault::ExportNameUnknownAnswered {
+        let why = "there is no such export";
+        *answer = refuse(OptionType::EXPORT_NAME, ReplyType::ERR_UNKNOWN, why);
+        return;
+    }
+    for part in &mut answer.parts.list {
+        let Part::Message(Message::ExportInfo(info)) = part else { continue };
+        match fault {
+            Fault::ExportNameByteOrder => info.size = info.size.swap_bytes(),
+            Fault::NoZeroesIgnored => info.padding = Padding::Zeroes,
+            Fault::ExportNameUnpadded => info.padding = Padding::Absent,
+            Fault::ExportNamePaddingFilled if !no_zeroes => {
+                info.padding = Padding::Other(Box::new([0xff; 124]));
+            }
+            Fault::ExportNamePaddingShort if !no_zeroes => {
+                let mut bytes = Message::ExportInfo(info.clone()).to_bytes();
+                bytes.truncate(110);
+                *part = Part::Bytes(bytes);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn list(fault: Fault, answer: &mut Answer) {
+    for message in answer.parts.messages_mut() {
+        let Message::OptionReply(OptionReply { reply, body, .. }) = message else { continue };
+        let ReplyBody::Server { name, .. } = body else { continue };
+        match fault {
+            Fault::ListNameLength => {
+                let mut data = (name.len() as u32 + 1).to_be_bytes().to_vec();
+                data.extend_from_slice(name.as_bytes());
+                *body = ReplyBody::Raw(data);
+            }
+            Fault::ListNamesUnusable => name.0.extend_from_slice(b".img"),
+            Fault::ListInfoReplies => {
+                *reply = ReplyType::INFO;
+                *body = ReplyBody::Info(Info::Name(name.clone()));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn info(fault: Fault, request: &OptionRequest, answer: &mut Answer) {
+    let unknown = answer.parts.messages_mut().any(|message| {
+        matches!(message, Message::OptionReply(reply) if reply.reply == ReplyType::ERR_UNKNOWN)
+    });
+    let asked = |wanted: fn(&InfoType) -> bool| match &request.body {
+        OptionBody::Info { requests, .. } => requests.iter().any(wanted),
+        _ => false,
+    };
+    let size = Info::Export { size: 1 << 20, flags: protocol::values::TransmissionFlags(1) };
+    let export = message(request.option, ReplyType::INFO, ReplyBody::Info(size));
+    match fault {
+        Fault::InfoUnknownRequestRefused if asked(|info| info.name().is_none()) => {
+            let why = "an information request is unknown";
+            *answer = refuse(request.option, ReplyType::ERR_INVALID, why);
+        }
+        Fault::BlockSizeRequiredAnyway if asked(|info| *info == InfoType::BLOCK_SIZE) => {
+            let why = "ask for NBD_INFO_BLOCK_SIZE";
+            *answer = refuse(request.option, ReplyType::ERR_BLOCK_SIZE_REQD, why);
+        }
+        Fault::GoUnknownCloses if unknown => *answer = hang_up("an export that is not there"),
+        Fault::GoUnknownAfterInfo if unknown => answer.parts.list.insert(0, Part::Message(export)),
+        Fault::GoPadded if matches!(answer.next, Next::Transmit(_)) => {
+            answer.parts.list.push(Part::Bytes(vec![0; 124]));
+        }
+        Fault::InfoExportTwice => {
+            let first = answer.parts.list.first().cloned();
+            if let Some(Part::Message(Message::OptionReply(OptionReply {
+                body: ReplyBody::Info(_),
+                ..
+            }))) = first
+            {
+                answer.parts.list.extend(first);
+                answer.parts.list.rotate_right(1);
+            }
+        }
+        Fault::InfoWithoutExport => answer.parts.list.retain(|part| {
+            !matches!(
+                part,
+                Part::Message(Message::OptionReply(OptionReply {
+                    body: ReplyBody::Info(Info::Export { .. }),
+                    ..
+                }))
+            )
+        }),
+        _ => {}
+    }
+    for message in answer.parts.messages_mut() {
+        if let Message::OptionReply(OptionReply { body: ReplyBody::Info(info), .. }) = message {
+            item(fault, request.option, info);
+        }
+    }
+}
+
+/// Faults in one item of information.
+fn item(fault: Fault, option: OptionType, info: &mut Info) {
+    match (fault, &mut *info) {
+        (Fault::InfoGoDiffer, Info::Export { size, .. }) if option == OptionType::GO => {
+            *size = size.saturating_sub(512);
+        }
+        (Fault::InfoExportLength, Info::Export { size, flags }) => {
+            let mut data = size.to_be_bytes().to_vec();
+            data.extend_from_slice(&flags.0.to_be_bytes());
+            data.extend_from_slice(&[0; 2]);
+            *info = Info::Raw { info: InfoType::EXPORT, data };
+        }
+        (Fault::InfoBlockSizeLength, Info::BlockSize { minimum, preferred, .. }) => {
+            let data = [minimum.to_be_bytes(), preferred.to_be_bytes()].concat();
+            *info = Info::Raw { info: InfoType::BLOCK_SIZE, data };
+        }
+        (Fault::InfoNameDiffers, Info::Name(name)) => name.0.push(b'!'),
+        (Fault::InfoDescriptionDiffers, Info::Description(text)) => text.0.push(b'!'),
+        (Fault::BlockSizeMinimumOdd, Info::BlockSize { minimum, .. }) => *minimum = 1000,
+        (Fault::BlockSizeMinimumHuge, Info::BlockSize { minimum, preferred, .. }) => {
+            *minimum = 1 << 17;
+            *preferred = 1 << 17;
+        }
+        (Fault::BlockSizePreferredOdd, Info::BlockSize { preferred, .. }) => *preferred = 5000,
+        (Fault::BlockSizePreferredSmall, Info::BlockSize { preferred, .. }) => *preferred = 256,
+        (Fault::BlockSizeMaximumSmall, Info::BlockSize { preferred, maximum, .. }) => {
+            *maximum = *preferred / 2;
+        }
+        _ => {}
+    }
+}
+
+/// The name and requests of INFO or GO data, whatever follows them.
+pub(crate) fn lenient_info(data: &[u8]) -> (WireString, Vec<InfoType>) {
+    let all = (0..=data.len()).rev().map(|end| {
+        let body = OptionBody::Raw(data[..end].to_vec());
+        let bytes = Message::Option(OptionRequest { option: OptionType::INFO, body }).to_bytes();
+        match codec::option(&bytes, Limits::default()) {
+            Ok(Step::Ready(OptionRequest { body: OptionBody::Info { name, requests }, .. }, _)) => {
+                Some((name, requests))
+            }
+            _ => None,
+        }
+    });
+    // Data is bounded by the option limit, and only the fault comes here: slow is fine.
+    all.take(TOO_LONG).flatten().next().unwrap_or_default()
+}

@@ -1,0 +1,356 @@
+//! Deliberate faults: each breaks one rule, so that whoever judges the server can be judged.
+
+mod answers;
+mod replies;
+mod store;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub(crate) use answers::{distort_answer, lenient_info};
+pub(crate) use replies::distort_reply;
+pub(crate) use store::FaultyStore;
+
+macro_rules! faults {
+    ($($variant:ident = $name:literal, $what:literal, [$($id:literal),+];)*) => {
+        /// A rule that the server breaks on purpose.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Fault {
+            $(
+                #[doc = concat!("The server ", $what, ".\n\nTrips", $(" `", $id, "`",)+ ".")]
+                $variant,
+            )*
+        }
+
+        impl Fault {
+            /// Every fault, in the order of a session.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name on the command line.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What the server does, as the rest of a sentence that begins with "the server".
+            #[must_use]
+            pub const fn summary(self) -> &'static str {
+                match self { $(Self::$variant => $what,)* }
+            }
+
+            /// The requirements that the fault must be seen to break. It may break more.
+            #[must_use]
+            pub const fn expected(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &[$($id),+],)* }
+            }
+        }
+    };
+}
+
+faults! {
+    // Greeting and client flags.
+    HandshakeSpareFlag = "handshake-spare-flag",
+        "sets bit 7 of the handshake flags", ["handshake-flags-no-others"];
+    HandshakeFixedClear = "handshake-fixed-clear",
+        "takes all options, but does not set the flag FIXED_NEWSTYLE",
+        ["handshake-fixed-newstyle-flag"];
+    OldstyleHandshakeFlags = "oldstyle-handshake-flags",
+        "sets handshake flags in the oldstyle greeting", ["oldstyle-no-handshake-flags"];
+    OldstylePadding = "oldstyle-padding",
+        "fills the reserved bytes of the oldstyle greeting with 0xff", ["oldstyle-reserved-zero"];
+    ClientFlagsUnchecked = "client-flags-unchecked",
+        "carries on when the client's flags have unknown bits",
+        ["handshake-server-closes-on-unknown-client-flags"];
+
+    // NBD_OPT_EXPORT_NAME.
+    NoZeroesIgnored = "no-zeroes-ignored",
+        "pads the answer to `NBD_OPT_EXPORT_NAME` although no-zeroes was agreed",
+        ["handshake-no-zeroes-honoured"];
+    ExportNameUnpadded = "export-name-unpadded",
+        "leaves out the 124 zeroes although no-zeroes was not agreed",
+        ["opt-export-name-reply-layout"];
+    ExportNamePaddingShort = "export-name-padding-short",
+        "sends 100 zeroes instead of 124", ["opt-export-name-reply-layout"];
+    ExportNamePaddingFilled = "export-name-padding-filled",
+        "sends 124 bytes of 0xff instead of zeroes", ["opt-export-name-padding-zero"];
+    ExportNameUnknownAnswered = "export-name-unknown-answered",
+        "answers `NBD_OPT_EXPORT_NAME` of a missing export with an error reply",
+        ["opt-export-name-refusal-closes"];
+    ExportNameByteOrder = "export-name-byte-order",
+        "tells the size of an export in little-endian order", ["wire-big-endian"];
+
+    // Options in general.
+    OptionReplyOtherCode = "option-reply-other-code",
+        "puts the next option's number into its replies", ["option-reply-echoes-option"];
+    OptionReplyOtherMagic = "option-reply-other-magic",
+        "begins replies to options with another magic", ["option-reply-layout"];
+    OptionTwoFinalReplies = "option-two-final-replies",
+        "sends the final reply to every option twice", ["option-reply-one-final"];
+    OptionUnknownCloses = "option-unknown-closes",
+        "hangs up on an unknown option", ["rep-err-unsup-meaning"];
+    OptionUnknownAcked = "option-unknown-acked",
+        "acknowledges unknown options", ["rep-err-unsup-meaning"];
+    OptionUnknownDataKept = "option-unknown-data-kept",
+        "takes the data of an unknown option for the next option",
+        ["option-unknown-stays-in-sync"];
+    OptionErrorWithoutBit = "option-error-without-bit",
+        "clears bit 31 of error replies", ["rep-error-bit-31"];
+    OptionMessageTooLong = "option-message-too-long",
+        "sends error replies with messages of 5000 bytes", ["string-hard-limit-4096"];
+    OptionMessageNotUtf8 = "option-message-not-utf8",
+        "sends error replies with messages that are not UTF-8", ["string-utf8"];
+    OptionMessageWithNul = "option-message-with-nul",
+        "ends the messages of error replies with a zero byte", ["string-no-nul"];
+    AckWithData = "ack-with-data",
+        "sends data in `NBD_REP_ACK`", ["rep-ack-no-data"];
+    AbortWithoutAck = "abort-without-ack",
+        "closes on `NBD_OPT_ABORT` without a reply", ["opt-abort-acked"];
+
+    // NBD_OPT_LIST.
+    ListNameLength = "list-name-length",
+        "tells name lengths in `NBD_REP_SERVER` that exceed the reply", ["rep-server-name-length"];
+    ListDataAccepted = "list-data-accepted",
+        "answers an `NBD_OPT_LIST` with data as if there were none", ["opt-list-data-invalid"];
+    ListNamesUnusable = "list-names-unusable",
+        "lists names that `NBD_OPT_GO` does not know", ["rep-server-name-usable"];
+    ListInfoReplies = "list-info-replies",
+        "answers `NBD_OPT_LIST` with `NBD_REP_INFO`", ["rep-type-fits-option"];
+
+    // NBD_OPT_INFO and NBD_OPT_GO.
+    InfoWithoutExport = "info-without-export",
+        "acknowledges INFO and GO without `NBD_INFO_EXPORT`", ["opt-info-export-required"];
+    InfoGoDiffer = "info-go-differ",
+        "tells another size in GO than in INFO", ["opt-info-go-consistent"];
+    InfoExportLength = "info-export-length",
+        "sends an `NBD_INFO_EXPORT` of 14 bytes", ["info-export-length"];
+    InfoExportTwice = "info-export-twice",
+        "sends `NBD_INFO_EXPORT` twice", ["info-type-once"];
+    InfoBlockSizeLength = "info-block-size-length",
+        "sends an `NBD_INFO_BLOCK_SIZE` of 10 bytes", ["info-block-size-length"];
+    InfoNameDiffers = "info-name-differs",
+        "tells another canonical name than `NBD_OPT_LIST`", ["info-name-matches-list"];
+    InfoDescriptionDiffers = "info-description-differs",
+        "tells another description than `NBD_OPT_LIST`", ["info-description-matches-list"];
+    InfoUnknownRequestRefused = "info-unknown-request-refused",
+        "refuses INFO and GO with an unknown information request",
+        ["opt-info-unknown-requests-ignored"];
+    InfoMalformedAccepted = "info-malformed-accepted",
+        "overlooks trailing bytes in INFO and GO", ["opt-info-go-malformed-invalid"];
+    BlockSizeMinimumOdd = "block-size-minimum-odd",
+        "tells a minimum block size of 1000", ["block-size-min-power-of-2"];
+    BlockSizeMinimumHuge = "block-size-minimum-huge",
+        "tells a minimum block size of 131072", ["block-size-min-limit-65536"];
+    BlockSizePreferredOdd = "block-size-preferred-odd",
+        "tells a preferred block size of 5000", ["block-size-preferred-power-of-2"];
+    BlockSizePreferredSmall = "block-size-preferred-small",
+        "tells a preferred block size of 256", ["block-size-preferred-lower-bound"];
+    BlockSizeMaximumSmall = "block-size-maximum-small",
+        "tells a maximum payload below the preferred block size", ["block-size-max-lower-bound"];
+    BlockSizeRequiredAnyway = "block-size-required-anyway",
+        "demands the block size request of those who made it", ["block-size-reqd-not-if-requested"];
+    GoPadded = "go-padded",
+        "sends 124 zeroes after the ACK of GO", ["opt-go-no-padding"];
+    GoUnknownCloses = "go-unknown-closes",
+        "hangs up on INFO and GO of a missing export", ["opt-info-missing-export-unknown"];
+    GoUnknownServed = "go-unknown-served",
+        "serves the first export to those who ask for a missing one",
+        ["opt-info-missing-export-unknown"];
+    GoUnknownAfterInfo = "go-unknown-after-info",
+        "sends information before it says that an export is unknown", ["opt-info-unknown-no-info"];
+    // Seen in a server that read the length as 8 bits.
+    GoNameLengthCut = "go-name-length-cut",
+        "reads the length of the name in GO as 8 bits", ["opt-info-missing-export-unknown"];
+
+    // NBD_OPT_STRUCTURED_REPLY and transmission flags.
+    StructuredDataAccepted = "structured-data-accepted",
+        "acknowledges `NBD_OPT_STRUCTURED_REPLY` with data", ["opt-structured-data-invalid"];
+    StructuredForgotten = "structured-forgotten",
+        "acknowledges `NBD_OPT_STRUCTURED_REPLY` and sends simple replies all the same",
+        ["read-structured-no-simple"];
+    HasFlagsClear = "has-flags-clear",
+        "clears HAS_FLAGS", ["tflag-has-flags"];
+    DfWithoutStructured = "df-without-structured",
+        "sets SEND_DF although structured replies were not agreed", ["tflag-df-needs-structured"];
+    FlushAdvertisedOnly = "flush-advertised-only",
+        "sets SEND_FLUSH, but takes `NBD_CMD_FLUSH` for unknown", ["tflag-not-unsupported"];
+    MultiConnStaleCache = "multi-conn-stale-cache",
+        "keeps what a connection has read in a cache of that connection",
+        ["tflag-multi-conn-consistent"];
+
+    // Replies in general.
+    CookieWrong = "cookie-wrong",
+        "adds 1 to the cookies of replies", ["cookie-echoed"];
+    CookieTruncated = "cookie-truncated",
+        "keeps only the lower 32 bits of cookies", ["cookie-echoed"];
+    ReplyTwice = "reply-twice",
+        "answers every request twice", ["reply-one-per-request"];
+    ReplyMissing = "reply-missing",
+        "does not answer `NBD_CMD_FLUSH`", ["reply-one-per-request"];
+    ReplyOldMagic = "reply-old-magic",
+        "begins simple replies with the historic magic 0x96744668", ["magic-historic-not-used"];
+    SimpleErrorWithData = "simple-error-with-data",
+        "sends the asked length of bytes after a failed simple READ",
+        ["read-simple-error-no-payload"];
+    SimpleToStructuredRead = "simple-to-structured-read",
+        "answers READ with simple replies although structured ones were agreed",
+        ["read-structured-no-simple"];
+    SimpleReadError = "simple-read-error",
+        "answers a READ that fails early with a simple reply although structured ones were agreed",
+        ["read-structured-no-simple"];
+    StructuredUnasked = "structured-unasked",
+        "sends structured replies that were not agreed", ["reply-simple-only-without-structured"];
+    ErrorUnknownValue = "error-unknown-value",
+        "fails requests with the error value 71", ["error-known-values"];
+    ErrorUnexpectedOverflow = "error-unexpected-overflow",
+        "fails requests with `NBD_EOVERFLOW` whatever the cause", ["error-eoverflow-scope"];
+
+    // Chunks.
+    ChunksOverlap = "chunks-overlap",
+        "begins the second content chunk one byte early", ["chunk-content-no-overlap"];
+    ChunkOutOfBounds = "chunk-out-of-bounds",
+        "sends content from beyond the end of the read", ["chunk-content-in-bounds"];
+    ChunkNoneNotLast = "chunk-none-not-last",
+        "sends NONE without DONE before the last chunk", ["chunk-none-done"];
+    ChunkNoneWithData = "chunk-none-with-data",
+        "sends NONE with 8 bytes of payload", ["chunk-none-empty"];
+    ChunkDataEmpty = "chunk-data-empty",
+        "sends a data chunk without data", ["chunk-offset-data-length"];
+    ChunkHoleEmpty = "chunk-hole-empty",
+        "sends a hole of length 0", ["chunk-offset-hole-nonzero"];
+    ChunkHoleLength = "chunk-hole-length",
+        "sends holes of 16 bytes of payload", ["chunk-offset-hole-length"];
+    ChunkTypeUnfit = "chunk-type-unfit",
+        "answers WRITE with a hole chunk", ["chunk-type-fits-command"];
+    ChunkSpareFlag = "chunk-spare-flag",
+        "sets bit 3 of the reply flags", ["replyflag-no-others"];
+    DoneMissing = "done-missing",
+        "never sets DONE", ["structured-done-last"];
+    DoneTwice = "done-twice",
+        "sets DONE on every chunk of a reply", ["structured-done-last"];
+    ChunkAfterDone = "chunk-after-done",
+        "sends another chunk after the one with DONE", ["structured-done-last"];
+    ErrorChunkZero = "error-chunk-zero",
+        "sends error chunks with the error value 0", ["chunk-error-nonzero"];
+    ErrorChunkMessageTooLong = "error-chunk-message-too-long",
+        "sends error chunks with messages of 5000 bytes", ["chunk-error-message-limit"];
+    ErrorChunkMessageOverrun = "error-chunk-message-overrun",
+        "tells message lengths in error chunks that exceed the chunk",
+        ["chunk-error-message-fits"];
+    ErrorChunkShort = "error-chunk-short",
+        "sends error chunks of 4 bytes", ["chunk-error-length"];
+
+    // READ.
+    ReadShort = "read-short",
+        "leaves out the last byte of a structured read", ["read-structured-covers-request"];
+    ReadOtherOffset = "read-other-offset",
+        "reads from the offset less its lowest 12 bits", ["write-stored"];
+    ReadPastEnd = "read-past-end",
+        "serves READ beyond the end as zeroes", ["request-beyond-end-einval"];
+    ReadOffsetWraps = "read-offset-wraps",
+        "checks offset plus length without regard to overflow", ["request-beyond-end-einval"];
+    ReadUnaligned = "read-unaligned",
+        "accepts requests that are not aligned to the minimum block size",
+        ["request-unaligned-einval"];
+    ReadZeroCloses = "read-zero-closes",
+        "hangs up on a READ of length 0", ["read-zero-length-no-disconnect"];
+    ReadLargeCloses = "read-large-closes",
+        "hangs up on payloads above 1 MiB", ["size-32-mib-not-dos"];
+    DfFragmented = "df-fragmented",
+        "answers READ with DF in two content chunks", ["read-df-one-content-chunk"];
+    DfRefused = "df-refused",
+        "fails every READ with DF", ["read-df-65536-served"];
+
+    // WRITE, TRIM, WRITE_ZEROES, FLUSH.
+    WriteNotStored = "write-not-stored",
+        "answers WRITE without storing anything", ["write-stored"];
+    WritePastEnd = "write-past-end",
+        "accepts WRITE beyond the end", ["write-beyond-end-enospc"];
+    WritePastEndEio = "write-past-end-eio",
+        "fails WRITE beyond the end with `NBD_EIO`", ["write-beyond-end-enospc"];
+    WritePayloadKept = "write-payload-kept",
+        "takes the payload of a refused WRITE for the next request", ["error-unknown-flag-einval"];
+    ReadOnlyWritable = "read-only-writable",
+        "accepts writes to a read-only export", ["tflag-read-only-fails-writes"];
+    ReadOnlyEio = "read-only-eio",
+        "fails writes to a read-only export with `NBD_EIO`", ["write-read-only-eperm"];
+    TrimNeighbours = "trim-neighbours",
+        "rounds TRIM outwards to 4096 bytes and beyond", ["trim-confined"];
+    ZeroesNotStored = "zeroes-not-stored",
+        "answers WRITE_ZEROES without doing anything", ["write-zeroes-stored"];
+    ZeroesPastEnd = "zeroes-past-end",
+        "accepts WRITE_ZEROES beyond the end", ["write-zeroes-beyond-end-enospc"];
+    ZeroesEnotsup = "zeroes-enotsup",
+        "fails WRITE_ZEROES with `NBD_ENOTSUP`", ["write-zeroes-no-enotsup-without-fast"];
+    NoHoleRefused = "no-hole-refused",
+        "fails WRITE_ZEROES with NO_HOLE as an unknown flag", ["cmdflag-no-hole-supported"];
+
+    // Flags and commands.
+    FuaRefusedOnRead = "fua-refused-on-read",
+        "fails READ with FUA", ["cmdflag-fua-accepted-everywhere"];
+    FlagUnknownAccepted = "flag-unknown-accepted",
+        "overlooks unknown command flags", ["error-unknown-flag-einval"];
+    FlagInapplicableAccepted = "flag-inapplicable-accepted",
+        "overlooks command flags that do not belong to the command",
+        ["error-inapplicable-flag-einval"];
+    CommandUnknownCloses = "command-unknown-closes",
+        "hangs up on an unknown command", ["error-unknown-command-einval"];
+    CommandUnknownSucceeds = "command-unknown-succeeds",
+        "reports success for unknown commands", ["error-unknown-command-einval"];
+
+    // NBD_CMD_DISC.
+    DiscAnswered = "disc-answered",
+        "answers `NBD_CMD_DISC`", ["disc-no-reply"];
+    DiscDropsInFlight = "disc-drops-in-flight",
+        "leaves the requests before `NBD_CMD_DISC` unanswered", ["disc-outstanding-handled"];
+    DiscIgnored = "disc-ignored",
+        "keeps the connection after `NBD_CMD_DISC`", ["disc-server-closes"];
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A text that names no fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no fault named `{0}`")]
+pub struct UnknownFault(pub String);
+
+impl FromStr for Fault {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFault> {
+        Self::ALL
+            .iter()
+            .find(|fault| fault.name() == text)
+            .copied()
+            .ok_or_else(|| UnknownFault(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_fault_breaks_a_requirement_of_the_catalogue() {
+        for fault in Fault::ALL {
+            assert!(!fault.expected().is_empty());
+            for id in fault.expected() {
+                assert!(protocol::requirements::find(id).is_some(), "{fault} names `{id}`");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_read_back() {
+        let names: HashSet<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+        assert_eq!(names.len(), Fault::ALL.len());
+        for fault in Fault::ALL {
+            assert_eq!(fault.to_string().parse(), Ok(*fault));
+        }
+        assert!("goo".parse::<Fault>().is_err());
+    }
+}

@@ -1,0 +1,216 @@
+//! Faults in the replies of the transmission phase: an honest answer goes in, a faulty one comes
+//! out.
+
+use protocol::message::{Chunk, ChunkBody, Message, Request};
+use protocol::text::WireString;
+use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
+
+use super::Fault;
+use crate::parts::{Part, Parts};
+use crate::reply::{chunk, is_read};
+
+/// Longer than any message may be, in bytes.
+const TOO_LONG: usize = 5000;
+
+/// Changes the answer to a request.
+pub(crate) fn distort_reply(fault: Fault, structured: bool, request: &Request, parts: &mut Parts) {
+    for message in parts.messages_mut() {
+        match message {
+            Message::SimpleReply(reply) => {
+                cookie(fault, &mut reply.cookie.0);
+                error(fault, &mut reply.error);
+            }
+            Message::Chunk(chunk) => {
+                cookie(fault, &mut chunk.cookie.0);
+                if let ChunkBody::Error { error: value, .. } = &mut chunk.body {
+                    error(fault, value);
+                }
+                each_chunk(fault, request, chunk);
+            }
+            _ => {}
+        }
+    }
+    if structured {
+        sequence(fault, request, parts);
+    } else if fault == Fault::SimpleErrorWithData && is_read(request) && failed(parts) {
+        parts.list.push(Part::Bytes(vec![0; request.length.min(1 << 20) as usize]));
+    }
+    match fault {
+        Fault::ReplyTwice => parts.list.extend(parts.list.clone()),
+        Fault::ReplyMissing if request.command == Command::FLUSH => parts.list.clear(),
+        Fault::ReplyOldMagic => {
+            for part in &mut parts.list {
+                if let Part::Message(message @ Message::SimpleReply(_)) = part {
+                    let mut bytes = message.to_bytes();
+                    bytes[..4].copy_from_slice(&0x9674_4668_u32.to_be_bytes());
+                    *part = Part::Bytes(bytes);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn cookie(fault: Fault, cookie: &mut u64) {
+    match fault {
+        Fault::CookieWrong => *cookie = cookie.wrapping_add(1),
+        Fault::CookieTruncated => *cookie &= 0xffff_ffff,
+        _ => {}
+    }
+}
+
+fn error(fault: Fault, error: &mut ErrorCode) {
+    match fault {
+        _ if *error == ErrorCode::OK => {}
+        Fault::ErrorUnknownValue => *error = ErrorCode(71),
+        Fault::ErrorUnexpectedOverflow => *error = ErrorCode::EOVERFLOW,
+        _ => {}
+    }
+}
+
+fn failed(parts: &Parts) -> bool {
+    parts.list.iter().any(|part| match part {
+        Part::Message(Message::SimpleReply(reply)) => reply.error != ErrorCode::OK,
+        Part::Message(Message::Chunk(chunk)) => chunk.chunk.is_error(),
+        _ => false,
+    })
+}
+
+/// Faults that one chunk shows.
+fn each_chunk(fault: Fault, request: &Request, chunk: &mut Chunk) {
+    match (fault, &mut chunk.body) {
+        (Fault::ChunkSpareFlag, _) => chunk.flags.0 |= 1 << 3,
+        (Fault::DoneMissing, _) => chunk.flags = ReplyFlags::EMPTY,
+        (Fault::DoneTwice, _) => chunk.flags = ReplyFlags::DONE,
+        (Fault::ChunkNoneWithData, body @ ChunkBody::Empty) => {
+            *body = ChunkBody::Raw(request.offset.to_be_bytes().to_vec());
+        }
+        (Fault::ChunkTypeUnfit, body @ ChunkBody::Empty) if request.command == Command::WRITE => {
+            chunk.chunk = ChunkType::OFFSET_HOLE;
+            *body = ChunkBody::Hole { offset: request.offset, size: request.length.max(1) as u32 };
+        }
+        (Fault::ChunkHoleLength, body @ ChunkBody::Hole { .. }) => {
+            let mut data = Vec::new();
+            body.encode(&mut data);
+            data.extend_from_slice(&[0; 4]);
+            *body = ChunkBody::Raw(data);
+        }
+        (Fault::ErrorChunkZero, ChunkBody::Error { error, .. }) => *error = ErrorCode::OK,
+        (Fault::ErrorChunkMessageTooLong, ChunkBody::Error { message, .. }) => {
+            *message = WireString(vec![b'a'; TOO_LONG]);
+        }
+        (Fault::ErrorChunkMessageOverrun, body @ ChunkBody::Error { .. }) => {
+            let mut data = Vec::new();
+            body.encode(&mut data);
+            data[4..6].copy_from_slice(&u16::MAX.to_be_bytes());
+            *body = ChunkBody::Raw(data);
+        }
+        (Fault::ErrorChunkShort, body @ ChunkBody::Error { .. }) => {
+            let mut data = Vec::new();
+            body.encode(&mut data);
+            data.truncate(4);
+            *body = ChunkBody::Raw(data);
+        }
+        _ => {}
+    }
+}
+
+/// Faults in the order and number of chunks.
+fn sequence(fault: Fault, request: &Request, parts: &mut Parts) {
+    let none = |flags| Part::Message(chunk(request, flags, ChunkType::NONE, ChunkBody::Empty));
+    match fault {
+        Fault::ChunkAfterDone => parts.list.push(none(ReplyFlags::DONE)),
+        Fault::ChunkNoneNotLast => parts.list.insert(0, none(ReplyFlags::EMPTY)),
+        Fault::SimpleReadError if is_read(request) && failed(parts) => simple(request, parts),
+        Fault::SimpleToStructuredRead if is_read(request) => simple(request, parts),
+        _ if !is_read(request) || failed(parts) || request.length < 2 => {}
+        Fault::ChunksOverlap => {
+            split(request, parts);
+            // One byte more at the front of the second chunk.
+            change_data(parts, 1, |offset, range| {
+                *offset = offset.wrapping_sub(1);
+                range.start -= 1;
+            });
+        }
+        Fault::ChunkOutOfBounds => {
+            let body =
+                ChunkBody::Hole { offset: request.offset.wrapping_add(request.length), size: 512 };
+            let extra = chunk(request, ReplyFlags::EMPTY, ChunkType::OFFSET_HOLE, body);
+            parts.list.insert(0, Part::Message(extra));
+        }
+        Fault::ChunkDataEmpty => {
+            let body = ChunkBody::Raw(request.offset.to_be_bytes().to_vec());
+            let extra = chunk(request, ReplyFlags::EMPTY, ChunkType::OFFSET_DATA, body);
+            parts.list.insert(0, Part::Message(extra));
+        }
+        Fault::ChunkHoleEmpty => {
+            let body = ChunkBody::Hole { offset: request.offset, size: 0 };
+            let extra = chunk(request, ReplyFlags::EMPTY, ChunkType::OFFSET_HOLE, body);
+            parts.list.insert(0, Part::Message(extra));
+        }
+        Fault::ReadShort => {
+            split(request, parts);
+            change_data(parts, 1, |_, range| range.end -= 1);
+        }
+        Fault::DfFragmented if request.flags.has(CommandFlags::DF) => split(request, parts),
+        Fault::DoneTwice => {
+            split(request, parts);
+            for message in parts.messages_mut() {
+                if let Message::Chunk(chunk) = message {
+                    chunk.flags = ReplyFlags::DONE;
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The simple reply that says the same.
+fn simple(request: &Request, parts: &mut Parts) {
+    let mut error = ErrorCode::OK;
+    for message in parts.messages_mut() {
+        if let Message::Chunk(Chunk { body: ChunkBody::Error { error: value, .. }, .. }) = message {
+            error = *value;
+        }
+    }
+    let reply = protocol::message::SimpleReply { error, cookie: request.cookie };
+    parts.list = vec![Part::Message(Message::SimpleReply(reply))];
+    if error == ErrorCode::OK {
+        parts.payload.resize(request.length as usize, 0);
+        parts.list.push(Part::Payload(0..request.length as usize));
+    }
+}
+
+/// A successful read as two data chunks of about the same length.
+fn split(request: &Request, parts: &mut Parts) {
+    let length = request.length as usize;
+    parts.payload.resize(length, 0);
+    let half = length.div_ceil(2);
+    parts.list.clear();
+    for (range, flags) in [(0..half, ReplyFlags::EMPTY), (half..length, ReplyFlags::DONE)] {
+        let offset = request.offset.wrapping_add(range.start as u64);
+        let body = ChunkBody::Data { offset, length: range.len() as u64 };
+        parts.message(chunk(request, flags, ChunkType::OFFSET_DATA, body));
+        parts.list.push(Part::Payload(range));
+    }
+}
+
+/// Changes one data chunk's offset and bytes; its length follows.
+fn change_data(
+    parts: &mut Parts,
+    index: usize,
+    change: impl FnOnce(&mut u64, &mut std::ops::Range<usize>),
+) {
+    if let Some(
+        [
+            Part::Message(Message::Chunk(Chunk {
+                body: ChunkBody::Data { offset, length }, ..
+            })),
+            Part::Payload(range),
+        ],
+    ) = parts.list.get_mut(2 * index..2 * index + 2)
+    {
+        change(offset, range);
+        *length = range.len() as u64;
+    }
+}

@@ -1,0 +1,323 @@
+//! The server's side of haggling: options in, answers out. No sockets, no clock.
+
+use std::sync::Arc;
+
+use protocol::codec::layout_error;
+use protocol::message::{
+    ExportInfo, Greeting, Info, Message, OptionBody, OptionReply, OptionRequest, Padding, ReplyBody,
+};
+use protocol::text::WireString;
+use protocol::values::{
+    ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, STRING_LIMIT, TransmissionFlags,
+};
+
+use crate::config::{Config, Handshake};
+use crate::ending::Ending;
+use crate::export::Export;
+use crate::fault::{self, Fault};
+use crate::parts::Parts;
+use crate::terms::Terms;
+
+/// The answer to an option, and what comes after it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) parts: Parts,
+    pub(crate) next: Next,
+}
+
+/// What comes after an answer.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Another option.
+    Option,
+    /// The end.
+    Close(Ending),
+    /// Transmission.
+    Transmit(Box<Terms>),
+}
+
+/// A session up to its transmission phase.
+#[derive(Debug)]
+pub(crate) struct Negotiation {
+    config: Arc<Config>,
+    fixed: bool,
+    no_zeroes: bool,
+    structured: bool,
+    options: u32,
+}
+
+impl Negotiation {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        Self { config, fixed: false, no_zeroes: false, structured: false, options: 0 }
+    }
+
+    /// The first message; after an oldstyle one comes transmission.
+    pub(crate) fn greeting(&self) -> Answer {
+        let mut parts = Parts::default();
+        if self.config.features.handshake != Handshake::Oldstyle {
+            let mut flags = self.config.features.handshake_flags();
+            match self.config.fault {
+                Some(Fault::HandshakeSpareFlag) => flags.0 |= 1 << 7,
+                Some(Fault::HandshakeFixedClear) => {
+                    flags = flags.without(HandshakeFlags::FIXED_NEWSTYLE);
+                }
+                _ => {}
+            }
+            parts.message(Message::Greeting(Greeting::Newstyle { flags }));
+            return Answer { parts, next: Next::Option };
+        }
+        // An oldstyle client can't name an export.
+        let Some(export) = self.config.exports.find(b"") else {
+            let why = "there is no default export for an oldstyle session";
+            return Answer { parts, next: Next::Close(Ending::Refused(why.into())) };
+        };
+        let breaks = |fault| self.config.breaks(fault);
+        parts.message(Message::Greeting(Greeting::Oldstyle {
+            size: export.size(),
+            flags: self.advertised(export),
+            handshake_flags: HandshakeFlags(u16::from(breaks(Fault::OldstyleHandshakeFlags))),
+            padding: if breaks(Fault::OldstylePadding) {
+                Padding::Other(Box::new([0xff; 124]))
+            } else {
+                Padding::Zeroes
+            },
+        }));
+        Answer { parts, next: self.enter(export) }
+    }
+
+    /// Takes the client's flags.
+    ///
+    /// # Errors
+    /// A flag is unknown or was not offered: the session must end (section "Client flags").
+    pub(crate) fn client_flags(&mut self, flags: ClientFlags) -> Result<(), Ending> {
+        let offered = self.config.features.handshake_flags();
+        let unasked = ClientFlags(flags.0 & !u32::from(offered.0));
+        if unasked != ClientFlags::EMPTY && !self.config.breaks(Fault::ClientFlagsUnchecked) {
+            return Err(Ending::Refused(format!("client flags {unasked} were not offered")));
+        }
+        self.fixed = flags.has(ClientFlags::FIXED_NEWSTYLE)
+            || self.config.breaks(Fault::HandshakeFixedClear);
+        self.no_zeroes = flags.has(ClientFlags::NO_ZEROES);
+        Ok(())
+    }
+
+    /// Answers an option. Bulk data, if any, has been passed over.
+    pub(crate) fn option(&mut self, request: &OptionRequest, shutdown: bool) -> Answer {
+        self.options += 1;
+        if self.options > self.config.limits.options {
+            return close("too many options");
+        }
+        let mut answer = self.honest(request, shutdown);
+        if let Some(fault) = self.config.fault {
+            fault::distort_answer(fault, request, &mut answer, self.no_zeroes);
+        }
+        answer
+    }
+
+    fn honest(&mut self, request: &OptionRequest, shutdown: bool) -> Answer {
+        let OptionRequest { option, body } = request;
+        let features = &self.config.features;
+        match *option {
+            OptionType::EXPORT_NAME => self.export_name(body, shutdown),
+            // Without fixed newstyle no other option can be answered.
+            _ if !self.fixed => close("an option that needs fixed newstyle"),
+            OptionType::ABORT => Answer {
+                next: Next::Close(Ending::Aborted),
+                ..reply(*option, ReplyType::ACK, ReplyBody::Empty)
+            },
+            _ if shutdown => refuse(*option, ReplyType::ERR_SHUTDOWN, "the server shuts down"),
+            OptionType::LIST if features.list => self.list(body),
+            OptionType::INFO | OptionType::GO if features.info_and_go => self.info(request),
+            OptionType::STRUCTURED_REPLY if features.structured_reply => self.structured(body),
+            OptionType::STARTTLS => {
+                refuse(*option, ReplyType::ERR_POLICY, "this server offers no TLS")
+            }
+            _ => unsupported(*option),
+        }
+    }
+
+    fn export_name(&self, body: &OptionBody, shutdown: bool) -> Answer {
+        let OptionBody::Name(name) = body else {
+            return close("an export name that is far too long");
+        };
+        let Some(export) = self.config.exports.find(name.as_bytes()) else {
+            return close("an export that is not there");
+        };
+        if shutdown {
+            return Answer { parts: Parts::default(), next: Next::Close(Ending::Stopped) };
+        }
+        if export.is_block_size_required() && self.config.features.block_size {
+            return close("an export that can't be had without its size constraints");
+        }
+        let mut parts = Parts::default();
+        parts.message(Message::ExportInfo(ExportInfo {
+            size: export.size(),
+            flags: self.advertised(export),
+            padding: if self.no_zeroes { Padding::Absent } else { Padding::Zeroes },
+        }));
+        Answer { parts, next: self.enter(export) }
+    }
+
+    fn list(&self, body: &OptionBody) -> Answer {
+        let option = OptionType::LIST;
+        if *body != OptionBody::Empty && !self.config.breaks(Fault::ListDataAccepted) {
+            return refuse(option, ReplyType::ERR_INVALID, "NBD_OPT_LIST takes no data");
+        }
+        let mut parts = Parts::default();
+        for export in self.config.exports.iter().filter(|export| export.is_listed()) {
+            parts.message(message(
+                option,
+                ReplyType::SERVER,
+                ReplyBody::Server {
+                    name: export.name().into(),
+                    description: export.description().into(),
+                },
+            ));
+        }
+        parts.message(message(option, ReplyType::ACK, ReplyBody::Empty));
+        Answer { parts, next: Next::Option }
+    }
+
+    fn structured(&mut self, body: &OptionBody) -> Answer {
+        let option = OptionType::STRUCTURED_REPLY;
+        if *body != OptionBody::Empty && !self.config.breaks(Fault::StructuredDataAccepted) {
+            return refuse(
+                option,
+                ReplyType::ERR_INVALID,
+                "NBD_OPT_STRUCTURED_REPLY takes no data",
+            );
+        }
+        self.structured = true;
+        reply(option, ReplyType::ACK, ReplyBody::Empty)
+    }
+
+    fn info(&self, request: &OptionRequest) -> Answer {
+        let option = request.option;
+        let lenient;
+        let (name, requests) = match &request.body {
+            OptionBody::Info { name, requests } => (name, requests),
+            OptionBody::Raw(data) if self.config.breaks(Fault::InfoMalformedAccepted) => {
+                lenient = fault::lenient_info(data);
+                (&lenient.0, &lenient.1)
+            }
+            _ => {
+                let why = match layout_error(&Message::Option(request.clone())) {
+                    Some(error) => error.to_string(),
+                    None => "the data is far too long".to_owned(),
+                };
+                return refuse(option, ReplyType::ERR_INVALID, &why);
+            }
+        };
+        if let Err(why) = check_name(name) {
+            return refuse(option, ReplyType::ERR_INVALID, why);
+        }
+        let Some(export) = self.find(name) else {
+            let why = format!("no export is named {}", shortened(name));
+            return refuse(option, ReplyType::ERR_UNKNOWN, &why);
+        };
+        let asked = requests.contains(&InfoType::BLOCK_SIZE);
+        let required = export.is_block_size_required() && self.config.features.block_size;
+        let mut parts = Parts::default();
+        for info in self.items(export, requests, required && !asked) {
+            parts.message(message(option, ReplyType::INFO, ReplyBody::Info(info)));
+        }
+        if required && !asked {
+            let why = "ask for NBD_INFO_BLOCK_SIZE: this export has size constraints";
+            let body = ReplyBody::Message(why.into());
+            parts.message(message(option, ReplyType::ERR_BLOCK_SIZE_REQD, body));
+            return Answer { parts, next: Next::Option };
+        }
+        parts.message(message(option, ReplyType::ACK, ReplyBody::Empty));
+        let next = if option == OptionType::GO { self.enter(export) } else { Next::Option };
+        Answer { parts, next }
+    }
+
+    /// What to tell of an export: always size and flags, and what was asked for.
+    fn items(&self, export: &Export, requests: &[InfoType], sizes_anyway: bool) -> Vec<Info> {
+        let asked = |info| requests.contains(&info);
+        let size = export.size();
+        let mut items = vec![Info::Export { size, flags: self.advertised(export) }];
+        if asked(InfoType::NAME) {
+            items.push(Info::Name(export.name().into()));
+        }
+        if asked(InfoType::DESCRIPTION) && !export.description().is_empty() {
+            items.push(Info::Description(export.description().into()));
+        }
+        if self.config.features.block_size && (asked(InfoType::BLOCK_SIZE) || sizes_anyway) {
+            let sizes = export.block_sizes();
+            items.push(Info::BlockSize {
+                minimum: sizes.minimum(),
+                preferred: sizes.preferred(),
+                maximum: sizes.maximum(),
+            });
+        }
+        items
+    }
+
+    fn find(&self, name: &WireString) -> Option<&Arc<Export>> {
+        let mut name = name.as_bytes();
+        if self.config.breaks(Fault::GoNameLengthCut) {
+            name = &name[..name.len() & 0xff];
+        }
+        let found = self.config.exports.find(name);
+        if found.is_none() && self.config.breaks(Fault::GoUnknownServed) {
+            return self.config.exports.iter().next();
+        }
+        found
+    }
+
+    fn advertised(&self, export: &Export) -> TransmissionFlags {
+        let flags = self.config.features.transmission_flags(export, self.structured);
+        match self.config.fault {
+            Some(Fault::HasFlagsClear) => flags.without(TransmissionFlags::HAS_FLAGS),
+            Some(Fault::DfWithoutStructured) => flags | TransmissionFlags::SEND_DF,
+            _ => flags,
+        }
+    }
+
+    fn enter(&self, export: &Arc<Export>) -> Next {
+        Next::Transmit(Box::new(Terms::new(&self.config, export, self.structured)))
+    }
+}
+
+/// A name must be a string of the protocol (section "Conventions").
+fn check_name(name: &WireString) -> Result<(), &'static str> {
+    match name.to_str() {
+        _ if name.len() > STRING_LIMIT => Err("an export name has at most 4096 bytes"),
+        None => Err("an export name is UTF-8"),
+        Some(text) if text.contains('\0') => Err("an export name has no zero byte"),
+        Some(_) => Ok(()),
+    }
+}
+
+/// A name for a message, printable and short.
+fn shortened(name: &WireString) -> String {
+    let printed = name.to_string();
+    match printed.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &printed[..end]),
+        None => printed,
+    }
+}
+
+pub(crate) fn message(option: OptionType, reply: ReplyType, body: ReplyBody) -> Message {
+    Message::OptionReply(OptionReply { option, reply, body })
+}
+
+fn reply(option: OptionType, reply: ReplyType, body: ReplyBody) -> Answer {
+    let mut parts = Parts::default();
+    parts.message(message(option, reply, body));
+    Answer { parts, next: Next::Option }
+}
+
+pub(crate) fn refuse(option: OptionType, error: ReplyType, why: &str) -> Answer {
+    reply(option, error, ReplyBody::Message(why.into()))
+}
+
+fn unsupported(option: OptionType) -> Answer {
+    refuse(option, ReplyType::ERR_UNSUP, &format!("{option} is not supported"))
+}
+
+fn close(why: &str) -> Answer {
+    let ending = Ending::Refused(format!("the client asked for {why}"));
+    Answer { parts: Parts::default(), next: Next::Close(ending) }
+}

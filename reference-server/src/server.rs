@@ -1,0 +1,375 @@
+//! The server: exports behind listeners.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use protocol::uri::Uri;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::config::{Config, Features, Limits};
+use crate::connection::{self, BoxedStream, State, Stream, reached};
+use crate::ending::Ending;
+use crate::export::{BadExport, Export, Exports};
+use crate::fault::Fault;
+
+/// How long to wait before accepting again after the system had no room for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What happens on the connections of a server; they are numbered from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A client has connected.
+    Opened {
+        /// The connection's number.
+        connection: u64,
+        /// Where from, for people.
+        peer: String,
+    },
+    /// Haggling has led to transmission.
+    Entered {
+        /// The connection's number.
+        connection: u64,
+        /// The name of the export.
+        export: String,
+        /// Whether structured replies were agreed.
+        structured: bool,
+    },
+    /// A connection has ended.
+    Closed {
+        /// The connection's number.
+        connection: u64,
+        /// How.
+        ending: Ending,
+    },
+}
+
+type Observer = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An export can't be served.
+    #[error(transparent)]
+    Export(#[from] BadExport),
+    /// There is nothing to serve.
+    #[error("there is no export")]
+    NoExport,
+    /// An address can't be listened on.
+    #[error("can't listen on `{address}`: {error}")]
+    Listen {
+        /// The address or path.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// What a server will be.
+#[derive(Default)]
+pub struct Builder {
+    exports: Vec<Export>,
+    default: Option<String>,
+    features: Features,
+    limits: Limits,
+    fault: Option<Fault>,
+    tcp: Vec<SocketAddr>,
+    unix: Vec<PathBuf>,
+    observer: Option<Observer>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("exports", &self.exports).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Adds an export; they are listed in this order.
+    #[must_use]
+    pub fn export(mut self, export: Export) -> Self {
+        self.exports.push(export);
+        self
+    }
+
+    /// Names the export that clients get who name none, unless one has the empty name itself.
+    #[must_use]
+    pub fn default_export(mut self, name: impl Into<String>) -> Self {
+        self.default = Some(name.into());
+        self
+    }
+
+    /// Which parts of the protocol are offered; all by default.
+    #[must_use]
+    pub fn features(mut self, features: Features) -> Self {
+        self.features = features;
+        self
+    }
+
+    /// How much is put up with.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Breaks one rule on purpose.
+    #[must_use]
+    pub fn fault(mut self, fault: impl Into<Option<Fault>>) -> Self {
+        self.fault = fault.into();
+        self
+    }
+
+    /// Listens on a TCP address too; port 0 takes a free one.
+    #[must_use]
+    pub fn tcp(mut self, address: SocketAddr) -> Self {
+        self.tcp.push(address);
+        self
+    }
+
+    /// Listens on a Unix socket too. A socket file that nobody listens on is replaced.
+    #[must_use]
+    pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
+        self.unix.push(path.into());
+        self
+    }
+
+    /// Is told of every connection. Must not block.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// A server without listeners, for [`Server::serve_stream`].
+    ///
+    /// # Errors
+    /// There is no export, or one breaks the rules.
+    pub fn build(self) -> Result<Server, StartError> {
+        if self.exports.is_empty() {
+            return Err(StartError::NoExport);
+        }
+        let config = Config {
+            exports: Exports::new(self.exports, self.default)?,
+            features: self.features,
+            limits: self.limits,
+            fault: self.fault,
+        };
+        Ok(Server(Arc::new(Shared {
+            connections: Arc::new(tokio::sync::Semaphore::new(config.limits.connections)),
+            config: Arc::new(config),
+            state: watch::Sender::new(State::Running),
+            opened: AtomicU64::new(0),
+            observer: self.observer.unwrap_or_else(|| Arc::new(|_| ())),
+        })))
+    }
+
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// As for [`Builder::build`], or an address can't be listened on.
+    pub async fn start(mut self) -> Result<ServerHandle, StartError> {
+        let (tcp, unix) = (std::mem::take(&mut self.tcp), std::mem::take(&mut self.unix));
+        let server = self.build()?;
+        let mut handle = ServerHandle {
+            server: server.clone(),
+            tcp: Vec::new(),
+            unix: Vec::new(),
+            listeners: JoinSet::new(),
+        };
+        for address in tcp {
+            let failed = |error| StartError::Listen { address: address.to_string(), error };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            handle.tcp.push(listener.local_addr().map_err(failed)?);
+            handle.listeners.spawn(server.clone().accept(listener));
+        }
+        for path in unix {
+            let listener = listen_unix(&path).map_err(|error| StartError::Listen {
+                address: path.display().to_string(),
+                error,
+            })?;
+            handle.unix.push(SocketFile(path));
+            handle.listeners.spawn(server.clone().accept(listener));
+        }
+        Ok(handle)
+    }
+}
+
+/// Binds a socket file; one that is left from a server that has gone is replaced.
+fn listen_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            match std::os::unix::net::UnixStream::connect(path) {
+                Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(path)?;
+                    UnixListener::bind(path)
+                }
+                _ => Err(error),
+            }
+        }
+        bound => bound,
+    }
+}
+
+/// Removes the file of a socket when it is no longer listened on.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+struct Shared {
+    config: Arc<Config>,
+    state: watch::Sender<State>,
+    connections: Arc<tokio::sync::Semaphore>,
+    opened: AtomicU64,
+    observer: Observer,
+}
+
+/// A server, with or without listeners.
+#[derive(Clone)]
+pub struct Server(Arc<Shared>);
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// What a server will be.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Serves one client over any channel of bytes, to the end of the session.
+    pub async fn serve_stream(&self, stream: impl Stream + 'static) -> Ending {
+        self.serve(Box::new(stream), "in process".to_owned()).await
+    }
+
+    async fn serve(&self, stream: BoxedStream, peer: String) -> Ending {
+        let shared = &self.0;
+        let connection = shared.opened.fetch_add(1, Ordering::Relaxed) + 1;
+        (shared.observer)(Event::Opened { connection, peer });
+        let ending = match shared.connections.try_acquire() {
+            Ok(_slot) => {
+                let states = shared.state.subscribe();
+                connection::serve(shared.config.clone(), stream, states, |terms| {
+                    (shared.observer)(Event::Entered {
+                        connection,
+                        export: terms.export.name().to_owned(),
+                        structured: terms.structured,
+                    });
+                })
+                .await
+            }
+            Err(_) => Ending::Refused("too many connections".into()),
+        };
+        (shared.observer)(Event::Closed { connection, ending: ending.clone() });
+        ending
+    }
+
+    async fn accept(self, listener: impl Listen) {
+        let mut connections = JoinSet::new();
+        let mut states = self.0.state.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                () = reached(&mut states, State::Draining) => break,
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                accepted = listener.next() => match accepted {
+                    Ok((stream, peer)) => {
+                        let server = self.clone();
+                        connections.spawn(async move { server.serve(stream, peer).await; });
+                    }
+                    // Out of descriptors, most likely: they come back.
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                },
+            }
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+/// What connections come from.
+trait Listen: Send {
+    fn next(&self) -> impl Future<Output = io::Result<(BoxedStream, String)>> + Send;
+}
+
+impl Listen for TcpListener {
+    async fn next(&self) -> io::Result<(BoxedStream, String)> {
+        let (stream, peer) = self.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((Box::new(stream), peer.to_string()))
+    }
+}
+
+impl Listen for UnixListener {
+    async fn next(&self) -> io::Result<(BoxedStream, String)> {
+        let (stream, _) = self.accept().await?;
+        Ok((Box::new(stream), "unix socket".to_owned()))
+    }
+}
+
+/// A server that listens. Dropping it ends everything at once.
+#[derive(Debug)]
+pub struct ServerHandle {
+    server: Server,
+    tcp: Vec<SocketAddr>,
+    unix: Vec<SocketFile>,
+    listeners: JoinSet<()>,
+}
+
+impl ServerHandle {
+    /// The server, for more connections in process.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The first TCP address, with the port that was taken.
+    #[must_use]
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp.first().copied()
+    }
+
+    /// The first Unix socket.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.unix.first().map(|file| file.0.as_path())
+    }
+
+    /// A URI for each listener, for the export of this name.
+    #[must_use]
+    pub fn uris(&self, export: &str) -> Vec<Uri> {
+        let tcp = self.tcp.iter().map(|address| Uri::tcp(address.ip().to_string(), address.port()));
+        let unix = self.unix.iter().map(|file| Uri::unix(&file.0));
+        tcp.chain(unix).map(|uri| uri.with_export(export)).collect()
+    }
+
+    /// Shuts down gracefully: no new connections, later options and requests fail with
+    /// `NBD_REP_ERR_SHUTDOWN` and `NBD_ESHUTDOWN`, clients have [`Limits::shutdown`] to leave, and
+    /// then requests in flight have as long again to finish.
+    pub async fn shutdown(mut self) {
+        let limit = self.server.0.config.limits.shutdown;
+        for state in [State::Draining, State::Stopped] {
+            self.server.0.state.send_replace(state);
+            let all = async { while self.listeners.join_next().await.is_some() {} };
+            if timeout(limit, all).await.is_ok() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Exports written as text: `mem:16MiB,ro,desc=scratch`, `file:/path`, `pattern:1MiB,seed=7`.
+
+use std::io;
+use std::str::FromStr;
+
+use crate::export::{BadExport, BlockSizes, Export};
+use crate::store::{FileStore, MemoryStore};
+
+/// An export as it is written on a command line, without its name:
+/// `KIND:WHAT[,OPTION[=VALUE]]...`.
+///
+/// Kinds: `mem:SIZE`, `pattern:SIZE` (reads as `place(seed)` until it is written), `file:PATH`.
+/// Options: `ro`, `desc=TEXT`, `min=SIZE`, `pref=SIZE`, `max=SIZE`, `required` (refuse clients that
+/// do not ask for the block size), `rotational`, `single` (not for several connections), `hidden`
+/// (not listed), `seed=N` (of a pattern). A comma in a path or text is doubled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportSpec {
+    kind: Kind,
+    description: String,
+    sizes: BlockSizes,
+    read_only: bool,
+    required: bool,
+    rotational: bool,
+    multi_conn: bool,
+    listed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Memory(u64),
+    Pattern(u64, u16),
+    File(String),
+}
+
+/// Why a text describes no export.
+#[derive(Debug, thiserror::Error)]
+pub enum BadSpec {
+    /// It does not begin with a kind.
+    #[error("`{0}` is no export; write `mem:SIZE`, `pattern:SIZE` or `file:PATH`")]
+    Kind(String),
+    /// A size that is none.
+    #[error("`{0}` is no size; write a number of bytes, or one with `KiB`, `MiB`, `GiB` or `TiB`")]
+    Size(String),
+    /// A seed that is none.
+    #[error("`{0}` is no seed; write a number up to 65535")]
+    Seed(String),
+    /// An option that exports do not have.
+    #[error(
+        "there is no export option `{0}`; there are `ro`, `desc=`, `min=`, `pref=`, `max=`, \
+         `required`, `rotational`, `single`, `hidden` and `seed=`"
+    )]
+    Option(String),
+    /// The values break a rule of the protocol.
+    #[error(transparent)]
+    Export(#[from] BadExport),
+    /// The file can't be used.
+    #[error("can't open `{path}`: {error}")]
+    Open {
+        /// The file.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Reads `4096`, `64KiB`, `64k`, `1MiB`, `1M`, `2GiB`, `1TiB`: powers of 1024.
+///
+/// # Errors
+/// The text is no such number, or the number is too large.
+pub fn parse_size(text: &str) -> Result<u64, BadSpec> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        "t" | "tib" => 40,
+        _ => return Err(BadSpec::Size(text.to_owned())),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        // Offsets of files are signed, and so are those of many clients.
+        .filter(|size| i64::try_from(*size).is_ok())
+        .ok_or_else(|| BadSpec::Size(text.to_owned()))
+}
+
+/// The parts between single commas; a doubled comma is one comma of a part.
+fn split(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == ',' && chars.next_if_eq(&',').is_none() {
+            parts.push(String::new());
+        } else if let Some(last) = parts.last_mut() {
+            last.push(c);
+        }
+    }
+    parts
+}
+
+fn size32(text: &str) -> Result<u32, BadSpec> {
+    u32::try_from(parse_size(text)?).map_err(|_| BadSpec::Size(text.to_owned()))
+}
+
+impl FromStr for ExportSpec {
+    type Err = BadSpec;
+
+    fn from_str(text: &str) -> Result<Self, BadSpec> {
+        let parts = split(text);
+        let (first, options) = parts.split_first().ok_or_else(|| BadSpec::Kind(String::new()))?;
+        let mut kind = match first.split_once(':') {
+            Some(("mem", size)) => Kind::Memory(parse_size(size)?),
+            Some(("pattern", size)) => Kind::Pattern(parse_size(size)?, 1),
+            Some(("file", path)) if !path.is_empty() => Kind::File(path.to_owned()),
+            _ => return Err(BadSpec::Kind(first.clone())),
+        };
+        let mut spec = Self {
+            kind: Kind::Memory(0),
+            description: String::new(),
+            sizes: BlockSizes::default(),
+            read_only: false,
+            required: false,
+            rotational: false,
+            multi_conn: true,
+            listed: true,
+        };
+        let default = BlockSizes::default();
+        let (mut minimum, mut preferred, mut maximum) = (None, None, None);
+        for option in options {
+            match option.split_once('=').unwrap_or((option, "")) {
+                ("ro", "") => spec.read_only = true,
+                ("required", "") => spec.required = true,
+                ("rotational", "") => spec.rotational = true,
+                ("single", "") => spec.multi_conn = false,
+                ("hidden", "") => spec.listed = false,
+                ("desc", text) => spec.description = text.to_owned(),
+                ("min", size) => minimum = Some(size32(size)?),
+                ("pref", size) => preferred = Some(size32(size)?),
+                ("max", size) => maximum = Some(size32(size)?),
+                ("seed", number) => match (&mut kind, number.parse()) {
+                    (Kind::Pattern(_, seed), Ok(number)) => *seed = number,
+                    (Kind::Pattern(..), Err(_)) => return Err(BadSpec::Seed(number.to_owned())),
+                    _ => return Err(BadSpec::Option("seed= without pattern:".to_owned())),
+                },
+                _ => return Err(BadSpec::Option(option.clone())),
+            }
+        }
+        let minimum = minimum.unwrap_or(default.minimum());
+        let preferred = preferred.unwrap_or(default.preferred().max(minimum));
+        let maximum = maximum.unwrap_or(default.maximum());
+        spec.sizes = BlockSizes::new(minimum, preferred, maximum)?;
+        spec.kind = kind;
+        Ok(spec)
+    }
+}
+
+impl ExportSpec {
+    /// Makes the export; a file is opened.
+    ///
+    /// # Errors
+    /// The file can't be opened.
+    pub fn open(&self, name: &str) -> Result<Export, BadSpec> {
+        let export = match &self.kind {
+            Kind::Memory(size) => Export::new(name, MemoryStore::new(*size)),
+            Kind::Pattern(size, seed) => Export::new(name, MemoryStore::pattern(*size, *seed)),
+            Kind::File(path) => {
+                let store = FileStore::open(path, self.read_only)
+                    .map_err(|error| BadSpec::Open { path: path.clone(), error })?;
+                Export::new(name, store)
+            }
+        };
+        Ok(export
+            .with_description(&*self.description)
+            .with_block_sizes(self.sizes)
+            .with_read_only(self.read_only)
+            .with_block_size_required(self.required)
+            .with_rotational(self.rotational)
+            .with_multi_conn(self.multi_conn)
+            .with_listed(self.listed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(text: &str) -> Export {
+        text.parse::<ExportSpec>().unwrap().open("x").unwrap()
+    }
+
+    fn error(text: &str) -> String {
+        text.parse::<ExportSpec>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        for (text, size) in [("0", 0), ("512", 512), ("64k", 65_536), ("1MiB", 1 << 20)] {
+            assert_eq!(parse_size(text).unwrap(), size, "{text}");
+        }
+        for text in ["", "k", "1x", "-1", "1.5M", "99999999T", "9223372036854775808"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn options_follow_the_kind() {
+        let export = open("mem:1MiB,ro,desc=a,,b=c,min=512,pref=4096,max=1MiB,required,single");
+        assert_eq!(export.size(), 1 << 20);
+        assert_eq!(export.description(), "a,b=c");
+        assert!(export.is_read_only() && export.is_block_size_required());
+        assert!(!export.is_multi_conn());
+        assert_eq!(export.block_sizes(), BlockSizes::new(512, 4096, 1 << 20).unwrap());
+        assert_eq!(open("mem:1M,min=64k").block_sizes().preferred(), 65_536);
+    }
+
+    #[test]
+    fn errors_say_what_there_is() {
+        insta::assert_snapshot!(error("disk.img"), @"`disk.img` is no export; write `mem:SIZE`, `pattern:SIZE` or `file:PATH`");
+        insta::assert_snapshot!(error("mem:1 MB"), @"`1 MB` is no size; write a number of bytes, or one with `KiB`, `MiB`, `GiB` or `TiB`");
+        insta::assert_snapshot!(error("mem:1M,rw"), @"there is no export option `rw`; there are `ro`, `desc=`, `min=`, `pref=`, `max=`, `required`, `rotational`, `single`, `hidden` and `seed=`");
+        insta::assert_snapshot!(error("mem:1M,min=3"), @"a minimum block size is a power of 2 up to 65536, not 3");
+        insta::assert_snapshot!(error("pattern:1M,seed=x"), @"`x` is no seed; write a number up to 65535");
+    }
+}

@@ -1,0 +1,78 @@
+//! Where the bytes of an export live: in memory or in a sparse file.
+
+mod file;
+mod memory;
+
+use std::fmt;
+use std::io;
+
+pub use file::FileStore;
+pub use memory::{DEFAULT_MEMORY_LIMIT, MemoryStore, PAGE_SIZE};
+
+/// A stretch of a store that is stored, or reads as zeroes because nothing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Length in bytes; not 0.
+    pub length: u64,
+    /// Whether nothing is stored there.
+    pub hole: bool,
+}
+
+/// Appends a run; neighbours of one kind become one.
+pub fn push_run(runs: &mut Vec<Run>, length: u64, hole: bool) {
+    match runs.last_mut() {
+        _ if length == 0 => {}
+        Some(last) if last.hole == hole => last.length += length,
+        _ => runs.push(Run { length, hole }),
+    }
+}
+
+/// Storage of an export. Calls may block and may come from many threads at once; ranges have been
+/// checked against [`Store::size`] by the caller, and a store gives an error for those that were
+/// not. An overlap of calls that run at once is as if they had run one after the other, for
+/// stores that say so ([`MemoryStore`]), or whatever the file system makes of it.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Size in bytes.
+    fn size(&self) -> u64;
+
+    /// Whether calls should be kept off the threads that serve connections.
+    fn blocks(&self) -> bool;
+
+    /// Fills `buffer` from `offset` and appends to `runs` what of it is stored; the lengths of the
+    /// new runs add up to that of the buffer.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    fn read(&self, offset: u64, buffer: &mut [u8], runs: &mut Vec<Run>) -> io::Result<()>;
+
+    /// Stores `data` at `offset`.
+    ///
+    /// # Errors
+    /// Whatever the storage reports; what was stored until then is unspecified.
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Makes a range read as zeroes; with `provision` space for it stays or becomes allocated.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    fn zero(&self, offset: u64, length: u64, provision: bool) -> io::Result<()>;
+
+    /// Gives up a range: it reads as zeroes, or as before where the storage can't make holes.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    fn trim(&self, offset: u64, length: u64) -> io::Result<()>;
+
+    /// Makes everything that was written stable.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    fn flush(&self) -> io::Result<()>;
+}
+
+/// The end of a range inside a store of `size` bytes.
+fn end_of(offset: u64, length: u64, size: u64) -> io::Result<u64> {
+    offset.checked_add(length).filter(|end| *end <= size).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "the range ends beyond the store")
+    })
+}
