@@ -1,0 +1,351 @@
+//! One TCP connection: is it NBD, and if so, the session on it.
+
+use std::net::SocketAddr;
+
+use protocol::message::Side;
+use protocol::values::INIT_MAGIC;
+
+use super::{Ended, Note, Record, SessionInfo, Sink, Totals};
+use crate::net::Segment;
+use crate::session::{Close, Config, Event, Problem, Session};
+use crate::tcp::{Delivery, Reassembly};
+
+/// What a flow needs from outside while it takes a segment.
+pub(super) struct Context<'a, S> {
+    pub(super) sink: &'a mut S,
+    /// How many sessions there have been.
+    pub(super) sessions: &'a mut u64,
+    /// Whether payloads are recognised.
+    pub(super) recognize: bool,
+}
+
+/// A connection.
+pub(super) struct Flow {
+    /// The client's address.
+    client: SocketAddr,
+    server: SocketAddr,
+    start_ns: u64,
+    pub(super) last_ns: u64,
+    /// Initial sequence numbers, where the handshake was seen.
+    initial: [Option<u32>; 2],
+    reassembly: Reassembly,
+    state: State,
+}
+
+enum State {
+    /// Not enough has been seen.
+    Waiting {
+        /// The server's first bytes, up to 8.
+        prelude: Vec<u8>,
+        /// The port says that it is NBD.
+        known: bool,
+    },
+    Live(Box<Live>),
+    /// The session is over, or was none.
+    Over,
+}
+
+struct Live {
+    info: SessionInfo,
+    /// `None` for a session that began before the capture.
+    judge: Option<Session>,
+    totals: Totals,
+}
+
+impl Flow {
+    pub(super) fn new(client: SocketAddr, server: SocketAddr, time_ns: u64, known: bool) -> Self {
+        Self {
+            client,
+            server,
+            start_ns: time_ns,
+            last_ns: time_ns,
+            initial: [None; 2],
+            reassembly: Reassembly::new(),
+            state: State::Waiting { prelude: Vec::new(), known },
+        }
+    }
+
+    /// Who sent a segment from this address.
+    pub(super) fn side(&self, source: SocketAddr) -> Side {
+        if source == self.server { Side::Server } else { Side::Client }
+    }
+
+    /// Whether the segment opens another connection between the same addresses.
+    pub(super) fn is_replaced_by(&self, segment: &Segment<'_>) -> bool {
+        if !segment.syn {
+            return false;
+        }
+        // Without an acknowledgment it comes from whoever connects, who may have been the server
+        // of the connection before.
+        let opener = if segment.acknowledgment.is_none() { Side::Client } else { Side::Server };
+        if self.side(segment.source) != opener {
+            return true;
+        }
+        match self.initial[opener as usize] {
+            Some(known) => known != segment.sequence,
+            // A connection that was met midway, or whose other half of the handshake was seen.
+            None => self.initial == [None; 2],
+        }
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.reassembly.held_bytes()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    pub(super) fn segment<S: Sink>(
+        &mut self,
+        time_ns: u64,
+        segment: &Segment<'_>,
+        context: &mut Context<'_, S>,
+    ) {
+        self.last_ns = self.last_ns.max(time_ns);
+        if self.is_over() {
+            return;
+        }
+        let from = self.side(segment.source);
+        if segment.syn {
+            self.initial[from as usize] = Some(segment.sequence);
+        }
+        let Self { reassembly, .. } = self;
+        let mut taken = std::mem::take(reassembly);
+        taken.segment(from, time_ns, segment, &mut |delivery| self.deliver(&delivery, context));
+        self.reassembly = taken;
+        if self.reassembly.is_over() {
+            self.finish(context);
+        }
+        if self.is_over() {
+            self.reassembly = Reassembly::new(); // drops what is held
+        }
+    }
+
+    /// Gives up waiting for what is missing, to free memory.
+    pub(super) fn give_up<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        let mut taken = std::mem::take(&mut self.reassembly);
+        let last_ns = self.last_ns;
+        taken.finish(last_ns, &mut |delivery| self.deliver(&delivery, context));
+        self.reassembly = taken;
+    }
+
+    /// The capture is over, or the connection is.
+    pub(super) fn finish<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        if self.is_over() {
+            return;
+        }
+        self.give_up(context);
+        // A server that accepts a connection and stays silent is worth telling.
+        if matches!(self.state, State::Waiting { known: true, .. })
+            && self.initial[Side::Server as usize].is_some()
+        {
+            self.open(None, true, context);
+        }
+        if let State::Live(mut live) = std::mem::replace(&mut self.state, State::Over) {
+            live.finish(context.sink);
+        }
+    }
+
+    /// For an order that does not depend on a hash.
+    pub(super) fn order(&self) -> (u64, u64, SocketAddr, SocketAddr) {
+        let number = match &self.state {
+            State::Live(live) => live.info.number,
+            _ => u64::MAX,
+        };
+        (number, self.start_ns, self.client, self.server)
+    }
+
+    /// Ends the session because there are too many connections to follow.
+    pub(super) fn forget<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        if let State::Live(live) = &mut self.state {
+            live.note(
+                context.sink,
+                Note {
+                    kind: "forgotten",
+                    time_ns: self.last_ns,
+                    text: "too many connections at once; this one is no longer followed".to_owned(),
+                },
+            );
+        }
+        self.finish(context);
+    }
+
+    fn deliver<S: Sink>(&mut self, delivery: &Delivery<'_>, context: &mut Context<'_, S>) {
+        match &mut self.state {
+            State::Over => {}
+            State::Live(live) => live.deliver(delivery, context.sink),
+            State::Waiting { .. } => self.decide(delivery, context),
+        }
+    }
+
+    /// Finds out whether the connection carries NBD. A server speaks first.
+    fn decide<S: Sink>(&mut self, delivery: &Delivery<'_>, context: &mut Context<'_, S>) {
+        let State::Waiting { prelude, known } = &mut self.state else {
+            return;
+        };
+        match start(prelude, *known, self.initial != [None; 2], delivery) {
+            Start::Unclear => {}
+            Start::Not => self.state = State::Over,
+            Start::Whole => self.open(Some(delivery), true, context),
+            Start::Midway => self.open(Some(delivery), false, context),
+        }
+    }
+
+    /// Begins a session with what has been kept, and the delivery that showed what it is.
+    fn open<S: Sink>(
+        &mut self,
+        delivery: Option<&Delivery<'_>>,
+        whole: bool,
+        context: &mut Context<'_, S>,
+    ) {
+        let prelude = match &mut self.state {
+            State::Waiting { prelude, .. } => std::mem::take(prelude),
+            _ => Vec::new(),
+        };
+        *context.sessions += 1;
+        let info = SessionInfo {
+            number: *context.sessions,
+            client: self.client,
+            server: self.server,
+            start_ns: self.start_ns,
+        };
+        let totals = Totals {
+            sessions: 1,
+            start_ns: self.start_ns,
+            end_ns: self.start_ns,
+            ..Totals::default()
+        };
+        let judge = whole.then(|| Session::new(Config {
+                recognize: context.recognize,
+                ..Config::default()
+            }));
+        let mut live = Box::new(Live { info, judge, totals });
+        context.sink.record(Record::Opened(&live.info));
+        if !whole {
+            live.note(
+                context.sink,
+                Note {
+                    kind: "mid-session",
+                    time_ns: self.start_ns,
+                    text: "the session began before the capture; it can't be decoded".to_owned(),
+                },
+            );
+        }
+        if !prelude.is_empty() {
+            let early =
+                Delivery::Data { from: Side::Server, time_ns: self.start_ns, bytes: &prelude };
+            live.deliver(&early, context.sink);
+        }
+        if let Some(delivery) = delivery {
+            live.deliver(delivery, context.sink);
+        }
+        self.state = State::Live(live);
+    }
+}
+
+/// What the first bytes of a connection say.
+enum Start {
+    /// More must be seen; what has been is kept in the prelude.
+    Unclear,
+    /// It is not NBD.
+    Not,
+    /// NBD, from the first byte.
+    Whole,
+    /// NBD, but the session began before the capture.
+    Midway,
+}
+
+fn start(prelude: &mut Vec<u8>, known: bool, from_start: bool, delivery: &Delivery<'_>) -> Start {
+    let magic = INIT_MAGIC.to_be_bytes();
+    match delivery {
+        // A refused connection is no session.
+        Delivery::Reset { .. } => Start::Not,
+        _ if known && from_start => Start::Whole,
+        Delivery::Data { from: Side::Server, bytes, .. } => {
+            let seen: Vec<u8> = prelude.iter().chain(*bytes).copied().take(magic.len()).collect();
+            match magic.starts_with(&seen) {
+                true if seen.len() == magic.len() => Start::Whole,
+                true => {
+                    *prelude = seen;
+                    Start::Unclear
+                }
+                false if known => Start::Midway,
+                false => Start::Not,
+            }
+        }
+        _ if known => Start::Midway,
+        _ => Start::Not,
+    }
+}
+
+impl Live {
+    fn deliver<S: Sink>(&mut self, delivery: &Delivery<'_>, sink: &mut S) {
+        let (Delivery::Data { time_ns, .. }
+        | Delivery::Gap { time_ns, .. }
+        | Delivery::End { time_ns, .. }
+        | Delivery::Reset { time_ns, .. }) = *delivery;
+        self.totals.end_ns = self.totals.end_ns.max(time_ns);
+        if let Delivery::Data { from, bytes, .. } = delivery {
+            self.totals.bytes[*from as usize] += bytes.len() as u64;
+        }
+        let ended = match *delivery {
+            Delivery::End { from, .. } => Some(Ended { from, time_ns, how: Close::End }),
+            Delivery::Reset { from, .. } => Some(Ended { from, time_ns, how: Close::Reset }),
+            Delivery::Data { .. } | Delivery::Gap { .. } => None,
+        };
+        if let Some(judge) = &mut self.judge {
+            match *delivery {
+                Delivery::Data { from, bytes, .. } => judge.received(from, time_ns, bytes),
+                Delivery::Gap { from, missing, .. } => judge.gap(from, time_ns, missing),
+                Delivery::End { from, .. } => judge.closed(from, time_ns, Close::End),
+                Delivery::Reset { from, .. } => judge.closed(from, time_ns, Close::Reset),
+            }
+        }
+        self.drain(ended, sink);
+    }
+
+    /// Hands on what the judge has to tell. The end of a direction comes after what it cut off and
+    /// before what is wrong with it.
+    fn drain<S: Sink>(&mut self, mut ended: Option<Ended>, sink: &mut S) {
+        while let Some(event) = self.judge.as_mut().and_then(Session::next_event) {
+            match event {
+                Event::Message(seen) => {
+                    self.totals.messages[seen.from as usize] += 1;
+                    self.totals.counts.count(&seen.message);
+                    sink.record(Record::Message(&self.info, &seen));
+                }
+                Event::Violation(violation) => {
+                    if let Some(ended) = ended.take() {
+                        sink.record(Record::Ended(&self.info, ended));
+                    }
+                    if violation.requirement.level.is_binding() {
+                        self.totals.violations += 1;
+                    } else {
+                        self.totals.warnings += 1;
+                    }
+                    sink.record(Record::Violation(&self.info, &violation));
+                }
+                Event::Problem(Problem { kind, time_ns, text, .. }) => {
+                    self.note(sink, Note { kind: kind.name(), time_ns, text });
+                }
+            }
+        }
+        if let Some(ended) = ended {
+            sink.record(Record::Ended(&self.info, ended));
+        }
+    }
+
+    fn note<S: Sink>(&mut self, sink: &mut S, note: Note) {
+        self.totals.problems += 1;
+        sink.record(Record::Problem(Some(&self.info), &note));
+    }
+
+    fn finish<S: Sink>(&mut self, sink: &mut S) {
+        if let Some(judge) = &mut self.judge {
+            judge.finish();
+        }
+        self.drain(None, sink);
+        sink.record(Record::Closed(&self.info, &self.totals));
+    }
+}

@@ -1,0 +1,169 @@
+//! Drives it all: packets in, records out.
+//!
+//! [`Dissector`] does no I/O; [`dissect`] feeds it from a capture file. Memory is bounded whatever
+//! the file's size: connections that are over leave only a mark, and there is a limit on how many
+//! are followed at once.
+
+mod counts;
+mod file;
+mod flow;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+use protocol::message::Side;
+use protocol::values::DEFAULT_PORT;
+
+use crate::session::{Close, Seen, Violation};
+
+pub use counts::Counts;
+pub use file::dissect;
+pub use table::Dissector;
+
+/// What to look for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// TCP ports of NBD servers besides 10809. On other ports a session is recognised by the
+    /// server's greeting.
+    pub ports: Vec<u16>,
+    /// Whether payloads are recognised, for their pattern or digest; without, only their length is
+    /// told, which is faster.
+    pub recognize: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ports: Vec::new(), recognize: true }
+    }
+}
+
+impl Options {
+    fn is_nbd_port(&self, port: u16) -> bool {
+        port == DEFAULT_PORT || self.ports.contains(&port)
+    }
+}
+
+/// A session: one TCP connection that carries NBD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// Counts from 1 in the order of first appearance.
+    pub number: u64,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The server's address.
+    pub server: SocketAddr,
+    /// When its first packet was captured, in nanoseconds since 1970 (UTC).
+    pub start_ns: u64,
+}
+
+/// What an observer should know besides messages and violations: what could not be seen, or not
+/// be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// A word for programs: `gap`, `cut-file`.
+    pub kind: &'static str,
+    /// When, in nanoseconds since 1970 (UTC).
+    pub time_ns: u64,
+    /// One line for people; begins with the kind where it is an event of the notation: `gap 1448
+    /// bytes from the server`.
+    pub text: String,
+}
+
+/// What a session or a whole capture comes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Sessions in the capture; 1 for a session.
+    pub sessions: u64,
+    /// Messages of the client and of the server.
+    pub messages: [u64; 2],
+    /// Bytes of the client's and of the server's stream.
+    pub bytes: [u64; 2],
+    /// How many violations bind (MUST, MUST NOT).
+    pub violations: u64,
+    /// How many do not (SHOULD, SHOULD NOT).
+    pub warnings: u64,
+    /// How many problems.
+    pub problems: u64,
+    /// Time of the first packet.
+    pub start_ns: u64,
+    /// Time of the last packet.
+    pub end_ns: u64,
+    /// How many messages of each kind and name.
+    pub counts: Counts,
+}
+
+impl Totals {
+    /// Adds those of another session or capture.
+    pub fn add(&mut self, other: &Self) {
+        for side in 0..2 {
+            self.messages[side] += other.messages[side];
+            self.bytes[side] = self.bytes[side].saturating_add(other.bytes[side]);
+        }
+        if self.sessions == 0 {
+            self.start_ns = other.start_ns;
+        }
+        self.sessions += other.sessions;
+        self.violations += other.violations;
+        self.warnings += other.warnings;
+        self.problems += other.problems;
+        self.start_ns = self.start_ns.min(other.start_ns);
+        self.end_ns = self.end_ns.max(other.end_ns);
+        self.counts.add(&other.counts);
+    }
+}
+
+/// How a direction of a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Whose bytes end.
+    pub from: Side,
+    /// When, in nanoseconds since 1970 (UTC).
+    pub time_ns: u64,
+    /// In order or not.
+    pub how: Close,
+}
+
+/// What the dissector tells, in the order in which it became known.
+#[derive(Debug, Clone, Copy)]
+pub enum Record<'a> {
+    /// A session begins.
+    Opened(&'a SessionInfo),
+    /// A message is complete.
+    Message(&'a SessionInfo, &'a Seen),
+    /// A rule was broken.
+    Violation(&'a SessionInfo, &'a Violation),
+    /// Something could not be seen or understood; without a session it concerns the file.
+    Problem(Option<&'a SessionInfo>, &'a Note),
+    /// A side closes its direction, or resets both.
+    Ended(&'a SessionInfo, Ended),
+    /// A session is over, or the capture is.
+    Closed(&'a SessionInfo, &'a Totals),
+}
+
+impl Record<'_> {
+    /// The number of the session that it is about.
+    #[must_use]
+    pub fn session(&self) -> Option<u64> {
+        match self {
+            Self::Opened(info)
+            | Self::Message(info, _)
+            | Self::Violation(info, _)
+            | Self::Ended(info, _)
+            | Self::Closed(info, _) => Some(info.number),
+            Self::Problem(info, _) => info.map(|info| info.number),
+        }
+    }
+}
+
+/// Takes records: a renderer, a counter, a test.
+pub trait Sink {
+    /// The next record.
+    fn record(&mut self, record: Record<'_>);
+
+    /// Whether no more records are wanted, as when the reader of a pipe has gone.
+    fn is_done(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,265 @@
+//! An object a line; its form is a contract with users' programs.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use protocol::describe::{Field, Value, line};
+use protocol::payload::{Part, Payload};
+use protocol::text::WireString;
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Out, Renderer};
+use crate::dissect::{Record, SessionInfo, Sink, Totals};
+use crate::session::Close;
+
+/// A line. Numbers that a double can't hold are strings in hexadecimal, but for times.
+#[derive(serde::Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Line<'a> {
+    Session {
+        session: u64,
+        client: String,
+        server: String,
+        /// Nanoseconds since 1970, as all times.
+        start_ns: u64,
+    },
+    Message {
+        session: u64,
+        number: u64,
+        time_ns: u64,
+        from: &'static str,
+        offset: u64,
+        length: u64,
+        tls: bool,
+        kind: &'static str,
+        name: &'a str,
+        fields: Fields<'a>,
+        text: String,
+        /// The number of the request or option that this answers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        answers: Option<u64>,
+    },
+    Violation {
+        session: u64,
+        message: u64,
+        requirement: &'static str,
+        level: &'static str,
+        party: &'static str,
+        text: &'a str,
+    },
+    Problem {
+        /// Null for what concerns the file.
+        session: Option<u64>,
+        kind: &'static str,
+        time_ns: u64,
+        text: &'a str,
+    },
+    Close {
+        session: u64,
+        time_ns: u64,
+        from: &'static str,
+        how: &'static str,
+    },
+    Summary {
+        sessions: u64,
+        messages: u64,
+        /// Of every level.
+        violations: u64,
+        /// Those of them that are SHOULD or SHOULD NOT.
+        warnings: u64,
+        problems: u64,
+        counts: BTreeMap<String, u64>,
+    },
+}
+
+/// Fields as an object.
+struct Fields<'a>(&'a [Field]);
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for field in self.0 {
+            map.serialize_entry(field.key, &Json(&field.value))?;
+        }
+        map.end()
+    }
+}
+
+/// The JSON form of something of the protocol.
+struct Json<'a, T>(&'a T);
+
+/// The largest integer up to which a double holds every integer.
+const SAFE: u64 = 1 << 53;
+
+impl Serialize for Json<'_, u64> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self.0 {
+            number if number <= SAFE => serializer.serialize_u64(number),
+            number => serializer.collect_str(&format_args!("{number:#x}")),
+        }
+    }
+}
+
+/// A string is a string; one that is not UTF-8 an object with what can be read and the bytes.
+impl Serialize for Json<'_, WireString> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(text) = self.0.to_str() {
+            return serializer.serialize_str(text);
+        }
+        let bytes = self.0.as_bytes();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("text", &String::from_utf8_lossy(bytes))?;
+        map.serialize_entry("hex", &hex)?;
+        map.end()
+    }
+}
+
+/// The length, and for what a pattern describes that pattern, otherwise a digest (XXH3): never the
+/// bytes.
+impl Serialize for Json<'_, Payload> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("length", &Json(&self.0.length()))?;
+        match &self.0.0[..] {
+            [Part::Digest(digest, _)] => {
+                map.serialize_entry("digest", &format!("{digest:016x}"))?;
+            }
+            [Part::Hex(bytes)] => map.serialize_entry("digest", &digest(bytes))?,
+            [Part::Any(_)] => {}
+            _ => map.serialize_entry("pattern", &self.0.to_string())?,
+        }
+        map.end()
+    }
+}
+
+/// The digest that a longer payload would have printed.
+fn digest(bytes: &[u8]) -> String {
+    format!("{:016x}", xxh3_64(bytes))
+}
+
+impl Serialize for Json<'_, Value> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Int(number) => Json(number).serialize(serializer),
+            Value::Hex(number) => serializer.collect_str(&format_args!("{number:#x}")),
+            Value::Name(name) => serializer.serialize_str(name),
+            Value::Text(text) => Json(text).serialize(serializer),
+            Value::Names(names) => names.serialize(serializer),
+            Value::Texts(texts) => serializer.collect_seq(texts.iter().map(Json)),
+            Value::Ids(ids) => ids.serialize(serializer),
+            Value::Extents(extents) => {
+                let mut list = serializer.serialize_seq(Some(extents.len()))?;
+                for extent in extents {
+                    list.serialize_element(&BTreeMap::from([
+                        ("length", Json(&extent.length)),
+                        ("status", Json(&extent.status)),
+                    ]))?;
+                }
+                list.end()
+            }
+            Value::Payload(payload) => Json(payload).serialize(serializer),
+        }
+    }
+}
+
+/// Writes JSON lines.
+pub struct JsonRenderer<W> {
+    out: Out<W>,
+    totals: Totals,
+}
+
+impl<W: Write> JsonRenderer<W> {
+    /// Writes to this.
+    pub fn new(writer: W) -> Self {
+        Self { out: Out::new(writer), totals: Totals::default() }
+    }
+
+    fn line(&mut self, line: &Line<'_>) {
+        self.out.write(|writer| {
+            serde_json::to_writer(&mut *writer, line)?;
+            writer.write_all(b"\n")
+        });
+    }
+}
+
+impl<W: Write> Sink for JsonRenderer<W> {
+    fn record(&mut self, record: Record<'_>) {
+        match record {
+            Record::Opened(SessionInfo { number, client, server, start_ns }) => {
+                self.line(&Line::Session {
+                    session: *number,
+                    client: client.to_string(),
+                    server: server.to_string(),
+                    start_ns: *start_ns,
+                });
+            }
+            Record::Message(info, seen) => {
+                let description = seen.message.describe(seen.payload.as_ref());
+                self.line(&Line::Message {
+                    session: info.number,
+                    number: seen.number,
+                    time_ns: seen.time_ns,
+                    from: seen.from.name(),
+                    offset: seen.offset,
+                    length: seen.length,
+                    tls: seen.tls,
+                    kind: description.kind.name(),
+                    name: description.name(),
+                    fields: Fields(&description.fields),
+                    text: line(seen.from, &description),
+                    answers: seen.answers,
+                });
+            }
+            Record::Violation(info, violation) => self.line(&Line::Violation {
+                session: info.number,
+                message: violation.message,
+                requirement: violation.requirement.id,
+                level: violation.requirement.level.name(),
+                party: violation.party.name(),
+                text: &violation.text,
+            }),
+            Record::Problem(info, note) => {
+                if info.is_none() {
+                    self.totals.problems += 1;
+                }
+                self.line(&Line::Problem {
+                    session: info.map(|info| info.number),
+                    kind: note.kind,
+                    time_ns: note.time_ns,
+                    text: &note.text,
+                });
+            }
+            Record::Ended(info, end) => self.line(&Line::Close {
+                session: info.number,
+                time_ns: end.time_ns,
+                from: end.from.name(),
+                how: match end.how {
+                    Close::End => "end",
+                    Close::Reset => "reset",
+                },
+            }),
+            Record::Closed(_, totals) => self.totals.add(totals),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.out.is_broken()
+    }
+}
+
+impl<W: Write> Renderer for JsonRenderer<W> {
+    fn finish(&mut self) -> std::io::Result<()> {
+        let totals = std::mem::take(&mut self.totals);
+        self.line(&Line::Summary {
+            sessions: totals.sessions,
+            messages: totals.messages.iter().sum(),
+            violations: totals.violations + totals.warnings,
+            warnings: totals.warnings,
+            problems: totals.problems,
+            counts: totals.counts.by_text(),
+        });
+        self.out.finish()
+    }
+}

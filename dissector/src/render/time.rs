@@ -1,0 +1,57 @@
+//! Times for people.
+
+use std::fmt;
+
+/// Nanoseconds since 1970 as a date and time of day, in UTC: `2023-11-14 22:13:20.001000`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Utc(pub u64);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1_000_000_000;
+        let (days, second) = (seconds / 86_400, seconds % 86_400);
+        // Howard Hinnant's civil_from_days, for days after 1970: eras of 400 years that begin on
+        // the 1st of March.
+        let day = days + 719_468;
+        let (era, of_era) = (day / 146_097, day % 146_097);
+        let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_month = (5 * of_year + 2) / 153;
+        let day_of_month = of_year - (153 * march_month + 2) / 5 + 1;
+        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day_of_month:02} {:02}:{:02}:{:02}.{:06}",
+            second / 3600,
+            second / 60 % 60,
+            second % 60,
+            self.0 / 1000 % 1_000_000
+        )
+    }
+}
+
+/// A stretch of time in seconds: `0.000123`.
+pub(super) struct Seconds(pub(super) u64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}", self.0 / 1_000_000_000, self.0 / 1000 % 1_000_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_right() {
+        let utc = |seconds: u64| Utc(seconds * 1_000_000_000).to_string();
+        assert_eq!(utc(0), "1970-01-01 00:00:00.000000");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00.000000");
+        assert_eq!(utc(1_700_000_000), "2023-11-14 22:13:20.000000");
+        assert_eq!(utc(4_102_444_799), "2099-12-31 23:59:59.000000");
+        assert_eq!(Utc(1_234_567).to_string(), "1970-01-01 00:00:00.001234");
+        let _ = Utc(u64::MAX).to_string();
+    }
+}
