@@ -7,3 +7,4 @@ pub mod parser;
 mod print;
 #[cfg(test)]
 mod tests;
+pub mod vocabulary;

@@ -1,0 +1,468 @@
+//! Which words a line may use: the heads, what second word each takes, and its fields. The same
+//! table serves [`crate::build`] and the checks of scripts; [`crate::describe`] is its mirror.
+
+use super::error::did_you_mean;
+use crate::message::Side;
+use crate::values::{
+    ChunkType, ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, InfoType, OptionType,
+    ReplyFlags, ReplyType, TransmissionFlags, parse_number,
+};
+
+/// What a line's first word names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// `greeting`
+    Greeting,
+    /// `client-flags`
+    ClientFlags,
+    /// `NBD_OPT_...`
+    Option(OptionType),
+    /// `NBD_REP_...`
+    OptionReply(ReplyType),
+    /// `error`: any error reply to an option. Received only.
+    AnyError,
+    /// `export-info`
+    ExportInfo,
+    /// `NBD_CMD_...`
+    Request(Command),
+    /// `simple-reply`
+    SimpleReply,
+    /// `NBD_REPLY_TYPE_...`
+    Chunk(ChunkType),
+    /// `reply`: a whole reply in whichever form.
+    Reply,
+    /// `bytes`: bytes that are no message. Sent only.
+    Bytes,
+    /// `end`, `close`, `reset`, `timeout`: how a connection ends. Received only.
+    End,
+}
+
+/// The heads that are no numbers with names.
+const WORDS: &[(&str, Head)] = &[
+    ("greeting", Head::Greeting),
+    ("client-flags", Head::ClientFlags),
+    ("error", Head::AnyError),
+    ("export-info", Head::ExportInfo),
+    ("simple-reply", Head::SimpleReply),
+    ("reply", Head::Reply),
+    ("bytes", Head::Bytes),
+    ("end", Head::End),
+    ("close", Head::End),
+    ("reset", Head::End),
+    ("timeout", Head::End),
+];
+
+/// The styles of a greeting.
+pub const GREETINGS: &[&str] = &["oldstyle", "newstyle", "fixed-newstyle"];
+
+impl Head {
+    /// The head that a word names.
+    #[must_use]
+    pub fn find(word: &str) -> Option<Self> {
+        if let Some((_, head)) = WORDS.iter().find(|(name, _)| *name == word) {
+            return Some(*head);
+        }
+        None.or_else(|| word.parse().ok().map(Self::Option))
+            .or_else(|| word.parse().ok().map(Self::Request))
+            .or_else(|| word.parse().ok().map(Self::Chunk))
+            .or_else(|| word.parse().ok().map(Self::OptionReply))
+    }
+
+    /// Who says it; `None` where either side may.
+    #[must_use]
+    pub const fn side(self) -> Option<Side> {
+        match self {
+            Self::ClientFlags | Self::Option(_) | Self::Request(_) => Some(Side::Client),
+            Self::Bytes | Self::End => None,
+            _ => Some(Side::Server),
+        }
+    }
+
+    /// `did you mean ...?`, if a known head is near.
+    #[must_use]
+    pub fn did_you_mean(word: &str) -> Option<String> {
+        let names = WORDS.iter().map(|(name, _)| *name);
+        let names = names
+            .chain(OptionType::ALL.iter().filter_map(|v| v.name()))
+            .chain(ReplyType::ALL.iter().filter_map(|v| v.name()))
+            .chain(Command::ALL.iter().filter_map(|v| v.name()))
+            .chain(ChunkType::ALL.iter().filter_map(|v| v.name()));
+        did_you_mean(word, names)
+    }
+
+    /// What the second word is.
+    #[must_use]
+    pub fn variant(self) -> VariantKind {
+        match self {
+            Self::Greeting => VariantKind::Style,
+            Self::OptionReply(ReplyType::INFO) => VariantKind::Info,
+            Self::SimpleReply => VariantKind::Error,
+            Self::Reply => VariantKind::Outcome,
+            _ => VariantKind::None,
+        }
+    }
+
+    /// The fields of the message. `variant` is the second word, `None` where any will do.
+    #[must_use]
+    pub fn fields(self, variant: Option<&str>) -> Vec<FieldSpec> {
+        use FieldKind as K;
+        let mut fields = Vec::new();
+        let mut add = |list: &[(&'static str, FieldKind)]| {
+            fields.extend(list.iter().map(|(key, kind)| FieldSpec { key, kind: *kind }));
+        };
+        let u32s = K::Int(u32::MAX as u64);
+        let u64s = K::Int(u64::MAX);
+        match self {
+            Self::Greeting => match variant {
+                Some("oldstyle") => add(&[
+                    ("size", u64s),
+                    ("flags", K::TransmissionFlags),
+                    ("handshake-flags", K::HandshakeFlags),
+                    ("padding", K::Payload),
+                ]),
+                Some(_) => add(&[("flags", K::HandshakeFlags)]),
+                None => {}
+            },
+            Self::ClientFlags => add(&[("flags", K::ClientFlags)]),
+            Self::Option(option) => {
+                match option {
+                    OptionType::EXPORT_NAME => add(&[("name", K::Text)]),
+                    OptionType::INFO | OptionType::GO => {
+                        add(&[("name", K::Text), ("info", K::Infos)]);
+                    }
+                    OptionType::LIST_META_CONTEXT | OptionType::SET_META_CONTEXT => {
+                        add(&[("name", K::Text), ("queries", K::Texts)]);
+                    }
+                    _ => {}
+                }
+                add(&[("data", K::Payload), ("length", u32s), ("magic", u64s)]);
+            }
+            Self::OptionReply(reply) => {
+                add(&[("option", K::Option)]);
+                match reply {
+                    ReplyType::SERVER => add(&[("name", K::Text), ("description", K::Text)]),
+                    ReplyType::INFO => match variant.and_then(|word| word.parse().ok()) {
+                        Some(InfoType::EXPORT) => {
+                            add(&[("size", u64s), ("flags", K::TransmissionFlags)]);
+                        }
+                        Some(InfoType::NAME) => add(&[("name", K::Text)]),
+                        Some(InfoType::DESCRIPTION) => add(&[("description", K::Text)]),
+                        Some(InfoType::BLOCK_SIZE) => {
+                            add(&[("minimum", u32s), ("preferred", u32s), ("maximum", u32s)]);
+                        }
+                        _ => {}
+                    },
+                    ReplyType::META_CONTEXT => add(&[("id", u32s), ("name", K::Text)]),
+                    reply if reply.is_error() => add(&[("message", K::Text)]),
+                    _ => {}
+                }
+                add(&[("data", K::Payload), ("length", u32s), ("magic", u64s)]);
+            }
+            Self::AnyError => {
+                add(&[("option", K::Option), ("message", K::Text), ("data", K::Payload)]);
+            }
+            Self::ExportInfo => {
+                add(&[("size", u64s), ("flags", K::TransmissionFlags), ("padding", K::Payload)]);
+            }
+            Self::Request(command) => {
+                add(&[
+                    ("form", K::Form),
+                    ("cookie", K::Cookie),
+                    ("flags", K::CommandFlags),
+                    ("offset", u64s),
+                    ("length", u64s),
+                ]);
+                if command == Command::BLOCK_STATUS {
+                    add(&[("effect-length", u64s), ("ids", K::Ids)]);
+                }
+                add(&[("data", K::Payload), ("magic", u32s)]);
+            }
+            Self::SimpleReply => {
+                add(&[("cookie", K::Cookie), ("data", K::Payload), ("magic", u32s)]);
+            }
+            Self::Chunk(chunk) => {
+                add(&[
+                    ("form", K::Form),
+                    ("cookie", K::Cookie),
+                    ("flags", K::ReplyFlags),
+                    ("request-offset", u64s),
+                ]);
+                match chunk {
+                    ChunkType::OFFSET_DATA => add(&[("offset", u64s)]),
+                    ChunkType::OFFSET_HOLE => add(&[("offset", u64s), ("size", u32s)]),
+                    ChunkType::BLOCK_STATUS => add(&[("id", u32s), ("extents", K::Extents)]),
+                    ChunkType::BLOCK_STATUS_EXT => {
+                        add(&[("id", u32s), ("count", u32s), ("extents", K::Extents)]);
+                    }
+                    ChunkType::ERROR_OFFSET => {
+                        add(&[("error", K::Error), ("message", K::Text), ("offset", u64s)]);
+                    }
+                    chunk if chunk.is_error() => {
+                        add(&[("error", K::Error), ("message", K::Text)]);
+                    }
+                    _ => {}
+                }
+                add(&[("data", K::Payload), ("length", u64s), ("magic", u32s)]);
+            }
+            Self::Reply => add(&[
+                ("cookie", K::Cookie),
+                ("error", K::Error),
+                ("message", K::Text),
+                ("offset", u64s),
+                ("chunks", u64s),
+                ("extents", K::Extents),
+                ("data", K::Payload),
+            ]),
+            Self::Bytes => add(&[("data", K::Payload)]),
+            Self::End => {}
+        }
+        fields
+    }
+}
+
+/// What the second word of a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VariantKind {
+    /// There is none.
+    None,
+    /// Of a greeting: [`GREETINGS`].
+    Style,
+    /// An information type.
+    Info,
+    /// An error value, or `ok`.
+    Error,
+    /// The same, or `error` for any error.
+    Outcome,
+}
+
+impl VariantKind {
+    /// Whether the word may stand here.
+    #[must_use]
+    pub fn accepts(self, word: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Style => GREETINGS.contains(&word),
+            Self::Info => word.parse::<InfoType>().is_ok(),
+            Self::Error => word.parse::<ErrorCode>().is_ok(),
+            Self::Outcome => word == "error" || word.parse::<ErrorCode>().is_ok(),
+        }
+    }
+
+    /// The known words.
+    #[must_use]
+    pub fn words(self) -> Vec<&'static str> {
+        let errors = || ErrorCode::ALL.iter().filter_map(|v| v.name());
+        match self {
+            Self::None => Vec::new(),
+            Self::Style => GREETINGS.to_vec(),
+            Self::Info => InfoType::ALL.iter().filter_map(|v| v.name()).collect(),
+            Self::Error => errors().collect(),
+            Self::Outcome => errors().chain(["error"]).collect(),
+        }
+    }
+
+    /// What is wanted, with its article.
+    #[must_use]
+    pub const fn wanted(self) -> &'static str {
+        match self {
+            Self::None => "a field of this message",
+            Self::Style => "a style of greeting",
+            Self::Info => "an information type",
+            Self::Error => "`ok` or an error value",
+            Self::Outcome => "`ok`, `error` or an error value",
+        }
+    }
+}
+
+/// A field that a message has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldSpec {
+    /// Its name.
+    pub key: &'static str,
+    /// What its value is.
+    pub kind: FieldKind,
+}
+
+/// What the value of a field is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldKind {
+    /// A number up to this one.
+    Int(u64),
+    /// A number of 64 bits, or in scripts a label.
+    Cookie,
+    /// A string.
+    Text,
+    /// A set of strings.
+    Texts,
+    /// A set of handshake flags.
+    HandshakeFlags,
+    /// A set of client flags.
+    ClientFlags,
+    /// A set of transmission flags.
+    TransmissionFlags,
+    /// A set of command flags.
+    CommandFlags,
+    /// A set of reply flags.
+    ReplyFlags,
+    /// A set of information types.
+    Infos,
+    /// A set of context ids.
+    Ids,
+    /// A set of extents.
+    Extents,
+    /// An option type.
+    Option,
+    /// An error value.
+    Error,
+    /// `compact`, `structured` or `extended`.
+    Form,
+    /// Bytes.
+    Payload,
+}
+
+/// The forms of a header.
+const FORMS: &[&str] = &["compact", "structured", "extended"];
+
+impl FieldKind {
+    /// What is wanted, with its article.
+    #[must_use]
+    pub const fn wanted(self) -> &'static str {
+        match self {
+            Self::Int(_) => "a number",
+            Self::Cookie => "a cookie",
+            Self::Text => "a text in double quotes",
+            Self::Texts => "a set of texts",
+            Self::HandshakeFlags => "a set of handshake flags",
+            Self::ClientFlags => "a set of client flags",
+            Self::TransmissionFlags => "a set of transmission flags",
+            Self::CommandFlags => "a set of command flags",
+            Self::ReplyFlags => "a set of reply flags",
+            Self::Infos => "a set of information types",
+            Self::Ids => "a set of context ids",
+            Self::Extents => "a set of extents",
+            Self::Option => "an option type",
+            Self::Error => "an error value",
+            Self::Form => "`compact`, `structured` or `extended`",
+            Self::Payload => "a payload",
+        }
+    }
+
+    /// What is wanted as one item of a set, with its article; the same for what is no set.
+    #[must_use]
+    pub const fn wanted_item(self) -> &'static str {
+        match self {
+            Self::Texts => Self::Text.wanted(),
+            Self::HandshakeFlags => "a handshake flag",
+            Self::ClientFlags => "a client flag",
+            Self::TransmissionFlags => "a transmission flag",
+            Self::CommandFlags => "a command flag",
+            Self::ReplyFlags => "a reply flag",
+            Self::Infos => "an information type",
+            Self::Ids => "a context id",
+            Self::Extents => "an extent such as `4096:0`",
+            kind => kind.wanted(),
+        }
+    }
+
+    /// Whether the value is a set.
+    #[must_use]
+    pub const fn is_set(self) -> bool {
+        self.is_flags() || matches!(self, Self::Texts | Self::Infos | Self::Ids | Self::Extents)
+    }
+
+    /// Whether the value is a set of flags.
+    #[must_use]
+    pub const fn is_flags(self) -> bool {
+        matches!(
+            self,
+            Self::HandshakeFlags
+                | Self::ClientFlags
+                | Self::TransmissionFlags
+                | Self::CommandFlags
+                | Self::ReplyFlags
+        )
+    }
+
+    /// The bits behind one name of a flag, or a number as a mask; `None` for an unknown name, and
+    /// for kinds that are no flags.
+    #[must_use]
+    pub fn flag(self, name: &str) -> Option<u64> {
+        match self {
+            Self::HandshakeFlags => name.parse::<HandshakeFlags>().ok().map(|f| f.0.into()),
+            Self::ClientFlags => name.parse::<ClientFlags>().ok().map(|f| f.0.into()),
+            Self::TransmissionFlags => name.parse::<TransmissionFlags>().ok().map(|f| f.0.into()),
+            Self::CommandFlags => name.parse::<CommandFlags>().ok().map(|f| f.0.into()),
+            Self::ReplyFlags => name.parse::<ReplyFlags>().ok().map(|f| f.0.into()),
+            _ => None,
+        }
+    }
+
+    /// The largest number that can stand for the value or, in a set, for an item.
+    #[must_use]
+    pub const fn limit(self) -> Option<u64> {
+        match self {
+            Self::Int(limit) => Some(limit),
+            Self::Cookie => Some(u64::MAX),
+            Self::ClientFlags | Self::Ids | Self::Option | Self::Error => Some(u32::MAX as u64),
+            Self::HandshakeFlags
+            | Self::TransmissionFlags
+            | Self::CommandFlags
+            | Self::ReplyFlags
+            | Self::Infos => Some(u16::MAX as u64),
+            _ => None,
+        }
+    }
+
+    /// Whether a name can stand for the value or, in a set, for an item.
+    #[must_use]
+    pub fn accepts_name(self, name: &str) -> bool {
+        match self {
+            Self::Cookie => true,
+            Self::Option => name.parse::<OptionType>().is_ok(),
+            Self::Error => name.parse::<ErrorCode>().is_ok(),
+            Self::Infos => name.parse::<InfoType>().is_ok(),
+            Self::Form => FORMS.contains(&name),
+            Self::Ids => parse_number(name).is_some(),
+            kind => kind.flag(name).is_some(),
+        }
+    }
+
+    /// The known names.
+    #[must_use]
+    pub fn names(self) -> Vec<&'static str> {
+        match self {
+            Self::Option => OptionType::ALL.iter().filter_map(|v| v.name()).collect(),
+            Self::Error => ErrorCode::ALL.iter().filter_map(|v| v.name()).collect(),
+            Self::Infos => InfoType::ALL.iter().filter_map(|v| v.name()).collect(),
+            Self::Form => FORMS.to_vec(),
+            Self::HandshakeFlags => HandshakeFlags::ALL.iter().map(|(_, name)| *name).collect(),
+            Self::ClientFlags => ClientFlags::ALL.iter().map(|(_, name)| *name).collect(),
+            Self::TransmissionFlags => {
+                TransmissionFlags::ALL.iter().map(|(_, name)| *name).collect()
+            }
+            Self::CommandFlags => CommandFlags::ALL.iter().map(|(_, name)| *name).collect(),
+            Self::ReplyFlags => ReplyFlags::ALL.iter().map(|(_, name)| *name).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_types_are_not_taken_for_option_replies() {
+        assert_eq!(Head::find("NBD_REPLY_TYPE_NONE"), Some(Head::Chunk(ChunkType::NONE)));
+        assert_eq!(Head::find("NBD_REPLY_TYPE_0x7"), Some(Head::Chunk(ChunkType(7))));
+        assert_eq!(Head::find("NBD_REP_0x7"), Some(Head::OptionReply(ReplyType(7))));
+        assert_eq!(Head::find("NBD_OPT_GOO"), None);
+    }
+
+    #[test]
+    fn knows_what_is_near() {
+        let near = Head::did_you_mean("NBD_OPT_GOO");
+        assert_eq!(near.as_deref(), Some("did you mean `NBD_OPT_GO`?"));
+        assert_eq!(Head::did_you_mean("replay").as_deref(), Some("did you mean `reply`?"));
+    }
+}
