@@ -1,6 +1,7 @@
 //! The words of NBD: every value, message and string of the protocol, their encoding, the `C:`/`S:`
 //! notation and the catalogue of requirements. No I/O, no clock, no async: bytes in, values out.
 
+pub mod build;
 pub mod codec;
 pub mod describe;
 pub mod message;
