@@ -7,10 +7,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::peer::{
-    ClientFile, Content, Parameters, PeerFile, Running, StartError, StartOptions, Transport, greet,
+    ClientFile, Content, Parameters, PeerFile, Running, StartError, StartOptions, Tls, Transport,
+    greet,
 };
 use protocol::message::Greeting;
 use protocol::values::HandshakeFlags;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -230,6 +232,160 @@ async fn the_death_of_a_server_is_seen() {
         let want = if name == "nbd-server" { "gone" } else { "killed by SIGSEGV" };
         assert_eq!(status.as_deref(), Some(want), "{name}");
         assert!(running.stop().await.early, "{name}");
+    }
+}
+
+fn over_unix() -> StartOptions {
+    StartOptions { transport: Transport::Unix, ..StartOptions::default() }
+}
+
+/// What nbdinfo says of a server: of the export under test, and the list.
+async fn told_by_nbdinfo(running: &Running) -> Option<(serde_json::Value, serde_json::Value)> {
+    let nbdinfo = ClientFile::builtin("nbdinfo").unwrap();
+    let mut told = Vec::new();
+    for (action, name) in [("info", running.export_name()), ("list", "")] {
+        let with = Parameters::new(running.address().clone(), name);
+        let run = installed(nbdinfo.run(action, &with).await)?;
+        told.push(serde_json::from_slice(&run.stdout).unwrap_or_default());
+    }
+    let list = told.pop().unwrap();
+    told.pop().map(|info| (info, list))
+}
+
+#[tokio::test]
+async fn configurations_are_what_their_names_say() {
+    for name in harness::peer::shipped_servers() {
+        let peer = PeerFile::builtin(&name).unwrap();
+        let wanted = [
+            "default",
+            "blank",
+            "read-only",
+            "size-513",
+            "block-4096",
+            "large",
+            "many",
+            "no-list",
+            "no-structured",
+            "multi-conn",
+            "single-conn",
+        ];
+        for configuration in wanted.into_iter().filter(|c| peer.supports(c).is_ok()) {
+            // libnbd over TCP waits for delayed acknowledgements, 40 ms each.
+            let started = peer.start_with(configuration, &over_unix()).await;
+            let Some(running) = installed(started) else { continue };
+            let Some((info, list)) = told_by_nbdinfo(&running).await else { return };
+            let what = format!("{name} {configuration}: {info:#} {list:#}");
+            let export = &info["exports"][0];
+            let exports = list["exports"].as_array().map_or(0, Vec::len);
+            assert_eq!(export["is_read_only"], configuration == "read-only", "{what}");
+            let size = match configuration {
+                // nbd-server tells the size 0 by NBD_OPT_INFO.
+                _ if name == "nbd-server" => 0,
+                "size-513" if running.note().is_some() => 1024,
+                "size-513" => 513,
+                "large" => 9_u64 << 30,
+                _ => 16 << 20,
+            };
+            assert_eq!(export["export-size"], size, "{what}");
+            match configuration {
+                "block-4096" => assert_eq!(export["block_size_minimum"], 4096, "{what}"),
+                "many" => assert!(exports >= 3, "{what}"),
+                "no-list" => assert_eq!(exports, 0, "{what}"),
+                "no-structured" => assert_eq!(info["structured"], false, "{what}"),
+                "multi-conn" => assert_eq!(export["can_multi_conn"], true, "{what}"),
+                "single-conn" => assert_eq!(export["can_multi_conn"], false, "{what}"),
+                _ => assert_eq!(exports, 1, "{what}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn reads_that_are_to_fail_do() {
+    let nbdsh = ClientFile::builtin("nbdsh").unwrap();
+    for name in harness::peer::shipped_servers() {
+        let peer = PeerFile::builtin(&name).unwrap();
+        if peer.supports("errors").is_err() {
+            continue;
+        }
+        let started = peer.start_with("errors", &over_unix()).await;
+        let Some(running) = installed(started) else { continue };
+        for (offset, length, fails) in
+            [(0, 4096, false), (0x80000, 512, true), (0x7f000, 8192, true)]
+        {
+            let address = running.address().clone();
+            let with = Parameters { offset, length, ..Parameters::new(address, "disk") };
+            let Some(run) = installed(nbdsh.run("read", &with).await) else { return };
+            assert_eq!(!run.is_success(), fails, "{name}: {run:?}");
+        }
+    }
+}
+
+/// Runs certtool.
+fn certtool(args: &[&str]) -> bool {
+    let mut command = std::process::Command::new("certtool");
+    command.args(args).stderr(std::process::Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+/// Makes an authority and its certificate for `localhost`, as the peers want them, if that can be
+/// done here.
+fn certificates(dir: &Path) -> bool {
+    const VALID: &str = "cn = localhost\nexpiration_days = 2\n";
+    const CA: &str = "ca\ncert_signing_key\n";
+    const SERVER: &str = "dns_name = localhost\ntls_www_server\nencryption_key\nsigning_key\n";
+    let path = |name: &str| dir.join(name).display().to_string();
+    let (ca_key, ca_cert) = (path("ca-key.pem"), path("ca-cert.pem"));
+    for (name, rest) in [("ca", CA), ("server", SERVER)] {
+        let (key, cert) = (path(&format!("{name}-key.pem")), path(&format!("{name}-cert.pem")));
+        let template = path(name);
+        std::fs::write(&template, format!("{VALID}{rest}")).unwrap();
+        let mut args = vec!["--load-privkey", &key, "--template", &template, "--outfile", &cert];
+        match name {
+            "ca" => args.push("--generate-self-signed"),
+            _ => {
+                args.extend(["--generate-certificate", "--load-ca-certificate", &ca_cert]);
+                args.extend(["--load-ca-privkey", &ca_key]);
+            }
+        }
+        if !certtool(&["--generate-privkey", "--bits=2048", "--outfile", &key]) || !certtool(&args)
+        {
+            let required = std::env::var_os("NBDCHECK_REQUIRE_PEERS").is_some();
+            assert!(!required, "`certtool` is needed");
+            return false;
+        }
+    }
+    true
+}
+
+#[tokio::test]
+async fn tls_is_insisted_on() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("keys.psk"), "alice:0123456789abcdef0123456789abcdef\n")
+        .unwrap();
+    let mut ways = vec![Tls::Psk(dir.path().to_owned())];
+    if certificates(dir.path()) {
+        ways.push(Tls::X509(dir.path().to_owned()));
+    }
+    for name in harness::peer::shipped_servers() {
+        let peer = PeerFile::builtin(&name).unwrap();
+        for tls in &ways {
+            let options = StartOptions { tls: tls.clone(), ..StartOptions::default() };
+            let started = peer.start_with("default", &options).await;
+            if let Err(StartError::Unsupported(reason)) = &started {
+                assert!(!reason.contains("is not described"), "{name}: {reason}");
+                continue;
+            }
+            let Some(running) = installed(started) else { continue };
+            let mut stream = running.address().connect(LIMIT).await.unwrap().boxed();
+            let (mut greeting, mut reply) = ([0; 18], [0; 16]);
+            stream.read_exact(&mut greeting).await.unwrap();
+            stream
+                .write_all(b"\x00\x00\x00\x03IHAVEOPT\x00\x00\x00\x03\x00\x00\x00\x00")
+                .await
+                .unwrap();
+            stream.read_exact(&mut reply).await.unwrap();
+            assert_eq!(&reply[12..], b"\x80\x00\x00\x05", "{name} {tls:?}");
+        }
     }
 }
 

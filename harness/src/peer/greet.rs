@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::codec::{self, Step};
 use protocol::message::Greeting;
-use protocol::values::{ClientFlags, HandshakeFlags, OPTION_MAGIC, OptionType};
+use protocol::values::{ClientFlags, HandshakeFlags, OPTION_MAGIC, OptionType, ReplyType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -54,8 +54,12 @@ pub async fn greet(address: &Address, limit: Duration) -> io::Result<Greeting> {
         abort.extend_from_slice(&0u32.to_be_bytes());
         let farewell = async {
             stream.write_all(&abort).await?;
-            let mut answer = [0; 64];
-            while stream.read(&mut answer).await? > 0 {}
+            let mut header = [0; 20];
+            stream.read_exact(&mut header).await?;
+            // An acknowledgement comes with the end; after a refusal (TLS wanted) we end.
+            if header[12..16] == ReplyType::ACK.0.to_be_bytes() {
+                while stream.read(&mut header).await? > 0 {}
+            }
             io::Result::Ok(())
         };
         // The greeting is what was wanted; how the farewell goes is no matter here.

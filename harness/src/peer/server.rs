@@ -541,10 +541,10 @@ impl Running {
                 }
             }
             if start.elapsed() >= limit {
-                let why = match (last, daemon && !adopted) {
-                    (_, true) => "it wrote no pid file of a process of its own".to_owned(),
-                    (Some(error), false) => error.to_string(),
-                    (None, false) => "no attempt was made".to_owned(),
+                let why = match last {
+                    Some(error) => error.to_string(),
+                    None if launcher.is_none() => "it has not become a daemon".to_owned(),
+                    None => "it has written no pid file of a process of its own".to_owned(),
                 };
                 let text = format!("{} is not ready after {limit:?}: {why}", peer.name());
                 return Err(self.failed(text));
