@@ -1,16 +1,18 @@
 //! Peer files: how a program is started, as data. What is read here is checked here: a file that
 //! loads can only fail because of the machine.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use include_dir::{Dir, include_dir};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::PeerError;
-use super::image::{Content, parse_size};
+use super::image::parse_size;
+use super::schema::{
+    ClientText, ConfigurationText, FileText, ImageText, ServerText, StartText, TlsKind, Transport,
+    VersionText,
+};
 use super::template;
 
 /// The files that come with the program.
@@ -48,92 +50,6 @@ pub(super) struct Common {
     pub(super) version: VersionText,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct VersionText {
-    /// The arguments that make it tell.
-    pub(super) args: Vec<String>,
-    /// The text of its answer with `{version}` where the version stands.
-    pub(super) pattern: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum ServerKind {
-    Server,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum ClientKind {
-    Client,
-}
-
-/// The text of a server's file.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct ServerText {
-    format: u32,
-    #[serde(rename = "kind")]
-    _kind: ServerKind,
-    name: String,
-    title: String,
-    program: String,
-    install: String,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    version: VersionText,
-    start: StartText,
-    listen: BTreeMap<Transport, Vec<String>>,
-    #[serde(default)]
-    tls: BTreeMap<TlsKind, Vec<String>>,
-    configuration: BTreeMap<String, ConfigurationText>,
-    #[serde(default)]
-    cannot: BTreeMap<String, String>,
-}
-
-/// How a server is started and stopped.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct StartText {
-    /// The arguments of every start; `{listen}`, `{tls}` and `{args}` stand for lists.
-    pub(super) args: Vec<String>,
-    /// The program returns and leaves a process behind, whose id it writes to `{pidfile}`.
-    #[serde(default)]
-    pub(super) daemon: bool,
-    /// How long it may take until it greets.
-    #[serde(default = "ready_within", deserialize_with = "duration")]
-    pub(super) ready_within: Duration,
-    /// How long it may take to end after `SIGTERM`, before it is killed.
-    #[serde(default = "stop_within", deserialize_with = "duration")]
-    pub(super) stop_within: Duration,
-    /// Files to write for every start; in their text a line `{listen}`, `{tls}` or `{args}` stands
-    /// for as many lines.
-    #[serde(default)]
-    pub(super) files: Vec<FileText>,
-}
-
-fn ready_within() -> Duration {
-    Duration::from_secs(10)
-}
-
-fn stop_within() -> Duration {
-    Duration::from_secs(2)
-}
-
-/// One configuration as written.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct ConfigurationText {
-    like: Option<String>,
-    export: Option<String>,
-    image: Option<ImageText>,
-    files: Option<Vec<FileText>>,
-    prepare: Option<Vec<Vec<String>>>,
-    args: Option<Vec<String>>,
-    note: Option<String>,
-}
-
 /// One configuration, complete.
 #[derive(Debug, Clone)]
 pub(super) struct Configuration {
@@ -151,64 +67,6 @@ pub(super) struct Configuration {
     pub(super) note: Option<String>,
 }
 
-/// An image to make.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct ImageText {
-    /// `16MiB`, `1000001`, `{value}`.
-    pub(super) size: String,
-    pub(super) content: Content,
-}
-
-/// A file to make: a text, or an image.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct FileText {
-    /// Below `{dir}`.
-    pub(super) path: String,
-    pub(super) text: Option<String>,
-    pub(super) image: Option<ImageText>,
-}
-
-/// What carries the bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Transport {
-    /// TCP on 127.0.0.1.
-    #[default]
-    Tcp,
-    /// A unix socket.
-    Unix,
-}
-
-impl Transport {
-    /// As in peer files and axes.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Unix => "unix",
-        }
-    }
-}
-
-/// The ways of TLS that a peer file may know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum TlsKind {
-    X509,
-    Psk,
-}
-
-impl TlsKind {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::X509 => "x509",
-            Self::Psk => "psk",
-        }
-    }
-}
-
 /// What a server's file says, checked.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
@@ -218,25 +76,6 @@ pub(super) struct Server {
     pub(super) tls: BTreeMap<TlsKind, Vec<String>>,
     configurations: BTreeMap<String, Configuration>,
     pub(super) cannot: BTreeMap<String, String>,
-}
-
-/// The text of a client's file.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct ClientText {
-    format: u32,
-    #[serde(rename = "kind")]
-    _kind: ClientKind,
-    name: String,
-    title: String,
-    program: String,
-    install: String,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    version: VersionText,
-    actions: BTreeMap<String, Vec<String>>,
-    #[serde(default)]
-    cannot: BTreeMap<String, String>,
 }
 
 /// What a client's file says, checked.
@@ -541,18 +380,4 @@ fn key_hint(message: &str) -> Option<String> {
     let wanted = quoted.next()?;
     let near = nearest(wanted, quoted)?;
     message.starts_with("unknown").then(|| format!("did you mean `{near}`?"))
-}
-
-/// Reads `10s`, `500ms`.
-fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(from)?;
-    let parsed = match text.strip_suffix("ms") {
-        Some(number) => number.parse().ok().map(Duration::from_millis),
-        None => {
-            text.strip_suffix('s').and_then(|number| number.parse().ok()).map(Duration::from_secs)
-        }
-    };
-    parsed
-        .filter(|time| *time <= Duration::from_secs(600))
-        .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no time like `10s`, `500ms`")))
 }

@@ -11,7 +11,9 @@ mod client;
 mod file;
 mod greet;
 mod image;
+mod place;
 mod process;
+mod schema;
 mod server;
 mod tail;
 mod template;
@@ -22,10 +24,10 @@ mod file_tests;
 
 pub use address::{Address, AddressError, ByteStream, Connected};
 pub use client::{ClientFile, ClientRun, Parameters};
-pub use file::Transport;
 pub use greet::greet;
 pub use image::{Content, KNOWN};
 pub use process::Ended;
+pub use schema::Transport;
 pub use server::{PeerFile, Running, StartOptions, Stopped, Tls};
 
 /// The names of the shipped servers, in alphabetical order.

@@ -1,0 +1,185 @@
+//! Peer files as they are written: the keys, and nothing about their meaning.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::image::Content;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct VersionText {
+    /// The arguments that make it tell.
+    pub(super) args: Vec<String>,
+    /// The text of its answer with `{version}` where the version stands.
+    pub(super) pattern: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ServerKind {
+    Server,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ClientKind {
+    Client,
+}
+
+/// The text of a server's file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ServerText {
+    pub(super) format: u32,
+    #[serde(rename = "kind")]
+    _kind: ServerKind,
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) program: String,
+    pub(super) install: String,
+    #[serde(default)]
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) version: VersionText,
+    pub(super) start: StartText,
+    pub(super) listen: BTreeMap<Transport, Vec<String>>,
+    #[serde(default)]
+    pub(super) tls: BTreeMap<TlsKind, Vec<String>>,
+    pub(super) configuration: BTreeMap<String, ConfigurationText>,
+    #[serde(default)]
+    pub(super) cannot: BTreeMap<String, String>,
+}
+
+/// How a server is started and stopped.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct StartText {
+    /// The arguments of every start; `{listen}`, `{tls}` and `{args}` stand for lists.
+    pub(super) args: Vec<String>,
+    /// The program returns and leaves a process behind, whose id it writes to `{pidfile}`.
+    #[serde(default)]
+    pub(super) daemon: bool,
+    /// How long it may take until it greets.
+    #[serde(default = "ready_within", deserialize_with = "duration")]
+    pub(super) ready_within: Duration,
+    /// How long it may take to end after `SIGTERM`, before it is killed.
+    #[serde(default = "stop_within", deserialize_with = "duration")]
+    pub(super) stop_within: Duration,
+    /// Files to write for every start; in their text a line `{listen}`, `{tls}` or `{args}` stands
+    /// for as many lines.
+    #[serde(default)]
+    pub(super) files: Vec<FileText>,
+}
+
+fn ready_within() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn stop_within() -> Duration {
+    Duration::from_secs(2)
+}
+
+/// One configuration as written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ConfigurationText {
+    pub(super) like: Option<String>,
+    pub(super) export: Option<String>,
+    pub(super) image: Option<ImageText>,
+    pub(super) files: Option<Vec<FileText>>,
+    pub(super) prepare: Option<Vec<Vec<String>>>,
+    pub(super) args: Option<Vec<String>>,
+    pub(super) note: Option<String>,
+}
+
+/// An image to make.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ImageText {
+    /// `16MiB`, `1000001`, `{value}`.
+    pub(super) size: String,
+    pub(super) content: Content,
+}
+
+/// A file to make: a text, or an image.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct FileText {
+    /// Below `{dir}`.
+    pub(super) path: String,
+    pub(super) text: Option<String>,
+    pub(super) image: Option<ImageText>,
+}
+
+/// What carries the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// TCP on 127.0.0.1.
+    #[default]
+    Tcp,
+    /// A unix socket.
+    Unix,
+}
+
+impl Transport {
+    /// As in peer files and axes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Unix => "unix",
+        }
+    }
+}
+
+/// The ways of TLS that a peer file may know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum TlsKind {
+    X509,
+    Psk,
+}
+
+impl TlsKind {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::X509 => "x509",
+            Self::Psk => "psk",
+        }
+    }
+}
+
+/// The text of a client's file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ClientText {
+    pub(super) format: u32,
+    #[serde(rename = "kind")]
+    _kind: ClientKind,
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) program: String,
+    pub(super) install: String,
+    #[serde(default)]
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) version: VersionText,
+    pub(super) actions: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    pub(super) cannot: BTreeMap<String, String>,
+}
+
+/// Reads `10s`, `500ms`.
+fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    let parsed = match text.strip_suffix("ms") {
+        Some(number) => number.parse().ok().map(Duration::from_millis),
+        None => {
+            text.strip_suffix('s').and_then(|number| number.parse().ok()).map(Duration::from_secs)
+        }
+    };
+    parsed
+        .filter(|time| *time <= Duration::from_secs(600))
+        .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no time like `10s`, `500ms`")))
+}
