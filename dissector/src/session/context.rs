@@ -1,0 +1,152 @@
+//! Metadata contexts: their names and their selection (section "Metadata querying").
+
+use protocol::message::Side;
+use protocol::text::WireString;
+use protocol::values::OptionType;
+
+use super::options::Outstanding;
+use super::rules::{Findings, Rule};
+use super::strings;
+
+/// How many selected contexts are followed.
+pub(super) const LIMIT: usize = 1024;
+
+/// What is known about the status of a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    BaseAllocation,
+    DirtyBitmap,
+    Unknown,
+}
+
+/// A selected context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Context {
+    pub(super) id: u32,
+    pub(super) meaning: Meaning,
+}
+
+/// The contexts that NBD_OPT_SET_META_CONTEXT selected.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Selection {
+    /// The export for which; `None` when that was not seen.
+    pub(super) export: Option<WireString>,
+    pub(super) contexts: Vec<Context>,
+}
+
+impl Selection {
+    /// Whether anything is selected.
+    pub(super) fn is_some(&self) -> bool {
+        !self.contexts.is_empty()
+    }
+}
+
+/// A query of the client.
+pub(super) fn check_query(query: &WireString, found: &mut Findings) {
+    strings::check(query, Side::Client, "queries", found);
+    match query.as_bytes().iter().position(|byte| *byte == b':') {
+        // NBD_OPT_LIST_META_CONTEXT, NBD_OPT_SET_META_CONTEXT: a query starts with a (non-empty)
+        // namespace and a colon.
+        None | Some(0) => {
+            let text = format!("query {query} does not begin with a namespace and a colon");
+            found.client(Rule::MetaQueryForm, "queries", text);
+        }
+        Some(colon) => {
+            let namespace = &query.as_bytes()[..colon];
+            check_namespace(namespace, query, Side::Client, "queries", found);
+        }
+    }
+}
+
+/// "Metadata querying": a namespace consists of printable non-whitespace characters. Whether it is
+/// empty is for the caller to say.
+fn check_namespace(
+    namespace: &[u8],
+    name: &WireString,
+    party: Side,
+    field: &'static str,
+    found: &mut Findings,
+) {
+    if let Ok(text) = std::str::from_utf8(namespace)
+        && text.chars().any(|c| c.is_control() && c != '\0' || c.is_whitespace())
+    {
+        let text = format!("the namespace of {name} has blanks or control characters");
+        found.add(Rule::MetaNamespaceCharacters, party, field, text);
+    }
+}
+
+/// A context in the server's answer. `option` is what it answers: LIST or SET.
+pub(super) fn check_context(
+    id: u32,
+    name: &WireString,
+    option: &mut Outstanding,
+    found: &mut Findings,
+) {
+    let listed = option.option == OptionType::LIST_META_CONTEXT;
+    check_name(name, listed, found);
+    if listed {
+        // NBD_OPT_LIST_META_CONTEXT: the id is reserved and should be 0.
+        if id != 0 {
+            found.server(Rule::ListMetaIdZero, "id", format!("id={id} in a listed context"));
+        }
+        return;
+    }
+    // NBD_OPT_SET_META_CONTEXT: without queries no context is selected.
+    if option.queries == Some(0) {
+        let text = "a context was selected, though there was no query";
+        found.server(Rule::SetMetaZeroQueries, "", text);
+    }
+    // NBD_OPT_SET_META_CONTEXT: each selected context has a unique id.
+    if option.contexts.iter().any(|context| context.id == id) {
+        found.server(Rule::SetMetaUniqueIds, "id", format!("id={id} is used more than once"));
+    }
+    if option.contexts.len() < LIMIT {
+        let meaning = match name.as_bytes() {
+            b"base:allocation" => Meaning::BaseAllocation,
+            name if name.starts_with(b"qemu:dirty-bitmap:") => Meaning::DirtyBitmap,
+            _ => Meaning::Unknown,
+        };
+        option.contexts.push(Context { id, meaning });
+    } else {
+        option.overflow = true;
+    }
+}
+
+fn check_name(name: &WireString, listed: bool, found: &mut Findings) {
+    // NBD_REP_META_CONTEXT: the name is valid UTF-8; "Metadata querying": the whole name follows
+    // the restrictions for strings.
+    let limits = Rule::MetaNameStringLimits;
+    let utf8 = Rule::MetaContextUtf8;
+    strings::check_as(utf8, limits, limits, name, Side::Server, "name", found);
+    let bytes = name.as_bytes();
+    let Some(colon) = bytes.iter().position(|byte| *byte == b':') else {
+        // NBD_OPT_LIST_META_CONTEXT: each name begins with its namespace and a colon; "Metadata
+        // querying": a name is a namespace, a colon and a leaf name.
+        let rule = if listed { Rule::ListMetaNameForm } else { Rule::MetaNameForm };
+        return found.server(rule, "name", format!("{name} has no colon after a namespace"));
+    };
+    let namespace = &bytes[..colon];
+    if namespace.is_empty() {
+        // "Metadata querying": a namespace is not empty.
+        let text = format!("the namespace of {name} is empty");
+        return found.server(Rule::MetaNamespaceCharacters, "name", text);
+    }
+    check_namespace(namespace, name, Side::Server, "name", found);
+    // "Metadata querying": base, nbd-server, x-* or registered.
+    let registered: [&[u8]; 3] = [b"base", b"nbd-server", b"qemu"];
+    if !registered.contains(&namespace) && !namespace.starts_with(b"x-") {
+        let text = format!("the namespace of {name} is not registered");
+        found.server(Rule::MetaNamespaceRegistered, "name", text);
+    }
+    // qemu's namespace: allocation-depth and dirty-bitmap:NAME. Wildcards may be listed.
+    if let Some(leaf) = bytes.strip_prefix(b"qemu:") {
+        let bitmap = leaf.strip_prefix(b"dirty-bitmap:");
+        let wildcard = leaf.is_empty() || leaf == b"dirty-bitmap:";
+        let known = leaf == b"allocation-depth" || bitmap.is_some_and(|name| !name.is_empty());
+        let may_list = listed && wildcard;
+        if !known && !may_list {
+            let text = format!("{name} is neither allocation depth nor a dirty bitmap");
+            found.server(Rule::QemuContextNames, "name", text);
+        }
+    }
+}

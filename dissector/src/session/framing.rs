@@ -1,0 +1,384 @@
+//! Cuts the bytes of a direction into messages.
+
+use protocol::codec::{self, BadMagic, Decoded, Step};
+use protocol::message::{ExportInfo, Message, Padding, Side};
+use protocol::values::{
+    ClientFlags, EXTENDED_REPLY_MAGIC, EXTENDED_REQUEST_MAGIC, HandshakeFlags, INIT_MAGIC,
+    OPTION_MAGIC, OPTION_REPLY_MAGIC, OptionType, REQUEST_MAGIC, SIMPLE_REPLY_MAGIC,
+    STRUCTURED_REPLY_MAGIC,
+};
+
+use super::answers::Last;
+use super::event::ProblemKind;
+use super::rules::Rule;
+use super::stream::Mode;
+use super::{Farewell, Phase, Session};
+
+/// The bytes that stand in the place of the padding of `NBD_OPT_EXPORT_NAME`.
+const PADDING: u32 = 124;
+
+fn be32(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk::<4>().map(|head| u32::from_be_bytes(*head))
+}
+
+fn is_reply_magic(magic: u32) -> bool {
+    [SIMPLE_REPLY_MAGIC, STRUCTURED_REPLY_MAGIC, EXTENDED_REPLY_MAGIC].contains(&magic)
+}
+
+fn is_request_magic(magic: u32) -> bool {
+    [REQUEST_MAGIC, EXTENDED_REQUEST_MAGIC].contains(&magic)
+}
+
+/// Whether a number of `bytes` bytes is a magic with its bytes turned around.
+fn is_little_endian(error: &BadMagic) -> bool {
+    match error.bytes {
+        8 => {
+            let found = error.found.swap_bytes();
+            [INIT_MAGIC, OPTION_MAGIC, OPTION_REPLY_MAGIC].contains(&found)
+        }
+        _ => u32::try_from(error.found).is_ok_and(|found| {
+            is_reply_magic(found.swap_bytes()) | is_request_magic(found.swap_bytes())
+        }),
+    }
+}
+
+impl Session {
+    /// Takes the next bytes of a direction.
+    pub(super) fn follow(&mut self, from: Side, time_ns: u64, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let stream = self.stream(from);
+            match &mut stream.mode {
+                Mode::Head => bytes = self.take_head(from, time_ns, bytes),
+                Mode::Bulk(bulk) => {
+                    let count = bulk.left.min(bytes.len() as u64) as usize;
+                    let (now, later) = bytes.split_at(count);
+                    if let Some(recognizer) = &mut bulk.recognizer {
+                        recognizer.update(now);
+                    }
+                    bulk.left -= count as u64;
+                    bytes = later;
+                    self.end_bulk(from);
+                }
+                Mode::StrayZeroes(left) => {
+                    let zeroes = bytes.iter().take(*left as usize).take_while(|b| **b == 0).count();
+                    *left -= zeroes as u32;
+                    if *left == 0 || zeroes < bytes.len() {
+                        stream.mode = Mode::Head;
+                    }
+                    stream.offset += zeroes as u64;
+                    bytes = &bytes[zeroes..];
+                }
+                Mode::Skip(left) => {
+                    let count = (*left).min(bytes.len() as u64);
+                    *left -= count;
+                    if *left == 0 {
+                        stream.mode = Mode::Head;
+                    }
+                    stream.offset += count;
+                    bytes = &bytes[count as usize..];
+                }
+                Mode::Doubtful(_) => bytes = self.take_doubtful(from, time_ns, bytes),
+                Mode::Tls | Mode::Lost | Mode::Over => {
+                    stream.unread += bytes.len() as u64;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Tells the message in flight if its bulk is complete.
+    fn end_bulk(&mut self, from: Side) {
+        let stream = self.stream(from);
+        if let Mode::Bulk(bulk) = &stream.mode
+            && bulk.left == 0
+            && let Mode::Bulk(bulk) = std::mem::take(&mut stream.mode)
+        {
+            self.tail(from, bulk);
+        }
+    }
+
+    /// Takes bytes of a message's head; gives back those behind it.
+    fn take_head<'a>(&mut self, from: Side, time_ns: u64, bytes: &'a [u8]) -> &'a [u8] {
+        let stream = self.stream(from);
+        if stream.buffer.is_empty() {
+            if !self.may_begin(from) {
+                return bytes;
+            }
+            return match self.decode(from, bytes) {
+                Ok(Step::Ready(message, taken)) => {
+                    self.head(from, time_ns, message, taken);
+                    &bytes[taken..]
+                }
+                Ok(Step::Need(need)) => {
+                    self.stream(from).keep(bytes, need, time_ns);
+                    &[]
+                }
+                Err(error) => {
+                    self.garbage(from, error);
+                    bytes
+                }
+            };
+        }
+        let count = stream.need.min(bytes.len());
+        let (now, later) = bytes.split_at(count);
+        stream.buffer.extend_from_slice(now);
+        stream.need -= count;
+        if stream.need > 0 {
+            return later;
+        }
+        let began_ns = stream.began_ns;
+        let mut buffer = std::mem::take(&mut stream.buffer);
+        match self.decode(from, &buffer) {
+            Ok(Step::Need(need)) => {
+                let stream = self.stream(from);
+                stream.buffer = buffer;
+                stream.need = need;
+            }
+            Ok(Step::Ready(message, taken)) => {
+                self.head(from, began_ns, message, taken);
+                let rest = buffer.split_off(taken);
+                buffer.clear();
+                let stream = self.stream(from);
+                if rest.is_empty() && !stream.is_lost() {
+                    stream.buffer = buffer;
+                }
+                self.follow(from, time_ns, &rest);
+            }
+            Err(error) => {
+                self.garbage(from, error);
+                // Garbage may turn out to be zeroes that are stepped over.
+                self.follow(from, time_ns, &buffer);
+            }
+        }
+        later
+    }
+
+    /// Whether a message may begin here; says what is wrong otherwise.
+    fn may_begin(&mut self, from: Side) -> bool {
+        if from == Side::Client {
+            let (rule, text) = match self.farewell {
+                None => {
+                    self.options.note_begin();
+                    return true;
+                }
+                // "Termination of the session during option haggling": after ABORT the client
+                // drops the connection.
+                Some(Farewell::Abort) => (Rule::AbortClientCloses, "bytes after NBD_OPT_ABORT"),
+                // NBD_CMD_DISC: the client sends nothing after it.
+                Some(Farewell::Disc(_)) => (Rule::DiscSilentAfter, "bytes after NBD_CMD_DISC"),
+            };
+            self.out.accuse(rule, Side::Client, text);
+            self.stream(from).mode = Mode::Over;
+            return false;
+        }
+        // "Newstyle negotiation": after the greeting it is the client's turn.
+        if self.phase == Phase::Flags && self.follows(Side::Client) {
+            let text = "bytes after the greeting, before the client's flags";
+            self.out.accuse(Rule::GreetingLayout, Side::Server, text);
+            self.lose(from, ProblemKind::Lost, "the rest of the server's bytes can't be followed");
+            return false;
+        }
+        true
+    }
+
+    fn decode(&self, from: Side, bytes: &[u8]) -> Decoded<Message> {
+        let limits = self.config.limits;
+        match (from, self.phase) {
+            (Side::Server, Phase::Greeting) => Ok(codec::greeting(bytes)?.map(Message::Greeting)),
+            (Side::Server, Phase::Transmission) => codec::reply(bytes, limits),
+            (Side::Server, _) if self.options.front() == Some(OptionType::EXPORT_NAME) => {
+                self.decode_export_info(bytes)
+            }
+            (Side::Server, _) => Ok(codec::option_reply(bytes, limits)?.map(Message::OptionReply)),
+            (Side::Client, Phase::Greeting | Phase::Flags) if self.client_flags.is_none() => {
+                Ok(codec::client_flags(bytes).map(Message::ClientFlags))
+            }
+            (Side::Client, phase) => {
+                let Some(magic) = be32(bytes) else {
+                    return Ok(Step::Need(4 - bytes.len()));
+                };
+                // Options and requests tell themselves apart; that one came out of its turn is
+                // said when it is judged.
+                let request = match phase {
+                    Phase::Transmission => magic != (OPTION_MAGIC >> 32) as u32,
+                    _ => is_request_magic(magic) && self.may_be_past_haggling(),
+                };
+                if request {
+                    Ok(codec::request(bytes, limits)?.map(Message::Request))
+                } else {
+                    Ok(codec::option(bytes, limits)?.map(Message::Option))
+                }
+            }
+        }
+    }
+
+    /// Whether the client may believe to be in transmission although no answer was seen.
+    fn may_be_past_haggling(&self) -> bool {
+        let entering = [OptionType::EXPORT_NAME, OptionType::GO];
+        !self.follows(Side::Server)
+            || self.options.back().is_some_and(|option| entering.contains(&option))
+    }
+
+    /// The answer to `NBD_OPT_EXPORT_NAME`, or what stands in its place.
+    fn decode_export_info(&self, bytes: &[u8]) -> Decoded<Message> {
+        // The shortest answer has 10 bytes; 4 more tell whether a reply stands in the place of
+        // the padding, and 12 tell an option reply.
+        let magic = OPTION_REPLY_MAGIC.to_be_bytes();
+        let least = match (bytes.starts_with(&magic), self.no_zeroes()) {
+            (true, _) => 12,
+            (false, true) => 10,
+            (false, false) => 14,
+        };
+        if let Some(lacking @ 1..) = 10usize.checked_sub(bytes.len()) {
+            return Ok(Step::Need(lacking));
+        }
+        if let Some(lacking @ 1..) = usize::checked_sub(least, bytes.len()) {
+            return Ok(Step::Need(lacking));
+        }
+        if least == 12 && be32(&bytes[8..]) == Some(OptionType::EXPORT_NAME.0) {
+            let reply = codec::option_reply(bytes, self.config.limits)?;
+            return Ok(reply.map(Message::OptionReply));
+        }
+        let no_zeroes = self.no_zeroes();
+        if !no_zeroes
+            && bytes.get(10..).and_then(be32).is_some_and(is_reply_magic)
+            && let Step::Ready(info, taken) = codec::export_info(bytes, true)
+        {
+            return Ok(Step::Ready(Message::ExportInfo(info), taken));
+        }
+        Ok(codec::export_info(bytes, no_zeroes).map(Message::ExportInfo))
+    }
+
+    /// Whether both sides agreed to leave out the padding after `NBD_OPT_EXPORT_NAME`.
+    pub(super) fn no_zeroes(&self) -> bool {
+        self.client_flags.is_some_and(|flags| flags.has(ClientFlags::NO_ZEROES))
+            && self.greeting.is_some_and(|flags| flags.has(HandshakeFlags::NO_ZEROES))
+    }
+
+    /// The padding of the answer to `NBD_OPT_EXPORT_NAME` is missing although it is due.
+    pub(super) fn lacks_padding(&self, info: &ExportInfo) -> bool {
+        info.padding == Padding::Absent && !self.no_zeroes()
+    }
+
+    /// No message that may stand here begins like this.
+    fn garbage(&mut self, from: Side, error: BadMagic) {
+        if from == Side::Server && self.steps_over_zeroes(&error) {
+            return;
+        }
+        let name = from.name();
+        let unsure = match self.phase {
+            Phase::Transmission => from == Side::Server && self.replies.is_doubtful(),
+            _ => !self.follows(from.other()),
+        };
+        if unsure {
+            let text = format!("{error}; what had to stand there is not known");
+            return self.lose(from, ProblemKind::Ambiguous, text);
+        }
+        let at = self.stream(from).offset;
+        let rule = self.rule_of_garbage(from, &error);
+        self.out.accuse(rule, from, format!("{error} (byte {at} of the {name}'s stream)"));
+        let text = format!("the rest of the {name}'s bytes can't be followed");
+        self.lose(from, ProblemKind::Lost, text);
+    }
+
+    /// Whether zeroes stand where the first reply should: the padding of `NBD_OPT_EXPORT_NAME` in
+    /// the wrong place.
+    fn steps_over_zeroes(&mut self, error: &BadMagic) -> bool {
+        if self.phase != Phase::Transmission || error.found != 0 {
+            return false;
+        }
+        let (rule, text) = match self.replies.last {
+            // NBD_OPT_GO: no padding follows its NBD_REP_ACK, whatever the flags say.
+            Last::Go => (Rule::GoNoPadding, "zeroes after NBD_REP_ACK to NBD_OPT_GO"),
+            // "Handshake flags": with no-zeroes agreed the 124 bytes are not sent.
+            Last::ExportName if self.no_zeroes() => {
+                (Rule::NoZeroesHonoured, "zeroes after the answer to NBD_OPT_EXPORT_NAME")
+            }
+            _ => return false,
+        };
+        self.out.accuse(rule, Side::Server, text);
+        self.replies.last = Last::Nothing;
+        self.stream(Side::Server).mode = Mode::StrayZeroes(PADDING);
+        true
+    }
+
+    /// Which rule is broken by bytes that begin no message.
+    fn rule_of_garbage(&self, from: Side, error: &BadMagic) -> Rule {
+        if is_little_endian(error) {
+            return Rule::WireBigEndian;
+        }
+        if error.is_historic() {
+            return Rule::MagicHistoric;
+        }
+        let top = error.found >> ((error.bytes - 2) * 8);
+        if !self.tls && top == 0x1603 {
+            return Rule::TlsViaStarttls;
+        }
+        let extended = self.negotiated.extended;
+        match (from, self.phase) {
+            (Side::Client, Phase::Transmission) => Rule::RequestLayout,
+            (Side::Client, _) => Rule::OptionRequestLayout,
+            (Side::Server, Phase::Greeting) => Rule::GreetingLayout,
+            (Side::Server, Phase::Flags | Phase::Haggling) => Rule::OptionReplyLayout,
+            (Side::Server, Phase::Transmission) => match self.replies.last {
+                Last::SimpleRead | Last::SimpleOther => Rule::SimpleReadPayload,
+                Last::SimpleReadError => Rule::SimpleErrorNoPayload,
+                Last::ExportName => Rule::ExportNameReplyLayout,
+                Last::Chunk => Rule::StructuredChunkLayout,
+                _ if self.negotiated.structured || extended => Rule::StructuredChunkLayout,
+                _ => Rule::SimpleReplyLayout,
+            },
+        }
+    }
+
+    /// After a simple reply to a structured read: payload, or the next reply?
+    fn take_doubtful<'a>(&mut self, from: Side, time_ns: u64, bytes: &'a [u8]) -> &'a [u8] {
+        let stream = self.stream(from);
+        let missing = 4usize.saturating_sub(stream.buffer.len()).min(bytes.len());
+        let (now, later) = bytes.split_at(missing);
+        stream.keep(now, 0, time_ns);
+        if stream.buffer.len() < 4 {
+            return later;
+        }
+        let head = std::mem::take(&mut stream.buffer);
+        if let Mode::Doubtful(length) = std::mem::take(&mut stream.mode)
+            && !be32(&head).is_some_and(is_reply_magic)
+        {
+            stream.mode = Mode::Skip(length);
+            self.replies.set_doubtful();
+            // "Structured reply chunk message": any response with a payload is structured.
+            let text = "payload after a simple reply, though structured replies were negotiated";
+            self.out.accuse(Rule::StructuredForPayload, from, text);
+        }
+        self.follow(from, time_ns, &head);
+        later
+    }
+
+    /// Steps over bytes that are not in the capture.
+    pub(super) fn skip(&mut self, from: Side, missing: u64) {
+        let name = from.name();
+        self.problem(ProblemKind::Gap, from, format!("{missing} bytes of the {name} are missing"));
+        let stream = self.stream(from);
+        match &mut stream.mode {
+            Mode::Bulk(bulk) if bulk.left >= missing => {
+                bulk.left -= missing;
+                bulk.recognizer = None;
+                return self.end_bulk(from);
+            }
+            Mode::Bulk(_) => {
+                if let Mode::Bulk(mut bulk) = std::mem::take(&mut stream.mode) {
+                    bulk.left = 0;
+                    bulk.recognizer = None;
+                    self.tail(from, bulk);
+                }
+            }
+            Mode::Tls | Mode::Lost | Mode::Over => {
+                stream.unread += missing;
+                return;
+            }
+            Mode::Head | Mode::StrayZeroes(_) | Mode::Skip(_) | Mode::Doubtful(_) => {}
+        }
+        self.lose(from, ProblemKind::Lost, format!("after the hole the {name} can't be followed"));
+        self.stream(from).unread += missing;
+    }
+}

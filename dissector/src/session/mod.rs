@@ -1,0 +1,397 @@
+//! The judge: follows both directions of one NBD connection, names the messages, and says which
+//! rules of the specification were broken, by whom.
+//!
+//! It is sans-io: [`Session::received`] takes the bytes of a direction as they come, in any pieces,
+//! and [`Session::next_event`] gives back what became known. The same judge reads captures and sits
+//! on live connections.
+//!
+//! - Bulk payload is never kept: it is recognised piece by piece, and its message is told when the
+//!   last byte has come. What is kept is bounded by [`Config::limits`].
+//! - It never accuses on a guess. When a direction can't be followed any more (garbage, a hole in
+//!   the capture), what depends on it is not judged, on either side. A party is free to hang up
+//!   after the other one broke a MUST. Requests of length 0 may be answered in any way.
+//! - Rules that take a stimulus, a store or a clock belong to the scenarios, not here. [`NOT_YET`]
+//!   lists what could be seen on the wire and is not judged, with reasons: the records of TLS, and
+//!   the rules of the extension "extended headers" (such sessions are followed, and the base rules
+//!   apply).
+//!
+//! The order in which the two directions are handed in matters: a request before its reply. Whoever
+//! plays a side hands in what it sends before it sends it, and what it received before it acts.
+
+mod answers;
+mod chunks;
+mod context;
+mod coverage;
+mod event;
+mod flight;
+mod framing;
+mod handshake;
+mod info;
+mod option_replies;
+mod options;
+mod progress;
+mod requests;
+mod rules;
+mod status;
+mod stream;
+mod strings;
+mod teardown;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use protocol::codec::Limits;
+use protocol::message::{Message, Side};
+use protocol::payload::Recognizer;
+use protocol::values::{HandshakeFlags, TransmissionFlags};
+
+pub use event::{Close, Event, Problem, ProblemKind, Seen, Violation};
+pub use rules::{COVERED, NOT_YET, Rule};
+
+use context::Selection;
+use flight::Flight;
+use options::Options;
+use rules::{Finding, Findings};
+use stream::{Bulk, Mode, Stream};
+
+/// Where a session is joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Start {
+    /// Before its first byte.
+    #[default]
+    Greeting,
+}
+
+/// How a session is followed.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How much of a message is kept; what is longer is bulk.
+    pub limits: Limits,
+    /// Where the session is joined.
+    pub start: Start,
+    /// Whether bulk is recognised. Without, only its length is told, and it costs nothing.
+    pub recognize: bool,
+    /// How many requests may be in flight before replies are no longer correlated.
+    pub in_flight: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            start: Start::Greeting,
+            recognize: true,
+            in_flight: 1 << 16,
+        }
+    }
+}
+
+/// How far a session has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// The server's greeting is not complete.
+    Greeting,
+    /// The client's flags are not complete.
+    Flags,
+    /// Option haggling.
+    Haggling,
+    /// Requests and replies.
+    Transmission,
+}
+
+/// The size constraints that a server advertised, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockSize {
+    /// Smallest unit of offset and length.
+    pub minimum: u32,
+    /// Efficient unit.
+    pub preferred: u32,
+    /// Largest payload; `0xffffffff` for no limit.
+    pub maximum: u32,
+}
+
+/// What transmission was entered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// Size in bytes.
+    pub size: u64,
+    /// What the export can do.
+    pub flags: TransmissionFlags,
+    /// The advertised constraints, if any.
+    pub block_size: Option<BlockSize>,
+    /// Whether the client asked for them, and so knows what they mean.
+    pub asked_block_size: bool,
+}
+
+/// What the client negotiated, in the current state of TLS.
+#[derive(Debug, Clone, Default)]
+struct Negotiated {
+    structured: bool,
+    extended: bool,
+    /// Structured replies were agreed before STARTTLS, which undid that.
+    structured_before_tls: bool,
+    /// The contexts in force; `None` when that is not known.
+    selection: Option<Selection>,
+}
+
+/// How the client said that it ends the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    Abort,
+    Disc(protocol::message::Cookie),
+}
+
+/// What the judge of a message's head says about its frame.
+#[derive(Debug, Clone, Copy, Default)]
+struct Verdict {
+    /// The number of what it answers.
+    answers: Option<u64>,
+    /// How much bulk follows, in bytes.
+    bulk: u64,
+    /// Where in the export the bulk belongs, in bytes.
+    at: u64,
+}
+
+/// Events to be fetched, and what numbers messages.
+#[derive(Default)]
+struct Output {
+    events: VecDeque<Event>,
+    messages: u64,
+    last: [u64; 2],
+    /// Whether a party broke a MUST: the other one may hang up.
+    broke: [bool; 2],
+    now_ns: u64,
+}
+
+impl Output {
+    /// The number of the next message to be complete.
+    fn next_number(&self) -> u64 {
+        self.messages + 1
+    }
+
+    fn message(&mut self, mut seen: Seen, findings: Findings) {
+        self.messages += 1;
+        let (number, time_ns) = (self.messages, seen.end_ns);
+        seen.number = number;
+        self.last[seen.from as usize] = number;
+        self.events.push_back(Event::Message(seen));
+        for finding in findings.0 {
+            self.violation(finding, number, time_ns);
+        }
+    }
+
+    fn violation(&mut self, finding: Finding, message: u64, time_ns: u64) {
+        let Finding { rule, party, field, text } = finding;
+        let requirement = rule.requirement();
+        self.broke[party as usize] |= requirement.level.is_binding();
+        let violation = Violation { message, time_ns, requirement, party, text, field };
+        self.events.push_back(Event::Violation(violation));
+    }
+
+    /// Accuses `party` of something that is not a message of its own.
+    fn accuse(&mut self, rule: Rule, party: Side, text: impl Into<String>) {
+        let finding = Finding { rule, party, field: None, text: text.into() };
+        self.violation(finding, self.last[party as usize], self.now_ns);
+    }
+}
+
+/// Follows both directions of one connection.
+pub struct Session {
+    config: Config,
+    streams: [Stream; 2],
+    out: Output,
+    phase: Phase,
+    tls: bool,
+    greeting: Option<HandshakeFlags>,
+    client_flags: Option<protocol::values::ClientFlags>,
+    options: Options,
+    negotiated: Negotiated,
+    export: Option<Export>,
+    flight: Flight,
+    replies: answers::Replies,
+    farewell: Option<Farewell>,
+}
+
+impl Session {
+    /// A session of which nothing has been seen.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let flight = Flight::new(config.in_flight);
+        Self {
+            config,
+            streams: [Stream::default(), Stream::default()],
+            out: Output::default(),
+            phase: Phase::Greeting,
+            tls: false,
+            greeting: None,
+            client_flags: None,
+            options: Options::default(),
+            negotiated: Negotiated { selection: Some(Selection::default()), ..Default::default() },
+            export: None,
+            flight,
+            replies: answers::Replies::default(),
+            farewell: None,
+        }
+    }
+
+    /// Bytes that `from` sent, in order, seen at `time_ns`. Fetch the events between calls, and
+    /// hand in pieces of moderate size (64 KiB): each message in the piece is an event in memory.
+    pub fn received(&mut self, from: Side, time_ns: u64, bytes: &[u8]) {
+        self.out.now_ns = time_ns;
+        if self.stream(from).closed.is_some() {
+            return;
+        }
+        self.follow(from, time_ns, bytes);
+    }
+
+    /// `from` will send no more.
+    pub fn closed(&mut self, from: Side, time_ns: u64, how: Close) {
+        self.out.now_ns = time_ns;
+        if self.stream(from).closed.is_none() {
+            self.close(from, how);
+        }
+    }
+
+    /// A hole: `missing` bytes of `from` are not in the capture. Inside of bulk the session is followed
+    /// over the hole; elsewhere this direction is lost.
+    pub fn gap(&mut self, from: Side, time_ns: u64, missing: u64) {
+        self.out.now_ns = time_ns;
+        if self.stream(from).closed.is_none() && missing > 0 {
+            self.skip(from, missing);
+        }
+    }
+
+    /// From here on [`Session::received`] is given what is inside TLS, of both directions, from
+    /// the first byte; offsets count from 0 again. To be called after [`Session::expects_tls`].
+    pub fn tls_opened(&mut self, time_ns: u64) {
+        self.out.now_ns = time_ns;
+        for stream in &mut self.streams {
+            if stream.closed.is_none() {
+                *stream = Stream::default();
+            }
+        }
+        self.tls = true;
+    }
+
+    /// Whether TLS was agreed and not opened: the next bytes of both sides are TLS records.
+    #[must_use]
+    pub fn expects_tls(&self) -> bool {
+        self.streams.iter().any(|stream| matches!(stream.mode, Mode::Tls))
+    }
+
+    /// How far the session has come.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether `side` broke a MUST or MUST NOT so far.
+    #[must_use]
+    pub fn broke(&self, side: Side) -> bool {
+        self.out.broke[side as usize]
+    }
+
+    /// What transmission was entered with, if that was seen.
+    #[must_use]
+    pub fn export(&self) -> Option<&Export> {
+        self.export.as_ref()
+    }
+
+    /// The oldest event that was not fetched.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.out.events.pop_front()
+    }
+
+    /// No more will be seen: tells what is outstanding.
+    pub fn finish(&mut self) {
+        self.outstanding();
+    }
+
+    fn stream(&mut self, side: Side) -> &mut Stream {
+        &mut self.streams[side as usize]
+    }
+
+    /// Whether everything that `side` said so far is known.
+    fn follows(&self, side: Side) -> bool {
+        !self.streams[side as usize].is_lost()
+    }
+
+    /// Judges a message whose head is complete, and tells it unless bulk follows.
+    fn head(&mut self, from: Side, began_ns: u64, message: Message, taken: usize) {
+        let mut found = Findings::default();
+        let verdict = match &message {
+            Message::Greeting(greeting) => self.greeting(greeting, &mut found),
+            Message::ClientFlags(flags) => self.client_flags(*flags, &mut found),
+            Message::Option(option) => self.option(option, &mut found),
+            Message::OptionReply(reply) => self.option_reply(reply, &mut found),
+            Message::ExportInfo(info) => self.export_info(info, &mut found),
+            Message::Request(request) => self.request(request, &mut found),
+            Message::SimpleReply(reply) => self.simple_reply(reply, &mut found),
+            Message::Chunk(chunk) => self.chunk(chunk, &mut found),
+        };
+        for finding in &found.0 {
+            let binding = finding.rule.requirement().level.is_binding();
+            self.out.broke[finding.party as usize] |= binding;
+        }
+        let seen = Seen {
+            number: 0,
+            time_ns: began_ns,
+            end_ns: self.out.now_ns,
+            from,
+            offset: self.streams[from as usize].offset,
+            length: (taken as u64).saturating_add(verdict.bulk),
+            tls: self.tls,
+            message,
+            payload: None,
+            answers: verdict.answers,
+        };
+        if verdict.bulk == 0 || !self.follows(from) {
+            self.stream(from).offset += seen.length;
+            return self.out.message(seen, found);
+        }
+        let recognizer = self.config.recognize.then(|| Recognizer::new(verdict.at));
+        let (left, total) = (verdict.bulk, verdict.bulk);
+        self.stream(from).mode =
+            Mode::Bulk(Bulk { seen, findings: found, left, total, recognizer });
+    }
+
+    /// Tells a message whose bulk is complete, or cut off.
+    fn tail(&mut self, from: Side, bulk: Bulk) {
+        let Bulk { mut seen, findings, left, total, recognizer } = bulk;
+        seen.end_ns = self.out.now_ns;
+        seen.length -= left;
+        seen.payload = Some(Bulk::payload(recognizer, total - left));
+        let stream = self.stream(from);
+        stream.offset += seen.length;
+        let number = self.out.next_number();
+        match &seen.message {
+            Message::Request(request) => self.flight.numbered(request.cookie, number),
+            Message::Option(_) => self.options.numbered(number),
+            _ => {}
+        }
+        self.out.message(seen, findings);
+    }
+
+    fn problem(&mut self, kind: ProblemKind, from: Side, text: impl Into<String>) {
+        let time_ns = self.out.now_ns;
+        let offset = self.stream(from).position();
+        let problem = Problem { kind, from, time_ns, offset, text: text.into() };
+        self.out.events.push_back(Event::Problem(problem));
+    }
+
+    /// `from` can't be followed from here on.
+    fn lose(&mut self, from: Side, kind: ProblemKind, text: impl Into<String>) {
+        if !self.stream(from).is_lost() {
+            self.problem(kind, from, text);
+            let stream = self.stream(from);
+            stream.unread += stream.buffer.len() as u64;
+            stream.buffer = Vec::new();
+            stream.mode = Mode::Lost;
+            if from == Side::Server {
+                self.flight.clear();
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! How a session ends (sections "Termination of the session during option haggling" and
+//! "Terminating the transmission phase").
+
+use protocol::message::{Message, Request, RequestForm, Side};
+use protocol::values::{Command, OLDSTYLE_MAGIC};
+
+use super::rules::Rule;
+use super::stream::Mode;
+use super::{Close, Phase, ProblemKind, Session};
+
+impl Session {
+    /// `from` has ended its direction.
+    pub(super) fn close(&mut self, from: Side, how: Close) {
+        let other_closed = self.streams[from.other() as usize].closed.is_some();
+        // Who was wronged may hang up, and so may who was hung up on.
+        let excused = other_closed || self.out.broke[from.other() as usize];
+        let in_order = how == Close::End && !excused;
+        self.cut_off(from, in_order);
+        if from == Side::Client && !excused {
+            self.client_leaves();
+        }
+        self.stream(from).closed = Some(how);
+    }
+
+    /// A message that is not complete when its direction ends.
+    fn cut_off(&mut self, from: Side, blame: bool) {
+        let stream = self.stream(from);
+        match std::mem::take(&mut stream.mode) {
+            Mode::Bulk(bulk) => {
+                let name = bulk.seen.message.describe(None).head;
+                let (left, total) = (bulk.left, bulk.total);
+                let write = matches!(
+                    &bulk.seen.message,
+                    Message::Request(Request { command: Command::WRITE, form, .. })
+                        if *form == RequestForm::Compact
+                );
+                self.tail(from, bulk);
+                let came = total - left;
+                let text = format!("{name} is cut off: {came} of {total} bytes came");
+                if write && blame {
+                    // NBD_CMD_WRITE: the request is followed by length bytes of data.
+                    self.out.accuse(Rule::WritePayload, from, text.clone());
+                }
+                self.problem(ProblemKind::CutOff, from, text);
+            }
+            Mode::Tls => {
+                let bytes = self.stream(from).unread;
+                self.stream(from).mode = Mode::Tls;
+                if bytes > 0 {
+                    let text = format!("{bytes} bytes inside TLS were not opened");
+                    self.problem(ProblemKind::Encrypted, from, text);
+                }
+            }
+            mode => self.stream(from).mode = mode,
+        }
+        let buffer = std::mem::take(&mut self.stream(from).buffer);
+        if buffer.is_empty() {
+            return;
+        }
+        let bytes = buffer.len();
+        if blame && from == Side::Server && self.phase == Phase::Greeting {
+            // "Oldstyle negotiation": 152 bytes; "Newstyle negotiation": 18 bytes.
+            let oldstyle = buffer.get(8..16) == Some(&OLDSTYLE_MAGIC.to_be_bytes()[..]);
+            let (rule, whole) = if oldstyle {
+                (Rule::OldstyleGreetingLayout, 152)
+            } else {
+                (Rule::GreetingLayout, 18)
+            };
+            let text = format!("the greeting ends after {bytes} of {whole} bytes");
+            self.out.accuse(rule, from, text);
+        }
+        let text = format!("the last {bytes} bytes of the {} are no whole message", from.name());
+        self.problem(ProblemKind::CutOff, from, text);
+        self.stream(from).unread += bytes as u64;
+    }
+
+    /// The client ends its direction without cause: a hard disconnect, unless it said so.
+    fn client_leaves(&mut self) {
+        let haggling = matches!(self.phase, Phase::Flags | Phase::Haggling);
+        let follows = self.follows(Side::Client) && self.follows(Side::Server);
+        let encrypted = self.expects_tls();
+        // A client whose option is not answered can't send another one.
+        let waiting = self.options.count() > 0;
+        // Without fixed newstyle there is no NBD_OPT_ABORT.
+        let can_abort = match self.phase {
+            Phase::Flags => self
+                .greeting
+                .is_some_and(|flags| flags.has(protocol::values::HandshakeFlags::FIXED_NEWSTYLE)),
+            _ => self.fixed() == Some(true),
+        };
+        if haggling && follows && !encrypted && !waiting && can_abort && self.farewell.is_none() {
+            // A client that just does not want to go on uses NBD_OPT_ABORT.
+            let text = "the client closes during haggling without NBD_OPT_ABORT";
+            self.out.accuse(Rule::ClientQuitsSoftly, Side::Client, text);
+        }
+    }
+
+    /// Nothing more will be seen.
+    pub(super) fn outstanding(&mut self) {
+        for side in [Side::Client, Side::Server] {
+            if self.stream(side).closed.is_none() {
+                self.cut_off(side, false);
+            }
+        }
+        let open = self.flight.open();
+        if open > 0 {
+            let oldest = self
+                .flight
+                .oldest()
+                .map_or_else(String::new, |number| format!("; the first is message {number}"));
+            let text = format!("requests without a (whole) reply: {open}{oldest}");
+            self.problem(ProblemKind::Unanswered, Side::Server, text);
+        }
+        let open = self.options.count();
+        if open > 0 && self.phase < Phase::Transmission {
+            let oldest = self
+                .options
+                .oldest()
+                .map_or_else(String::new, |number| format!("; the first is message {number}"));
+            let text = format!("options without a final reply: {open}{oldest}");
+            self.problem(ProblemKind::Unanswered, Side::Server, text);
+        }
+    }
+}
