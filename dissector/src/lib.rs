@@ -6,5 +6,8 @@
 //! ```
 
 pub mod capture;
+pub mod dissect;
 pub mod net;
+pub mod render;
+pub mod session;
 pub mod tcp;
