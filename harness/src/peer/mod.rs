@@ -22,7 +22,7 @@ mod version;
 #[cfg(test)]
 mod file_tests;
 
-pub use address::{Address, AddressError, ByteStream, Connected};
+pub use address::{Address, ByteStream, Connected};
 pub use client::{ClientFile, ClientRun, Parameters};
 pub use greet::greet;
 pub use image::{Content, KNOWN};
