@@ -27,11 +27,8 @@ impl BlockSizes {
         if !preferred.is_power_of_two() || preferred < minimum.max(512) {
             return Err(BadExport::Preferred { preferred, least: minimum.max(512) });
         }
-        // A larger one would only promise what no request gets.
-        if maximum < preferred
-            || maximum > DEFAULT_MAXIMUM_PAYLOAD
-            || !maximum.is_multiple_of(minimum)
-        {
+        let unlimited = maximum == u32::MAX;
+        if maximum < preferred || !(unlimited || maximum.is_multiple_of(minimum)) {
             return Err(BadExport::Maximum { maximum, preferred });
         }
         Ok(Self { minimum, preferred, maximum })
@@ -79,9 +76,8 @@ pub enum BadExport {
     },
     /// The maximum payload breaks its rules.
     #[error(
-        "the maximum payload is a multiple of the minimum block size from {preferred} (the \
-         preferred block size) to {limit}, not {maximum}",
-        limit = DEFAULT_MAXIMUM_PAYLOAD
+        "the maximum payload is a multiple of the minimum block size and at least {preferred}, \
+         the preferred block size, not {maximum}"
     )]
     Maximum {
         /// What was asked for.
@@ -89,6 +85,9 @@ pub enum BadExport {
         /// The preferred block size.
         preferred: u32,
     },
+    /// A maximum payload that this server does not serve.
+    #[error("the maximum payload is here at most {DEFAULT_MAXIMUM_PAYLOAD} bytes, not {0}")]
+    MaximumServed(u32),
     /// A name or description that the protocol can't carry.
     #[error("the {what} of an export is at most {STRING_LIMIT} bytes without a zero byte")]
     Text {
@@ -250,6 +249,10 @@ impl Export {
                 return Err(BadExport::Text { what });
             }
         }
+        let maximum = self.sizes.maximum;
+        if maximum > DEFAULT_MAXIMUM_PAYLOAD {
+            return Err(BadExport::MaximumServed(maximum));
+        }
         Ok(())
     }
 }
@@ -317,7 +320,7 @@ mod tests {
         assert!(BlockSizes::new(1, 256, 1 << 20).is_err());
         insta::assert_snapshot!(
             BlockSizes::new(512, 4096, 2048).unwrap_err(),
-            @"the maximum payload is a multiple of the minimum block size from 4096 (the preferred block size) to 33554432, not 2048"
+            @"the maximum payload is a multiple of the minimum block size and at least 4096, the preferred block size, not 2048"
         );
     }
 

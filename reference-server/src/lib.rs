@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+pub mod client;
 mod config;
 mod connection;
 mod ending;

@@ -1,0 +1,192 @@
+//! Puts the reply to one request together and checks it on the way. No sockets, no clock.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use protocol::text::WireString;
+use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode};
+
+use super::error::{ClientError, Violation};
+
+/// Content may come in this many separate stretches at once.
+const PIECES: usize = 1 << 16;
+
+/// A reply that is coming in.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    command: Command,
+    flags: CommandFlags,
+    offset: u64,
+    bytes: Vec<u8>,
+    /// End by start, neighbours merged, relative to the start of the read.
+    covered: BTreeMap<u64, u64>,
+    contents: usize,
+    failure: Option<(ErrorCode, WireString)>,
+}
+
+impl Assembly {
+    /// For a request; `length` is that of a read's data, in bytes.
+    pub(crate) fn new(command: Command, flags: CommandFlags, offset: u64, length: usize) -> Self {
+        let length = if command == Command::READ { length } else { 0 };
+        Self {
+            command,
+            flags,
+            offset,
+            bytes: vec![0; length],
+            covered: BTreeMap::new(),
+            contents: 0,
+            failure: None,
+        }
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        self.command
+    }
+
+    pub(crate) fn is_read(&self) -> bool {
+        self.command == Command::READ
+    }
+
+    /// The whole range, for a simple reply.
+    pub(crate) fn whole(&mut self) -> &mut [u8] {
+        let length = self.bytes.len() as u64;
+        if length > 0 {
+            self.covered.insert(0, length);
+        }
+        &mut self.bytes
+    }
+
+    /// Notes a content chunk; the place is for its data, which is zero until then.
+    pub(crate) fn content(
+        &mut self,
+        chunk: ChunkType,
+        offset: u64,
+        length: u64,
+    ) -> Result<&mut [u8], Violation> {
+        if !self.is_read() {
+            return Err(Violation::UnfitChunk { command: self.command, chunk });
+        }
+        if length == 0 {
+            return Err(Violation::EmptyContent(chunk));
+        }
+        let place = self.place(offset, length)?;
+        self.cover(&place, offset)?;
+        self.contents += 1;
+        if self.contents > 1 && self.flags.has(CommandFlags::DF) {
+            return Err(Violation::Fragmented);
+        }
+        Ok(&mut self.bytes[place.start as usize..place.end as usize])
+    }
+
+    fn place(&self, offset: u64, length: u64) -> Result<Range<u64>, Violation> {
+        let start = offset.checked_sub(self.offset);
+        start
+            .and_then(|start| Some(start..start.checked_add(length)?))
+            .filter(|place| place.end <= self.bytes.len() as u64)
+            .ok_or(Violation::OutOfBounds { offset, length })
+    }
+
+    fn cover(&mut self, place: &Range<u64>, offset: u64) -> Result<(), Violation> {
+        let (mut start, mut end) = (place.start, place.end);
+        if let Some((before, until)) = self.covered.range(..place.end).next_back() {
+            if *until > place.start {
+                return Err(Violation::Overlap { offset, length: place.end - place.start });
+            }
+            if *until == place.start {
+                start = *before;
+            }
+        }
+        if let Some(until) = self.covered.remove(&place.end) {
+            end = until;
+        }
+        self.covered.insert(start, end);
+        if self.covered.len() > PIECES { Err(Violation::TooManyPieces) } else { Ok(()) }
+    }
+
+    /// Notes a failure; the first one counts.
+    pub(crate) fn failed(&mut self, error: ErrorCode, message: WireString) {
+        self.failure.get_or_insert((error, message));
+    }
+
+    /// The data of a read, nothing for the rest, or why the request failed.
+    pub(crate) fn finish(self) -> Result<Vec<u8>, ClientError> {
+        if let Some((received, message)) = self.failure {
+            let error = received.name().map_or(ErrorCode::EINVAL, |_| received);
+            return Err(ClientError::Failed { command: self.command, error, received, message });
+        }
+        let covered: u64 = self.covered.iter().map(|(start, end)| end - start).sum();
+        match self.bytes.len() as u64 - covered {
+            0 => Ok(self.bytes),
+            missing => Err(Violation::Incomplete { missing }.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DATA: ChunkType = ChunkType::OFFSET_DATA;
+
+    fn read(offset: u64, length: usize) -> Assembly {
+        Assembly::new(Command::READ, CommandFlags::EMPTY, offset, length)
+    }
+
+    #[test]
+    fn content_in_any_order_makes_the_read() {
+        let mut reply = read(100, 6);
+        reply.content(DATA, 104, 2).unwrap().copy_from_slice(b"ef");
+        reply.content(DATA, 100, 2).unwrap().copy_from_slice(b"ab");
+        reply.content(ChunkType::OFFSET_HOLE, 102, 2).unwrap();
+        assert_eq!(reply.finish().unwrap(), b"ab\0\0ef");
+    }
+
+    #[test]
+    fn refuses_content_that_overlaps_or_is_outside() {
+        let mut reply = read(100, 6);
+        reply.content(DATA, 102, 2).unwrap();
+        for (offset, length) in [(102, 2), (101, 2), (103, 1), (100, 6), (103, 3)] {
+            let error = reply.content(DATA, offset, length).unwrap_err();
+            assert_eq!(error, Violation::Overlap { offset, length });
+        }
+        for (offset, length) in [(99, 1), (106, 1), (104, 3), (u64::MAX, 1), (100, u64::MAX)] {
+            let error = reply.content(DATA, offset, length).unwrap_err();
+            assert_eq!(error, Violation::OutOfBounds { offset, length });
+        }
+        assert_eq!(reply.finish(), Err(Violation::Incomplete { missing: 4 }.into()));
+    }
+
+    #[test]
+    fn an_error_counts_more_than_missing_content() {
+        let mut reply = read(0, 4);
+        reply.failed(ErrorCode(9999), "why".into());
+        assert_eq!(reply.finish().unwrap_err().to_string(), r#"NBD_CMD_READ: NBD_EINVAL: "why""#);
+    }
+
+    #[test]
+    fn refuses_fragments_of_an_unfragmented_read() {
+        let mut reply = Assembly::new(Command::READ, CommandFlags::DF, 0, 4);
+        reply.content(DATA, 0, 2).unwrap();
+        assert_eq!(reply.content(DATA, 2, 2), Err(Violation::Fragmented));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_map_of_bytes(chunks: Vec<(u8, u8)>) {
+            let mut reply = read(50, 100);
+            let mut seen = [false; 100];
+            for (offset, length) in chunks {
+                let (offset, length) = (u64::from(offset), u64::from(length % 20));
+                let range = offset..offset + length;
+                let inside = length > 0 && offset >= 50 && range.end <= 150;
+                let free = inside && range.clone().all(|at| !seen[at as usize - 50]);
+                prop_assert_eq!(reply.content(DATA, offset, length).is_ok(), free);
+                if free {
+                    range.for_each(|at| seen[at as usize - 50] = true);
+                }
+            }
+            prop_assert_eq!(reply.finish().is_ok(), seen.iter().all(|byte| *byte));
+        }
+    }
+}

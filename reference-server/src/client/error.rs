@@ -1,0 +1,228 @@
+//! What can go wrong for a client: the way, the server's word, the server's misbehaviour.
+
+use std::io;
+
+use protocol::codec::{BadMagic, LayoutError};
+use protocol::message::Cookie;
+use protocol::text::WireString;
+use protocol::values::{ChunkType, Command, ErrorCode, OptionType, ReplyType};
+
+use crate::export::BadExport;
+use crate::wire::ReadError;
+
+/// Why something that a client wanted did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// No connection.
+    #[error("can't connect to `{address}`: {error}")]
+    Connect {
+        /// Where to.
+        address: String,
+        /// Why not.
+        error: String,
+    },
+    /// The stream failed.
+    #[error("the connection failed: {error}")]
+    Lost {
+        /// The kind of failure: a reset, a broken pipe.
+        kind: io::ErrorKind,
+        /// The system's words.
+        error: String,
+    },
+    /// The stream ended where the server owed something.
+    #[error("the server hung up instead of {0}")]
+    Closed(&'static str),
+    /// The server owed something for too long.
+    #[error("waited too long for {0}")]
+    TimedOut(&'static str),
+    /// The server refused an option.
+    #[error("{option}: {error}{}", colon(message))]
+    Refused {
+        /// The option.
+        option: OptionType,
+        /// The server's answer.
+        error: ReplyType,
+        /// The server's words; may be empty.
+        message: WireString,
+    },
+    /// The server failed a request.
+    #[error("{command}: {error}{}", colon(message))]
+    Failed {
+        /// The command.
+        command: Command,
+        /// Why. A value that the specification does not know counts as `NBD_EINVAL`.
+        error: ErrorCode,
+        /// The value as it came.
+        received: ErrorCode,
+        /// The server's words; may be empty.
+        message: WireString,
+    },
+    /// The server broke a rule. The connection is given up.
+    #[error("the server misbehaved: {0}")]
+    Misbehaved(#[from] Violation),
+    /// The server has not offered what this takes.
+    #[error("the server does not offer {0}")]
+    NotOffered(&'static str),
+    /// What was asked for would break a rule that binds clients.
+    #[error("{0}")]
+    Misuse(&'static str),
+    /// The URI demands TLS.
+    #[error("TLS is not supported")]
+    Tls,
+}
+
+fn colon(message: &WireString) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+/// A rule that a server broke, as far as a client notices.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// What came is no message.
+    #[error(transparent)]
+    Magic(#[from] BadMagic),
+    /// The stream ended inside a message.
+    #[error("the stream ended inside a message")]
+    Cut,
+    /// A message does not have its type's layout.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The reserved bytes after the export's details are not zero.
+    #[error("reserved bytes are not zero")]
+    Padding,
+    /// A reply to another option than the one that was sent.
+    #[error("a reply to {found} while {sent} was sent")]
+    OtherOption {
+        /// The option that was sent.
+        sent: OptionType,
+        /// The option in the reply.
+        found: OptionType,
+    },
+    /// A kind of reply that the option does not have.
+    #[error("{reply} does not answer {option}")]
+    UnfitReply {
+        /// The option.
+        option: OptionType,
+        /// The reply.
+        reply: ReplyType,
+    },
+    /// More replies to one option than anybody needs.
+    #[error("the replies to {0} take no end")]
+    EndlessReplies(OptionType),
+    /// An ACK of INFO or GO without size and flags.
+    #[error("{0} was acknowledged without NBD_INFO_EXPORT")]
+    NoExportInfo(OptionType),
+    /// Size constraints that break their rules.
+    #[error("{0}")]
+    BlockSizes(BadExport),
+    /// A string that is too long, not UTF-8, or has a zero byte.
+    #[error("a string of {0} bytes breaks the rules for strings")]
+    Text(usize),
+    /// The transmission flags lack HAS_FLAGS.
+    #[error("HAS_FLAGS is not set")]
+    HasFlags,
+    /// A reply whose cookie no request in flight has.
+    #[error("no request in flight has the cookie {:#x}", .0.0)]
+    UnknownCookie(Cookie),
+    /// A chunk although structured replies were not agreed.
+    #[error("a structured reply, which was not agreed")]
+    Unasked,
+    /// A simple reply to READ although structured replies were agreed.
+    #[error("a simple reply to a structured read")]
+    SimpleToStructuredRead,
+    /// A chunk that the command does not have.
+    #[error("{chunk} does not answer {command}")]
+    UnfitChunk {
+        /// The command.
+        command: Command,
+        /// The chunk.
+        chunk: ChunkType,
+    },
+    /// Content outside the range of the read.
+    #[error("content of {length} bytes at {offset} is outside the read")]
+    OutOfBounds {
+        /// Where the content begins.
+        offset: u64,
+        /// How long it is.
+        length: u64,
+    },
+    /// Content that has come before.
+    #[error("content of {length} bytes at {offset} overlaps earlier content")]
+    Overlap {
+        /// Where the content begins.
+        offset: u64,
+        /// How long it is.
+        length: u64,
+    },
+    /// A hole or data chunk of no length.
+    #[error("{0} without content")]
+    EmptyContent(ChunkType),
+    /// A successful read whose content is not complete.
+    #[error("the read was answered but for {missing} bytes")]
+    Incomplete {
+        /// How much did not come, in bytes.
+        missing: u64,
+    },
+    /// Content in more pieces than anybody needs.
+    #[error("a read in too many pieces")]
+    TooManyPieces,
+    /// More than one content chunk for a read with DF.
+    #[error("a read with DF was fragmented")]
+    Fragmented,
+    /// NONE without DONE.
+    #[error("NBD_REPLY_TYPE_NONE without DONE")]
+    NoneNotDone,
+    /// An error chunk that says there is no error.
+    #[error("an error chunk with the error value 0")]
+    ErrorZero,
+}
+
+impl Violation {
+    /// The requirement of the catalogue that was broken.
+    #[must_use]
+    pub fn requirement(&self) -> &'static str {
+        match self {
+            Self::Magic(magic) if magic.is_historic() => "magic-historic-not-used",
+            Self::Magic(_) | Self::Unasked => "reply-simple-only-without-structured",
+            Self::Cut => "session-no-unjustified-hard-disconnect",
+            Self::Layout(_) => "option-reply-layout",
+            Self::Padding => "opt-export-name-padding-zero",
+            Self::OtherOption { .. } => "option-reply-echoes-option",
+            Self::UnfitReply { .. } | Self::EndlessReplies(_) => "rep-type-fits-option",
+            Self::NoExportInfo(_) => "opt-info-export-required",
+            Self::BlockSizes(BadExport::Minimum(_)) => "block-size-min-power-of-2",
+            Self::BlockSizes(BadExport::Preferred { .. }) => "block-size-preferred-lower-bound",
+            Self::BlockSizes(_) => "block-size-max-lower-bound",
+            Self::Text(_) => "string-hard-limit-4096",
+            Self::HasFlags => "tflag-has-flags",
+            Self::UnknownCookie(_) => "cookie-echoed",
+            Self::SimpleToStructuredRead => "read-structured-no-simple",
+            Self::UnfitChunk { .. } => "chunk-type-fits-command",
+            Self::OutOfBounds { .. } => "chunk-content-in-bounds",
+            Self::Overlap { .. } => "chunk-content-no-overlap",
+            Self::EmptyContent(ChunkType::OFFSET_HOLE) => "chunk-offset-hole-nonzero",
+            Self::EmptyContent(_) => "chunk-offset-data-length",
+            Self::Incomplete { .. } => "read-structured-covers-request",
+            Self::TooManyPieces => "structured-few-chunks",
+            Self::Fragmented => "read-df-one-content-chunk",
+            Self::NoneNotDone => "chunk-none-done",
+            Self::ErrorZero => "chunk-error-nonzero",
+        }
+    }
+}
+
+impl From<ReadError> for ClientError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Cut => Violation::Cut.into(),
+            ReadError::Magic(magic) => Violation::Magic(magic).into(),
+            ReadError::Io(error) => error.into(),
+        }
+    }
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        Self::Lost { kind: error.kind(), error: error.to_string() }
+    }
+}

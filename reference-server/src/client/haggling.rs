@@ -1,0 +1,339 @@
+//! The client's side of haggling.
+
+use std::time::Duration;
+
+use protocol::codec::{self, Limits, layout_error};
+use protocol::message::{
+    ExportInfo, Greeting, Info, Message, OptionBody, OptionReply, OptionRequest, Padding, ReplyBody,
+};
+use protocol::text::WireString;
+use protocol::uri::Uri;
+use protocol::values::{
+    ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, STRING_LIMIT, TransmissionFlags,
+};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+
+use super::error::{ClientError, Violation};
+use super::{Client, Details, Options, dial, is_unknown};
+use crate::connection::BoxedStream;
+use crate::export::BlockSizes;
+use crate::wire::Incoming;
+
+/// How many replies one option may have.
+const REPLIES: usize = 10_000;
+
+/// An export as a server lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedExport {
+    /// The name.
+    pub name: String,
+    /// The text for people; may be empty.
+    pub description: String,
+}
+
+/// What follows a greeting.
+pub(crate) enum Greeted {
+    /// Oldstyle: no haggling.
+    Transmission(Client),
+    Haggling(Haggling),
+}
+
+/// A session before its transmission phase. Leave it by [`Haggling::go`] or [`Haggling::abort`].
+pub struct Haggling {
+    incoming: Incoming<BoxedStream>,
+    options: Options,
+    fixed: bool,
+    no_zeroes: bool,
+    structured: bool,
+}
+
+impl std::fmt::Debug for Haggling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Haggling")
+            .field("fixed", &self.fixed)
+            .field("structured", &self.structured)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads the greeting and answers it.
+pub(crate) async fn greet(stream: BoxedStream, options: &Options) -> Result<Greeted, ClientError> {
+    let mut incoming = Incoming::new(stream);
+    let limit = options.timeout;
+    let greeting = wait(limit, "a greeting", incoming.next(codec::greeting)).await?;
+    let offered = match greeting {
+        Greeting::Oldstyle { size, flags, padding, .. } => {
+            let details = check_details(size, flags, Some(&padding))?;
+            let client = Client::new(incoming, details, false, options);
+            return Ok(Greeted::Transmission(client));
+        }
+        Greeting::Newstyle { flags } => flags,
+    };
+    let fixed = options.fixed_newstyle && offered.has(HandshakeFlags::FIXED_NEWSTYLE);
+    let no_zeroes = options.no_zeroes && offered.has(HandshakeFlags::NO_ZEROES);
+    let mut flags = ClientFlags::EMPTY;
+    if fixed {
+        flags = flags | ClientFlags::FIXED_NEWSTYLE;
+    }
+    if no_zeroes {
+        flags = flags | ClientFlags::NO_ZEROES;
+    }
+    let mut haggling =
+        Haggling { incoming, options: options.clone(), fixed, no_zeroes, structured: false };
+    haggling.send(&Message::ClientFlags(flags)).await?;
+    Ok(Greeted::Haggling(haggling))
+}
+
+/// Waits for a message that must come.
+async fn wait<T>(
+    limit: Duration,
+    what: &'static str,
+    message: impl Future<Output = Result<Option<T>, crate::wire::ReadError>>,
+) -> Result<T, ClientError> {
+    let message = timeout(limit, message).await.map_err(|_| ClientError::TimedOut(what))?;
+    message?.ok_or(ClientError::Closed(what))
+}
+
+impl Haggling {
+    /// Connects and gets through the greeting.
+    ///
+    /// # Errors
+    /// There is no connection, or the server has nothing to haggle about: it is oldstyle.
+    pub async fn connect(uri: &Uri, options: &Options) -> Result<Self, ClientError> {
+        if uri.tls {
+            return Err(ClientError::Tls);
+        }
+        Self::over(dial(&uri.endpoint, options.timeout).await?, options).await
+    }
+
+    /// The same over a channel of bytes.
+    ///
+    /// # Errors
+    /// The server is oldstyle or misbehaves.
+    pub async fn over(
+        stream: impl crate::Stream + 'static,
+        options: &Options,
+    ) -> Result<Self, ClientError> {
+        match greet(Box::new(stream), options).await? {
+            Greeted::Haggling(haggling) => Ok(haggling),
+            Greeted::Transmission(_) => Err(ClientError::NotOffered("options: it is oldstyle")),
+        }
+    }
+
+    /// Whether fixed newstyle was agreed, so that there are options beside `NBD_OPT_EXPORT_NAME`.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.fixed
+    }
+
+    /// Whether structured replies were agreed.
+    #[must_use]
+    pub fn is_structured(&self) -> bool {
+        self.structured
+    }
+
+    /// `NBD_OPT_LIST`.
+    ///
+    /// # Errors
+    /// The server refuses or misbehaves.
+    pub async fn list(&mut self) -> Result<Vec<ListedExport>, ClientError> {
+        let replies = self.ask(OptionType::LIST, OptionBody::Empty).await?;
+        let listed = |reply| match reply {
+            OptionReply { body: ReplyBody::Server { name, description }, .. } => {
+                Ok(ListedExport { name: text(name)?, description: text(description)? })
+            }
+            OptionReply { option, reply, .. } => {
+                Err(Violation::UnfitReply { option, reply }.into())
+            }
+        };
+        replies.into_iter().map(listed).collect()
+    }
+
+    /// `NBD_OPT_STRUCTURED_REPLY`.
+    ///
+    /// # Errors
+    /// The server refuses or misbehaves.
+    pub async fn structured_reply(&mut self) -> Result<(), ClientError> {
+        let option = OptionType::STRUCTURED_REPLY;
+        match self.ask(option, OptionBody::Empty).await?.first() {
+            Some(reply) => Err(Violation::UnfitReply { option, reply: reply.reply }.into()),
+            None => {
+                self.structured = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// `NBD_OPT_INFO`, with all the information that there is.
+    ///
+    /// # Errors
+    /// The server refuses or misbehaves.
+    pub async fn info(&mut self, export: &str) -> Result<Details, ClientError> {
+        self.details(OptionType::INFO, export).await
+    }
+
+    /// Enters transmission by `NBD_OPT_GO`, or by `NBD_OPT_EXPORT_NAME` if the server does not
+    /// know GO, or the options of this client do not want it. A refusal ends the session softly.
+    ///
+    /// # Errors
+    /// The server refuses or misbehaves.
+    pub async fn go(mut self, export: &str) -> Result<Client, ClientError> {
+        if !self.fixed || !self.options.go {
+            return self.export_name(export).await;
+        }
+        match self.details(OptionType::GO, export).await {
+            Ok(details) => Ok(Client::new(self.incoming, details, self.structured, &self.options)),
+            Err(error) if is_unknown(&error) => self.export_name(export).await,
+            Err(error) => {
+                if matches!(error, ClientError::Refused { .. }) {
+                    // Its own failure says less than the refusal.
+                    let _ = self.abort().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Enters transmission by `NBD_OPT_EXPORT_NAME`.
+    ///
+    /// # Errors
+    /// The server hangs up, which is its only way to refuse, or misbehaves.
+    pub async fn export_name(mut self, export: &str) -> Result<Client, ClientError> {
+        let option = OptionType::EXPORT_NAME;
+        let body = OptionBody::Name(check_name(export)?);
+        self.send(&Message::Option(OptionRequest { option, body })).await?;
+        let no_zeroes = self.no_zeroes;
+        let answer = self.incoming.next(|bytes| Ok(codec::export_info(bytes, no_zeroes)));
+        let answer =
+            wait(self.options.timeout, "the answer to NBD_OPT_EXPORT_NAME", answer).await?;
+        let ExportInfo { size, flags, padding } = answer;
+        let details = check_details(size, flags, Some(&padding))?;
+        Ok(Client::new(self.incoming, details, self.structured, &self.options))
+    }
+
+    /// Ends the session softly: `NBD_OPT_ABORT`. A server that hangs up without the reply that it
+    /// owes is put up with.
+    ///
+    /// # Errors
+    /// The connection fails, or the server misbehaves.
+    pub async fn abort(mut self) -> Result<(), ClientError> {
+        if self.fixed {
+            match self.ask(OptionType::ABORT, OptionBody::Empty).await {
+                Ok(_) | Err(ClientError::Closed(_) | ClientError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.incoming.stream().shutdown().await?)
+    }
+
+    async fn details(&mut self, option: OptionType, export: &str) -> Result<Details, ClientError> {
+        let mut requests = vec![InfoType::NAME, InfoType::DESCRIPTION];
+        if self.options.block_size {
+            requests.push(InfoType::BLOCK_SIZE);
+        }
+        let body = OptionBody::Info { name: check_name(export)?, requests };
+        let (mut details, mut name, mut description, mut block_sizes) = (None, None, None, None);
+        for OptionReply { reply, body, .. } in self.ask(option, body).await? {
+            let ReplyBody::Info(info) = body else {
+                return Err(Violation::UnfitReply { option, reply }.into());
+            };
+            match info {
+                Info::Export { size, flags } => details = Some(check_details(size, flags, None)?),
+                Info::Name(told) => name = Some(text(told)?),
+                Info::Description(told) => description = Some(text(told)?),
+                Info::BlockSize { minimum, preferred, maximum } => {
+                    let sizes = BlockSizes::new(minimum, preferred, maximum);
+                    block_sizes = Some(sizes.map_err(Violation::BlockSizes)?);
+                }
+                // What is unknown is ignored (section "Option types", `NBD_OPT_INFO`).
+                Info::Raw { .. } => {}
+            }
+        }
+        let details = details.ok_or(Violation::NoExportInfo(option))?;
+        Ok(Details { name, description, block_sizes, ..details })
+    }
+
+    /// Sends an option and collects its replies up to the ACK, which is left out.
+    async fn ask(
+        &mut self,
+        option: OptionType,
+        body: OptionBody,
+    ) -> Result<Vec<OptionReply>, ClientError> {
+        if !self.fixed {
+            return Err(ClientError::NotOffered("fixed newstyle"));
+        }
+        self.send(&Message::Option(OptionRequest { option, body })).await?;
+        let mut replies = Vec::new();
+        loop {
+            let next = self.incoming.next(|bytes| codec::option_reply(bytes, Limits::default()));
+            let reply = wait(self.options.timeout, "a reply to an option", next).await?;
+            if reply.option != option {
+                let found = reply.option;
+                return Err(Violation::OtherOption { sent: option, found }.into());
+            }
+            let message = Message::OptionReply(reply.clone());
+            if let Some(error) = layout_error(&message) {
+                return Err(Violation::Layout(error).into());
+            }
+            match reply {
+                OptionReply { reply: ReplyType::ACK, .. } => return Ok(replies),
+                OptionReply { reply: error, body, .. } if error.is_error() => {
+                    let message = match body {
+                        ReplyBody::Message(message) => text(message)?.into(),
+                        ReplyBody::Bulk(length) => {
+                            return Err(Violation::Text(length as usize).into());
+                        }
+                        _ => WireString::default(),
+                    };
+                    return Err(ClientError::Refused { option, error, message });
+                }
+                OptionReply { body: ReplyBody::Bulk(length), .. } => {
+                    return Err(Violation::Text(length as usize).into());
+                }
+                reply if replies.len() < REPLIES => replies.push(reply),
+                _ => return Err(Violation::EndlessReplies(option).into()),
+            }
+        }
+    }
+
+    async fn send(&mut self, message: &Message) -> Result<(), ClientError> {
+        let stream = self.incoming.stream();
+        let bytes = message.to_bytes();
+        let sent = async {
+            stream.write_all(&bytes).await?;
+            stream.flush().await
+        };
+        let sent = timeout(self.options.timeout, sent).await;
+        Ok(sent.map_err(|_| ClientError::TimedOut("the server to read"))??)
+    }
+}
+
+/// A name must be a string of the protocol (section "Conventions").
+fn check_name(name: &str) -> Result<WireString, ClientError> {
+    if name.len() > STRING_LIMIT || name.contains('\0') {
+        return Err(ClientError::Misuse("an export name has at most 4096 bytes and no zero byte"));
+    }
+    Ok(name.into())
+}
+
+fn text(text: WireString) -> Result<String, ClientError> {
+    match text.to_str() {
+        Some(valid) if text.len() <= STRING_LIMIT && !valid.contains('\0') => Ok(valid.to_owned()),
+        _ => Err(Violation::Text(text.len()).into()),
+    }
+}
+
+fn check_details(
+    size: u64,
+    flags: TransmissionFlags,
+    padding: Option<&Padding>,
+) -> Result<Details, ClientError> {
+    if !flags.has(TransmissionFlags::HAS_FLAGS) {
+        return Err(Violation::HasFlags.into());
+    }
+    if matches!(padding, Some(Padding::Other(_))) {
+        return Err(Violation::Padding.into());
+    }
+    Ok(Details { size, flags, name: None, description: None, block_sizes: None })
+}

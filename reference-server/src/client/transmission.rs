@@ -1,0 +1,511 @@
+//! The client's side of transmission: requests from many tasks, replies as they come.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use protocol::codec::{self, Limits, layout_error};
+use protocol::message::{Chunk, ChunkBody, Cookie, Message, Request, RequestForm, SimpleReply};
+use protocol::values::{
+    ChunkType, Command, CommandFlags, DEFAULT_MAXIMUM_PAYLOAD, ErrorCode, ReplyFlags, STRING_LIMIT,
+    TransmissionFlags,
+};
+use tokio::io::{AsyncWriteExt as _, BufWriter, ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::assembly::Assembly;
+use super::error::{ClientError, Violation};
+use super::{Details, Options};
+use crate::connection::BoxedStream;
+use crate::export::BlockSizes;
+use crate::wire::Incoming;
+
+/// How many requests may wait to be written; more callers wait themselves.
+const QUEUE: usize = 64;
+
+/// A request as it will be sent, whatever the server has offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// What to do.
+    pub command: Command,
+    /// How.
+    pub flags: CommandFlags,
+    /// Where, in bytes.
+    pub offset: u64,
+    /// How much, in bytes; of a write, the length of its data.
+    pub length: u32,
+    /// The data of a write.
+    pub data: Vec<u8>,
+}
+
+impl Call {
+    /// A call without flags and data.
+    #[must_use]
+    pub fn new(command: Command, offset: u64, length: u32) -> Self {
+        Self { command, flags: CommandFlags::EMPTY, offset, length, data: Vec::new() }
+    }
+
+    /// A write.
+    #[must_use]
+    pub fn write(offset: u64, data: Vec<u8>) -> Self {
+        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        Self { data, ..Self::new(Command::WRITE, offset, length) }
+    }
+
+    /// The same with flags.
+    #[must_use]
+    pub fn with_flags(mut self, flags: CommandFlags) -> Self {
+        self.flags = flags;
+        self
+    }
+}
+
+/// A session in its transmission phase. Clones share the connection, and requests of several tasks
+/// are in flight together; when the last clone is dropped the session ends softly.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    outgoing: mpsc::Sender<Vec<u8>>,
+    ended: watch::Receiver<bool>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    details: Details,
+    structured: bool,
+    limit: Duration,
+    next_cookie: AtomicU64,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    by_cookie: HashMap<Cookie, Waiting>,
+    failed: Option<ClientError>,
+}
+
+type Answer = Result<Vec<u8>, ClientError>;
+
+#[derive(Debug)]
+struct Waiting {
+    assembly: Assembly,
+    done: oneshot::Sender<Answer>,
+}
+
+impl Shared {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails all requests, now and later. The first reason counts.
+    fn fail(&self, error: ClientError) {
+        let mut pending = self.pending();
+        let error = pending.failed.get_or_insert(error).clone();
+        for (_, waiting) in pending.by_cookie.drain() {
+            let _ = waiting.done.send(Err(error.clone()));
+        }
+    }
+}
+
+impl Client {
+    pub(crate) fn new(
+        incoming: Incoming<BoxedStream>,
+        details: Details,
+        structured: bool,
+        options: &Options,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            details,
+            structured,
+            limit: options.timeout,
+            next_cookie: AtomicU64::new(1),
+            pending: Mutex::default(),
+        });
+        let (incoming, writer) = incoming.map(tokio::io::split);
+        let (outgoing, queue) = mpsc::channel(QUEUE);
+        let (end, ended) = watch::channel(false);
+        let reader = tokio::spawn(read(shared.clone(), incoming, end)).abort_handle();
+        tokio::spawn(write(shared.clone(), writer, queue, ended.clone(), reader));
+        Self { shared, outgoing, ended }
+    }
+
+    /// What the server told of the export.
+    #[must_use]
+    pub fn details(&self) -> &Details {
+        &self.shared.details
+    }
+
+    /// The size of the export, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.shared.details.size
+    }
+
+    /// Whether structured replies were agreed.
+    #[must_use]
+    pub fn is_structured(&self) -> bool {
+        self.shared.structured
+    }
+
+    /// Sends a request as it is, even one that breaks the rules, and waits for its reply: the data
+    /// of a read, nothing for the rest.
+    ///
+    /// # Errors
+    /// The server fails the request or misbehaves, or the connection fails.
+    pub async fn call(&self, call: Call) -> Result<Vec<u8>, ClientError> {
+        let cookie = Cookie(self.shared.next_cookie.fetch_add(1, Ordering::Relaxed));
+        let length = call.length as usize;
+        if call.command == Command::READ && length > DEFAULT_MAXIMUM_PAYLOAD as usize * 2 {
+            return Err(ClientError::Misuse("a read of more than 64 MiB"));
+        }
+        let assembly = Assembly::new(call.command, call.flags, call.offset, length);
+        let (done, answer) = oneshot::channel();
+        {
+            let mut pending = self.shared.pending();
+            if let Some(error) = &pending.failed {
+                return Err(error.clone());
+            }
+            pending.by_cookie.insert(cookie, Waiting { assembly, done });
+        }
+        let mut bytes = header(&call, cookie);
+        bytes.extend_from_slice(&call.data);
+        let answered = async {
+            // The writer ends only with the connection, whose failure the answer will tell.
+            let _ = self.outgoing.send(bytes).await;
+            answer.await.unwrap_or(Err(ClientError::Closed("a reply")))
+        };
+        timeout(self.shared.limit, answered).await.unwrap_or(Err(ClientError::TimedOut("a reply")))
+    }
+
+    /// `NBD_CMD_READ`, in as many requests as the maximum payload demands.
+    ///
+    /// # Errors
+    /// As for [`Client::call`], or the range breaks the rules for clients.
+    pub async fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, ClientError> {
+        self.check_range(offset, length as u64)?;
+        let mut bytes = Vec::new();
+        for (at, piece) in self.pieces(offset, length as u64, self.maximum()) {
+            let part = self.call(Call::new(Command::READ, at, piece)).await?;
+            if bytes.is_empty() {
+                bytes = part;
+            } else {
+                bytes.extend_from_slice(&part);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// `NBD_CMD_WRITE`, in as many requests as the maximum payload demands.
+    ///
+    /// # Errors
+    /// As for [`Client::call`], or the range breaks the rules for clients.
+    pub async fn write(&self, offset: u64, data: &[u8]) -> Result<(), ClientError> {
+        self.check_range(offset, data.len() as u64)?;
+        for (at, piece) in self.pieces(offset, data.len() as u64, self.maximum()) {
+            let start = (at - offset) as usize;
+            let part = data[start..start + piece as usize].to_vec();
+            self.call(Call::write(at, part)).await?;
+        }
+        Ok(())
+    }
+
+    /// `NBD_CMD_FLUSH`.
+    ///
+    /// # Errors
+    /// As for [`Client::call`], or it is not offered.
+    pub async fn flush(&self) -> Result<(), ClientError> {
+        self.needs(TransmissionFlags::SEND_FLUSH, "NBD_CMD_FLUSH")?;
+        self.call(Call::new(Command::FLUSH, 0, 0)).await.map(drop)
+    }
+
+    /// `NBD_CMD_TRIM`.
+    ///
+    /// # Errors
+    /// As for [`Client::call`], or it is not offered.
+    pub async fn trim(&self, offset: u64, length: u64) -> Result<(), ClientError> {
+        self.needs(TransmissionFlags::SEND_TRIM, "NBD_CMD_TRIM")?;
+        self.without_payload(Command::TRIM, CommandFlags::EMPTY, offset, length).await
+    }
+
+    /// `NBD_CMD_WRITE_ZEROES`; with `no_hole` the range stays allocated.
+    ///
+    /// # Errors
+    /// As for [`Client::call`], or it is not offered.
+    pub async fn zero(&self, offset: u64, length: u64, no_hole: bool) -> Result<(), ClientError> {
+        self.needs(TransmissionFlags::SEND_WRITE_ZEROES, "NBD_CMD_WRITE_ZEROES")?;
+        let flags = if no_hole { CommandFlags::NO_HOLE } else { CommandFlags::EMPTY };
+        self.without_payload(Command::WRITE_ZEROES, flags, offset, length).await
+    }
+
+    /// `NBD_CMD_DISC`, then waits for the server to hang up. Requests of other clones that are in
+    /// flight are still answered.
+    ///
+    /// # Errors
+    /// The server does not hang up, or the connection fails.
+    pub async fn disconnect(self) -> Result<(), ClientError> {
+        let Self { shared, outgoing, mut ended } = self;
+        let disc = header(&Call::new(Command::DISC, 0, 0), Cookie(0));
+        let ending = async {
+            let _ = outgoing.send(disc).await;
+            let _ = ended.wait_for(|ended| *ended).await;
+        };
+        let closed = "the server to hang up";
+        timeout(shared.limit, ending).await.map_err(|_| ClientError::TimedOut(closed))?;
+        match shared.pending().failed.clone() {
+            None | Some(ClientError::Closed(_)) => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    async fn without_payload(
+        &self,
+        command: Command,
+        flags: CommandFlags,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), ClientError> {
+        self.check_range(offset, length)?;
+        // The largest length that is a multiple of any minimum block size.
+        for (at, piece) in self.pieces(offset, length, 0xffff_0000) {
+            self.call(Call::new(command, at, piece).with_flags(flags)).await?;
+        }
+        Ok(())
+    }
+
+    fn needs(&self, flag: TransmissionFlags, what: &'static str) -> Result<(), ClientError> {
+        let there = self.shared.details.flags.has(flag);
+        if there { Ok(()) } else { Err(ClientError::NotOffered(what)) }
+    }
+
+    fn sizes(&self) -> BlockSizes {
+        self.shared.details.block_sizes.unwrap_or_default()
+    }
+
+    fn maximum(&self) -> u32 {
+        // A server's limit may be none at all.
+        self.sizes().maximum().min(DEFAULT_MAXIMUM_PAYLOAD)
+    }
+
+    fn check_range(&self, offset: u64, length: u64) -> Result<(), ClientError> {
+        let minimum = u64::from(self.sizes().minimum());
+        if !offset.is_multiple_of(minimum) || !length.is_multiple_of(minimum) {
+            return Err(ClientError::Misuse("the range is not aligned to the minimum block size"));
+        }
+        match offset.checked_add(length) {
+            Some(end) if end <= self.size() => Ok(()),
+            _ => Err(ClientError::Misuse("the range ends beyond the export")),
+        }
+    }
+
+    /// Cuts a range into requests; an empty one into none.
+    fn pieces(
+        &self,
+        offset: u64,
+        length: u64,
+        maximum: u32,
+    ) -> impl Iterator<Item = (u64, u32)> + use<> {
+        let end = offset + length;
+        let mut at = offset;
+        std::iter::from_fn(move || {
+            let piece = u64::from(maximum).min(end - at) as u32;
+            let start = at;
+            at += u64::from(piece);
+            (piece > 0).then_some((start, piece))
+        })
+    }
+}
+
+fn header(call: &Call, cookie: Cookie) -> Vec<u8> {
+    Message::Request(Request {
+        form: RequestForm::Compact,
+        flags: call.flags,
+        command: call.command,
+        cookie,
+        offset: call.offset,
+        length: u64::from(call.length),
+        status: None,
+    })
+    .to_bytes()
+}
+
+/// Writes requests until the last client is gone, then `NBD_CMD_DISC`.
+async fn write(
+    shared: Arc<Shared>,
+    writer: WriteHalf<BoxedStream>,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    mut ended: watch::Receiver<bool>,
+    reader: AbortHandle,
+) {
+    let mut writer = BufWriter::new(writer);
+    let writing = async {
+        let mut last = false;
+        while let Some(bytes) = queue.recv().await {
+            last = is_disc(&bytes);
+            writer.write_all(&bytes).await?;
+            if queue.is_empty() {
+                writer.flush().await?;
+            }
+        }
+        if !last {
+            writer.write_all(&header(&Call::new(Command::DISC, 0, 0), Cookie(0))).await?;
+        }
+        writer.shutdown().await
+    };
+    let written: std::io::Result<()> = tokio::select! {
+        written = writing => written,
+        _ = ended.wait_for(|ended| *ended) => Ok(()),
+    };
+    if let Err(error) = written {
+        shared.fail(error.into());
+    }
+    // Replies may still come, but not for ever.
+    let _ = timeout(shared.limit, ended.wait_for(|ended| *ended)).await;
+    reader.abort();
+}
+
+fn is_disc(request: &[u8]) -> bool {
+    request.get(6..8) == Some(&Command::DISC.0.to_be_bytes())
+}
+
+/// Reads replies until the stream ends.
+async fn read(
+    shared: Arc<Shared>,
+    mut incoming: Incoming<ReadHalf<BoxedStream>>,
+    end: watch::Sender<bool>,
+) {
+    let ending = loop {
+        match reply(&shared, &mut incoming).await {
+            Ok(()) => {}
+            Err(ending) => break ending,
+        }
+    };
+    shared.fail(ending);
+    end.send_replace(true);
+}
+
+async fn reply(
+    shared: &Shared,
+    incoming: &mut Incoming<ReadHalf<BoxedStream>>,
+) -> Result<(), ClientError> {
+    let next = incoming.next(|bytes| codec::reply(bytes, Limits::default())).await?;
+    let message = next.ok_or(ClientError::Closed("a reply"))?;
+    if let Some(error) = layout_error(&message) {
+        return Err(Violation::Layout(error).into());
+    }
+    match message {
+        Message::SimpleReply(simple) => simple_reply(shared, incoming, simple).await,
+        Message::Chunk(chunk) => structured_chunk(shared, incoming, chunk).await,
+        _ => Ok(()),
+    }
+}
+
+/// A request whose reply is being read. Goes back among the pending ones, where a failure of the
+/// connection finds it, unless it is finished.
+struct Owed<'a> {
+    shared: &'a Shared,
+    cookie: Cookie,
+    waiting: Option<Waiting>,
+}
+
+impl<'a> Owed<'a> {
+    fn take(shared: &'a Shared, cookie: Cookie) -> Result<Self, Violation> {
+        let waiting = shared.pending().by_cookie.remove(&cookie);
+        match waiting {
+            Some(waiting) => Ok(Self { shared, cookie, waiting: Some(waiting) }),
+            None => Err(Violation::UnknownCookie(cookie)),
+        }
+    }
+
+    fn assembly(&mut self) -> &mut Assembly {
+        let waiting = self.waiting.as_mut();
+        &mut waiting.expect("only `finish` and `drop` take it, and both end the guard").assembly
+    }
+
+    /// Gives the caller its answer. A reply that is not what it should be fails the connection.
+    fn finish(mut self) -> Result<(), ClientError> {
+        let Some(Waiting { assembly, done }) = self.waiting.take() else { return Ok(()) };
+        let answer = assembly.finish();
+        let broken = match &answer {
+            Err(error @ ClientError::Misbehaved(_)) => Err(error.clone()),
+            _ => Ok(()),
+        };
+        // The caller may have stopped waiting.
+        let _ = done.send(answer);
+        broken
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            self.shared.pending().by_cookie.insert(self.cookie, waiting);
+        }
+    }
+}
+
+async fn simple_reply(
+    shared: &Shared,
+    incoming: &mut Incoming<ReadHalf<BoxedStream>>,
+    SimpleReply { error, cookie }: SimpleReply,
+) -> Result<(), ClientError> {
+    let mut owed = Owed::take(shared, cookie)?;
+    let assembly = owed.assembly();
+    if assembly.is_read() && shared.structured {
+        return Err(Violation::SimpleToStructuredRead.into());
+    }
+    if error != ErrorCode::OK {
+        assembly.failed(error, Default::default());
+    } else {
+        let place = assembly.whole();
+        let data = incoming.bulk(place.len()).await?;
+        place.copy_from_slice(&data);
+    }
+    owed.finish()
+}
+
+async fn structured_chunk(
+    shared: &Shared,
+    incoming: &mut Incoming<ReadHalf<BoxedStream>>,
+    Chunk { flags, chunk, cookie, body, .. }: Chunk,
+) -> Result<(), ClientError> {
+    let mut owed = Owed::take(shared, cookie)?;
+    if !shared.structured {
+        return Err(Violation::Unasked.into());
+    }
+    let done = flags.has(ReplyFlags::DONE);
+    let assembly = owed.assembly();
+    match body {
+        ChunkBody::Empty if chunk == ChunkType::NONE => {
+            if !done {
+                return Err(Violation::NoneNotDone.into());
+            }
+        }
+        ChunkBody::Data { offset, length } => {
+            let place = assembly.content(chunk, offset, length)?;
+            let data = incoming.bulk(place.len()).await?;
+            place.copy_from_slice(&data);
+        }
+        ChunkBody::Hole { offset, size } => {
+            assembly.content(chunk, offset, u64::from(size))?;
+        }
+        ChunkBody::Error { error, message, .. } => {
+            if error == ErrorCode::OK {
+                return Err(Violation::ErrorZero.into());
+            }
+            if message.len() > STRING_LIMIT {
+                return Err(Violation::Text(message.len()).into());
+            }
+            assembly.failed(error, message);
+        }
+        // An unknown error chunk still is an error.
+        _ if chunk.is_error() => assembly.failed(ErrorCode::EINVAL, Default::default()),
+        _ => {
+            let command = assembly.command();
+            return Err(Violation::UnfitChunk { command, chunk }.into());
+        }
+    }
+    if done { owed.finish() } else { Ok(()) }
+}
