@@ -200,21 +200,24 @@ async fn a_daemon_that_ends_at_its_start_is_told() {
 
 #[tokio::test]
 async fn a_server_that_does_not_listen_is_not_waited_for_for_ever() {
-    let from = r#"program = "qemu-nbd""#;
-    let to =
-        "program = \"/bin/sleep\"\n[start]\nargs = [\"60\"]\nready-within = \"50ms\"\n[ignored]";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/qemu-nbd.toml");
-    let text = std::fs::read_to_string(path).unwrap();
-    // The file's own [start] gives way.
-    let (head, tail) = text.split_once("[start]").unwrap();
-    let (_, tail) = tail.split_once("[listen]").unwrap();
-    let head = head.replace(from, "program = \"/bin/sleep\"");
-    let start = to.split_once('\n').unwrap().1.trim_end_matches("[ignored]");
+    let text = r#"
+        format = 1
+        kind = "server"
+        name = "sleeper"
+        title = "never listens"
+        program = "sleep"
+        install = "it is everywhere"
+        version = { args = [], pattern = "{version}" }
+        start = { args = ["{args}"], ready-within = "50ms" }
+        listen = { tcp = [] }
+        configuration.default.args = ["60"]
+    "#;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sleeper.toml");
-    std::fs::write(&path, format!("{head}{start}[listen]{tail}")).unwrap();
+    std::fs::write(&path, text).unwrap();
     let error = PeerFile::load(&path).unwrap().start("default").await.unwrap_err().to_string();
-    assert!(error.starts_with("qemu-nbd is not ready after 50ms: "), "{error}");
+    assert!(error.starts_with("sleeper is not ready after 50ms: Connection refused"), "{error}");
+    assert!(error.ends_with("\n  command: sleep 60"), "{error}");
 }
 
 #[tokio::test]

@@ -156,7 +156,9 @@ impl Process {
         let Some(daemon) = Pid::from_raw(pid).filter(|pid| !pid.is_init() && is_there(*pid)) else {
             return false;
         };
-        if Path::new("/proc/self/environ").exists() && !self.marked().contains(&daemon) {
+        // Where it can't be read (another user's, no `/proc`), its own word must do.
+        let environ = fs::read(format!("/proc/{}/environ", daemon.as_raw_nonzero()));
+        if environ.is_ok_and(|environ| !self.has_mark(&environ)) {
             return false;
         }
         self.daemon = Some(daemon);
@@ -238,17 +240,23 @@ impl Process {
     /// The processes that carry this peer's mark, zombies not among them; none where the system has
     /// no `/proc`.
     fn marked(&self) -> Vec<Pid> {
-        let mut wanted = format!("{MARK}=").into_bytes();
-        wanted.extend_from_slice(self.dir.as_os_str().as_encoded_bytes());
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
         entries
             .flatten()
             .filter_map(|entry| {
                 let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
                 let environ = fs::read(entry.path().join("environ")).ok()?;
-                environ.split(|b| *b == 0).any(|one| one == wanted).then_some(pid)
+                self.has_mark(&environ).then_some(pid)
             })
             .collect()
+    }
+
+    fn has_mark(&self, environ: &[u8]) -> bool {
+        let dir = self.dir.as_os_str().as_encoded_bytes();
+        environ.split(|b| *b == 0).any(|one| {
+            let value = one.strip_prefix(MARK.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+            value == Some(dir)
+        })
     }
 }
 
