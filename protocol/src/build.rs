@@ -328,7 +328,10 @@ fn request(command: Command, fields: &Fields<'_>, context: &Context) -> Result<B
     let mut flags = CommandFlags(fields.flags16("flags")?.unwrap_or(0));
     let payload = fields.payload("data")?;
     let status = status_payload(fields)?;
-    if extended && (payload.is_some() || status.is_some()) {
+    // A write that spells everything out means it: some clients leave PAYLOAD_LEN out.
+    let literal =
+        command == Command::WRITE && ["form", "flags", "length"].iter().all(|key| fields.has(key));
+    if extended && !literal && (payload.is_some() || status.is_some()) {
         flags = flags.with(CommandFlags::PAYLOAD_LEN);
     }
     if !extended && command != Command::WRITE {

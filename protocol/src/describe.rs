@@ -9,7 +9,7 @@ use crate::message::{
 };
 use crate::payload::{Part, Payload};
 use crate::text::WireString;
-use crate::values::HandshakeFlags;
+use crate::values::{Command, CommandFlags, HandshakeFlags};
 
 /// The kinds of message, as JSON's `kind` names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -338,7 +338,11 @@ fn describe_request(request: &Request, payload: Option<&Payload>, fields: &mut F
         fields.add("form", Value::Name("extended".to_owned()), 0, 4);
     }
     fields.add("cookie", Value::Hex(request.cookie.0), 8, 8);
-    if request.flags.0 != 0 {
+    // An extended write without PAYLOAD_LEN tells so, even with no flag at all: it is a fault.
+    let faulty = request.form == RequestForm::Extended
+        && request.command == Command::WRITE
+        && !request.flags.has(CommandFlags::PAYLOAD_LEN);
+    if request.flags.0 != 0 || faulty {
         fields.add("flags", Value::Names(request.flags.names()), 4, 2);
     }
     fields.int("offset", request.offset, 16, 8);

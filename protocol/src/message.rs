@@ -248,12 +248,14 @@ pub struct Request {
 
 impl Request {
     /// How many bytes of payload follow the header, whatever their form.
+    ///
+    /// An extended write has its payload also where the client left out `PAYLOAD_LEN`, which it
+    /// must not (`ext-write-payload-flag`): the clients of qemu 8.2 to 10.0 do, and servers put up
+    /// with it.
     #[must_use]
     pub fn payload_length(&self) -> u64 {
-        let carries = match self.form {
-            RequestForm::Compact => self.command == Command::WRITE,
-            RequestForm::Extended => self.flags.has(CommandFlags::PAYLOAD_LEN),
-        };
+        let carries = self.command == Command::WRITE
+            || (self.form == RequestForm::Extended && self.flags.has(CommandFlags::PAYLOAD_LEN));
         if carries { self.length } else { 0 }
     }
 }

@@ -23,6 +23,7 @@ fn reads_lines_of_decode_output() {
         "C: NBD_CMD_WRITE form=extended cookie=0x1 flags={PAYLOAD_LEN} offset=0 length=4 data=zero*4",
         "C: NBD_CMD_WRITE cookie=0x1 offset=0 length=0",
         "S: NBD_REPLY_TYPE_OFFSET_DATA cookie=0x1 flags={DONE} data=hex\"01 02\"",
+        "C: NBD_CMD_WRITE form=extended cookie=0x1 flags={} offset=0 length=8 data=zero*8",
         "S: NBD_REPLY_TYPE_NONE form=extended cookie=0x1 flags={DONE} request-offset=512",
         "S: NBD_REPLY_TYPE_0x80ff cookie=0x1 flags={} error=NBD_E0x270f data=hex\"00\"",
     ] {
