@@ -109,6 +109,10 @@ impl Terms {
             Some(Fault::CommandUnknownSucceeds) if !self.knows(request.command) => {
                 return Verdict::Serve;
             }
+            Some(Fault::ZeroesEnotsup) if request.command == Command::WRITE_ZEROES => {
+                let why = "zeroes can't be written fast";
+                return Verdict::Refuse(Failure::new(ErrorCode::ENOTSUP, why));
+            }
             _ => {}
         }
         let checks = [Self::check_command, Self::check_flags, Self::check_access];

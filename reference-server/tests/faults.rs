@@ -1,0 +1,239 @@
+//! Each fault must show: the same conversations are held with an honest server and with each
+//! faulty one, and something must differ.
+
+use protocol::message::{Cookie, Message, OptionBody, OptionRequest, Request, RequestForm};
+use protocol::values::{ClientFlags, Command, CommandFlags, InfoType, OptionType};
+use reference_server::client::{Client, Options};
+use reference_server::store::MemoryStore;
+use reference_server::{BlockSizes, Ending, Export, Fault, Features, Handshake, Server};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+const SIZE: u64 = 256 << 10;
+
+fn server(fault: Option<Fault>, handshake: Handshake) -> Server {
+    let sizes = BlockSizes::new(512, 4096, 1 << 20).unwrap();
+    let holey = MemoryStore::new(SIZE);
+    reference_server::store::Store::write(&holey, 0, &[7; 65_536]).unwrap();
+    Server::builder()
+        .export(Export::new("", MemoryStore::pattern(SIZE, 1)).with_description("default"))
+        .export(Export::new("holey", holey))
+        .export(Export::new("ro", MemoryStore::pattern(SIZE, 2)).with_read_only(true))
+        .export(Export::new("blocks", MemoryStore::new(SIZE)).with_block_sizes(sizes))
+        .export(Export::new("large", MemoryStore::new(16 << 20)))
+        .features(Features { handshake, ..Features::default() })
+        .fault(fault)
+        .build()
+        .unwrap()
+}
+
+fn option(option: OptionType, body: OptionBody) -> Message {
+    Message::Option(OptionRequest { option, body })
+}
+
+fn info(kind: OptionType, name: &str, requests: &[InfoType]) -> Message {
+    option(kind, OptionBody::Info { name: name.into(), requests: requests.to_vec() })
+}
+
+fn request(command: Command, flags: u16, offset: u64, length: u64) -> Message {
+    Message::Request(Request {
+        form: RequestForm::Compact,
+        flags: CommandFlags(flags),
+        command,
+        cookie: Cookie(0x0123_4567_0000_0000 | offset << 8 | u64::from(command.0)),
+        offset,
+        length,
+        status: None,
+    })
+}
+
+/// A conversation that begins with the client's flags.
+fn talk(flags: u32, messages: &[Message]) -> Vec<u8> {
+    let mut bytes = Message::ClientFlags(ClientFlags(flags)).to_bytes();
+    for message in messages {
+        message.encode(&mut bytes);
+        // The data of a write.
+        bytes.resize(bytes.len() + message.bulk() as usize, 0x5a);
+    }
+    bytes
+}
+
+fn name(name: &str) -> Message {
+    option(OptionType::EXPORT_NAME, OptionBody::Name(name.into()))
+}
+
+fn structured() -> Message {
+    option(OptionType::STRUCTURED_REPLY, OptionBody::Empty)
+}
+
+fn disc() -> Message {
+    request(Command::DISC, 0, 0, 0)
+}
+
+/// Options of all kinds, then ABORT.
+fn options() -> Vec<Message> {
+    use OptionType as O;
+    let all = [InfoType::EXPORT, InfoType::NAME, InfoType::DESCRIPTION, InfoType::BLOCK_SIZE];
+    let raw = |bytes: &[u8]| OptionBody::Raw(bytes.to_vec());
+    vec![
+        option(O::LIST, OptionBody::Empty),
+        option(O::LIST, raw(b"data")),
+        option(OptionType(0x4e42_4421), raw(b"1234567")),
+        info(O::INFO, "", &all),
+        info(O::INFO, "holey", &[]),
+        info(O::INFO, "nothing", &[]),
+        info(O::INFO, "", &[InfoType(0x4242)]),
+        option(O::INFO, raw(&[0, 0, 0, 0, 0, 0, 9])),
+        option(O::STRUCTURED_REPLY, raw(b"data")),
+        structured(),
+        option(O::ABORT, OptionBody::Empty),
+    ]
+}
+
+/// Requests that an honest server serves or refuses without hanging up.
+fn requests() -> Vec<Message> {
+    use Command as C;
+    let (fua, no_hole, df) = (1, 2, 4);
+    vec![
+        request(C::READ, 0, 1000, 3000),
+        request(C::READ, fua, 0, 512),
+        request(C::READ, 0, 8192, 0),
+        request(C::READ, df, 32_768, 65_536),
+        request(C::READ, 0, 0, SIZE),
+        request(C::READ, 0, SIZE - 512, 1024),
+        request(C::READ, 0, u64::MAX - 511, 1024),
+        request(C::FLUSH, 0, 0, 0),
+        request(C::WRITE, 0, 20_480, 512),
+        request(C::READ, 0, 20_480, 512),
+        request(C::TRIM, 0, 16_896, 512),
+        request(C::READ, 0, 8192, 32_768),
+        request(C::WRITE_ZEROES, 0, 0, 512),
+        request(C::WRITE_ZEROES, no_hole, 512, 512),
+        request(C::READ, 0, 0, 1024),
+        request(C::WRITE_ZEROES, 0, SIZE, 512),
+        request(C::WRITE, 0, SIZE, 512),
+        request(C::WRITE, 1 << 12, 0, 512),
+        request(C::WRITE, df, 0, 512),
+        request(Command(0x7fff), 0, 0, 512),
+        disc(),
+        request(C::READ, 0, 0, 512),
+    ]
+}
+
+/// Everything that a client may say here, with the handshake it is for.
+fn conversations() -> Vec<(Handshake, Vec<u8>)> {
+    let fixed = Handshake::FixedNewstyle;
+    let go = |export: &str| info(OptionType::GO, export, &[InfoType::BLOCK_SIZE]);
+    let with = |first: &[Message], rest: Vec<Message>| [first, &rest].concat();
+    let mut all = vec![
+        (fixed, talk(3, &options())),
+        (fixed, talk(0xff, &[option(OptionType::ABORT, OptionBody::Empty)])),
+        (fixed, talk(1, &[name(""), disc()])),
+        (fixed, talk(3, &[name("nothing")])),
+        (fixed, talk(3, &[go(&"a".repeat(256)), disc()])),
+        (fixed, talk(3, &[go("large"), request(Command::READ, 0, 0, 2 << 20), disc()])),
+        (fixed, talk(3, &[go("blocks"), request(Command::READ, 0, 1, 2), disc()])),
+    ];
+    for export in ["", "holey", "ro"] {
+        all.push((fixed, talk(3, &with(&[name(export)], requests()))));
+        all.push((fixed, talk(3, &with(&[structured(), go(export)], requests()))));
+    }
+    let oldstyle: Vec<u8> = requests()
+        .iter()
+        .flat_map(|message| {
+            let mut bytes = message.to_bytes();
+            bytes.resize(bytes.len() + message.bulk() as usize, 0x5a);
+            bytes
+        })
+        .collect();
+    all.push((Handshake::Oldstyle, oldstyle));
+    all
+}
+
+/// What the server sends, and how it takes the end.
+async fn hold(
+    fault: Option<Fault>,
+    (handshake, bytes): &(Handshake, Vec<u8>),
+) -> (Vec<u8>, Ending) {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let server = server(fault, *handshake);
+    let serving = tokio::spawn(async move { server.serve_stream(theirs).await });
+    let (mut reader, mut writer) = tokio::io::split(ours);
+    let sending = async {
+        let _ = writer.write_all(bytes).await;
+        let _ = writer.shutdown().await;
+    };
+    let mut answer = Vec::new();
+    let (_, read) = tokio::join!(sending, reader.read_to_end(&mut answer));
+    read.unwrap();
+    (answer, serving.await.unwrap())
+}
+
+#[tokio::test]
+async fn every_fault_changes_some_conversation() {
+    let conversations = conversations();
+    let mut honest = Vec::new();
+    for conversation in &conversations {
+        let first = hold(None, conversation).await;
+        assert_eq!(hold(None, conversation).await, first, "an honest server is predictable");
+        honest.push(first);
+    }
+    let mut hidden = Vec::new();
+    for fault in Fault::ALL {
+        // It takes two connections; see below.
+        if *fault == Fault::MultiConnStaleCache {
+            continue;
+        }
+        let mut shows = false;
+        for (conversation, honest) in conversations.iter().zip(&honest) {
+            shows |= hold(Some(*fault), conversation).await != *honest;
+            if shows {
+                break;
+            }
+        }
+        if !shows {
+            hidden.push(fault);
+        }
+    }
+    assert_eq!(hidden, Vec::<&Fault>::new(), "do not show");
+}
+
+#[tokio::test]
+async fn a_stale_cache_shows_on_the_other_connection() {
+    for (fault, seen) in [(None, 9), (Some(Fault::MultiConnStaleCache), 7)] {
+        let server = server(fault, Handshake::FixedNewstyle);
+        let mut clients = Vec::new();
+        for _ in 0..2 {
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            let server = server.clone();
+            tokio::spawn(async move { server.serve_stream(theirs).await });
+            clients.push(Client::over(ours, "holey", &Options::default()).await.unwrap());
+        }
+        assert_eq!(clients[1].read(0, 1).await.unwrap(), [7]);
+        clients[0].write(0, &[9; 512]).await.unwrap();
+        clients[0].flush().await.unwrap();
+        assert_eq!(clients[0].read(0, 1).await.unwrap(), [9]);
+        assert_eq!(clients[1].read(0, 1).await.unwrap(), [seen]);
+    }
+}
+
+#[tokio::test]
+async fn no_bytes_of_a_client_bring_a_server_down() {
+    let mut seed = 1u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    for (handshake, bytes) in conversations() {
+        for _ in 0..40 {
+            let mut bytes = bytes.clone();
+            for _ in 0..1 + random() % 4 {
+                let at = random() as usize % bytes.len();
+                bytes[at] ^= 1 << (random() % 8);
+            }
+            bytes.truncate(1 + random() as usize % bytes.len());
+            hold(None, &(handshake, bytes)).await;
+        }
+    }
+}
