@@ -216,10 +216,8 @@ impl Flow {
             end_ns: self.start_ns,
             ..Totals::default()
         };
-        let judge = whole.then(|| Session::new(Config {
-                recognize: context.recognize,
-                ..Config::default()
-            }));
+        let judge = whole
+            .then(|| Session::new(Config { recognize: context.recognize, ..Config::default() }));
         let mut live = Box::new(Live { info, judge, totals });
         context.sink.record(Record::Opened(&live.info));
         if !whole {

@@ -182,6 +182,11 @@ impl<W: Write> JsonRenderer<W> {
             writer.write_all(b"\n")
         });
     }
+
+    /// Gives the writer back.
+    pub fn into_inner(self) -> W {
+        self.out.writer
+    }
 }
 
 impl<W: Write> Sink for JsonRenderer<W> {

@@ -8,8 +8,6 @@ mod only;
 mod summary;
 mod text;
 mod time;
-#[cfg(test)]
-mod tests;
 
 use std::io;
 

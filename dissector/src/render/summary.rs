@@ -39,12 +39,16 @@ impl<W: Write> SummaryRenderer<W> {
         Self { out: Out::new(writer), totals: Totals::default(), findings: BTreeMap::new() }
     }
 
+    /// Gives the writer back.
+    pub fn into_inner(self) -> W {
+        self.out.writer
+    }
+
     fn violation(&mut self, session: u64, violation: &Violation) {
         let Violation { requirement, party, message, text, .. } = violation;
         let key = (requirement.level, party.name(), requirement.id);
         let broken = &mut self.findings.entry(session).or_default().broken;
-        let first =
-            || First { times: 0, message: *message, text: text.clone() };
+        let first = || First { times: 0, message: *message, text: text.clone() };
         broken.entry(key).or_insert_with(first).times += 1;
     }
 

@@ -77,6 +77,11 @@ impl<W: Write> TextRenderer<W> {
             None => self.line(format_args!("-- {kind}: {text}")),
         }
     }
+
+    /// Gives the writer back.
+    pub fn into_inner(self) -> W {
+        self.out.writer
+    }
 }
 
 impl<W: Write> Sink for TextRenderer<W> {

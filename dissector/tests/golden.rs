@@ -1,0 +1,121 @@
+//! Captures of real programs decode to the text that is kept beside them.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use dissector::dissect::{Options, Record, Sink, dissect};
+use dissector::render::{Renderer as _, TextRenderer};
+use protocol::notation::parser::parse_line;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden")
+}
+
+/// Every capture: its folder, its name without extension, its path. Captures whose sessions run
+/// inside TLS are decoded elsewhere.
+fn captures() -> Vec<(PathBuf, String, PathBuf)> {
+    let mut found = Vec::new();
+    for folder in ["qemu", "recorded"] {
+        let folder = golden().join(folder);
+        let entries = fs::read_dir(&folder).expect("the folder of golden captures is there");
+        for entry in entries {
+            let path = entry.expect("the folder can be read").path();
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            if let (Some("pcap" | "pcapng"), Some(stem)) = (extension, stem) {
+                found.push((folder.clone(), stem.to_owned(), path.clone()));
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+fn decode(path: &Path) -> String {
+    let file = File::open(path).expect("a capture can be opened");
+    let mut renderer = TextRenderer::new(Vec::new());
+    let sessions = dissect(file, Options::default(), &mut renderer).expect("a capture can be read");
+    renderer.finish().expect("memory can be written");
+    assert!(sessions > 0, "{}: no sessions", path.display());
+    String::from_utf8(renderer.into_inner()).expect("the notation is UTF-8")
+}
+
+#[test]
+fn captures_decode_to_their_text() {
+    for (folder, name, path) in captures() {
+        insta::with_settings!({
+            snapshot_path => folder,
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+            description => format!("nbdcheck decode {name}"),
+        }, {
+            insta::assert_snapshot!(name, decode(&path));
+        });
+    }
+}
+
+#[test]
+fn every_decoded_line_is_a_line_of_the_notation() {
+    for (_, name, path) in captures() {
+        for line in decode(&path).lines() {
+            if !line.starts_with("C:") && !line.starts_with("S:") {
+                assert!(line.is_empty() || line.starts_with('#') || line.starts_with("-- "));
+                continue;
+            }
+            let parsed = match parse_line(line) {
+                Ok(parsed) => parsed,
+                Err(error) => panic!("{name}: {line}\n{error:?}"),
+            };
+            let message = line.split("  # +").next().unwrap_or_default();
+            assert_eq!(parsed.to_string(), message, "{name}");
+        }
+    }
+}
+
+/// Collects what is wrong.
+struct Findings {
+    name: String,
+    lines: Vec<String>,
+}
+
+impl Sink for Findings {
+    fn record(&mut self, record: Record<'_>) {
+        let name = &self.name;
+        match record {
+            Record::Violation(info, violation) => self.lines.push(format!(
+                "{name} session {} message {}: {} {} {}: {}",
+                info.number,
+                violation.message,
+                violation.party.name(),
+                violation.requirement.level,
+                violation.requirement.id,
+                violation.text,
+            )),
+            Record::Problem(info, note) => self.lines.push(format!(
+                "{name} session {}: {}: {}",
+                info.map_or(0, |info| info.number),
+                note.kind,
+                note.text
+            )),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn findings_are_those_that_were_checked_against_the_specification() {
+    let mut findings = Findings { name: String::new(), lines: Vec::new() };
+    for (_, name, path) in captures() {
+        findings.name = name;
+        let file = File::open(path).expect("a capture can be opened");
+        dissect(file, Options::default(), &mut findings).expect("a capture can be read");
+    }
+    insta::with_settings!({
+        snapshot_path => golden(),
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!("findings", findings.lines.join("\n"));
+    });
+}
