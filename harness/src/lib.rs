@@ -1,7 +1,15 @@
 //! The harness behind the `nbdcheck` command: scripts and their interpreter, peers, the runner,
 //! reports.
 
+pub mod capture;
 pub mod commands;
+pub mod dial;
 pub mod exit;
+pub mod finding;
+pub mod interpret;
+pub mod link;
 pub mod peer;
+pub mod report;
+pub mod run;
+pub mod scenarios;
 pub mod script;

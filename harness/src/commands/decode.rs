@@ -1,11 +1,130 @@
 //! `nbdcheck decode`.
 
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal as _, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use dissector::capture::ReadError;
+use dissector::dissect::{Options, dissect};
+use dissector::render::{JsonRenderer, Only, Renderer, SummaryRenderer, TextRenderer};
+
+use crate::exit;
+
 /// Command line of `nbdcheck decode`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The capture, pcap or pcapng; `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// What to print: the notation, an object of JSON a line, or a summary of each session
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    /// TCP port of an NBD server, besides 10809; on other ports sessions are found by the
+    /// server's greeting
+    #[arg(long, value_name = "N")]
+    port: Vec<u16>,
+
+    /// Only the session with this number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    session: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// The `C:`/`S:` notation, a line a message
+    Text,
+    /// JSON, an object a line
+    Json,
+    /// Counts and findings of each session
+    Summary,
+}
 
 /// Runs the command; gives the exit status.
 #[must_use]
-pub fn run(_args: Args) -> u8 {
-    crate::exit::USAGE
+pub fn run(args: Args) -> u8 {
+    let out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    let mut renderer: Box<dyn Renderer> = match args.format {
+        Format::Text => Box::new(TextRenderer::new(out)),
+        Format::Json => Box::new(JsonRenderer::new(out)),
+        Format::Summary => Box::new(SummaryRenderer::new(out)),
+    };
+    let options = Options { ports: args.port, recognize: args.format != Format::Summary };
+    let name = name(&args.file);
+    let result = open(&args.file)
+        .and_then(|file| dissect(file, options, &mut Only::new(&mut *renderer, args.session)));
+    let written = renderer.finish();
+    let sessions = match result {
+        Ok(sessions) => sessions,
+        Err(error) => {
+            complain(&name, &error);
+            return exit::NO_VERDICT;
+        }
+    };
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return exit::OK,
+        Err(error) => {
+            eprintln!("error: can't write the output: {error}");
+            return exit::NO_VERDICT;
+        }
+        Ok(()) => {}
+    }
+    match args.session {
+        _ if sessions == 0 => {
+            no_sessions(&name);
+            exit::NO_VERDICT
+        }
+        Some(wanted) if wanted > sessions => {
+            eprintln!("error: no session {wanted} in {name}: it has {sessions}");
+            eprintln!("hint: `nbdcheck decode --format summary` shows them all");
+            exit::USAGE
+        }
+        _ => exit::OK,
+    }
+}
+
+/// Opens a capture; `-` is standard input.
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, ReadError> {
+    if path == Path::new("-") {
+        if io::stdin().is_terminal() {
+            let error = "standard input is a terminal, not a capture";
+            return Err(ReadError::Io(io::Error::other(error)));
+        }
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(ReadError::Io(io::Error::from(io::ErrorKind::IsADirectory)));
+    }
+    Ok(Box::new(file))
+}
+
+/// How messages name a capture; safe to print.
+pub(super) fn name(path: &Path) -> String {
+    if path == Path::new("-") {
+        return "standard input".to_owned();
+    }
+    path.display()
+        .to_string()
+        .chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = escaped.is_none().then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+pub(super) fn complain(name: &str, error: &ReadError) {
+    eprintln!("error: {name}: {error}");
+}
+
+pub(super) fn no_sessions(name: &str) {
+    let _ = io::stdout().flush();
+    eprintln!("error: {name}: no NBD traffic found");
+    eprintln!(
+        "hint: a server on another port than 10809 whose greeting was not captured is found with \
+         `--port N`"
+    );
 }

@@ -1,8 +1,12 @@
 //! The subcommands, a module each: `Args` for the command line and `run` for the work.
 
+pub mod coverage;
 pub mod decode;
+pub mod explain;
+pub mod list;
 pub mod run;
 pub mod serve;
+pub mod shell;
 pub mod validate;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +31,16 @@ pub enum Command {
     Validate(validate::Args),
     /// Serve exports with the reference server
     Serve(serve::Args),
+    /// List the scenarios
+    List(list::Args),
+    /// Explain a requirement, or show a scenario
+    Explain(explain::Args),
+    /// Count which requirements are checked, and by what
+    Coverage(coverage::Args),
+    /// Print a completion script for a shell
+    Completions(shell::CompletionArgs),
+    /// Print the manual page
+    Man,
 }
 
 /// Runs what the command line asks for; gives the exit status.
@@ -37,5 +51,10 @@ pub fn dispatch(cli: Cli) -> u8 {
         Command::Decode(args) => decode::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::List(args) => list::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Coverage(args) => coverage::run(args),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man => shell::man(),
     }
 }

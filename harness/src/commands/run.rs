@@ -1,11 +1,460 @@
-//! `nbdcheck run`.
+//! `nbdcheck run`: scenarios against servers and clients, a verdict, reports.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::uri::{Endpoint, Uri};
+use tokio::sync::mpsc;
+
+use crate::exit;
+use crate::finding::Verdict;
+use crate::peer::{Address, PeerFile, shipped_servers};
+use crate::report::progress::Progress;
+use crate::report::{Report, terminal};
+use crate::run::clients::{ClientTarget, run_client};
+use crate::run::deviations::{Deviations, counts};
+use crate::run::runner::{Options, SANITY, TargetRun, run_target};
+use crate::run::select::Selection;
+use crate::run::target::Target;
+use crate::scenarios;
+use crate::script::ast::{Replies, Script, Segmentation, Version};
 
 /// Command line of `nbdcheck run`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// A server to test: `host:port`, `[v6]:port`, `nbd://host:port/name`,
+    /// `nbd+unix:///name?socket=path`. Repeatable
+    #[arg(long, value_name = "ADDR|URI")]
+    target: Vec<String>,
+    /// A server that nbdcheck starts itself: `self`, `qemu-nbd`, `nbdkit`, `nbd-server`,
+    /// `qemu-storage-daemon`, `all`, or the path of a peer file. Repeatable
+    #[arg(long, value_name = "NAME|FILE")]
+    peer: Vec<String>,
+    /// A client to test: `self`, `qemu-img`, `qemu-io`, `nbdinfo`, `nbdcopy`, `nbdsh`,
+    /// `nbd-client`, `all`, the path of a peer file, or a command with `{uri}` in it. Repeatable
+    #[arg(long, value_name = "NAME|FILE|CMD")]
+    client: Vec<String>,
+    /// Let scenarios write to `--target`: its data is lost
+    #[arg(long)]
+    allow_write: bool,
+    /// Let scenarios that have crashed or hung real servers run against `--target`
+    #[arg(long)]
+    allow_hazard: bool,
+    /// Scenarios to run: an id, a folder, a glob, or a script file of your own. Repeatable
+    #[arg(long, value_name = "GLOB|FILE")]
+    scenario: Vec<String>,
+    /// Forms to run the scenarios in: `default`, `all`, or values such as
+    /// `replies=structured,send=bytewise`
+    #[arg(long, value_name = "AXES", default_value = "default")]
+    axes: String,
+    /// Only features that this qemu version or a later one brought
+    #[arg(long, value_name = "VERSION")]
+    since: Option<Version>,
+    /// Only features that this qemu version or an earlier one brought
+    #[arg(long, value_name = "VERSION")]
+    until: Option<Version>,
+    /// Only scenarios of this feature, as `list` names them
+    #[arg(long, value_name = "NAME")]
+    feature: Option<String>,
+    /// The export to test on `--target`
+    #[arg(long, value_name = "NAME")]
+    export: Option<String>,
+    /// Warnings (a SHOULD not kept) fail the run as well
+    #[arg(long)]
+    strict: bool,
+    /// How many scenarios at once
+    #[arg(long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// How long one wait may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    timeout: f64,
+    /// Write a report when the run is over: `json=PATH` or `junit=PATH`; `-` is standard output.
+    /// Repeatable
+    #[arg(long, value_name = "FORMAT=PATH")]
+    report: Vec<Report>,
+    /// Write a pcapng for each scenario below this folder
+    #[arg(long, value_name = "DIR")]
+    capture: Option<PathBuf>,
+    /// Known failures: lines of `SCENARIO REQUIREMENT # reason`; any difference fails the run
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
+    /// Run part K of N of the scenarios
+    #[arg(long, value_name = "K/N", value_parser = partition)]
+    partition: Option<(usize, usize)>,
+}
+
+fn default_jobs() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    u16::try_from(cores * 2).unwrap_or(16).clamp(2, 16)
+}
+
+fn partition(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((k, n)) if k >= 1 && k <= n => Ok((k, n)),
+        _ => Err("expected K/N with 1 <= K <= N, such as 1/4".to_owned()),
+    }
+}
+
+/// One combination of forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Form {
+    replies: Replies,
+    segmentation: Segmentation,
+}
+
+/// The combinations that `--axes` asks for.
+fn forms(text: &str) -> Result<Vec<Form>, String> {
+    let all_replies = [Replies::Default, Replies::Structured];
+    let all_sends = [Segmentation::Whole, Segmentation::Bytewise, Segmentation::Coalesced];
+    let (mut replies, mut sends) = (vec![Replies::Default], vec![Segmentation::Whole]);
+    match text {
+        "default" => {}
+        "all" => (replies, sends) = (all_replies.to_vec(), all_sends.to_vec()),
+        values => {
+            for value in values.split(',') {
+                match value.split_once('=') {
+                    Some(("replies", "simple")) => replies = vec![Replies::Default],
+                    Some(("replies", "structured")) => replies = vec![Replies::Structured],
+                    Some(("replies", "all")) => replies = all_replies.to_vec(),
+                    Some(("send", "whole")) => sends = vec![Segmentation::Whole],
+                    Some(("send", "bytewise")) => sends = vec![Segmentation::Bytewise],
+                    Some(("send", "coalesced")) => sends = vec![Segmentation::Coalesced],
+                    Some(("send", "all")) => sends = all_sends.to_vec(),
+                    _ => {
+                        return Err(format!(
+                            "`{value}` is no axis\nhint: `default`, `all`, `replies=simple|structured|all`, `send=whole|bytewise|coalesced|all`"
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    let combine = |replies| sends.iter().map(move |segmentation| (replies, *segmentation));
+    let pairs = replies.into_iter().flat_map(combine);
+    Ok(pairs.map(|(replies, segmentation)| Form { replies, segmentation }).collect())
+}
+
+impl Form {
+    /// What to add to a target's name; nothing for the plain form.
+    fn suffix(self) -> String {
+        let mut words = Vec::new();
+        match self.replies {
+            Replies::Default => {}
+            Replies::Structured => words.push("replies=structured"),
+            Replies::Extended => words.push("replies=extended"),
+        }
+        match self.segmentation {
+            Segmentation::Whole => {}
+            Segmentation::Bytewise => words.push("send=bytewise"),
+            Segmentation::Coalesced => words.push("send=coalesced"),
+        }
+        words.join(",")
+    }
+}
 
 /// Runs the command; gives the exit status.
 #[must_use]
-pub fn run(_args: Args) -> u8 {
-    crate::exit::USAGE
+pub fn run(args: Args) -> u8 {
+    match prepare(&args) {
+        Ok(plan) => {
+            let runtime = match tokio::runtime::Runtime::new() {
+                Ok(runtime) => runtime,
+                Err(error) => return complain(&format!("no runtime: {error}"), exit::NO_VERDICT),
+            };
+            runtime.block_on(execute(&args, plan))
+        }
+        Err(Refusal::Usage(text)) => complain(&text, exit::USAGE),
+        // A script's mistakes are rendered with their lines already.
+        Err(Refusal::Script(text)) => {
+            anstream::eprint!("{text}");
+            exit::USAGE
+        }
+    }
+}
+
+fn complain(text: &str, status: u8) -> u8 {
+    anstream::eprintln!("error: {text}");
+    status
+}
+
+enum Refusal {
+    Usage(String),
+    Script(String),
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Self::Usage(text)
+    }
+}
+
+/// Everything that is decided before anything runs.
+struct Plan {
+    servers: Vec<(Target, Deviations)>,
+    clients: Vec<ClientTarget>,
+    for_servers: Vec<Arc<Script>>,
+    for_clients: Vec<Arc<Script>>,
+    sanity: Option<Arc<Script>>,
+    forms: Vec<Form>,
+    expect: Option<Deviations>,
+}
+
+fn prepare(args: &Args) -> Result<Plan, Refusal> {
+    let all = scenarios::all().map_err(Refusal::Script)?;
+    let selection = Selection {
+        scenarios: args.scenario.clone(),
+        since: args.since,
+        until: args.until,
+        feature: args.feature.clone(),
+        partition: args.partition,
+    };
+    let mut scripts = selection.choose(&all).map_err(|error| error.to_string())?;
+    for path in selection.files() {
+        scripts.push(Arc::new(own_script(path)?));
+    }
+    if !(args.timeout.is_finite() && args.timeout > 0.0 && args.timeout <= 3600.0) {
+        return Err("--timeout takes more than 0 and at most 3600 seconds".to_owned().into());
+    }
+    let mut servers = Vec::new();
+    for text in &args.target {
+        servers.push((external(text, args.export.as_deref())?, Deviations::default()));
+    }
+    for name in &args.peer {
+        match name.as_str() {
+            "self" => servers.push((Target::Reference { fault: None }, Deviations::default())),
+            "all" => {
+                servers.push((Target::Reference { fault: None }, Deviations::default()));
+                for name in shipped_servers() {
+                    servers.push(peer(&name)?);
+                }
+            }
+            name => servers.push(peer(name)?),
+        }
+    }
+    let mut clients = Vec::new();
+    for name in &args.client {
+        clients.extend(ClientTarget::find(name).map_err(Refusal::Usage)?);
+    }
+    if servers.is_empty() && clients.is_empty() {
+        // The tool proves itself, both ways.
+        servers.push((Target::Reference { fault: None }, Deviations::default()));
+        clients.extend(ClientTarget::find("self").map_err(Refusal::Usage)?);
+    }
+    let (for_servers, for_clients): (Vec<_>, Vec<_>) = scripts
+        .into_iter()
+        .partition(|script| script.header.tests == protocol::message::Side::Server);
+    let expect = match &args.expect {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("can't read {}: {error}", path.display()))?;
+            let shown = path.display().to_string();
+            Some(Deviations::parse(&shown, &text, None).map_err(|error| error.to_string())?)
+        }
+        None => None,
+    };
+    let sanity = all.iter().find(|script| script.id == SANITY).cloned();
+    Ok(Plan {
+        servers,
+        clients,
+        for_servers,
+        for_clients,
+        sanity,
+        forms: forms(&args.axes)?,
+        expect,
+    })
+}
+
+fn own_script(path: &std::path::Path) -> Result<Script, Refusal> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Refusal::Usage(format!("can't read {shown}: {error}")))?;
+    scenarios::load(shown.trim_end_matches(".nbd"), &shown, &text).map_err(Refusal::Script)
+}
+
+fn external(text: &str, export: Option<&str>) -> Result<Target, Refusal> {
+    let hint = "hint: `--target` takes host:port, [v6]:port, nbd:// and nbd+unix:// URIs";
+    let uri = Uri::from_target(text).map_err(|error| format!("{error}\n{hint}"))?;
+    if uri.tls {
+        return Err(format!("`{text}`: TLS is not supported yet").into());
+    }
+    let address = match &uri.endpoint {
+        Endpoint::Tcp { host, port } => Address::Tcp { host: host.clone(), port: *port },
+        Endpoint::Unix(path) => Address::Unix(path.clone()),
+    };
+    let named = (!uri.export.is_empty()).then(|| uri.export.clone());
+    let export = export.map(str::to_owned).or(named);
+    Ok(Target::External { name: text.to_owned(), address, export })
+}
+
+fn peer(name: &str) -> Result<(Target, Deviations), Refusal> {
+    let file = PeerFile::find(name).map_err(|error| error.to_string())?;
+    Ok((Target::Peer(Box::new(file)), Deviations::default()))
+}
+
+async fn execute(args: &Args, plan: Plan) -> u8 {
+    let mut runs = Vec::new();
+    let mut interrupted = false;
+    let mut differences = Vec::new();
+    {
+        let work = work(args, &plan, &mut runs, &mut differences);
+        tokio::select! {
+            () = work => {}
+            _ = tokio::signal::ctrl_c() => interrupted = true,
+        }
+    }
+    for report in &args.report {
+        if let Err(error) = report.write(&runs) {
+            return complain(
+                &format!("can't write {}: {error}", report.path.display()),
+                exit::NO_VERDICT,
+            );
+        }
+    }
+    if interrupted {
+        return complain("interrupted", exit::NO_VERDICT);
+    }
+    verdict(&runs, args.strict, &differences)
+}
+
+async fn work(args: &Args, plan: &Plan, runs: &mut Vec<TargetRun>, differences: &mut Vec<String>) {
+    let machine = args.report.iter().any(|report| report.path.as_os_str() == "-");
+    if !plan.for_servers.is_empty() {
+        for (target, _) in &plan.servers {
+            for form in &plan.forms {
+                let options = options(args, target, *form);
+                let total = plan.for_servers.len();
+                let (events, progress) = watch(target.name(), total);
+                let mut run =
+                    run_target(target, &plan.for_servers, plan.sanity.clone(), &options, events)
+                        .await;
+                progress.await.ok();
+                let suffix = form.suffix();
+                if !suffix.is_empty() {
+                    run.name = format!("{} ({suffix})", run.name);
+                }
+                finish(args, plan, run, known_of(target).await, machine, runs, differences);
+            }
+        }
+    }
+    if !plan.for_clients.is_empty() {
+        for client in &plan.clients {
+            let options = client_options(args, client);
+            let (events, progress) = watch(client.name(), plan.for_clients.len());
+            let run = run_client(client, &plan.for_clients, &options, events).await;
+            progress.await.ok();
+            let known = Deviations::shipped(client.name(), run.version.as_deref());
+            finish(args, plan, run, known, machine, runs, differences);
+        }
+    }
+}
+
+/// The shipped record of a target's known deviations.
+async fn known_of(target: &Target) -> Deviations {
+    match target {
+        Target::Peer(file) => Deviations::shipped(file.name(), target.version().await.as_deref()),
+        Target::External { .. } | Target::Reference { .. } => Deviations::default(),
+    }
+}
+
+fn finish(
+    args: &Args,
+    plan: &Plan,
+    mut run: TargetRun,
+    known: Deviations,
+    machine: bool,
+    runs: &mut Vec<TargetRun>,
+    differences: &mut Vec<String>,
+) {
+    let record = match &plan.expect {
+        Some(expect) => known.with(expect.clone()),
+        None => known,
+    };
+    for outcome in &mut run.outcomes {
+        record.mark(outcome);
+    }
+    let text = terminal::render(&run, args.strict);
+    let printed = if machine {
+        write!(anstream::stderr(), "{text}")
+    } else {
+        write!(anstream::stdout(), "{text}")
+    };
+    // Nobody reads any more: the exit status still tells.
+    drop(printed);
+    if let Some(expect) = &plan.expect {
+        for mismatch in expect.mismatches(&run.outcomes) {
+            anstream::eprintln!("{}: {mismatch}", run.name);
+            differences.push(mismatch.to_string());
+        }
+    }
+    runs.push(run);
+}
+
+fn watch(
+    name: &str,
+    total: usize,
+) -> (mpsc::UnboundedSender<crate::run::runner::Event>, tokio::task::JoinHandle<()>) {
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let mut progress = Progress::new(name, total, std::io::stderr().is_terminal());
+    let task = tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            progress.on(&event);
+        }
+        progress.finish();
+    });
+    (sender, task)
+}
+
+fn options(args: &Args, target: &Target, form: Form) -> Options {
+    let mut again = "nbdcheck run".to_owned();
+    match target {
+        Target::External { name, .. } => {
+            again.push_str(&format!(" --target {name}"));
+            if let Some(export) = &args.export {
+                again.push_str(&format!(" --export {export:?}"));
+            }
+        }
+        Target::Reference { .. } => again.push_str(" --peer self"),
+        Target::Peer(file) => again.push_str(&format!(" --peer {}", file.name())),
+    }
+    if !form.suffix().is_empty() {
+        again.push_str(&format!(" --axes {}", form.suffix()));
+    }
+    Options {
+        write: args.allow_write,
+        hazard: args.allow_hazard,
+        jobs: usize::from(args.jobs),
+        timeout: Duration::from_secs_f64(args.timeout),
+        capture: args.capture.clone(),
+        replies: form.replies,
+        segmentation: form.segmentation,
+        again,
+    }
+}
+
+fn client_options(args: &Args, client: &ClientTarget) -> Options {
+    let form = Form { replies: Replies::Default, segmentation: Segmentation::Whole };
+    let target = Target::Reference { fault: None };
+    let again = format!("nbdcheck run --client {}", client.name());
+    Options { again, ..options(args, &target, form) }
+}
+
+fn verdict(runs: &[TargetRun], strict: bool, differences: &[String]) -> u8 {
+    let outcomes = || runs.iter().flat_map(|run| &run.outcomes);
+    if outcomes().any(|outcome| counts(outcome, strict)) || !differences.is_empty() {
+        return exit::FAILED;
+    }
+    let errors = outcomes().any(|outcome| outcome.verdict == Verdict::Error);
+    let unserved = runs.iter().any(|run| {
+        run.problem.is_some() || run.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Skip)
+    });
+    if runs.is_empty() {
+        return complain(
+            "nothing was tested: no selected scenario is for this side",
+            exit::NO_VERDICT,
+        );
+    }
+    if errors || unserved { exit::NO_VERDICT } else { exit::OK }
 }

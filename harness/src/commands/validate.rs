@@ -1,11 +1,115 @@
 //! `nbdcheck validate`.
 
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use dissector::dissect::{Options, Record, Sink, Totals, dissect};
+
+use super::decode::{complain, name, no_sessions, open};
+use crate::exit;
+
 /// Command line of `nbdcheck validate`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The captures, pcap or pcapng; `-` for standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
 
-/// Runs the command; gives the exit status.
+    /// TCP port of an NBD server, besides 10809; on other ports sessions are found by the
+    /// server's greeting
+    #[arg(long, value_name = "N")]
+    port: Vec<u16>,
+}
+
+/// Runs the command; gives the exit status: failed when a MUST was broken, no verdict when a file
+/// could not be read or holds no NBD.
 #[must_use]
-pub fn run(_args: Args) -> u8 {
-    crate::exit::USAGE
+pub fn run(args: Args) -> u8 {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut all = Totals::default();
+    let mut no_verdict = false;
+    for file in &args.files {
+        let name = name(file);
+        let mut sink = Violations { file: &name, out: &mut out, error: None, totals: &mut all };
+        let options = Options { ports: args.port.clone(), recognize: false };
+        let result = open(file).and_then(|file| dissect(file, options, &mut sink));
+        let error = sink.error.take().or_else(|| out.flush().err());
+        match error {
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            Some(error) => {
+                eprintln!("error: can't write the output: {error}");
+                return exit::NO_VERDICT;
+            }
+            None => {}
+        }
+        match result {
+            Ok(0) => {
+                no_sessions(&name);
+                no_verdict = true;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                complain(&name, &error);
+                no_verdict = true;
+            }
+        }
+    }
+    let Totals { sessions, violations, warnings, messages, .. } = &all;
+    eprintln!(
+        "{sessions} sessions, {} messages: {violations} violations, {warnings} warnings",
+        messages.iter().sum::<u64>()
+    );
+    match (violations, no_verdict) {
+        (1.., _) => exit::FAILED,
+        (0, true) => exit::NO_VERDICT,
+        (0, false) => exit::OK,
+    }
+}
+
+/// Prints a line for each violation.
+struct Violations<'a, W> {
+    file: &'a str,
+    out: &'a mut W,
+    error: Option<io::Error>,
+    totals: &'a mut Totals,
+}
+
+impl<W: Write> Violations<'_, W> {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        if self.error.is_none() {
+            self.error = writeln!(self.out, "{}: {line}", self.file).err();
+        }
+    }
+}
+
+impl<W: Write> Sink for Violations<'_, W> {
+    fn record(&mut self, record: Record<'_>) {
+        match record {
+            Record::Violation(info, violation) => {
+                let requirement = violation.requirement;
+                self.line(format_args!(
+                    "session {} message {} {} {} {}: {}",
+                    info.number,
+                    violation.message,
+                    violation.party.name(),
+                    requirement.level,
+                    requirement.id,
+                    violation.text
+                ));
+            }
+            // What could not be seen limits what the verdict means.
+            Record::Problem(Some(info), note) => {
+                eprintln!("{}: session {}: {}: {}", self.file, info.number, note.kind, note.text);
+            }
+            Record::Problem(None, note) => {
+                eprintln!("{}: {}: {}", self.file, note.kind, note.text);
+            }
+            Record::Closed(_, totals) => self.totals.add(totals),
+            Record::Opened(_) | Record::Message(..) | Record::Ended(..) => {}
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.error.is_some()
+    }
 }

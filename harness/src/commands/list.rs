@@ -1,0 +1,55 @@
+//! `nbdcheck list`: the scenarios.
+
+use std::io::Write as _;
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+
+use crate::exit;
+use crate::scenarios;
+use crate::script::ast::Script;
+
+/// Command line of `nbdcheck list`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only scenarios whose id, title or feature contains this text
+    filter: Option<String>,
+}
+
+/// Runs the command; gives the exit status.
+#[must_use]
+pub fn run(args: Args) -> u8 {
+    let scripts = match scenarios::all() {
+        Ok(scripts) => scripts,
+        Err(text) => {
+            anstream::eprint!("{text}");
+            return exit::USAGE;
+        }
+    };
+    let wanted = |script: &&std::sync::Arc<Script>| {
+        args.filter.as_ref().is_none_or(|filter| {
+            let header = &script.header;
+            [&script.id, &header.title.node, &header.feature.node]
+                .iter()
+                .any(|text| text.to_lowercase().contains(&filter.to_lowercase()))
+        })
+    };
+    let chosen: Vec<_> = scripts.iter().filter(wanted).collect();
+    if chosen.is_empty() {
+        anstream::eprintln!("error: no scenario contains `{}`", args.filter.unwrap_or_default());
+        return exit::USAGE;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["id", "since", "tests", "title"]);
+    for script in &chosen {
+        table.add_row(vec![
+            Cell::new(&script.id),
+            Cell::new(script.header.since.node).set_alignment(CellAlignment::Right),
+            Cell::new(script.header.tests.name()),
+            Cell::new(&script.header.title.node),
+        ]);
+    }
+    // Nobody may read to the end: that is their choice.
+    let _ = writeln!(anstream::stdout(), "{table}\n{} scenarios", chosen.len());
+    exit::OK
+}

@@ -1,0 +1,146 @@
+//! One connection of a scenario: what came on it that no line has looked at, and what a line looks
+//! at next.
+
+use super::*;
+
+/// One connection and what came on it that no line has looked at.
+pub(super) struct Conn {
+    pub(super) link: Link,
+    pub(super) queue: VecDeque<Received>,
+    pub(super) end: Option<End>,
+    pub(super) end_expected: bool,
+    pub(super) cookies: Cookies,
+}
+
+/// Which of the things that came a line looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Selector {
+    /// The next message.
+    Next,
+    /// The next message with this cookie.
+    Of(Cookie),
+    /// The whole reply with this cookie.
+    Reply(Cookie),
+}
+
+/// A candidate and what to take off the queue when it is accepted.
+pub(super) struct Choice {
+    pub(super) candidate: Candidate,
+    pub(super) taken: Vec<usize>,
+}
+
+impl Conn {
+    pub(super) fn selector(&self, line: &MessageLine, env: &Env) -> Result<Selector, Stop> {
+        let cookie = line.fields.iter().find(|field| field.key.node == "cookie");
+        let cookie = match cookie.map(|field| &field.value) {
+            None => None,
+            Some(value) => match &value.node {
+                Expr::Any | Expr::Capture(_) => None,
+                Expr::Name(label) => match matching::Labels::cookie(&self.cookies, label) {
+                    Some(cookie) => Some(cookie),
+                    None => {
+                        return Err(Stop::Error(format!("no request has the cookie `{label}`")));
+                    }
+                },
+                _ => number(&env.value(value)?).map(Cookie),
+            },
+        };
+        let is_reply = matches!(&line.head.node, Word::Name(name) if name == "reply");
+        Ok(match (is_reply, cookie) {
+            (false, None) => Selector::Next,
+            (false, Some(cookie)) => Selector::Of(cookie),
+            (true, Some(cookie)) => Selector::Reply(cookie),
+            (true, None) => match self.cookies.only_open() {
+                Some(cookie) => Selector::Reply(cookie),
+                // With nothing in flight a reply would be unasked: show whatever comes.
+                None if self.cookies.open() == 0 => Selector::Next,
+                None => {
+                    let open = self.cookies.open();
+                    return Err(Stop::Error(format!("{open} requests are open: say `cookie=`")));
+                }
+            },
+        })
+    }
+
+    pub(super) async fn choose(&mut self, selector: Selector, limit: Duration) -> Choice {
+        loop {
+            if let Some(choice) = self.ready(selector) {
+                return choice;
+            }
+            if let Some(end) = self.end {
+                return Choice { candidate: Candidate::End(end), taken: Vec::new() };
+            }
+            match self.link.receive(limit).await {
+                Incoming::Message(received) => self.queue.push_back(*received),
+                // A time-out is of this wait only.
+                Incoming::End(End::Timeout) => {
+                    return Choice { candidate: Candidate::End(End::Timeout), taken: Vec::new() };
+                }
+                Incoming::End(end) => self.end = Some(end),
+            }
+        }
+    }
+
+    /// What the selector looks at, if it is there.
+    pub(super) fn ready(&self, selector: Selector) -> Option<Choice> {
+        let one = |index: usize| {
+            let candidate = Candidate::Message(Box::new(self.queue[index].clone()));
+            Some(Choice { candidate, taken: vec![index] })
+        };
+        let cookie = match selector {
+            Selector::Next => return if self.queue.is_empty() { None } else { one(0) },
+            Selector::Of(cookie) | Selector::Reply(cookie) => cookie,
+        };
+        let mut taken = Vec::new();
+        for (index, received) in self.queue.iter().enumerate() {
+            match crate::link::tracker::reply_cookie(&received.message) {
+                Some(came) if came == cookie => {
+                    if matches!(selector, Selector::Of(_)) {
+                        return one(index);
+                    }
+                    taken.push(index);
+                    if is_last(&received.message) {
+                        let parts: Vec<Received> =
+                            taken.iter().map(|index| self.queue[*index].clone()).collect();
+                        let request = parts.first().and_then(|part| part.request.clone());
+                        let reply: Reply = assemble(cookie, request.as_ref(), &parts);
+                        return Some(Choice {
+                            candidate: Candidate::Reply(Box::new(reply)),
+                            taken,
+                        });
+                    }
+                }
+                // An answer to no request of ours, or no reply at all: nothing to wait for behind it.
+                Some(_) if received.request.is_some() => {}
+                _ => return one(index),
+            }
+        }
+        None
+    }
+
+    /// What the conversation so far adds to a line that is sent.
+    pub(super) fn context(
+        &mut self,
+        needs_cookie: bool,
+        script: &str,
+        name: &str,
+    ) -> build::Context {
+        let tracker = self.link.tracker();
+        let extended = tracker.request_form() == RequestForm::Extended;
+        let option = tracker.outstanding_option();
+        let padded = tracker.has_padding();
+        let cookie = match self.link.side() {
+            _ if !needs_cookie => None,
+            Side::Client => Some(self.cookies.fresh(script, name)),
+            Side::Server => self.cookies.only_open(),
+        };
+        let request_offset = cookie
+            .and_then(|cookie| self.link.tracker().pending(cookie).first())
+            .map(|request| request.offset);
+        build::Context { extended, cookie, option, request_offset, padded }
+    }
+}
+
+pub(super) fn conn_name(line: &MessageLine) -> &str {
+    line.conn.as_ref().map_or("", |conn| conn.node.as_str())
+}

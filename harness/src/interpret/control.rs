@@ -1,0 +1,200 @@
+//! Blocks: loops, alternatives and groups. They branch on the first received line.
+
+use super::*;
+
+impl Interpreter<'_> {
+    pub(super) fn items(&self, items: &Items) -> Result<Vec<Value>, Stop> {
+        match items {
+            Items::List(list) => {
+                list.iter().map(|item| self.env.value(item).map_err(Stop::from)).collect()
+            }
+            Items::Range(from, to) => {
+                let (from, to) = (self.env.int(from)?, self.env.int(to)?);
+                if to.saturating_sub(from) > ROUNDS {
+                    return Err(Stop::Error(format!("a loop of more than {ROUNDS} rounds")));
+                }
+                Ok((from..=to).map(Value::Int).collect())
+            }
+        }
+    }
+
+    pub(super) fn bounds(
+        &self,
+        least: &Spanned<Expr>,
+        most: Option<&Spanned<Expr>>,
+    ) -> Result<(u64, u64), Stop> {
+        let most = match most {
+            Some(most) => self.env.int(most)?,
+            None => ROUNDS,
+        };
+        Ok((self.env.int(least)?, most))
+    }
+
+    pub(super) async fn repeat(&mut self, least: u64, most: u64, body: &[Statement]) -> Flow {
+        let mut done = 0;
+        while done < most {
+            if done >= least && !self.starts(body).await? {
+                break;
+            }
+            let outer = self.env.clone();
+            self.block(body).await?;
+            self.env = outer;
+            done += 1;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn until(&mut self, line: &MessageLine, body: &[Statement]) -> Flow {
+        for _ in 0..ROUNDS {
+            if self.matches(line).await? {
+                return self.expect(line).await;
+            }
+            if !self.starts(body).await? {
+                let mut lines = vec![line];
+                lines.extend(first_lines(body));
+                return self.refuse(&lines, line.span).await;
+            }
+            let outer = self.env.clone();
+            self.block(body).await?;
+            self.env = outer;
+        }
+        Err(Stop::Error(format!("`until` took more than {ROUNDS} rounds")))
+    }
+
+    pub(super) async fn either(&mut self, branches: &[Branch], span: Span) -> Flow {
+        for branch in branches {
+            if !self.starts(&branch.body).await? {
+                continue;
+            }
+            if let Some(id) = &branch.warn {
+                let came = match first_lines(&branch.body).first() {
+                    Some(line) => self.received_text(line).await?,
+                    None => String::new(),
+                };
+                let expected = branches
+                    .iter()
+                    .filter(|branch| branch.warn.is_none())
+                    .flat_map(|branch| first_lines(&branch.body));
+                let expected = self.resolve_all(expected)?;
+                let detail = Detail { expected, received: came, ..Detail::default() };
+                self.find(
+                    &id.node,
+                    Severity::Warning,
+                    "tolerated, but not what it should be",
+                    id.span,
+                    detail,
+                )?;
+            }
+            return self.block(&branch.body).await;
+        }
+        let lines: Vec<_> = branches.iter().flat_map(|branch| first_lines(&branch.body)).collect();
+        self.refuse(&lines, span).await
+    }
+
+    /// Each statement is satisfied by what comes next, the first that fits first.
+    pub(super) async fn any_order(&mut self, body: &[Statement], span: Span) -> Flow {
+        let mut left: Vec<(&Statement, u64)> =
+            body.iter().map(|statement| (statement, 0)).collect();
+        'next: while !left.is_empty() {
+            for index in 0..left.len() {
+                let (statement, done) = left[index];
+                if !self.starts(std::slice::from_ref(statement)).await? {
+                    continue;
+                }
+                let finished = match &statement.kind {
+                    StatementKind::Repeat { least, most, body } => {
+                        let (_, most) = self.bounds(least, most.as_ref())?;
+                        let outer = self.env.clone();
+                        self.block(body).await?;
+                        self.env = outer;
+                        left[index].1 += 1;
+                        done + 1 >= most
+                    }
+                    _ => {
+                        Box::pin(self.statement(statement)).await?;
+                        true
+                    }
+                };
+                if finished {
+                    left.remove(index);
+                }
+                continue 'next;
+            }
+            let mut missing = Vec::new();
+            for (statement, done) in &left {
+                let optional = match &statement.kind {
+                    StatementKind::Maybe(_) => true,
+                    StatementKind::Repeat { least, most, .. } => {
+                        *done >= self.bounds(least, most.as_ref())?.0
+                    }
+                    _ => false,
+                };
+                if !optional {
+                    missing.extend(first_lines(std::slice::from_ref(*statement)));
+                }
+            }
+            if missing.is_empty() {
+                return Ok(());
+            }
+            return self.refuse(&missing, span).await;
+        }
+        Ok(())
+    }
+
+    /// Whether what comes next fits the first line of these statements.
+    pub(super) async fn starts(&mut self, statements: &[Statement]) -> Result<bool, Stop> {
+        for line in first_lines(statements) {
+            if line.side == self.setup.side {
+                return Ok(true);
+            }
+            if self.matches(line).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    pub(super) async fn matches(&mut self, line: &MessageLine) -> Result<bool, Stop> {
+        let choice = self.choose(line).await?;
+        Ok(match self.compare(line, &choice.candidate)? {
+            Outcome::Match(_) => true,
+            Outcome::Differs(difference) => line.should && difference.soft,
+        })
+    }
+
+    pub(super) fn compare(
+        &self,
+        line: &MessageLine,
+        candidate: &Candidate,
+    ) -> Result<Outcome, Stop> {
+        let cookies = self.conns.get(conn_name(line)).map(|conn| &conn.cookies);
+        let none = Cookies::default();
+        Ok(compare(line, candidate, &self.env, cookies.unwrap_or(&none))?)
+    }
+}
+
+/// The lines of which one must come first for these statements to begin.
+pub(super) fn first_lines(statements: &[Statement]) -> Vec<&MessageLine> {
+    let Some(first) = statements.first() else { return Vec::new() };
+    match &first.kind {
+        StatementKind::Message(line) => vec![line],
+        StatementKind::AnyOrder(body) => {
+            body.iter().flat_map(|statement| first_lines(std::slice::from_ref(statement))).collect()
+        }
+        StatementKind::Either(branches) => {
+            branches.iter().flat_map(|branch| first_lines(&branch.body)).collect()
+        }
+        StatementKind::Maybe(body) | StatementKind::Repeat { body, .. } => {
+            let mut lines = first_lines(body);
+            lines.extend(first_lines(&statements[1..]));
+            lines
+        }
+        StatementKind::Until { line, body } => {
+            let mut lines = vec![line];
+            lines.extend(first_lines(body));
+            lines
+        }
+        StatementKind::For { body, .. } | StatementKind::Given { body, .. } => first_lines(body),
+        StatementKind::Event(_) | StatementKind::Check { .. } => first_lines(&statements[1..]),
+    }
+}

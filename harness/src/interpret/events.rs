@@ -1,0 +1,443 @@
+//! The `--` lines: what happens to a connection, and the steps that several messages make up.
+
+use std::time::Duration;
+
+use protocol::build::Built;
+use protocol::describe::Value;
+use protocol::message::{
+    Chunk, ChunkBody, ChunkForm, Cookie, ExportInfo, Greeting, Info, Message, OptionBody,
+    OptionReply, OptionRequest, ReplyBody, Request, RequestForm, Side, SimpleReply,
+};
+use protocol::notation::ast::Span;
+use protocol::payload::Payload;
+use protocol::text::WireString;
+use protocol::values::{
+    ChunkType, ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, InfoType, OptionType,
+    ReplyFlags, ReplyType, TransmissionFlags,
+};
+
+use super::{Choice, Flow, Interpreter, Selector, Stop, can_say_goodbye};
+use crate::finding::{Detail, Severity};
+use crate::interpret::matching::Candidate;
+use crate::link::tracker::Phase;
+use crate::link::{End, plain};
+use crate::script::ast::{Event, EventLine, Replies};
+
+impl Interpreter<'_> {
+    pub(super) async fn event(&mut self, line: &EventLine) -> Flow {
+        let name = line.conn.as_ref().map_or("", |conn| conn.node.as_str()).to_owned();
+        let limit = self.wait();
+        if let Event::Pause(duration) = line.event {
+            tokio::time::sleep(duration).await;
+            return Ok(());
+        }
+        self.open(&name, line.span).await?;
+        let at = self.script.source.line_of(line.span.start);
+        if let Some(conn) = self.conns.get_mut(&name) {
+            conn.link.at_line(at);
+        }
+        match &line.event {
+            Event::Connect | Event::Pause(_) => Ok(()),
+            Event::ToHaggling => self.reach_haggling(&name, line.span).await,
+            Event::ToTransmission(replies) => {
+                self.reach_transmission(&name, *replies, line.span).await
+            }
+            Event::Tls(_) => Err(Stop::Error("`-- tls` is not supported yet".to_owned())),
+            Event::Close | Event::Reset => {
+                let reset = line.event == Event::Reset;
+                if let Some(conn) = self.conns.get_mut(&name) {
+                    conn.link.close(reset, limit).await;
+                    conn.end_expected = true;
+                }
+                self.collect();
+                // A later line on this connection opens a new one.
+                self.conns.remove(&name);
+                Ok(())
+            }
+            Event::Shut => {
+                if let Some(conn) = self.conns.get_mut(&name) {
+                    conn.link.shut(limit).await;
+                    conn.end_expected = true;
+                }
+                self.collect();
+                Ok(())
+            }
+            Event::Send(segmentation) => {
+                if let Some(conn) = self.conns.get_mut(&name) {
+                    conn.link.segment(*segmentation);
+                }
+                Ok(())
+            }
+            Event::Fence => self.fence(&name, line.span).await,
+        }
+    }
+
+    async fn say(&mut self, name: &str, message: Message) {
+        let limit = self.wait();
+        if let Some(conn) = self.conns.get_mut(name) {
+            if let Message::Request(request) = &message
+                && request.command != Command::DISC
+            {
+                conn.cookies.sent(request.cookie);
+            }
+            conn.link.send(&plain(message), limit).await;
+        }
+        self.collect();
+    }
+
+    /// The next message, taken off the queue.
+    async fn hear(&mut self, name: &str) -> Candidate {
+        let limit = self.wait();
+        let Some(conn) = self.conns.get_mut(name) else { return Candidate::End(End::Close) };
+        let Choice { candidate, taken } = conn.choose(Selector::Next, limit).await;
+        for index in taken {
+            conn.queue.remove(index);
+        }
+        self.collect();
+        candidate
+    }
+
+    /// A step on the way to where the scenario begins did not go as it must.
+    fn stumble(&mut self, rule: &str, expected: &str, came: &Candidate, span: Span) -> Flow {
+        let received = match came {
+            Candidate::Message(received) => {
+                let description = super::matching::describe(received);
+                format!("{}: {description}", received.message.side().letter())
+            }
+            Candidate::Reply(reply) => format!("reply {}", reply.error),
+            Candidate::End(end) => end.to_string(),
+        };
+        let detail = Detail { expected: vec![expected.to_owned()], received, ..Detail::default() };
+        let message = self.headline(came, rule);
+        self.find(rule, Severity::Failure, &message, span, detail)?;
+        Err(Stop::Failed)
+    }
+
+    async fn reach_haggling(&mut self, name: &str, span: Span) -> Flow {
+        if self.setup.side == Side::Server {
+            let flags = HandshakeFlags::FIXED_NEWSTYLE.with(HandshakeFlags::NO_ZEROES);
+            self.say(name, Message::Greeting(Greeting::Newstyle { flags })).await;
+            return match self.hear(name).await {
+                Candidate::Message(received)
+                    if matches!(received.message, Message::ClientFlags(_)) =>
+                {
+                    Ok(())
+                }
+                came => {
+                    self.stumble("handshake-client-flags-width", "C: client-flags", &came, span)
+                }
+            };
+        }
+        let flags = match self.hear(name).await {
+            Candidate::Message(received) => match received.message {
+                Message::Greeting(Greeting::Newstyle { flags }) => flags,
+                message => {
+                    let line = message.describe(None);
+                    return Err(Stop::Skip(format!("the server is not newstyle: S: {line}")));
+                }
+            },
+            came => {
+                let expected = "S: greeting fixed-newstyle";
+                return self.stumble("handshake-greeting-layout", expected, &came, span);
+            }
+        };
+        if !flags.has(HandshakeFlags::FIXED_NEWSTYLE) {
+            return Err(Stop::Skip(format!("the server has no fixed newstyle: flags={flags}")));
+        }
+        let answer = if flags.has(HandshakeFlags::NO_ZEROES) {
+            ClientFlags::FIXED_NEWSTYLE.with(ClientFlags::NO_ZEROES)
+        } else {
+            ClientFlags::FIXED_NEWSTYLE
+        };
+        self.say(name, Message::ClientFlags(answer)).await;
+        Ok(())
+    }
+
+    /// Sends an option and collects the replies up to the final one.
+    async fn option(
+        &mut self,
+        name: &str,
+        option: OptionType,
+        body: OptionBody,
+        span: Span,
+    ) -> Result<(Vec<OptionReply>, OptionReply), Stop> {
+        self.say(name, Message::Option(OptionRequest { option, body })).await;
+        let mut replies = Vec::new();
+        // More replies than that to one of our options can only be a flood.
+        for _ in 0..100_000 {
+            match self.hear(name).await {
+                Candidate::Message(received) => match received.message {
+                    Message::OptionReply(reply) if reply.reply.is_final() => {
+                        return Ok((replies, reply));
+                    }
+                    Message::OptionReply(reply) => replies.push(reply),
+                    _ => {
+                        let came = Candidate::Message(received);
+                        self.stumble(
+                            "option-reply-layout",
+                            "S: a reply to the option",
+                            &came,
+                            span,
+                        )?;
+                    }
+                },
+                came => {
+                    let rule = match &came {
+                        Candidate::End(End::Close | End::Reset | End::CutOff) => {
+                            "session-no-unjustified-hard-disconnect"
+                        }
+                        Candidate::End(End::Timeout) => "option-reply-one-final",
+                        _ => "option-reply-layout",
+                    };
+                    let expected = format!("S: a reply to {option}");
+                    self.stumble(rule, &expected, &came, span)?;
+                }
+            }
+        }
+        Err(Stop::Error("the replies to an option do not end".to_owned()))
+    }
+
+    async fn reach_transmission(&mut self, name: &str, replies: Replies, span: Span) -> Flow {
+        if self.setup.side == Side::Server {
+            return Err(Stop::Error(
+                "`-- to transmission` is only for scenarios that test a server".to_owned(),
+            ));
+        }
+        let phase = self.conns.get(name).map(|conn| conn.link.tracker().phase());
+        if phase == Some(Phase::Start) {
+            self.reach_haggling(name, span).await?;
+        }
+        let replies = match replies {
+            Replies::Default => self.setup.replies,
+            pinned => pinned,
+        };
+        let wanted = match replies {
+            Replies::Default => None,
+            Replies::Structured => Some(OptionType::STRUCTURED_REPLY),
+            Replies::Extended => Some(OptionType::EXTENDED_HEADERS),
+        };
+        if let Some(option) = wanted {
+            let (_, reply) = self.option(name, option, OptionBody::Empty, span).await?;
+            if reply.reply != ReplyType::ACK {
+                let line = Message::OptionReply(reply).describe(None);
+                return Err(Stop::Skip(format!("{option} is not offered: S: {line}")));
+            }
+        }
+        let export = WireString::from(self.setup.export.as_str());
+        let body = OptionBody::Info { name: export.clone(), requests: vec![InfoType::BLOCK_SIZE] };
+        let (items, reply) = self.option(name, OptionType::GO, body, span).await?;
+        if reply.reply == ReplyType::ERR_UNSUP {
+            return self.by_export_name(name, export, span).await;
+        }
+        if reply.reply != ReplyType::ACK {
+            let description = Message::OptionReply(reply).describe(None);
+            let detail = Detail {
+                expected: vec!["S: NBD_REP_ACK option=NBD_OPT_GO".to_owned()],
+                received: format!("S: {description}"),
+                ..Detail::default()
+            };
+            let message = "the export under test is refused";
+            self.find("baseline-info-go", Severity::Failure, message, span, detail)?;
+            return Err(Stop::Failed);
+        }
+        let mut minimum = None;
+        for item in items {
+            match item.body {
+                ReplyBody::Info(Info::Export { size, flags }) => self.learn_export(size, flags),
+                ReplyBody::Info(Info::BlockSize { minimum: least, preferred, maximum }) => {
+                    minimum = Some(least);
+                    self.env.set("preferred", Value::Int(preferred.into()));
+                    self.env.set("maximum", Value::Int(maximum.into()));
+                }
+                _ => {}
+            }
+        }
+        if let Some(least) = minimum {
+            self.env.set("minimum", Value::Int(least.into()));
+        }
+        self.learn_block();
+        Ok(())
+    }
+
+    async fn by_export_name(&mut self, name: &str, export: WireString, span: Span) -> Flow {
+        let option = OptionType::EXPORT_NAME;
+        let body = OptionBody::Name(export);
+        self.say(name, Message::Option(OptionRequest { option, body })).await;
+        match self.hear(name).await {
+            Candidate::Message(received) => match received.message {
+                Message::ExportInfo(ExportInfo { size, flags, .. }) => {
+                    self.learn_export(size, flags);
+                    self.learn_block();
+                    Ok(())
+                }
+                _ => {
+                    let came = Candidate::Message(received);
+                    self.stumble("opt-export-name-reply-layout", "S: export-info", &came, span)
+                }
+            },
+            came => self.stumble("interop-export-name", "S: export-info", &came, span),
+        }
+    }
+
+    fn learn_export(&mut self, size: u64, flags: TransmissionFlags) {
+        self.env.set("size", Value::Int(size));
+        self.env.set("flags", Value::Names(flags.names()));
+    }
+
+    fn learn_block(&mut self) {
+        let int = |name: &str| self.env.get(name).and_then(super::eval::number);
+        let minimum = int("minimum").unwrap_or(1);
+        let size = int("size").unwrap_or(0);
+        self.env.set("block", Value::Int(block_size(minimum, size)));
+    }
+
+    /// Proves that nothing more comes: the next thing must be the answer to a harmless question.
+    async fn fence(&mut self, name: &str, span: Span) -> Flow {
+        let phase = self.conns.get(name).map(|conn| conn.link.tracker().phase());
+        if phase == Some(Phase::Transmission) {
+            self.disconnect(name).await;
+            let came = self.hear(name).await;
+            if matches!(came, Candidate::End(End::Close | End::Reset)) {
+                if let Some(conn) = self.conns.get_mut(name) {
+                    conn.end_expected = true;
+                }
+                return Ok(());
+            }
+            let rule = match came {
+                Candidate::End(_) => "disc-server-closes",
+                _ => "reply-one-per-request",
+            };
+            return self.stumble(rule, "S: end", &came, span);
+        }
+        let option = OptionType::LIST;
+        self.say(name, Message::Option(OptionRequest { option, body: OptionBody::Empty })).await;
+        loop {
+            match self.hear(name).await {
+                Candidate::Message(received) => match &received.message {
+                    Message::OptionReply(reply) if reply.option == option => {
+                        if reply.reply.is_final() {
+                            return Ok(());
+                        }
+                    }
+                    _ => {
+                        let came = Candidate::Message(received);
+                        let expected = "S: a reply to NBD_OPT_LIST";
+                        return self.stumble("option-reply-one-final", expected, &came, span);
+                    }
+                },
+                came => {
+                    let expected = "S: a reply to NBD_OPT_LIST";
+                    let rule = match came {
+                        Candidate::End(End::Garbage(_)) => "option-reply-layout",
+                        Candidate::End(End::Timeout) => "option-reply-one-final",
+                        _ => "session-no-unjustified-hard-disconnect",
+                    };
+                    return self.stumble(rule, expected, &came, span);
+                }
+            }
+        }
+    }
+
+    async fn disconnect(&mut self, name: &str) {
+        let form = self
+            .conns
+            .get(name)
+            .map_or(RequestForm::Compact, |conn| conn.link.tracker().request_form());
+        let cookie = match self.conns.get_mut(name) {
+            Some(conn) => conn.cookies.fresh(&self.script.id, name),
+            None => Cookie(0),
+        };
+        let request = Request {
+            form,
+            flags: CommandFlags::EMPTY,
+            command: Command::DISC,
+            cookie,
+            offset: 0,
+            length: 0,
+            status: None,
+        };
+        self.say(name, Message::Request(request)).await;
+    }
+
+    /// At the end: a server that hung up unasked is reported, the rest is taken leave of, and what
+    /// it still says is heard, so that late and double replies show up.
+    pub(super) async fn say_goodbye(&mut self) -> Flow {
+        if self.setup.side == Side::Server {
+            return Ok(());
+        }
+        let names: Vec<String> = self.conns.keys().cloned().collect();
+        for name in names {
+            let Some(conn) = self.conns.get(&name) else { continue };
+            let garbled = matches!(conn.end, Some(End::Garbage(_) | End::TooLarge(_)));
+            if conn.end_expected || conn.link.is_closed() || garbled {
+                continue;
+            }
+            let phase = conn.link.tracker().phase();
+            if !can_say_goodbye(phase) || conn.link.tracker().is_disconnecting() {
+                continue;
+            }
+            if phase == Phase::Transmission {
+                self.disconnect(&name).await;
+            } else {
+                let option = OptionType::ABORT;
+                let body = OptionBody::Empty;
+                self.say(&name, Message::Option(OptionRequest { option, body })).await;
+            }
+            let limit = self.wait().min(Duration::from_secs(2));
+            if let Some(conn) = self.conns.get_mut(&name) {
+                while let crate::link::Incoming::Message(_) = conn.link.receive(limit).await {}
+            }
+            self.collect();
+        }
+        Ok(())
+    }
+}
+
+/// The size of a small, lawful, ordinary request: 512 bytes, or the minimum block size if that is
+/// larger, or what a tiny export has.
+#[must_use]
+pub fn block_size(minimum: u64, size: u64) -> u64 {
+    let minimum = minimum.max(1);
+    let wanted = minimum.max(512);
+    if wanted <= size { wanted } else { size - size % minimum }
+}
+
+/// The messages of the plainest lawful reply to a request.
+///
+/// # Errors
+/// The error's name is unknown.
+pub(super) fn plain_reply(
+    cookie: Cookie,
+    error: &str,
+    data: &Payload,
+    offset: u64,
+    structured_read: bool,
+    form: RequestForm,
+) -> Result<Vec<Built>, String> {
+    let error: ErrorCode = error.parse().map_err(|error| format!("{error}"))?;
+    if form == RequestForm::Compact && !structured_read {
+        let reply = Message::SimpleReply(SimpleReply { error, cookie });
+        let payload = Some(data.clone());
+        return Ok(vec![Built { payload, ..plain(reply) }]);
+    }
+    let form = match form {
+        RequestForm::Compact => ChunkForm::Structured,
+        RequestForm::Extended => ChunkForm::Extended { offset },
+    };
+    let length = data.length();
+    let (chunk, body, payload) = if error != ErrorCode::OK {
+        let body = ChunkBody::Error {
+            error,
+            message: WireString::default(),
+            offset: None,
+            rest: Vec::new(),
+        };
+        (ChunkType::ERROR, body, Payload::default())
+    } else if length > 0 {
+        (ChunkType::OFFSET_DATA, ChunkBody::Data { offset, length }, data.clone())
+    } else {
+        (ChunkType::NONE, ChunkBody::Empty, Payload::default())
+    };
+    let chunk = Chunk { form, flags: ReplyFlags::DONE, chunk, cookie, body };
+    Ok(vec![Built { payload: Some(payload), ..plain(Message::Chunk(chunk)) }])
+}

@@ -1,0 +1,255 @@
+//! Expected lines and checks.
+
+use super::*;
+
+impl Interpreter<'_> {
+    pub(super) fn resolve_all<'l>(
+        &self,
+        lines: impl IntoIterator<Item = &'l MessageLine>,
+    ) -> Result<Vec<String>, Stop> {
+        let none = Cookies::default();
+        lines
+            .into_iter()
+            .map(|line| {
+                let cookies = self.conns.get(conn_name(line)).map_or(&none, |conn| &conn.cookies);
+                Ok(resolved(line, &self.env, cookies)?)
+            })
+            .collect()
+    }
+
+    pub(super) async fn received_text(&mut self, line: &MessageLine) -> Result<String, Stop> {
+        let choice = self.choose(line).await?;
+        Ok(match &choice.candidate {
+            Candidate::Message(received) => {
+                let description = matching::describe(received);
+                format!("{}: {description}", received.message.side().letter())
+            }
+            Candidate::Reply(reply) => format!("{}: reply {}", self.tested().letter(), reply.error),
+            Candidate::End(end) => end.to_string(),
+        })
+    }
+
+    /// Nothing that would have been right came.
+    pub(super) async fn refuse(&mut self, lines: &[&MessageLine], span: Span) -> Flow {
+        let Some(line) = lines.first() else {
+            return Err(Stop::Error("a block with nothing to expect".to_owned()));
+        };
+        let choice = self.choose(line).await?;
+        let expected = self.resolve_all(lines.iter().copied())?;
+        let received = self.received_text(line).await?;
+        let tags: Vec<_> = lines.iter().flat_map(|line| &line.tags).collect();
+        let requirement = match tags.first() {
+            Some(tag) => tag.node.clone(),
+            None => self.default_rule(line, &choice.candidate).to_owned(),
+        };
+        let detail = Detail { expected, received, ..Detail::default() };
+        let message = self.headline(&choice.candidate, &requirement);
+        self.find(&requirement, Severity::Failure, &message, span, detail)?;
+        Err(Stop::Failed)
+    }
+
+    pub(super) async fn expect(&mut self, line: &MessageLine) -> Flow {
+        self.reach(&line.tags);
+        let choice = self.choose(line).await?;
+        match self.compare(line, &choice.candidate)? {
+            Outcome::Match(captures) => {
+                self.accept(line, choice);
+                for (name, value) in captures {
+                    self.env.set(&name, value);
+                }
+                Ok(())
+            }
+            Outcome::Differs(difference) => {
+                let warn = line.should && difference.soft;
+                self.report(line, &choice.candidate, *difference, warn)?;
+                if !warn {
+                    return Err(Stop::Failed);
+                }
+                self.accept(line, choice);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn report(
+        &mut self,
+        line: &MessageLine,
+        candidate: &Candidate,
+        difference: Difference,
+        warn: bool,
+    ) -> Flow {
+        let ids: Vec<String> = if line.tags.is_empty() {
+            vec![self.default_rule(line, candidate).to_owned()]
+        } else {
+            line.tags.iter().map(|tag| tag.node.clone()).collect()
+        };
+        for id in ids {
+            let severity = match (warn, requirements::find(&id)) {
+                (true, _) => Severity::Warning,
+                // A line without `should` is as binding as its rule, but never a mere hint.
+                (false, Some(rule)) if line.tags.is_empty() => {
+                    Severity::of(rule.level).max(Severity::Failure)
+                }
+                (false, Some(rule)) => Severity::of(rule.level),
+                (false, None) => Severity::Failure,
+            };
+            let detail = Detail {
+                expected: vec![difference.expected.clone()],
+                received: difference.received.clone(),
+                mark: difference.mark.clone(),
+                bytes: difference.bytes.clone(),
+                after: Vec::new(),
+            };
+            let message = match (&difference.mark, candidate) {
+                (Some((_, _, note)), _) if !note.is_empty() => note.clone(),
+                (_, candidate) => self.headline(candidate, &id),
+            };
+            self.find(&id, severity, &message, line.span, detail)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn headline(&self, candidate: &Candidate, requirement: &str) -> String {
+        match candidate {
+            Candidate::End(end) => end.to_string(),
+            Candidate::Message(_) | Candidate::Reply(_) => requirements::find(requirement)
+                .map_or_else(|| "not what was expected".to_owned(), |rule| rule.summary.to_owned()),
+        }
+    }
+
+    /// Takes what a line accepted off the queue.
+    pub(super) fn accept(&mut self, line: &MessageLine, choice: Choice) {
+        let Some(conn) = self.conns.get_mut(conn_name(line)) else { return };
+        match &choice.candidate {
+            Candidate::End(_) => conn.end_expected = true,
+            Candidate::Reply(reply) => conn.cookies.answered(reply.cookie),
+            Candidate::Message(received) => {
+                if let Some(cookie) = crate::link::tracker::reply_cookie(&received.message)
+                    && is_last(&received.message)
+                {
+                    conn.cookies.answered(cookie);
+                }
+                if let Message::Request(request) = &received.message
+                    && request.command != Command::DISC
+                {
+                    conn.cookies.sent(request.cookie);
+                }
+            }
+        }
+        for index in choice.taken.iter().rev() {
+            conn.queue.remove(*index);
+        }
+    }
+
+    /// Waits for what a line looks at.
+    pub(super) async fn choose(&mut self, line: &MessageLine) -> Result<Choice, Stop> {
+        let name = conn_name(line).to_owned();
+        self.open(&name, line.span).await?;
+        let limit = self.wait();
+        let at = self.script.source.line_of(line.span.start);
+        let Some(conn) = self.conns.get_mut(&name) else {
+            return Err(Stop::Error(format!("no connection `{name}`")));
+        };
+        conn.link.at_line(at);
+        let selector = conn.selector(line, &self.env)?;
+        let choice = conn.choose(selector, limit).await;
+        self.collect();
+        Ok(choice)
+    }
+
+    pub(super) fn wait(&self) -> Duration {
+        self.script.header.timeout.unwrap_or(self.setup.timeout)
+    }
+
+    pub(super) async fn check(
+        &mut self,
+        should: bool,
+        expr: &Spanned<Expr>,
+        tags: &[Spanned<String>],
+        span: Span,
+    ) -> Flow {
+        self.reach(tags);
+        let asks = uses(expr, "status") || uses(expr, "output");
+        if asks && self.env.get("status").is_none() {
+            self.client_status().await?;
+        }
+        if self.env.truth(expr)? {
+            return Ok(());
+        }
+        let source = &self.script.source.text;
+        let text = source.get(expr.span.start..expr.span.end).unwrap_or_default();
+        let values: Vec<String> = variables(expr)
+            .into_iter()
+            .filter_map(|name| Some(format!("${name} = {}", self.env.get(name)?)))
+            .collect();
+        let message = format!("`{text}` is not true");
+        let ids: Vec<&str> = if tags.is_empty() {
+            self.script.header.checks.first().map(|id| id.node.as_str()).into_iter().collect()
+        } else {
+            tags.iter().map(|tag| tag.node.as_str()).collect()
+        };
+        for id in ids {
+            let severity = match requirements::find(id) {
+                Some(rule) if !should => Severity::of(rule.level),
+                _ => Severity::Warning,
+            };
+            let detail = Detail {
+                expected: vec![text.to_owned()],
+                received: values.join(", "),
+                ..Detail::default()
+            };
+            self.find(id, severity, &message, span, detail)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn client_status(&mut self) -> Flow {
+        let limit = self.wait();
+        let Some(client) = &mut self.setup.client else {
+            return Err(Stop::Error(
+                "`$status` is the client's, and none is under test".to_owned(),
+            ));
+        };
+        match client.wait(limit).await {
+            Some(status) => {
+                self.env.set("status", Value::Int(status));
+                // A client that was to write no file has none.
+                let output = client.output().unwrap_or_default();
+                let output = Payload(vec![protocol::payload::Part::Hex(output)]);
+                self.env.set("output", Value::Payload(output));
+                Ok(())
+            }
+            None => {
+                let message = format!("the client was still running after {limit:?}");
+                self.find(
+                    "session-no-unjustified-hard-disconnect",
+                    Severity::Failure,
+                    &message,
+                    Span::default(),
+                    Detail { received: message.clone(), ..Detail::default() },
+                )?;
+                Err(Stop::Failed)
+            }
+        }
+    }
+}
+
+/// The variables that an expression uses.
+pub(super) fn variables(expr: &Spanned<Expr>) -> Vec<&str> {
+    match &expr.node {
+        Expr::Variable(name) => vec![name],
+        Expr::Set(items) | Expr::Call(_, items) => items.iter().flat_map(variables).collect(),
+        Expr::Pair(a, b) | Expr::Binary(_, a, b) => {
+            let mut names = variables(a);
+            names.extend(variables(b));
+            names.dedup();
+            names
+        }
+        Expr::Not(inner) => variables(inner),
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn uses(expr: &Spanned<Expr>, name: &str) -> bool {
+    variables(expr).contains(&name)
+}

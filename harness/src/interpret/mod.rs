@@ -1,0 +1,268 @@
+//! The interpreter: plays one side of a scenario against a peer and collects what it finds.
+
+pub mod assemble;
+mod conn;
+mod control;
+pub mod eval;
+mod events;
+mod expect;
+mod findings;
+pub mod labels;
+pub mod matching;
+mod rules;
+mod send;
+
+pub use events::block_size;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use protocol::build;
+use protocol::describe::Value;
+use protocol::message::{Cookie, Message, RequestForm, Side};
+use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
+use protocol::payload::Payload;
+use protocol::requirements;
+use protocol::values::Command;
+
+use crate::dial::{ClientProcess, Dialer};
+use crate::finding::{Detail, Finding, Severity};
+use crate::link::tracker::Phase;
+use crate::link::{End, Entry, Incoming, Link, Received, Said};
+use crate::script::ast::{Branch, Items, Replies, Script, Segmentation, Statement, StatementKind};
+use assemble::{Reply, assemble, is_last};
+use conn::{Choice, Conn, Selector, conn_name};
+use eval::{Env, EvalError, number};
+use labels::Cookies;
+use matching::{Candidate, Difference, Outcome, compare, resolved};
+
+/// How many lines of the conversation a finding shows.
+const AFTER: usize = 12;
+/// How many rounds a loop may take.
+const ROUNDS: u64 = 100_000;
+
+/// What a scenario is played with.
+pub struct Setup {
+    /// The side that the harness plays.
+    pub side: Side,
+    /// Name of the export under test.
+    pub export: String,
+    /// Variables that are known from the start: `size`, `flags`, `minimum`...
+    pub variables: Vec<(String, Value)>,
+    /// How long one wait may take.
+    pub timeout: Duration,
+    /// How long the whole scenario may take.
+    pub deadline: Duration,
+    /// The form of reply that `-- to transmission` negotiates when the script leaves it open.
+    pub replies: Replies,
+    /// How messages are cut when the script leaves it open.
+    pub segmentation: Segmentation,
+    /// Where connections come from.
+    pub dialer: Dialer,
+    /// The client under test, when there is one.
+    pub client: Option<ClientProcess>,
+}
+
+/// How a scenario was played.
+#[derive(Debug)]
+pub struct Played {
+    /// How it ended.
+    pub end: Ending,
+    /// What was found against the party under test.
+    pub findings: Vec<Finding>,
+    /// The requirements whose lines were reached.
+    pub exercised: BTreeSet<&'static str>,
+    /// What was said, of all connections, in order.
+    pub transcript: Vec<Entry>,
+}
+
+/// How the playing of a scenario ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// At the last line, or at a finding that made going on pointless.
+    Done,
+    /// The peer does not offer what the scenario needs; the reason quotes the evidence.
+    Skipped(String),
+    /// There is no verdict.
+    Error(String),
+}
+
+/// Why playing stops before the last line.
+#[derive(Debug)]
+enum Stop {
+    /// A finding was made.
+    Failed,
+    /// See [`Ending::Skipped`].
+    Skip(String),
+    /// See [`Ending::Error`].
+    Error(String),
+}
+
+impl From<EvalError> for Stop {
+    fn from(error: EvalError) -> Self {
+        Self::Error(error.message)
+    }
+}
+
+type Flow = Result<(), Stop>;
+
+/// Plays a script.
+pub struct Interpreter<'s> {
+    script: &'s Script,
+    setup: Setup,
+    env: Env,
+    conns: BTreeMap<String, Conn>,
+    findings: Vec<Finding>,
+    exercised: BTreeSet<&'static str>,
+    transcript: Vec<Entry>,
+}
+
+/// Plays a script to its end, within the set-up's limits.
+pub async fn play(script: &Script, setup: Setup) -> Played {
+    let deadline = setup.deadline;
+    let mut env = Env::default();
+    env.set("export", Value::Text(setup.export.as_str().into()));
+    for (name, value) in &setup.variables {
+        env.set(name, value.clone());
+    }
+    let mut interpreter = Interpreter {
+        script,
+        setup,
+        env,
+        conns: BTreeMap::new(),
+        findings: Vec::new(),
+        exercised: BTreeSet::new(),
+        transcript: Vec::new(),
+    };
+    let outcome = match tokio::time::timeout(deadline, interpreter.run()).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Stop::Error(format!("the scenario took more than {deadline:?}"))),
+    };
+    interpreter.end(outcome).await
+}
+
+impl Interpreter<'_> {
+    async fn run(&mut self) -> Flow {
+        self.block(&self.script.body).await?;
+        self.say_goodbye().await
+    }
+
+    async fn end(mut self, outcome: Flow) -> Played {
+        // A moment is enough to close; a peer that does not listen is dropped all the same.
+        let limit = self.setup.timeout.min(Duration::from_secs(1));
+        for conn in self.conns.values_mut() {
+            conn.link.close(false, limit).await;
+        }
+        self.collect();
+        let end = match outcome {
+            Ok(()) | Err(Stop::Failed) => Ending::Done,
+            Err(Stop::Skip(reason)) => Ending::Skipped(reason),
+            Err(Stop::Error(reason)) => Ending::Error(reason),
+        };
+        Played {
+            end,
+            findings: self.findings,
+            exercised: self.exercised,
+            transcript: self.transcript,
+        }
+    }
+
+    fn tested(&self) -> Side {
+        self.setup.side.other()
+    }
+
+    fn at(&self, span: Span) -> String {
+        format!("{}:{}", self.script.source.path, self.script.source.line_of(span.start))
+    }
+
+    async fn block(&mut self, statements: &[Statement]) -> Flow {
+        for statement in statements {
+            Box::pin(self.statement(statement)).await?;
+        }
+        Ok(())
+    }
+
+    async fn statement(&mut self, statement: &Statement) -> Flow {
+        match &statement.kind {
+            StatementKind::Message(line) if line.side == self.setup.side => self.send(line).await,
+            StatementKind::Message(line) => self.expect(line).await,
+            StatementKind::Event(line) => self.event(line).await,
+            StatementKind::Check { should, expr, tags } => {
+                self.check(*should, expr, tags, statement.span).await
+            }
+            StatementKind::AnyOrder(body) => self.any_order(body, statement.span).await,
+            StatementKind::Either(branches) => self.either(branches, statement.span).await,
+            StatementKind::Maybe(body) => {
+                if self.starts(body).await? {
+                    self.block(body).await?;
+                }
+                Ok(())
+            }
+            StatementKind::Repeat { least, most, body } => {
+                let (least, most) = self.bounds(least, most.as_ref())?;
+                self.repeat(least, most, body).await
+            }
+            StatementKind::Until { line, body } => self.until(line, body).await,
+            StatementKind::For { variable, items, body } => {
+                for value in self.items(items)? {
+                    let outer = self.env.clone();
+                    self.env.set(&variable.node, value);
+                    self.block(body).await?;
+                    self.env = outer;
+                }
+                Ok(())
+            }
+            StatementKind::Given { variable, body } => {
+                if self.env.get(&variable.node).is_some() {
+                    self.block(body).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn reach(&mut self, tags: &[Spanned<String>]) {
+        for tag in tags {
+            if let Some(rule) = requirements::find(&tag.node) {
+                self.exercised.insert(rule.id);
+            }
+        }
+    }
+
+    /// Opens a connection that does not exist yet.
+    async fn open(&mut self, name: &str, span: Span) -> Flow {
+        if self.conns.contains_key(name) {
+            return Ok(());
+        }
+        let limit = self.wait();
+        let (stream, tap) = match self.setup.dialer.dial(name, limit).await {
+            Ok(dialed) => dialed,
+            Err(error) => {
+                if self.setup.side == Side::Client {
+                    return Err(Stop::Error(error));
+                }
+                let message = format!("the client did not connect: {error}");
+                let detail = Detail { received: message.clone(), ..Detail::default() };
+                self.find("baseline-info-go", Severity::Failure, &message, span, detail)?;
+                return Err(Stop::Failed);
+            }
+        };
+        let mut link = Link::new(name, self.setup.side, stream, tap);
+        link.segment(self.setup.segmentation);
+        link.at_line(self.script.source.line_of(span.start));
+        let conn = Conn {
+            link,
+            queue: VecDeque::new(),
+            end: None,
+            end_expected: false,
+            cookies: Cookies::default(),
+        };
+        self.conns.insert(name.to_owned(), conn);
+        Ok(())
+    }
+}
+
+/// Whether a phase allows the harness to say goodbye in the protocol's way.
+fn can_say_goodbye(phase: Phase) -> bool {
+    matches!(phase, Phase::Haggling | Phase::Transmission)
+}

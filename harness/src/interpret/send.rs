@@ -1,0 +1,129 @@
+//! Sent lines.
+
+use super::*;
+
+impl Interpreter<'_> {
+    pub(super) async fn send(&mut self, line: &MessageLine) -> Flow {
+        self.reach(&line.tags);
+        let name = conn_name(line).to_owned();
+        self.open(&name, line.span).await?;
+        let head = match &line.head.node {
+            Word::Name(name) => name.clone(),
+            Word::Variable(variable) => match self.env.get(variable) {
+                Some(Value::Name(name)) => name.clone(),
+                _ => {
+                    return Err(Stop::Error(format!("`${variable}` is not the name of a message")));
+                }
+            },
+            Word::Any => return Err(Stop::Error("`_` can't be sent".to_owned())),
+        };
+        let variant = match line.variant.as_ref().map(|variant| &variant.node) {
+            Some(Word::Name(name)) => Some(name.clone()),
+            Some(Word::Variable(variable)) => match self.env.get(variable) {
+                Some(Value::Name(name)) => Some(name.clone()),
+                _ => return Err(Stop::Error(format!("`${variable}` is not a name"))),
+            },
+            Some(Word::Any) | None => None,
+        };
+        let limit = self.wait();
+        let at = self.script.source.line_of(line.span.start);
+        let Some(conn) = self.conns.get_mut(&name) else {
+            return Err(Stop::Error(format!("no connection `{name}`")));
+        };
+        conn.link.at_line(at);
+        let mut fields = Vec::new();
+        for pattern in &line.fields {
+            let key = pattern.key.node.clone();
+            let value = match &pattern.value.node {
+                Expr::Name(label) if key == "cookie" => {
+                    Value::Hex(conn.cookies.bind(&self.script.id, &name, label).0)
+                }
+                _ => self.env.value(&pattern.value)?,
+            };
+            fields.push((key, value));
+        }
+        if head == "bytes" {
+            let payload = fields.into_iter().find_map(|(_, value)| match value {
+                Value::Payload(payload) => Some(payload),
+                _ => None,
+            });
+            let payload = payload.unwrap_or_default();
+            let length = usize::try_from(payload.length()).unwrap_or(usize::MAX).min(1 << 26);
+            let mut bytes = vec![0; length];
+            payload.fill(0, 0, &mut bytes);
+            conn.link.send_raw(&bytes, limit).await;
+            self.collect();
+            return Ok(());
+        }
+        if head == "reply" {
+            fields.push(("variant".to_owned(), Value::Name(variant.unwrap_or_default())));
+            return self.send_reply(&name, fields, line).await;
+        }
+        let fresh = head.starts_with("NBD_CMD_")
+            || head.starts_with("NBD_REPLY_TYPE_")
+            || head == "simple-reply";
+        let context = conn.context(fresh, &self.script.id, &name);
+        let built = build::build(self.setup.side, &head, variant.as_deref(), &fields, &context)
+            .map_err(|error| {
+                let at = format!("{}:{at}", self.script.source.path);
+                Stop::Error(format!("{at}: {error}"))
+            })?;
+        conn.link.send(&built, limit).await;
+        if let Some(cookie) = crate::link::tracker::reply_cookie(&built.message)
+            && is_last(&built.message)
+        {
+            conn.cookies.answered(cookie);
+        }
+        if let Message::Request(request) = &built.message
+            && request.command != Command::DISC
+        {
+            conn.cookies.sent(request.cookie);
+        }
+        self.collect();
+        Ok(())
+    }
+
+    /// `S: reply ...` sent by the harness as a server: the plainest form that is lawful.
+    pub(super) async fn send_reply(
+        &mut self,
+        name: &str,
+        fields: Vec<(String, Value)>,
+        line: &MessageLine,
+    ) -> Flow {
+        let limit = self.wait();
+        let Some(conn) = self.conns.get_mut(name) else {
+            return Err(Stop::Error(format!("no connection `{name}`")));
+        };
+        let mut cookie = conn.cookies.only_open();
+        let mut data = Payload::default();
+        let mut error = "ok".to_owned();
+        for (key, value) in fields {
+            match (key.as_str(), value) {
+                ("cookie", Value::Hex(n) | Value::Int(n)) => cookie = Some(Cookie(n)),
+                ("data", Value::Payload(payload)) => data = payload,
+                ("variant", Value::Name(name)) if !name.is_empty() => error = name,
+                (key, _) => {
+                    return Err(Stop::Error(format!("a sent reply has no field `{key}`")));
+                }
+            }
+        }
+        let Some(cookie) = cookie else {
+            let at = self.at(line.span);
+            return Err(Stop::Error(format!("{at}: several requests are open: say `cookie=`")));
+        };
+        let request = conn.link.tracker().pending(cookie).first().cloned();
+        let read = request.as_ref().filter(|request| request.command == Command::READ);
+        let offset = read.map_or(0, |request| request.offset);
+        let structured = conn.link.tracker().is_structured();
+        let form = conn.link.tracker().request_form();
+        let messages =
+            events::plain_reply(cookie, &error, &data, offset, structured && read.is_some(), form)
+                .map_err(Stop::Error)?;
+        for message in messages {
+            conn.link.send(&message, limit).await;
+        }
+        conn.cookies.answered(cookie);
+        self.collect();
+        Ok(())
+    }
+}

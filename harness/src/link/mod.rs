@@ -1,0 +1,489 @@
+//! One connection of a scenario: the stream, what was said on it, and the judge that listens.
+
+pub mod stream;
+pub mod tracker;
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use dissector::session::{Close, Config, Event, Seen, Session, Violation};
+use protocol::build::Built;
+use protocol::codec::{BadMagic, Limits, Step};
+use protocol::message::{Message, Side};
+use protocol::payload::Payload;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
+
+use crate::script::ast::Segmentation;
+use stream::Stream;
+use tracker::{Tracker, bulk_offset};
+
+/// The most that is kept of what a peer has sent and the script has not yet looked at, in bytes.
+const INBOX_LIMIT: usize = 160 << 20;
+/// The largest bulk that is taken in, in bytes: what no answer to a request of ours may exceed.
+const BULK_LIMIT: u64 = 80 << 20;
+/// How much of a payload is made at a time, in bytes.
+const PIECE: usize = 256 << 10;
+/// How much of a message goes out byte by byte, in bytes; the rest of a large one follows whole.
+const BYTEWISE_LIMIT: usize = 4096;
+
+/// How a wait ended without a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The peer closed in an orderly way, between messages.
+    Close,
+    /// The peer closed in the middle of a message.
+    CutOff,
+    /// The peer reset the connection.
+    Reset,
+    /// Nothing came in time.
+    Timeout,
+    /// What came can't be the next message.
+    Garbage(BadMagic),
+    /// The message is larger than the harness takes in.
+    TooLarge(u64),
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Close => f.write_str("close: the peer closed the connection"),
+            Self::CutOff => f.write_str("close: the peer closed in the middle of a message"),
+            Self::Reset => f.write_str("reset: the peer reset the connection"),
+            Self::Timeout => f.write_str("timeout: nothing came in time"),
+            Self::Garbage(magic) => write!(f, "garbage: {magic}"),
+            Self::TooLarge(bytes) => write!(f, "a message with {bytes} bytes of payload"),
+        }
+    }
+}
+
+/// A message that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The message.
+    pub message: Message,
+    /// Its bulk.
+    pub bulk: Bytes,
+    /// Where in the export the bulk belongs.
+    pub bulk_offset: u64,
+    /// Where the message begins in the peer's stream.
+    pub stream_offset: u64,
+    /// For a reply: what the request with its cookie asked; `None` if there is no such request.
+    pub request: Option<tracker::Pending>,
+}
+
+/// What a wait brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// A message.
+    Message(Box<Received>),
+    /// The end, or nothing.
+    End(End),
+}
+
+/// A line of the transcript.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Name of the connection; empty for the default one.
+    pub conn: String,
+    /// The script's line that was being executed, 1-based.
+    pub line: usize,
+    /// What was said.
+    pub said: Said,
+}
+
+impl Entry {
+    /// The line of the notation; with the connection's name where there are several.
+    #[must_use]
+    pub fn text(&self, several: bool) -> String {
+        match &self.said {
+            Said::Message(seen) => {
+                let description = seen.message.describe(seen.payload.as_ref());
+                let conn = if several && !self.conn.is_empty() {
+                    format!("@{}", self.conn)
+                } else {
+                    String::new()
+                };
+                format!("{}{conn}: {description}", seen.from.letter())
+            }
+            Said::Note(text) => text.clone(),
+        }
+    }
+}
+
+/// What a transcript records.
+#[derive(Debug, Clone)]
+pub enum Said {
+    /// A message, as the judge saw it.
+    Message(Box<Seen>),
+    /// Anything else, in words: `-- close`.
+    Note(String),
+}
+
+/// A finding of the judge and the script's line at which it was made.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The violation.
+    pub violation: Violation,
+    /// The script's line, 1-based.
+    pub line: usize,
+    /// The connection.
+    pub conn: String,
+}
+
+/// Takes every byte of a connection, for a capture file.
+pub trait Tap: Send {
+    /// `from` sent these bytes.
+    fn data(&mut self, from: Side, time_ns: u64, bytes: &[u8]);
+    /// `from` ended its direction.
+    fn closed(&mut self, from: Side, time_ns: u64, reset: bool);
+}
+
+/// A message as it is, without bulk and without lies.
+#[must_use]
+pub fn plain(message: Message) -> Built {
+    Built { message, payload: None, announced_length: None, magic: None }
+}
+
+/// One connection.
+pub struct Link {
+    name: String,
+    side: Side,
+    stream: Option<Stream>,
+    inbox: BytesMut,
+    consumed: u64,
+    ended: Option<End>,
+    tracker: Tracker,
+    judge: Session,
+    judged: Vec<Judged>,
+    transcript: Vec<Entry>,
+    held_back: Vec<u8>,
+    segmentation: Segmentation,
+    line: usize,
+    started: Instant,
+    epoch_ns: u64,
+    tap: Option<Box<dyn Tap>>,
+}
+
+impl Link {
+    /// A connection on which the harness plays `side`.
+    #[must_use]
+    pub fn new(name: &str, side: Side, stream: Stream, tap: Option<Box<dyn Tap>>) -> Self {
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            name: name.to_owned(),
+            side,
+            stream: Some(stream),
+            inbox: BytesMut::new(),
+            consumed: 0,
+            ended: None,
+            tracker: Tracker::default(),
+            judge: Session::new(Config::default()),
+            judged: Vec::new(),
+            transcript: Vec::new(),
+            held_back: Vec::new(),
+            segmentation: Segmentation::Whole,
+            line: 0,
+            started: Instant::now(),
+            epoch_ns: u64::try_from(epoch.as_nanos()).unwrap_or(u64::MAX),
+            tap,
+        }
+    }
+
+    /// The side that the harness plays.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// What the next bytes mean.
+    #[must_use]
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// Whether the harness has closed its end.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    /// How the peer's direction ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<End> {
+        self.ended
+    }
+
+    /// Hands over what was said since the last call.
+    pub fn take_transcript(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.transcript)
+    }
+
+    /// Hands over what the judge found since the last call.
+    pub fn take_judged(&mut self) -> Vec<Judged> {
+        std::mem::take(&mut self.judged)
+    }
+
+    /// Says which line of the script is being executed.
+    pub fn at_line(&mut self, line: usize) {
+        self.line = line;
+    }
+
+    /// Says how messages are cut from here on.
+    pub fn segment(&mut self, segmentation: Segmentation) {
+        self.segmentation = segmentation;
+    }
+
+    /// Adds a line to the transcript.
+    pub fn note(&mut self, text: String) {
+        self.record(Said::Note(text));
+    }
+
+    fn record(&mut self, said: Said) {
+        self.transcript.push(Entry { conn: self.name.clone(), line: self.line, said });
+    }
+
+    fn now_ns(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.epoch_ns.saturating_add(elapsed)
+    }
+
+    fn hear(&mut self, from: Side, bytes: &[u8]) {
+        let now = self.now_ns();
+        if let Some(tap) = &mut self.tap {
+            tap.data(from, now, bytes);
+        }
+        self.judge.received(from, now, bytes);
+        self.drain_judge();
+    }
+
+    fn hear_end(&mut self, from: Side, how: Close) {
+        let now = self.now_ns();
+        if let Some(tap) = &mut self.tap {
+            tap.closed(from, now, how == Close::Reset);
+        }
+        self.judge.closed(from, now, how);
+        self.drain_judge();
+    }
+
+    fn drain_judge(&mut self) {
+        while let Some(event) = self.judge.next_event() {
+            match event {
+                Event::Message(seen) => self.record(Said::Message(Box::new(seen))),
+                Event::Violation(violation) => {
+                    self.judged.push(Judged { violation, line: self.line, conn: self.name.clone() })
+                }
+                Event::Problem(problem) => {
+                    self.record(Said::Note(format!("-- {}: {}", problem.kind.name(), problem.text)))
+                }
+            }
+        }
+    }
+
+    /// Sends a message. A peer that has gone away is not an error here: the next wait tells.
+    pub async fn send(&mut self, built: &Built, limit: Duration) {
+        let head = built.to_bytes();
+        self.tracker.observe(&built.message);
+        let nothing = Payload::default();
+        let payload = built.payload.as_ref().unwrap_or(&nothing);
+        let total = payload.length();
+        let mut at = 0;
+        let mut piece = head;
+        loop {
+            let more = (total - at).min(PIECE as u64) as usize;
+            let start = piece.len();
+            piece.resize(start + more, 0);
+            payload.fill(built.payload_offset(), at, &mut piece[start..]);
+            at += more as u64;
+            self.send_piece(&piece, limit).await;
+            if at == total {
+                return;
+            }
+            piece.clear();
+        }
+    }
+
+    /// Sends bytes that are no message.
+    pub async fn send_raw(&mut self, bytes: &[u8], limit: Duration) {
+        self.note(format!(
+            "{}: bytes {}",
+            self.side.letter(),
+            protocol::payload::recognize(0, bytes)
+        ));
+        self.send_piece(bytes, limit).await;
+    }
+
+    async fn send_piece(&mut self, bytes: &[u8], limit: Duration) {
+        match self.segmentation {
+            Segmentation::Whole => self.write(bytes, limit).await,
+            Segmentation::Bytewise => {
+                let (slowly, rest) = bytes.split_at(bytes.len().min(BYTEWISE_LIMIT));
+                for byte in slowly.chunks(1) {
+                    self.write(byte, limit).await;
+                }
+                self.write(rest, limit).await;
+            }
+            Segmentation::Coalesced => {
+                self.held_back.extend_from_slice(bytes);
+                if self.held_back.len() >= PIECE {
+                    self.flush(limit).await;
+                }
+            }
+        }
+    }
+
+    /// Sends what was held back to be sent together.
+    pub async fn flush(&mut self, limit: Duration) {
+        let bytes = std::mem::take(&mut self.held_back);
+        self.write(&bytes, limit).await;
+    }
+
+    /// Writes, and takes in what the peer sends meanwhile, so that two full directions can't block
+    /// each other.
+    async fn write(&mut self, mut bytes: &[u8], limit: Duration) {
+        if bytes.is_empty() || self.stream.is_none() {
+            return;
+        }
+        self.hear(self.side, bytes);
+        let deadline = tokio::time::Instant::now() + limit;
+        while !bytes.is_empty() {
+            let Some(stream) = &mut self.stream else { return };
+            let mut buffer = [0; 16 << 10];
+            let mut came = Ok(None);
+            let room = self.inbox.len() < INBOX_LIMIT && self.ended.is_none();
+            let written = tokio::time::timeout_at(
+                deadline,
+                poll_fn(|cx| {
+                    if let Poll::Ready(result) = Pin::new(&mut *stream).poll_write(cx, bytes) {
+                        return Poll::Ready(result);
+                    }
+                    if room {
+                        let mut buf = ReadBuf::new(&mut buffer);
+                        if let Poll::Ready(result) = Pin::new(&mut *stream).poll_read(cx, &mut buf)
+                        {
+                            came = result.map(|()| Some(buf.filled().len()));
+                            return Poll::Ready(Ok(0));
+                        }
+                    }
+                    Poll::Pending
+                }),
+            )
+            .await;
+            match came {
+                Ok(None) => {}
+                Ok(Some(count)) => self.take_in(Ok(&buffer[..count])),
+                Err(error) => self.take_in(Err(error)),
+            }
+            match written {
+                Ok(Ok(count)) => bytes = &bytes[count..],
+                // The peer does not read, or is gone: the next wait tells which.
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    fn take_in(&mut self, result: io::Result<&[u8]>) {
+        let from = self.side.other();
+        match result {
+            Ok([]) => {
+                self.ended = Some(End::Close);
+                self.note("-- the peer closes".to_owned());
+                self.hear_end(from, Close::End);
+            }
+            Ok(bytes) => {
+                self.hear(from, bytes);
+                self.inbox.extend_from_slice(bytes);
+            }
+            Err(_) => {
+                self.ended = Some(End::Reset);
+                self.note("-- the peer resets".to_owned());
+                self.hear_end(from, Close::Reset);
+            }
+        }
+    }
+
+    /// Waits for the peer's next message, at most `limit`.
+    pub async fn receive(&mut self, limit: Duration) -> Incoming {
+        self.flush(limit).await;
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            match self.take_message() {
+                Ok(Some(received)) => return Incoming::Message(Box::new(received)),
+                Ok(None) => {}
+                Err(end) => return Incoming::End(end),
+            }
+            if let Some(end) = self.ended {
+                let cut = end == End::Close && !self.inbox.is_empty();
+                return Incoming::End(if cut { End::CutOff } else { end });
+            }
+            let Some(stream) = &mut self.stream else { return Incoming::End(End::Close) };
+            let mut buffer = vec![0; 64 << 10];
+            match tokio::time::timeout_at(deadline, stream.read(&mut buffer)).await {
+                Ok(result) => {
+                    let result = result.map(|count| &buffer[..count]);
+                    self.take_in(result);
+                }
+                Err(_) => return Incoming::End(End::Timeout),
+            }
+        }
+    }
+
+    /// The next message, if all of it is there.
+    fn take_message(&mut self) -> Result<Option<Received>, End> {
+        let from = self.side.other();
+        let (decoded, taken) = match self.tracker.decode(from, &self.inbox, Limits::default()) {
+            Ok(Step::Ready(decoded, taken)) => (decoded, taken),
+            Ok(Step::Need(_)) => return Ok(None),
+            Err(magic) => return Err(End::Garbage(magic)),
+        };
+        if decoded.bulk > BULK_LIMIT {
+            return Err(End::TooLarge(decoded.bulk));
+        }
+        let total = taken + decoded.bulk as usize;
+        if self.inbox.len() < total {
+            return Ok(None);
+        }
+        let offset = bulk_offset(&self.tracker, &decoded.message);
+        let request = tracker::reply_cookie(&decoded.message)
+            .and_then(|cookie| self.tracker.pending(cookie).first().cloned());
+        self.tracker.observe(&decoded.message);
+        let bulk = self.inbox.split_to(total).freeze().slice(taken..);
+        let stream_offset = self.consumed;
+        self.consumed += total as u64;
+        Ok(Some(Received {
+            message: decoded.message,
+            bulk,
+            bulk_offset: offset,
+            stream_offset,
+            request,
+        }))
+    }
+
+    /// Closes the harness's end: orderly, or by a reset. The judge stops listening.
+    pub async fn close(&mut self, reset: bool, limit: Duration) {
+        self.flush(limit).await;
+        if let Some(mut stream) = self.stream.take() {
+            if reset {
+                stream.reset_on_drop();
+            } else {
+                // A peer that is gone needs no farewell.
+                let _ = tokio::time::timeout(limit, stream.shutdown()).await;
+            }
+            self.note(if reset { "-- reset" } else { "-- close" }.to_owned());
+            self.hear_end(self.side, if reset { Close::Reset } else { Close::End });
+        }
+    }
+
+    /// Ends the harness's direction only.
+    pub async fn shut(&mut self, limit: Duration) {
+        self.flush(limit).await;
+        if let Some(stream) = &mut self.stream {
+            let _ = tokio::time::timeout(limit, stream.shutdown()).await;
+            self.note("-- shut".to_owned());
+            self.hear_end(self.side, Close::End);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The JSON of `run`, a contract with users' scripts.
+
+use std::io;
+
+use serde::Serialize;
+
+use crate::finding::Finding;
+use crate::run::runner::TargetRun;
+use crate::run::{Outcome, Totals, features};
+
+#[derive(Serialize)]
+struct Document<'r> {
+    nbdcheck: &'static str,
+    target: Target<'r>,
+    summary: Summary,
+    /// What prevented a verdict, if anything.
+    problem: Option<&'r str>,
+    features: Vec<FeatureRow<'r>>,
+    scenarios: Vec<Scenario<'r>>,
+}
+
+/// Several targets: one document each.
+#[derive(Serialize)]
+struct Several<'r> {
+    nbdcheck: &'static str,
+    summary: Summary,
+    runs: Vec<Document<'r>>,
+}
+
+#[derive(Serialize)]
+struct Target<'r> {
+    name: &'r str,
+    address: Option<&'r str>,
+    version: Option<&'r str>,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    passed: usize,
+    warned: usize,
+    failed: usize,
+    /// Failures that a record of known deviations explains; not in `failed`.
+    known: usize,
+    skipped: usize,
+    errors: usize,
+    duration_ms: u128,
+}
+
+impl Summary {
+    fn new(totals: Totals, duration_ms: u128) -> Self {
+        let Totals { passed, warned, failed, known, skipped, errors } = totals;
+        Self { passed, warned, failed, known, skipped, errors, duration_ms }
+    }
+}
+
+#[derive(Serialize)]
+struct FeatureRow<'r> {
+    since: String,
+    feature: &'r str,
+    verdict: &'static str,
+}
+
+#[derive(Serialize)]
+struct Scenario<'r> {
+    id: &'r str,
+    title: &'r str,
+    since: String,
+    feature: &'r str,
+    verdict: &'static str,
+    /// Every failure of it is recorded as a known deviation.
+    known: bool,
+    reason: Option<&'r str>,
+    duration_ms: u128,
+    requirements: &'r [&'static str],
+    capture: Option<&'r str>,
+    findings: Vec<FindingRow<'r>>,
+    again: &'r str,
+}
+
+#[derive(Serialize)]
+struct FindingRow<'r> {
+    requirement: &'static str,
+    level: &'static str,
+    party: &'static str,
+    message: &'r str,
+    at: &'r str,
+    section: &'static str,
+    expected: &'r [String],
+    received: &'r str,
+    bytes: Option<&'r str>,
+    /// Why it is known.
+    known: Option<&'r str>,
+}
+
+/// The document as text: the contract's object for one target, an object with `runs` for several.
+///
+/// # Errors
+/// Never in practice: everything can be written as JSON.
+pub fn render(runs: &[TargetRun]) -> io::Result<String> {
+    let mut text = match runs {
+        [run] => serde_json::to_string_pretty(&document(run))?,
+        runs => {
+            let totals = Totals::of(runs.iter().flat_map(|run| &run.outcomes));
+            let duration = runs.iter().map(|run| run.duration.as_millis()).sum();
+            serde_json::to_string_pretty(&Several {
+                nbdcheck: env!("CARGO_PKG_VERSION"),
+                summary: Summary::new(totals, duration),
+                runs: runs.iter().map(document).collect(),
+            })?
+        }
+    };
+    text.push('\n');
+    Ok(text)
+}
+
+fn document(run: &TargetRun) -> Document<'_> {
+    Document {
+        nbdcheck: env!("CARGO_PKG_VERSION"),
+        target: Target {
+            name: &run.name,
+            address: run.address.as_deref(),
+            version: run.version.as_deref(),
+        },
+        summary: Summary::new(Totals::of(&run.outcomes), run.duration.as_millis()),
+        problem: run.problem.as_deref(),
+        features: features(&run.outcomes)
+            .into_iter()
+            .map(|feature| FeatureRow {
+                since: feature.since.to_string(),
+                feature: feature.name,
+                verdict: feature.verdict.name(),
+            })
+            .collect(),
+        scenarios: run.outcomes.iter().map(scenario).collect(),
+    }
+}
+
+fn scenario(outcome: &Outcome) -> Scenario<'_> {
+    Scenario {
+        id: &outcome.id,
+        title: &outcome.title,
+        since: outcome.since.to_string(),
+        feature: &outcome.feature,
+        verdict: outcome.verdict.name(),
+        known: outcome.is_known(),
+        reason: outcome.reason.as_deref(),
+        duration_ms: outcome.duration.as_millis(),
+        requirements: &outcome.requirements,
+        capture: outcome.capture.as_deref(),
+        findings: outcome.findings.iter().map(finding).collect(),
+        again: &outcome.again,
+    }
+}
+
+fn finding(finding: &Finding) -> FindingRow<'_> {
+    FindingRow {
+        requirement: finding.requirement.id,
+        level: finding.requirement.level.name(),
+        party: finding.party.name(),
+        message: &finding.message,
+        at: &finding.at,
+        section: finding.requirement.section,
+        expected: &finding.detail.expected,
+        received: &finding.detail.received,
+        bytes: finding.detail.bytes.as_deref(),
+        known: finding.known.as_deref(),
+    }
+}

@@ -1,0 +1,240 @@
+//! What a person reads: the summary by feature and version, then each failure with its evidence.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Cell, CellAlignment, Table, presets};
+
+use crate::finding::{Finding, Severity, Verdict};
+use crate::run::deviations::counts;
+use crate::run::runner::TargetRun;
+use crate::run::{FeatureVerdict, Outcome, SkipKind, Totals, features};
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const DOUBT: Style = AnsiColor::Yellow.on_default();
+const QUIET: Style = AnsiColor::BrightBlack.on_default();
+const STRONG: Style = Style::new().bold();
+
+fn styled(style: Style, text: impl std::fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// The whole report of a target. Colours are always in it; the stream it is printed on takes them
+/// out where they are not wanted.
+#[must_use]
+pub fn render(run: &TargetRun, strict: bool) -> String {
+    let mut out = String::new();
+    let version = run.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    let address = run.address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
+    let title = format!("{}{version}{address}", run.name);
+    let _ = writeln!(out, "{}", styled(STRONG, title));
+    if !run.outcomes.is_empty() {
+        let _ = writeln!(out, "{}\n", table(run));
+    }
+    for outcome in &run.outcomes {
+        if counts(outcome, strict) || outcome.verdict == Verdict::Error {
+            let _ = writeln!(out, "{}", outcome_styled(outcome));
+        }
+    }
+    warnings(run, strict, &mut out);
+    known(run, &mut out);
+    skips(run, &mut out);
+    if let Some(problem) = &run.problem {
+        let _ = writeln!(out, "{} {problem}\n", styled(BAD, "no verdict:"));
+    }
+    let _ = writeln!(out, "{}", totals_line(run));
+    out
+}
+
+fn table(run: &TargetRun) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["since", "feature", "verdict", "pass", "warn", "fail", "known", "skip"]);
+    for feature in features(&run.outcomes) {
+        let Totals { passed, warned, failed, known, skipped, errors } = feature.totals;
+        let number = |n: usize| {
+            let text = if n == 0 { "·".to_owned() } else { n.to_string() };
+            Cell::new(text).set_alignment(CellAlignment::Right)
+        };
+        let verdict = match feature.verdict {
+            FeatureVerdict::Fail if failed == 0 => "fail (known)",
+            verdict if errors > 0 && verdict == FeatureVerdict::NotTested => "error",
+            verdict => verdict.name(),
+        };
+        table.add_row(vec![
+            Cell::new(feature.since).set_alignment(CellAlignment::Right),
+            Cell::new(feature.name),
+            Cell::new(verdict),
+            number(passed),
+            number(warned),
+            number(failed + errors),
+            number(known),
+            number(skipped),
+        ]);
+    }
+    table
+}
+
+/// The last line: how many scenarios came out how.
+#[must_use]
+pub fn totals_line(run: &TargetRun) -> String {
+    let totals = Totals::of(&run.outcomes);
+    let mut words = vec![styled(GOOD, format!("{} passed", totals.passed))];
+    let mut add = |count: usize, style: Style, word: &str| {
+        if count > 0 {
+            words.push(styled(style, format!("{count} {word}")));
+        }
+    };
+    add(totals.warned, DOUBT, "warned");
+    add(totals.failed, BAD, "failed");
+    add(totals.known, DOUBT, "known to fail");
+    add(totals.errors, BAD, "without verdict");
+    add(totals.skipped, QUIET, "skipped");
+    let ran = totals.ran();
+    let all = run.outcomes.len();
+    format!("{}: {}; {ran} of {all} ran, {:.2?}", run.name, words.join(", "), run.duration)
+}
+
+/// An outcome with all its findings, without colours.
+#[must_use]
+pub fn outcome_text(outcome: &Outcome) -> String {
+    anstream::adapter::strip_str(&outcome_styled(outcome)).to_string()
+}
+
+fn outcome_styled(outcome: &Outcome) -> String {
+    let mut out = String::new();
+    let (word, style) = match outcome.verdict {
+        Verdict::Fail => ("FAIL", BAD),
+        Verdict::Warn => ("WARN", DOUBT),
+        Verdict::Error => ("ERROR", BAD),
+        Verdict::Skip => ("SKIP", QUIET),
+        Verdict::Pass => ("PASS", GOOD),
+    };
+    let time = outcome.duration.as_secs_f64();
+    let _ = writeln!(out, "{} [{time:>7.3}s] {}", styled(style, word), styled(STRONG, &outcome.id));
+    if let Some(reason) = &outcome.reason {
+        for line in reason.lines() {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    let mut findings: Vec<&Finding> = outcome.findings.iter().collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    for (index, finding) in findings.iter().enumerate() {
+        // The conversation is the same; once is enough.
+        render_finding(finding, index == 0, &mut out);
+    }
+    let _ = writeln!(out, "  {}  {}", styled(QUIET, "again"), outcome.again);
+    out
+}
+
+fn render_finding(finding: &Finding, with_lines: bool, out: &mut String) {
+    let rule = finding.requirement;
+    let style = match finding.severity {
+        Severity::Failure => BAD,
+        Severity::Warning => DOUBT,
+    };
+    let section = sections(rule.section);
+    let _ = writeln!(
+        out,
+        "  {}   {} ({}, {}; {section})",
+        styled(QUIET, &finding.at),
+        styled(style, rule.id),
+        rule.level,
+        finding.party.name(),
+    );
+    let _ = writeln!(out, "     {}", finding.message);
+    if let Some(reason) = &finding.known {
+        let _ = writeln!(out, "     {}     {reason}", styled(QUIET, "known"));
+    }
+    for (index, expected) in finding.detail.expected.iter().enumerate() {
+        let word = if index == 0 { "expected" } else { "      or" };
+        let _ = writeln!(out, "     {}  {expected}", styled(QUIET, word));
+    }
+    let received = &finding.detail.received;
+    if !received.is_empty() {
+        for (index, line) in received.lines().enumerate() {
+            let word = if index == 0 { "received" } else { "        " };
+            let _ = writeln!(out, "     {}  {line}", styled(QUIET, word));
+        }
+        if let Some((start, length, note)) = &finding.detail.mark {
+            let width = received.get(..*start).map_or(0, |text| text.chars().count());
+            let marked =
+                received.get(*start..start + length).map_or(1, |text| text.chars().count());
+            let carets = styled(style, "^".repeat(marked.clamp(1, 60)));
+            let note = if *note == finding.message { "" } else { note.as_str() };
+            let _ = writeln!(out, "               {}{carets} {note}", " ".repeat(width));
+        }
+    }
+    if let Some(bytes) = &finding.detail.bytes {
+        let _ = writeln!(out, "     {}     {bytes}", styled(QUIET, "bytes"));
+    }
+    if with_lines {
+        for (index, line) in finding.detail.after.iter().enumerate() {
+            let word = if index == 0 { "after" } else { "     " };
+            let _ = writeln!(out, "  {}  {line}", styled(QUIET, word));
+        }
+    }
+}
+
+/// The headings of the specification where a rule stands, in quotes.
+fn sections(section: &str) -> String {
+    let parts: Vec<String> =
+        section.split(" ; ").take(2).map(|part| format!("\"{part}\"")).collect();
+    let word = if parts.len() == 1 { "section" } else { "sections" };
+    format!("{word} {}", parts.join(", "))
+}
+
+fn warnings(run: &TargetRun, strict: bool, out: &mut String) {
+    if strict {
+        return;
+    }
+    let mut lines = Vec::new();
+    for outcome in &run.outcomes {
+        for finding in &outcome.findings {
+            if finding.severity == Severity::Warning && finding.known.is_none() {
+                lines.push(format!(
+                    "  {}  {} ({}): {}",
+                    outcome.id, finding.requirement.id, finding.requirement.level, finding.message
+                ));
+            }
+        }
+    }
+    if !lines.is_empty() {
+        let _ = writeln!(out, "{}\n{}\n", styled(DOUBT, "warnings"), lines.join("\n"));
+    }
+}
+
+fn known(run: &TargetRun, out: &mut String) {
+    let mut lines = Vec::new();
+    for outcome in &run.outcomes {
+        for finding in &outcome.findings {
+            if let Some(reason) = &finding.known {
+                lines.push(format!("  {}  {}: {reason}", outcome.id, finding.requirement.id));
+            }
+        }
+    }
+    if !lines.is_empty() {
+        let _ = writeln!(out, "{}\n{}\n", styled(DOUBT, "known deviations"), lines.join("\n"));
+    }
+}
+
+fn skips(run: &TargetRun, out: &mut String) {
+    let mut groups: std::collections::BTreeMap<(SkipKind, &str), Vec<&str>> = Default::default();
+    for outcome in &run.outcomes {
+        if let (Some(kind), Some(reason)) = (outcome.skipped, &outcome.reason) {
+            groups.entry((kind, reason)).or_default().push(&outcome.id);
+        }
+    }
+    if groups.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{}", styled(QUIET, "skipped"));
+    for ((_, reason), ids) in groups {
+        let _ = match ids.as_slice() {
+            [id] => writeln!(out, "  {id}: {reason}"),
+            ids => writeln!(out, "  {} scenarios: {reason}", ids.len()),
+        };
+    }
+    out.push('\n');
+}

@@ -1,0 +1,290 @@
+//! Clients under test: the harness serves, the client is told what to do, and what it sends is what
+//! counts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::describe::Value;
+use protocol::message::Side;
+use protocol::payload::place;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::runner::{Event, Options, TargetRun, conclude};
+use super::{Outcome, SkipKind};
+use crate::capture::Capture;
+use crate::dial::{ClientProcess, Dialer, Source};
+use crate::finding::Verdict;
+use crate::interpret::{Setup, play};
+use crate::peer::{Address, ClientFile, ClientRun, Ended, Parameters, StartError, shipped_clients};
+use crate::run::selfclient;
+use crate::script::ast::Script;
+
+/// The name of the export that the harness serves to a client under test.
+const EXPORT: &str = "disk";
+
+/// A client under test.
+#[derive(Debug, Clone)]
+pub enum ClientTarget {
+    /// The reference client, in this process.
+    Reference,
+    /// A program that a peer file describes.
+    Peer(ClientFile),
+    /// A command of the user's own, with `{uri}` in it.
+    Command(String),
+}
+
+impl ClientTarget {
+    /// What `--client` names.
+    ///
+    /// # Errors
+    /// There is no such client.
+    pub fn find(name: &str) -> Result<Vec<Self>, String> {
+        if name == "self" {
+            return Ok(vec![Self::Reference]);
+        }
+        if name == "all" {
+            let mut all = vec![Self::Reference];
+            for name in shipped_clients() {
+                let file = ClientFile::builtin(&name).map_err(|error| error.to_string())?;
+                all.push(Self::Peer(file));
+            }
+            return Ok(all);
+        }
+        if name.contains("{uri}") {
+            return Ok(vec![Self::Command(name.to_owned())]);
+        }
+        ClientFile::find(name).map(|file| vec![Self::Peer(file)]).map_err(|error| error.to_string())
+    }
+
+    /// The name in reports.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Reference => "self (client)",
+            Self::Peer(file) => file.name(),
+            Self::Command(command) => command,
+        }
+    }
+
+    async fn version(&self) -> Option<String> {
+        match self {
+            Self::Reference => Some(env!("CARGO_PKG_VERSION").to_owned()),
+            Self::Peer(file) => file.version().await.ok(),
+            Self::Command(_) => None,
+        }
+    }
+
+    fn supports(&self, action: &str) -> Result<(), String> {
+        match self {
+            Self::Reference => selfclient::supports(action),
+            Self::Peer(file) => file.supports(action),
+            Self::Command(_) if action == "info" => Ok(()),
+            Self::Command(command) if command.contains("{action}") => Ok(()),
+            Self::Command(_) => {
+                Err(format!("the command has no `{{action}}`, so it can't be told to `{action}`"))
+            }
+        }
+    }
+
+    async fn act(self, action: String, with: Parameters) -> Result<ClientRun, StartError> {
+        match self {
+            Self::Reference => Ok(selfclient::act(&action, &with).await),
+            Self::Peer(file) => file.run(&action, &with).await,
+            Self::Command(command) => run_command(&command, &action, &with).await,
+        }
+    }
+}
+
+/// Runs a user's own command by the shell.
+async fn run_command(
+    command: &str,
+    action: &str,
+    with: &Parameters,
+) -> Result<ClientRun, StartError> {
+    let uri = with.address.uri(&with.export, false);
+    let command = command.replace("{uri}", &format!("'{uri}'")).replace("{action}", action);
+    let began = Instant::now();
+    let failed = |error: std::io::Error| StartError::Failed {
+        what: error.to_string(),
+        command: command.clone(),
+        output: String::new(),
+    };
+    let child = tokio::process::Command::new("sh")
+        .arg("-c")
+        .arg(&command)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .status();
+    let ended = match tokio::time::timeout(with.limit, child).await {
+        Ok(status) => {
+            use std::os::unix::process::ExitStatusExt as _;
+            let status = status.map_err(failed)?;
+            status.code().map(Ended::Status).or_else(|| status.signal().map(Ended::Signal))
+        }
+        Err(_) => None,
+    };
+    Ok(ClientRun {
+        command: command.clone(),
+        ended,
+        stdout: Vec::new(),
+        stderr: String::new(),
+        took: began.elapsed(),
+    })
+}
+
+/// What a script's `action:` says.
+struct Action {
+    name: String,
+    offset: u64,
+    length: u64,
+}
+
+impl Action {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut words = text.split_whitespace();
+        let name = words.next().ok_or("the action is empty")?.to_owned();
+        let mut number = || match words.next() {
+            Some(word) => word.parse::<u64>().map_err(|_| format!("`{word}` is no number")),
+            None => Ok(0),
+        };
+        Ok(Self { name, offset: number()?, length: number()? })
+    }
+}
+
+/// Runs scenarios that test clients.
+pub async fn run_client(
+    client: &ClientTarget,
+    scripts: &[Arc<Script>],
+    options: &Options,
+    events: mpsc::UnboundedSender<Event>,
+) -> TargetRun {
+    let began = Instant::now();
+    let places = Arc::new(Semaphore::new(options.jobs.max(1)));
+    let mut tasks = tokio::task::JoinSet::new();
+    for script in scripts {
+        let (client, script) = (client.clone(), script.clone());
+        let (options, events, places) = (options.clone(), events.clone(), places.clone());
+        tasks.spawn(async move {
+            // The semaphore is never closed.
+            let _place = places.acquire().await;
+            let _ = events.send(Event::Started { id: script.id.clone() });
+            let outcome = one(&client, &script, &options).await;
+            let _ = events.send(Event::Done(Box::new(outcome.clone())));
+            outcome
+        });
+    }
+    let mut run = TargetRun {
+        name: client.name().to_owned(),
+        version: client.version().await,
+        address: None,
+        problem: None,
+        outcomes: Vec::new(),
+        duration: Duration::ZERO,
+    };
+    while let Some(done) = tasks.join_next().await {
+        match done {
+            Ok(outcome) => run.outcomes.push(outcome),
+            Err(error) => run.problem = Some(format!("a scenario came to no end: {error}")),
+        }
+    }
+    run.outcomes.sort_by(|a, b| a.id.cmp(&b.id));
+    run.duration = began.elapsed();
+    run
+}
+
+async fn one(client: &ClientTarget, script: &Arc<Script>, options: &Options) -> Outcome {
+    let began = Instant::now();
+    let mut outcome = Outcome {
+        target: client.name().to_owned(),
+        id: script.id.clone(),
+        title: script.header.title.node.clone(),
+        since: script.header.since.node,
+        feature: script.header.feature.node.clone(),
+        verdict: Verdict::Skip,
+        reason: None,
+        skipped: None,
+        duration: Duration::ZERO,
+        requirements: Vec::new(),
+        capture: None,
+        findings: Vec::new(),
+        again: format!("{} --scenario {} --capture out/", options.again, script.id),
+    };
+    match prepare(client, script) {
+        Ok(action) => {
+            if let Err(reason) = perform(client, script, options, action, &mut outcome).await {
+                outcome.verdict = Verdict::Error;
+                outcome.reason = Some(reason);
+            }
+        }
+        Err(reason) => {
+            outcome.skipped = Some(SkipKind::NotPossible);
+            outcome.reason = Some(reason);
+        }
+    }
+    outcome.duration = began.elapsed();
+    outcome
+}
+
+fn prepare(client: &ClientTarget, script: &Script) -> Result<Action, String> {
+    let text = script.header.action.as_ref().map_or("info", |action| action.node.as_str());
+    let action = Action::parse(text)?;
+    client.supports(&action.name)?;
+    Ok(action)
+}
+
+async fn perform(
+    client: &ClientTarget,
+    script: &Arc<Script>,
+    options: &Options,
+    action: Action,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let file = folder.path().join("file");
+    if action.name == "write" || action.name == "copy-in" {
+        make_input(&file, &action).map_err(|error| error.to_string())?;
+    }
+    let limit = script.header.timeout.unwrap_or(options.timeout);
+    let mut with = Parameters::new(Address::from(address), EXPORT);
+    with.offset = action.offset;
+    with.length = action.length;
+    with.file = Some(file.clone());
+    with.limit = limit.saturating_mul(4);
+    let capture = match &options.capture {
+        Some(folder) => Capture::create(folder, client.name(), &script.id).ok(),
+        None => None,
+    };
+    outcome.capture = capture.as_ref().map(|capture| capture.path().display().to_string());
+    let running = tokio::spawn(client.clone().act(action.name.clone(), with));
+    let setup = Setup {
+        side: Side::Server,
+        export: EXPORT.to_owned(),
+        variables: vec![
+            ("offset".to_owned(), Value::Int(action.offset)),
+            ("length".to_owned(), Value::Int(action.length)),
+        ],
+        timeout: limit,
+        deadline: limit.saturating_mul(12),
+        replies: options.replies,
+        segmentation: options.segmentation,
+        dialer: Dialer::new(Source::AcceptTcp(listener), capture.map(Capture::into_tap_maker)),
+        client: Some(ClientProcess::new(running, Some(file))),
+    };
+    conclude(outcome, play(script, setup).await);
+    Ok(())
+}
+
+/// What a client is given to write: each word tells where it belongs.
+fn make_input(path: &Path, action: &Action) -> std::io::Result<PathBuf> {
+    const LIMIT: u64 = 64 << 20;
+    let mut bytes = vec![0; action.length.clamp(512, LIMIT) as usize];
+    place(1, action.offset, &mut bytes);
+    std::fs::write(path, bytes)?;
+    Ok(path.to_owned())
+}

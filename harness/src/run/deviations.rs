@@ -1,0 +1,195 @@
+//! Records of known deviations: what a target is known to do wrong, and why.
+//!
+//! One entry a line: `SCENARIO REQUIREMENT # reason`. The scenario is still run; any other finding
+//! in it still counts. A line `# version: PATTERN` says which versions of the peer the entries
+//! after it are about.
+
+use globset::Glob;
+use include_dir::{Dir, include_dir};
+
+use super::Outcome;
+use crate::finding::Severity;
+
+/// The shipped records, one a peer.
+static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/known");
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deviation {
+    /// The scenario's id.
+    pub scenario: String,
+    /// The requirement's id.
+    pub requirement: String,
+    /// Why it is so, with the section of the specification and the evidence.
+    pub reason: String,
+    /// Where the entry stands: `qemu-nbd.expect:12`.
+    pub at: String,
+}
+
+/// The entries about one target.
+#[derive(Debug, Clone, Default)]
+pub struct Deviations {
+    entries: Vec<Deviation>,
+}
+
+/// An entry that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {message}\nhint: an entry is `SCENARIO REQUIREMENT # reason`")]
+pub struct DeviationError {
+    /// Path and line.
+    pub at: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// How a run differs from a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// The scenario was run and the requirement was kept.
+    #[error("{}: `{}` no longer breaks `{}`: the entry can go", .0.at, .0.scenario, .0.requirement)]
+    UnexpectedPass(Deviation),
+    /// No scenario that was selected has this id.
+    #[error("{}: no scenario of this run is called `{}`", .0.at, .0.scenario)]
+    NoSuchScenario(Deviation),
+}
+
+impl Deviations {
+    /// The record that is shipped for a peer; empty if there is none.
+    #[must_use]
+    pub fn shipped(peer: &str, version: Option<&str>) -> Self {
+        let path = format!("{peer}.expect");
+        let text = SHIPPED.get_file(&path).and_then(|file| file.contents_utf8()).unwrap_or("");
+        // A test reads them all.
+        Self::parse(&path, text, version).unwrap_or_default()
+    }
+
+    /// Reads a record; entries for other versions than `version` are left out.
+    ///
+    /// # Errors
+    /// A line that is no entry, or names an unknown requirement.
+    pub fn parse(path: &str, text: &str, version: Option<&str>) -> Result<Self, DeviationError> {
+        let mut entries = Vec::new();
+        let mut applies = true;
+        for (index, line) in text.lines().enumerate() {
+            let at = format!("{path}:{}", index + 1);
+            let fail = |message: String| DeviationError { at: at.clone(), message };
+            let line = line.trim();
+            if let Some(pattern) = line.strip_prefix("# version:") {
+                let glob = Glob::new(pattern.trim()).map_err(|error| fail(error.to_string()))?;
+                let matcher = glob.compile_matcher();
+                applies = version.is_none_or(|version| matcher.is_match(version));
+                continue;
+            }
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (entry, reason) =
+                line.split_once('#').ok_or_else(|| fail("a reason is missing".to_owned()))?;
+            let words: Vec<&str> = entry.split_whitespace().collect();
+            let [scenario, requirement] = words[..] else {
+                return Err(fail(format!("{} words stand before the reason, not 2", words.len())));
+            };
+            if protocol::requirements::find(requirement).is_none() {
+                return Err(fail(format!("`{requirement}` is not in the catalogue")));
+            }
+            if reason.trim().is_empty() {
+                return Err(fail("a reason is missing".to_owned()));
+            }
+            if applies {
+                entries.push(Deviation {
+                    scenario: scenario.to_owned(),
+                    requirement: requirement.to_owned(),
+                    reason: reason.trim().to_owned(),
+                    at,
+                });
+            }
+        }
+        Ok(Self { entries })
+    }
+
+    /// The entries of two records.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.entries.extend(other.entries);
+        self
+    }
+
+    /// Marks the findings that are known.
+    pub fn mark(&self, outcome: &mut Outcome) {
+        for finding in &mut outcome.findings {
+            let entry = self.entries.iter().find(|entry| {
+                entry.scenario == outcome.id && entry.requirement == finding.requirement.id
+            });
+            finding.known = entry.map(|entry| entry.reason.clone());
+        }
+    }
+
+    /// Whether a finding of this severity at this place is recorded at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What the record says and the run does not show. Scenarios that were skipped show nothing.
+    #[must_use]
+    pub fn mismatches(&self, outcomes: &[Outcome]) -> Vec<Mismatch> {
+        let mut mismatches = Vec::new();
+        for entry in &self.entries {
+            let Some(outcome) = outcomes.iter().find(|outcome| outcome.id == entry.scenario) else {
+                mismatches.push(Mismatch::NoSuchScenario(entry.clone()));
+                continue;
+            };
+            let ran = outcome.reason.is_none();
+            let shown =
+                outcome.findings.iter().any(|finding| finding.requirement.id == entry.requirement);
+            if ran && !shown {
+                mismatches.push(Mismatch::UnexpectedPass(entry.clone()));
+            }
+        }
+        mismatches
+    }
+}
+
+/// Whether an outcome holds against its target: a failure, or with `strict` a warning, that no
+/// record explains.
+#[must_use]
+pub fn counts(outcome: &Outcome, strict: bool) -> bool {
+    outcome
+        .findings
+        .iter()
+        .any(|finding| finding.known.is_none() && (strict || finding.severity == Severity::Failure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_record_can_be_read() {
+        for file in SHIPPED.files() {
+            let text = file.contents_utf8().unwrap();
+            Deviations::parse(&file.path().display().to_string(), text, None).unwrap();
+        }
+    }
+
+    #[test]
+    fn entries_apply_to_their_versions() {
+        let text = "# version: 10.*\na/b baseline-read  # says why\n# version: 9.*\nc/d baseline-read # x\n";
+        let record = Deviations::parse("x.expect", text, Some("10.0.2")).unwrap();
+        assert_eq!(record.entries.len(), 1);
+        assert_eq!(record.entries[0].at, "x.expect:2");
+    }
+
+    #[test]
+    fn an_entry_needs_a_reason_and_a_known_requirement() {
+        let error = |text| Deviations::parse("x.expect", text, None).unwrap_err().to_string();
+        insta::assert_snapshot!(error("a/b baseline-read"), @r"
+        x.expect:1: a reason is missing
+        hint: an entry is `SCENARIO REQUIREMENT # reason`
+        ");
+        insta::assert_snapshot!(error("a/b baseline-reed # why"), @r"
+        x.expect:1: `baseline-reed` is not in the catalogue
+        hint: an entry is `SCENARIO REQUIREMENT # reason`
+        ");
+    }
+}

@@ -1,0 +1,187 @@
+//! Running scenarios: what is under test, what it offers, which scenarios are run, and how each
+//! came out.
+
+pub mod clients;
+pub mod deviations;
+pub mod needs;
+pub mod probe;
+pub mod runner;
+pub mod select;
+pub mod selfclient;
+pub mod target;
+
+use std::time::Duration;
+
+use crate::finding::{Finding, Severity, Verdict};
+use crate::script::ast::Version;
+
+/// Why a scenario was not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SkipKind {
+    /// The peer does not offer what the scenario needs; the reason quotes the evidence.
+    NotOffered,
+    /// It would write, or is hazardous, and the run does not allow that.
+    NotAllowed,
+    /// The harness can't bring the peer into the wanted configuration.
+    NotPossible,
+}
+
+/// How one scenario came out against one target.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Name of the target.
+    pub target: String,
+    /// Id of the scenario.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// The qemu version that brought its feature.
+    pub since: Version,
+    /// Its feature.
+    pub feature: String,
+    /// The verdict; a known failure keeps it.
+    pub verdict: Verdict,
+    /// Why it was skipped, or why there is no verdict.
+    pub reason: Option<String>,
+    /// Why it was skipped, as a kind.
+    pub skipped: Option<SkipKind>,
+    /// How long it took.
+    pub duration: Duration,
+    /// The requirements whose lines were reached.
+    pub requirements: Vec<&'static str>,
+    /// Where the capture was written.
+    pub capture: Option<String>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// The command that runs it again.
+    pub again: String,
+}
+
+impl Outcome {
+    /// Whether the scenario failed and every failure is known.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.verdict == Verdict::Fail
+            && self
+                .findings
+                .iter()
+                .filter(|finding| finding.severity == Severity::Failure)
+                .all(|finding| finding.known.is_some())
+    }
+}
+
+/// How many scenarios came out how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Passed.
+    pub passed: usize,
+    /// Only warnings.
+    pub warned: usize,
+    /// Failed, and not known to.
+    pub failed: usize,
+    /// Failed as a record of known deviations says.
+    pub known: usize,
+    /// Not run.
+    pub skipped: usize,
+    /// No verdict.
+    pub errors: usize,
+}
+
+impl Totals {
+    /// Counts an outcome.
+    pub fn add(&mut self, outcome: &Outcome) {
+        match outcome.verdict {
+            Verdict::Pass => self.passed += 1,
+            Verdict::Warn => self.warned += 1,
+            Verdict::Fail if outcome.is_known() => self.known += 1,
+            Verdict::Fail => self.failed += 1,
+            Verdict::Skip => self.skipped += 1,
+            Verdict::Error => self.errors += 1,
+        }
+    }
+
+    /// The totals of some outcomes.
+    #[must_use]
+    pub fn of<'o>(outcomes: impl IntoIterator<Item = &'o Outcome>) -> Self {
+        let mut totals = Self::default();
+        for outcome in outcomes {
+            totals.add(outcome);
+        }
+        totals
+    }
+
+    /// How many scenarios gave a verdict.
+    #[must_use]
+    pub fn ran(&self) -> usize {
+        self.passed + self.warned + self.failed + self.known
+    }
+}
+
+/// A feature's verdict over its scenarios.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureVerdict {
+    /// Every scenario that ran passed.
+    Pass,
+    /// Some warned, none failed.
+    Warn,
+    /// Some failed.
+    Fail,
+    /// The peer does not offer it.
+    NotOffered,
+    /// No scenario ran, for another reason.
+    NotTested,
+}
+
+impl FeatureVerdict {
+    /// The contract's word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::NotOffered => "not-offered",
+            Self::NotTested => "not-tested",
+        }
+    }
+}
+
+/// A feature and its scenarios.
+#[derive(Debug, Clone)]
+pub struct Feature<'o> {
+    /// The qemu version that brought it.
+    pub since: Version,
+    /// Its name.
+    pub name: &'o str,
+    /// How its scenarios came out.
+    pub totals: Totals,
+    /// In a word.
+    pub verdict: FeatureVerdict,
+}
+
+/// Groups outcomes by version and feature, in this order.
+#[must_use]
+pub fn features(outcomes: &[Outcome]) -> Vec<Feature<'_>> {
+    let mut groups: std::collections::BTreeMap<(Version, &str), Vec<&Outcome>> = Default::default();
+    for outcome in outcomes {
+        groups.entry((outcome.since, &outcome.feature)).or_default().push(outcome);
+    }
+    groups
+        .into_iter()
+        .map(|((since, name), outcomes)| {
+            let totals = Totals::of(outcomes.iter().copied());
+            let verdict = if totals.failed > 0 || totals.known > 0 {
+                FeatureVerdict::Fail
+            } else if totals.warned > 0 {
+                FeatureVerdict::Warn
+            } else if totals.passed > 0 {
+                FeatureVerdict::Pass
+            } else if outcomes.iter().any(|o| o.skipped == Some(SkipKind::NotOffered)) {
+                FeatureVerdict::NotOffered
+            } else {
+                FeatureVerdict::NotTested
+            };
+            Feature { since, name, totals, verdict }
+        })
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! Whether a server offers what a scenario needs. "Not offered" quotes the line that shows it.
+
+use protocol::notation::ast::{Expr, Op};
+use protocol::values::{OptionType, TransmissionFlags};
+
+use super::SkipKind;
+use super::probe::Capabilities;
+use crate::interpret::eval::Env;
+use crate::interpret::matching::symbol;
+use crate::script::ast::{Need, Script};
+
+/// What a run allows and knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowed {
+    /// The run may write to the export.
+    pub write: bool,
+    /// The run may put the server at risk.
+    pub hazard: bool,
+    /// The harness started the server, so its content is known and it can be replaced.
+    pub owned: bool,
+}
+
+/// Why a scenario can't be run, if it can't.
+#[must_use]
+pub fn missing(
+    script: &Script,
+    capabilities: &Capabilities,
+    allowed: Allowed,
+) -> Option<(SkipKind, String)> {
+    if let Some(hazard) = &script.header.hazard
+        && !allowed.hazard
+        && !allowed.owned
+    {
+        let reason = format!("hazardous ({}): `--allow-hazard` runs it all the same", hazard.node);
+        return Some((SkipKind::NotAllowed, reason));
+    }
+    script.header.needs.iter().find_map(|need| unmet(need, capabilities, allowed))
+}
+
+fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(SkipKind, String)> {
+    let name = need.name.node.as_str();
+    if let Some((op, wanted)) = &need.condition {
+        return unmet_comparison(name, *op, &wanted.node, capabilities);
+    }
+    let not_offered = |what: &str, texts: &[&str]| {
+        let evidence = capabilities.evidence(texts).unwrap_or("no line of the server shows it");
+        Some((SkipKind::NotOffered, format!("{what}: {evidence}")))
+    };
+    let entered: &[&str] = &["size=", "flags="];
+    match name {
+        "write" if capabilities.flags.has(TransmissionFlags::READ_ONLY) => {
+            not_offered("the export is read-only", entered)
+        }
+        "write" if !allowed.write => {
+            let reason = "it writes: `--allow-write` lets it".to_owned();
+            Some((SkipKind::NotAllowed, reason))
+        }
+        "write" => None,
+        "read-only" if !capabilities.flags.has(TransmissionFlags::READ_ONLY) => {
+            not_offered("the export is writable", entered)
+        }
+        "read-only" => None,
+        "owned" | "content" if !allowed.owned => {
+            let reason = "only for a server that the harness starts".to_owned();
+            Some((SkipKind::NotPossible, reason))
+        }
+        "owned" | "content" => None,
+        "fixed" if !capabilities.fixed => not_offered("no fixed newstyle", &["greeting"]),
+        "fixed" => None,
+        "oldstyle" if !capabilities.oldstyle => not_offered("not oldstyle", &["greeting"]),
+        "oldstyle" => None,
+        "newstyle" if capabilities.fixed || capabilities.oldstyle => {
+            not_offered("not newstyle without the fixed flag", &["greeting"])
+        }
+        "newstyle" => None,
+        "structured" => option(OptionType::STRUCTURED_REPLY, capabilities),
+        "block-size" if capabilities.block_size.is_none() => {
+            not_offered("no NBD_INFO_BLOCK_SIZE", &["NBD_REP_INFO"])
+        }
+        "block-size" => None,
+        "list" => option(OptionType::LIST, capabilities),
+        name => {
+            if let Ok(wanted) = name.parse::<OptionType>() {
+                return option(wanted, capabilities);
+            }
+            let (wanted, flag) = match name.strip_prefix("no-") {
+                Some(flag) => (false, flag),
+                None => (true, name),
+            };
+            match flag.parse::<TransmissionFlags>() {
+                Ok(mask) if capabilities.flags.has(mask) == wanted => None,
+                Ok(_) if wanted => not_offered(&format!("no {flag}"), entered),
+                Ok(_) => not_offered(&format!("{flag} is set"), entered),
+                Err(_) => Some((SkipKind::NotPossible, format!("`{name}` is no known need"))),
+            }
+        }
+    }
+}
+
+fn option(wanted: OptionType, capabilities: &Capabilities) -> Option<(SkipKind, String)> {
+    if capabilities.offers(wanted) {
+        return None;
+    }
+    let field = format!("option={wanted}");
+    let evidence = capabilities
+        .evidence(&[&field, "NBD_REP_ERR"])
+        .or_else(|| capabilities.evidence(&["greeting"]))
+        .unwrap_or("the server was not asked");
+    Some((SkipKind::NotOffered, format!("{wanted} is not offered: {evidence}")))
+}
+
+fn unmet_comparison(
+    name: &str,
+    op: Op,
+    wanted: &Expr,
+    capabilities: &Capabilities,
+) -> Option<(SkipKind, String)> {
+    let spanned = protocol::notation::ast::Spanned::new(wanted.clone(), Default::default());
+    let wanted = match Env::default().int(&spanned) {
+        Ok(wanted) => wanted,
+        Err(error) => return Some((SkipKind::NotPossible, error.to_string())),
+    };
+    let (has, texts): (u64, &[&str]) = match name {
+        "size" => (capabilities.size, &["size="]),
+        "exports" => {
+            (capabilities.listed.as_ref().map_or(0, |names| names.len() as u64), &["NBD_OPT_LIST"])
+        }
+        "minimum" => {
+            (capabilities.block_size.map_or(1, |(minimum, ..)| minimum.into()), &["minimum="])
+        }
+        "maximum" => {
+            let maximum = capabilities.block_size.map_or(u32::MAX, |(.., maximum)| maximum);
+            (maximum.into(), &["maximum="])
+        }
+        _ => return Some((SkipKind::NotPossible, format!("`{name}` can't be compared"))),
+    };
+    let met = match op {
+        Op::Eq => has == wanted,
+        Op::Ne => has != wanted,
+        Op::Lt => has < wanted,
+        Op::Le => has <= wanted,
+        Op::Gt => has > wanted,
+        Op::Ge => has >= wanted,
+        Op::Has | Op::Lacks => false,
+    };
+    if met {
+        return None;
+    }
+    let evidence = capabilities.evidence(texts).unwrap_or("nothing told");
+    let reason = format!("needs {name}{}{wanted}, has {has}: {evidence}", symbol(op));
+    Some((SkipKind::NotOffered, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::notation::ast::{Span, Spanned};
+
+    fn need(name: &str) -> Need {
+        Need { name: Spanned::new(name.to_owned(), Span::default()), condition: None }
+    }
+
+    const ALL: Allowed = Allowed { write: true, hazard: true, owned: true };
+
+    #[test]
+    fn not_offered_quotes_the_line_that_shows_it() {
+        let capabilities = Capabilities {
+            flags: TransmissionFlags::HAS_FLAGS,
+            lines: vec!["S: NBD_REP_INFO NBD_INFO_EXPORT size=1 flags={HAS_FLAGS}".to_owned()],
+            ..Capabilities::default()
+        };
+        assert_eq!(
+            unmet(&need("SEND_TRIM"), &capabilities, ALL),
+            Some((
+                SkipKind::NotOffered,
+                "no SEND_TRIM: S: NBD_REP_INFO NBD_INFO_EXPORT size=1 flags={HAS_FLAGS}".to_owned()
+            ))
+        );
+        assert_eq!(unmet(&need("no-SEND_TRIM"), &capabilities, ALL), None);
+    }
+
+    #[test]
+    fn writing_must_be_allowed() {
+        let capabilities = Capabilities::default();
+        assert_eq!(unmet(&need("write"), &capabilities, ALL), None);
+        let careful = Allowed { write: false, ..ALL };
+        let skip = unmet(&need("write"), &capabilities, careful).unwrap();
+        assert_eq!(skip.0, SkipKind::NotAllowed);
+    }
+}

@@ -1,0 +1,295 @@
+//! What a server offers, found out by asking it, with the lines that show it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::describe::Value;
+use protocol::message::{
+    Cookie, ExportInfo, Greeting, Info, Message, OptionBody, OptionReply, OptionRequest, ReplyBody,
+    Request, RequestForm, Side,
+};
+use protocol::text::WireString;
+use protocol::values::{
+    ClientFlags, Command, CommandFlags, HandshakeFlags, InfoType, OptionType, ReplyType,
+    TransmissionFlags,
+};
+
+use crate::dial::connect;
+use crate::interpret::block_size;
+use crate::link::{Incoming, Link, plain};
+use crate::peer::Address;
+
+/// What a server offers.
+#[derive(Debug, Clone, Default)]
+pub struct Capabilities {
+    /// Whether the greeting is newstyle with the fixed flag.
+    pub fixed: bool,
+    /// Whether the greeting is oldstyle.
+    pub oldstyle: bool,
+    /// The export that was entered.
+    pub export: String,
+    /// Size of the export in bytes.
+    pub size: u64,
+    /// Transmission flags, those that only structured replies bring included.
+    pub flags: TransmissionFlags,
+    /// The size constraints, if told: minimum, preferred, maximum.
+    pub block_size: Option<(u32, u32, u32)>,
+    /// Names in the list of exports; `None` if there is no list.
+    pub listed: Option<Vec<WireString>>,
+    /// How each option was answered.
+    pub options: BTreeMap<OptionType, ReplyType>,
+    /// The answer lines, for evidence.
+    pub lines: Vec<String>,
+}
+
+impl Capabilities {
+    /// Whether an option is served.
+    #[must_use]
+    pub fn offers(&self, option: OptionType) -> bool {
+        self.options.get(&option) == Some(&ReplyType::ACK)
+    }
+
+    /// The line that shows something, the last first: one that contains all of these texts.
+    #[must_use]
+    pub fn evidence(&self, texts: &[&str]) -> Option<&str> {
+        let shows = |line: &&String| texts.iter().all(|text| line.contains(text));
+        self.lines.iter().rev().find(shows).map(String::as_str)
+    }
+
+    /// The variables that a script may use before it has entered an export itself.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(String, Value)> {
+        let int = |name: &str, value: u64| (name.to_owned(), Value::Int(value));
+        let minimum = self.block_size.map_or(1, |(minimum, ..)| u64::from(minimum));
+        let mut variables = vec![
+            int("size", self.size),
+            ("flags".to_owned(), Value::Names(self.flags.names())),
+            int("minimum", minimum),
+            int("block", block_size(minimum, self.size)),
+        ];
+        if let Some((_, preferred, maximum)) = self.block_size {
+            variables.push(int("preferred", preferred.into()));
+            variables.push(int("maximum", maximum.into()));
+        }
+        variables
+    }
+}
+
+/// Asks a server what it offers; `export` is the one to enter, `None` for the default one or the
+/// first that is listed.
+///
+/// # Errors
+/// The server can't be reached or does not speak NBD; the text says which.
+pub async fn probe(
+    address: &Address,
+    export: Option<&str>,
+    limit: Duration,
+) -> Result<Capabilities, String> {
+    let mut found = Capabilities::default();
+    let mut asked = Asker::open(address, limit).await?;
+    let flags = match asked.greeting(&mut found).await? {
+        Style::Fixed(flags) => flags,
+        Style::Newstyle(flags) => {
+            asked.say(Message::ClientFlags(answer(flags))).await;
+            found.export = export.unwrap_or_default().to_owned();
+            asked.export_name(&mut found).await?;
+            return Ok(found);
+        }
+        Style::Oldstyle => {
+            asked.disconnect().await;
+            return Ok(found);
+        }
+    };
+    asked.say(Message::ClientFlags(answer(flags))).await;
+    let (listed, last) = asked.option(&mut found, OptionType::LIST, OptionBody::Empty).await?;
+    if last == ReplyType::ACK {
+        let names = listed.into_iter().filter_map(|reply| match reply.body {
+            ReplyBody::Server { name, .. } => Some(name),
+            _ => None,
+        });
+        found.listed = Some(names.collect());
+    }
+    let structured = OptionType::STRUCTURED_REPLY;
+    asked.option(&mut found, structured, OptionBody::Empty).await?;
+    let wanted = match export {
+        Some(name) => vec![WireString::from(name)],
+        None => {
+            let mut names = vec![WireString::default()];
+            names.extend(
+                found.listed.iter().flatten().filter(|name| !name.is_empty()).take(1).cloned(),
+            );
+            names
+        }
+    };
+    for name in wanted {
+        let body = OptionBody::Info { name: name.clone(), requests: vec![InfoType::BLOCK_SIZE] };
+        found.export = String::from_utf8_lossy(name.as_bytes()).into_owned();
+        let (items, last) = asked.option(&mut found, OptionType::GO, body).await?;
+        if last == ReplyType::ACK {
+            found.learn(items);
+            asked.disconnect().await;
+            // INFO is not needed to enter, but scenarios need to know whether it is there.
+            let mut asked = Asker::open(address, limit).await?;
+            let mut again = Capabilities::default();
+            if let Style::Fixed(flags) = asked.greeting(&mut again).await? {
+                asked.say(Message::ClientFlags(answer(flags))).await;
+                let body = OptionBody::Info { name, requests: Vec::new() };
+                let (_, last) = asked.option(&mut again, OptionType::INFO, body).await?;
+                found.options.insert(OptionType::INFO, last);
+                found.lines.extend(again.lines);
+                asked.say(option(OptionType::ABORT, OptionBody::Empty)).await;
+            }
+            return Ok(found);
+        }
+        if last == ReplyType::ERR_UNSUP {
+            asked.export_name(&mut found).await?;
+            return Ok(found);
+        }
+    }
+    let refusal = found.lines.last().cloned().unwrap_or_default();
+    let hint = match &found.listed {
+        Some(names) if !names.is_empty() => {
+            let names: Vec<String> = names.iter().take(8).map(ToString::to_string).collect();
+            format!("\nhint: `--export` chooses another; the server lists {}", names.join(", "))
+        }
+        _ => "\nhint: `--export` names the export".to_owned(),
+    };
+    let name = WireString::from(found.export.as_str());
+    Err(format!("the server refuses the export {name}: {refusal}{hint}"))
+}
+
+impl Capabilities {
+    fn learn(&mut self, items: Vec<OptionReply>) {
+        for item in items {
+            match item.body {
+                ReplyBody::Info(Info::Export { size, flags }) => {
+                    self.size = size;
+                    self.flags = flags;
+                }
+                ReplyBody::Info(Info::BlockSize { minimum, preferred, maximum }) => {
+                    self.block_size = Some((minimum, preferred, maximum));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+enum Style {
+    Fixed(HandshakeFlags),
+    Newstyle(HandshakeFlags),
+    Oldstyle,
+}
+
+fn answer(offered: HandshakeFlags) -> ClientFlags {
+    let mut flags = ClientFlags::EMPTY;
+    if offered.has(HandshakeFlags::FIXED_NEWSTYLE) {
+        flags = flags | ClientFlags::FIXED_NEWSTYLE;
+    }
+    if offered.has(HandshakeFlags::NO_ZEROES) {
+        flags = flags | ClientFlags::NO_ZEROES;
+    }
+    flags
+}
+
+fn option(option: OptionType, body: OptionBody) -> Message {
+    Message::Option(OptionRequest { option, body })
+}
+
+/// A connection on which questions are asked.
+struct Asker {
+    link: Link,
+    limit: Duration,
+}
+
+impl Asker {
+    async fn open(address: &Address, limit: Duration) -> Result<Self, String> {
+        let stream = connect(address, limit).await?;
+        Ok(Self { link: Link::new("", Side::Client, stream, None), limit })
+    }
+
+    async fn say(&mut self, message: Message) {
+        self.link.send(&plain(message), self.limit).await;
+    }
+
+    async fn hear(&mut self, found: &mut Capabilities) -> Result<Message, String> {
+        match self.link.receive(self.limit).await {
+            Incoming::Message(received) => {
+                found.lines.push(format!("S: {}", received.message.describe(None)));
+                Ok(received.message)
+            }
+            Incoming::End(end) => Err(format!("the server does not answer: {end}")),
+        }
+    }
+
+    async fn greeting(&mut self, found: &mut Capabilities) -> Result<Style, String> {
+        match self.hear(found).await? {
+            Message::Greeting(Greeting::Newstyle { flags })
+                if flags.has(HandshakeFlags::FIXED_NEWSTYLE) =>
+            {
+                found.fixed = true;
+                Ok(Style::Fixed(flags))
+            }
+            Message::Greeting(Greeting::Newstyle { flags }) => Ok(Style::Newstyle(flags)),
+            Message::Greeting(Greeting::Oldstyle { size, flags, .. }) => {
+                found.oldstyle = true;
+                found.size = size;
+                found.flags = flags;
+                Ok(Style::Oldstyle)
+            }
+            other => Err(format!("expected a greeting, not `{}`", other.describe(None))),
+        }
+    }
+
+    /// The intermediate replies and the type of the final one.
+    async fn option(
+        &mut self,
+        found: &mut Capabilities,
+        asked: OptionType,
+        body: OptionBody,
+    ) -> Result<(Vec<OptionReply>, ReplyType), String> {
+        self.say(option(asked, body)).await;
+        let mut replies = Vec::new();
+        // A longer list than that is not needed to know what a server offers.
+        for _ in 0..100_000 {
+            match self.hear(found).await? {
+                Message::OptionReply(reply) if reply.reply.is_final() => {
+                    found.options.insert(asked, reply.reply);
+                    return Ok((replies, reply.reply));
+                }
+                Message::OptionReply(reply) => replies.push(reply),
+                other => return Err(format!("no reply to {asked}: `{}`", other.describe(None))),
+            }
+        }
+        Err(format!("the replies to {asked} do not end"))
+    }
+
+    async fn export_name(&mut self, found: &mut Capabilities) -> Result<(), String> {
+        let name = WireString::from(found.export.as_str());
+        self.say(option(OptionType::EXPORT_NAME, OptionBody::Name(name))).await;
+        match self.hear(found).await? {
+            Message::ExportInfo(ExportInfo { size, flags, padding: _ }) => {
+                found.size = size;
+                found.flags = flags;
+                self.disconnect().await;
+                Ok(())
+            }
+            other => Err(format!("no answer to NBD_OPT_EXPORT_NAME: `{}`", other.describe(None))),
+        }
+    }
+
+    async fn disconnect(&mut self) {
+        let request = Request {
+            form: RequestForm::Compact,
+            flags: CommandFlags::EMPTY,
+            command: Command::DISC,
+            cookie: Cookie(0x6e62_6463_6865_636b),
+            offset: 0,
+            length: 0,
+            status: None,
+        };
+        self.say(Message::Request(request)).await;
+        // Wait for the close, so that a server with one place is free again.
+        while let Incoming::Message(_) = self.link.receive(self.limit).await {}
+    }
+}

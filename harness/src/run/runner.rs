@@ -1,0 +1,491 @@
+//! Runs scenarios against one target: several at once, without one disturbing another.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::message::Side;
+use protocol::requirements;
+use tokio::sync::{Mutex, RwLock, Semaphore, mpsc};
+
+use super::needs::{Allowed, missing};
+use super::probe::{Capabilities, probe};
+use super::target::{Instance, Target, Unavailable};
+use super::{Outcome, SkipKind};
+use crate::capture::Capture;
+use crate::dial::{Dialer, Source};
+use crate::finding::{Detail, Finding, Severity, Verdict};
+use crate::interpret::{Ending, Played, Setup, play};
+use crate::peer::Address;
+use crate::script::ast::{Replies, Script, Segmentation, Statement, StatementKind};
+
+/// The scenario that runs first and last against a target.
+pub const SANITY: &str = "2.6-base/sanity";
+/// The rule that a server breaks by dying.
+const SURVIVE: &str = "session-no-unjustified-hard-disconnect";
+/// How long a fresh connection may wait for its greeting.
+const GREETING_LIMIT: Duration = Duration::from_secs(3);
+
+/// What a run allows and asks for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Scenarios may write to an external target. Servers that the harness starts hold nobody's
+    /// data and are always written to.
+    pub write: bool,
+    /// Hazardous scenarios may run against an external target.
+    pub hazard: bool,
+    /// How many scenarios at once.
+    pub jobs: usize,
+    /// How long one wait may take.
+    pub timeout: Duration,
+    /// Where captures go.
+    pub capture: Option<PathBuf>,
+    /// The form of replies that scenarios negotiate when they leave it open.
+    pub replies: Replies,
+    /// How messages are cut when scenarios leave it open.
+    pub segmentation: Segmentation,
+    /// The command line that a failure's `again` begins with.
+    pub again: String,
+}
+
+/// What happens during a run, as it happens.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A scenario has begun.
+    Started {
+        /// Its id.
+        id: String,
+    },
+    /// A scenario has come to its end.
+    Done(Box<Outcome>),
+}
+
+/// How a target came out.
+#[derive(Debug, Clone)]
+pub struct TargetRun {
+    /// Its name.
+    pub name: String,
+    /// Its version, if known.
+    pub version: Option<String>,
+    /// Where it listened, if that is one place.
+    pub address: Option<String>,
+    /// What prevented a verdict: unreachable, not started, dead at the end.
+    pub problem: Option<String>,
+    /// Each scenario, by id.
+    pub outcomes: Vec<Outcome>,
+    /// How long it all took.
+    pub duration: Duration,
+}
+
+/// Runs scenarios that test servers against a target.
+pub async fn run_target(
+    target: &Target,
+    scripts: &[Arc<Script>],
+    sanity: Option<Arc<Script>>,
+    options: &Options,
+    events: mpsc::UnboundedSender<Event>,
+) -> TargetRun {
+    let began = Instant::now();
+    let mut run = TargetRun {
+        name: target.name().to_owned(),
+        version: target.version().await,
+        address: None,
+        problem: None,
+        outcomes: Vec::new(),
+        duration: Duration::ZERO,
+    };
+    let runner = Arc::new(Runner {
+        target: target.clone(),
+        options: options.clone(),
+        events,
+        shared: Mutex::new(HashMap::new()),
+        writing: RwLock::new(()),
+    });
+    if let Target::External { address, .. } = target {
+        run.address = Some(address.to_string());
+    }
+    // The first question tells whether there is anything to test.
+    let jobs = match runner.shared("default").await {
+        Ok(shared) if shared.serves_many => options.jobs.max(1),
+        Ok(_) => 1,
+        Err(Unavailable::Failed(reason) | Unavailable::NotPossible(reason)) => {
+            run.problem = Some(reason);
+            run.duration = began.elapsed();
+            return run;
+        }
+    };
+    let chosen = |id: &str| scripts.iter().any(|script| script.id == id);
+    let first = sanity.clone().filter(|sanity| !target.is_owned() && !chosen(&sanity.id));
+    if let Some(sanity) = &first {
+        // It was not asked for, so it only counts where it does not pass.
+        let outcome = runner.run(sanity).await;
+        match outcome.verdict {
+            Verdict::Pass | Verdict::Skip => {}
+            Verdict::Error => {
+                run.problem = Some(format!("the sanity scenario: {}", in_a_line(&outcome)));
+            }
+            Verdict::Warn | Verdict::Fail => run.outcomes.push(outcome),
+        }
+    }
+    let places = Arc::new(Semaphore::new(jobs));
+    let mut tasks = tokio::task::JoinSet::new();
+    for script in scripts {
+        let (runner, script, places) = (runner.clone(), script.clone(), places.clone());
+        tasks.spawn(async move {
+            // The semaphore is never closed.
+            let _place = places.acquire().await;
+            runner.run(&script).await
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        match done {
+            Ok(outcome) => run.outcomes.push(outcome),
+            Err(error) => run.problem = Some(format!("a scenario came to no end: {error}")),
+        }
+    }
+    if let Some(sanity) = &sanity
+        && run.problem.is_none()
+        && !target.is_owned()
+    {
+        let outcome = runner.run(sanity).await;
+        if outcome.verdict > Verdict::Warn {
+            run.problem = Some(format!(
+                "the server no longer works at the end of the run: {}",
+                in_a_line(&outcome)
+            ));
+        }
+    }
+    runner.stop().await;
+    run.outcomes.sort_by(|a, b| a.id.cmp(&b.id));
+    run.duration = began.elapsed();
+    run
+}
+
+fn in_a_line(outcome: &Outcome) -> String {
+    let finding = outcome.findings.first().map(|finding| finding.message.clone());
+    finding.or_else(|| outcome.reason.clone()).unwrap_or_else(|| outcome.verdict.name().to_owned())
+}
+
+/// A server that several scenarios use, and what it offers.
+struct Shared {
+    instance: Mutex<Option<Instance>>,
+    address: Address,
+    owned: bool,
+    capabilities: Capabilities,
+    serves_many: bool,
+}
+
+struct Runner {
+    target: Target,
+    options: Options,
+    events: mpsc::UnboundedSender<Event>,
+    shared: Mutex<HashMap<String, Result<Arc<Shared>, Unavailable>>>,
+    /// On an external target those that write run alone.
+    writing: RwLock<()>,
+}
+
+/// What a scenario is played against.
+struct Place {
+    address: Address,
+    capabilities: Capabilities,
+    fresh: Option<Instance>,
+    shared: Arc<Shared>,
+}
+
+impl Runner {
+    async fn stop(&self) {
+        for (_, shared) in self.shared.lock().await.drain() {
+            if let Ok(shared) = shared
+                && let Some(instance) = shared.instance.lock().await.take()
+            {
+                instance.stop().await;
+            }
+        }
+    }
+
+    /// The shared server in a configuration; started and asked once.
+    async fn shared(&self, configuration: &str) -> Result<Arc<Shared>, Unavailable> {
+        let mut all = self.shared.lock().await;
+        if let Some(shared) = all.get(configuration) {
+            return shared.clone();
+        }
+        let shared = self.start_shared(configuration).await;
+        all.insert(configuration.to_owned(), shared.clone());
+        shared
+    }
+
+    async fn start_shared(&self, configuration: &str) -> Result<Arc<Shared>, Unavailable> {
+        let instance = self.target.start(configuration).await?;
+        let limit = self.options.timeout;
+        let capabilities = probe(&instance.address, instance.export.as_deref(), limit)
+            .await
+            .map_err(Unavailable::Failed)?;
+        let serves_many = instance.owned || serves_many(&instance.address).await;
+        Ok(Arc::new(Shared {
+            address: instance.address.clone(),
+            owned: instance.owned,
+            instance: Mutex::new(Some(instance)),
+            capabilities,
+            serves_many,
+        }))
+    }
+
+    async fn run(&self, script: &Arc<Script>) -> Outcome {
+        // Nobody may listen any more: then nobody wants to know.
+        let _ = self.events.send(Event::Started { id: script.id.clone() });
+        let began = Instant::now();
+        let mut outcome = self.blank(script);
+        self.decide(script, &mut outcome).await;
+        outcome.duration = began.elapsed();
+        let _ = self.events.send(Event::Done(Box::new(outcome.clone())));
+        outcome
+    }
+
+    fn blank(&self, script: &Script) -> Outcome {
+        let writes = !self.target.is_owned() && writes(script);
+        let write = if writes { " --allow-write" } else { "" };
+        Outcome {
+            target: self.target.name().to_owned(),
+            id: script.id.clone(),
+            title: script.header.title.node.clone(),
+            since: script.header.since.node,
+            feature: script.header.feature.node.clone(),
+            verdict: Verdict::Skip,
+            reason: None,
+            skipped: None,
+            duration: Duration::ZERO,
+            requirements: Vec::new(),
+            capture: None,
+            findings: Vec::new(),
+            again: format!("{}{write} --scenario {} --capture out/", self.options.again, script.id),
+        }
+    }
+
+    async fn decide(&self, script: &Arc<Script>, outcome: &mut Outcome) {
+        let configuration =
+            script.header.export.as_ref().map_or("default", |export| export.node.as_str());
+        let skip = |outcome: &mut Outcome, kind, reason: String| {
+            outcome.skipped = Some(kind);
+            outcome.reason = Some(reason);
+        };
+        if let Err(reason) = self.target.supports(configuration) {
+            return skip(outcome, SkipKind::NotPossible, reason);
+        }
+        let shared = match self.shared(configuration).await {
+            Ok(shared) => shared,
+            Err(Unavailable::NotPossible(reason)) => {
+                return skip(outcome, SkipKind::NotPossible, reason);
+            }
+            Err(Unavailable::Failed(reason)) => return fail_to_run(outcome, reason),
+        };
+        let allowed = Allowed {
+            write: self.options.write || shared.owned,
+            hazard: self.options.hazard,
+            owned: shared.owned,
+        };
+        if configuration == "read-only" && !shared.owned {
+            use protocol::values::TransmissionFlags;
+            if !shared.capabilities.flags.has(TransmissionFlags::READ_ONLY) {
+                let evidence = shared.capabilities.evidence(&["flags="]).unwrap_or_default();
+                let reason = format!("the export is writable: {evidence}");
+                return skip(outcome, SkipKind::NotOffered, reason);
+            }
+        }
+        if let Some((kind, reason)) = missing(script, &shared.capabilities, allowed) {
+            return skip(outcome, kind, reason);
+        }
+        if !shared.serves_many && connections(&script.body).len() > 1 {
+            let reason = "the server serves one client at a time".to_owned();
+            return skip(outcome, SkipKind::NotPossible, reason);
+        }
+        let alone = shared.owned && (writes(script) || script.header.hazard.is_some());
+        let played = if alone {
+            self.play_alone(script, configuration, &shared, outcome).await
+        } else if writes(script) {
+            let _alone = self.writing.write().await;
+            self.play_shared(script, configuration, &shared, outcome).await
+        } else {
+            let _together = self.writing.read().await;
+            self.play_shared(script, configuration, &shared, outcome).await
+        };
+        if let Some(played) = played {
+            conclude(outcome, played);
+        }
+    }
+
+    /// Against a server of the scenario's own.
+    async fn play_alone(
+        &self,
+        script: &Arc<Script>,
+        configuration: &str,
+        shared: &Arc<Shared>,
+        outcome: &mut Outcome,
+    ) -> Option<Played> {
+        let instance = match self.target.start(configuration).await {
+            Ok(instance) => instance,
+            Err(Unavailable::NotPossible(reason) | Unavailable::Failed(reason)) => {
+                fail_to_run(outcome, reason);
+                return None;
+            }
+        };
+        let mut place = Place {
+            address: instance.address.clone(),
+            capabilities: shared.capabilities.clone(),
+            fresh: Some(instance),
+            shared: shared.clone(),
+        };
+        let mut played = self.play(script, &place, outcome).await;
+        if let Some(mut instance) = place.fresh.take() {
+            if let Some(death) = died(&mut instance, script.header.hazard.is_some()).await {
+                played.findings.push(death_finding(script, &death, &played));
+            }
+            instance.stop().await;
+        }
+        Some(played)
+    }
+
+    /// Against the server that others use at the same time. If it is dead afterwards, whoever
+    /// killed it is found out by playing alone.
+    async fn play_shared(
+        &self,
+        script: &Arc<Script>,
+        configuration: &str,
+        shared: &Arc<Shared>,
+        outcome: &mut Outcome,
+    ) -> Option<Played> {
+        let place = Place {
+            address: shared.address.clone(),
+            capabilities: shared.capabilities.clone(),
+            fresh: None,
+            shared: shared.clone(),
+        };
+        let played = self.play(script, &place, outcome).await;
+        let dead = match place.shared.instance.lock().await.as_mut() {
+            Some(instance) => instance.died().is_some(),
+            None => false,
+        };
+        if !dead {
+            return Some(played);
+        }
+        self.shared.lock().await.remove(configuration);
+        self.play_alone(script, configuration, shared, outcome).await
+    }
+
+    async fn play(&self, script: &Arc<Script>, place: &Place, outcome: &mut Outcome) -> Played {
+        let capture = match &self.options.capture {
+            Some(folder) => Capture::create(folder, self.target.name(), &script.id).ok(),
+            None => None,
+        };
+        outcome.capture = capture.as_ref().map(|capture| capture.path().display().to_string());
+        let setup = Setup {
+            side: Side::Client,
+            export: place.capabilities.export.clone(),
+            variables: place.capabilities.variables(),
+            timeout: self.options.timeout,
+            deadline: self.options.timeout.saturating_mul(12),
+            replies: self.options.replies,
+            segmentation: self.options.segmentation,
+            dialer: Dialer::new(
+                Source::Connect(place.address.clone()),
+                capture.map(Capture::into_tap_maker),
+            ),
+            client: None,
+        };
+        play(script, setup).await
+    }
+}
+
+/// Whether a second client is greeted while a first one is connected.
+async fn serves_many(address: &Address) -> bool {
+    let Ok(_first) = address.connect(GREETING_LIMIT).await else { return false };
+    let second = crate::peer::greet(address, Duration::from_secs(1));
+    // The first must be greeted as well, or it may not be the one that is served.
+    second.await.is_ok()
+}
+
+async fn died(instance: &mut Instance, hazard: bool) -> Option<String> {
+    if let Some(death) = instance.died() {
+        return Some(death);
+    }
+    if hazard { instance.answers(GREETING_LIMIT).await.err() } else { None }
+}
+
+fn death_finding(script: &Script, death: &str, played: &Played) -> Finding {
+    let lines = played.transcript.iter().map(|entry| entry.text(true));
+    let lines: Vec<String> = lines.collect();
+    Finding {
+        requirement: requirements::find(SURVIVE).expect("the catalogue has this rule"),
+        severity: Severity::Failure,
+        party: Side::Server,
+        message: death.to_owned(),
+        at: script.source.path.clone(),
+        detail: Detail {
+            expected: vec!["a server that goes on serving others".to_owned()],
+            received: death.to_owned(),
+            after: lines[lines.len().saturating_sub(12)..].to_vec(),
+            ..Detail::default()
+        },
+        known: None,
+    }
+}
+
+fn fail_to_run(outcome: &mut Outcome, reason: String) {
+    outcome.verdict = Verdict::Error;
+    outcome.reason = Some(reason);
+}
+
+/// The verdict of what was played.
+pub(super) fn conclude(outcome: &mut Outcome, played: Played) {
+    outcome.requirements = played.exercised.into_iter().collect();
+    outcome.verdict = match played.findings.iter().map(|finding| finding.severity).max() {
+        Some(Severity::Failure) => Verdict::Fail,
+        Some(Severity::Warning) => Verdict::Warn,
+        None => Verdict::Pass,
+    };
+    outcome.findings = played.findings;
+    match played.end {
+        Ending::Done => {}
+        Ending::Skipped(reason) if outcome.verdict == Verdict::Pass => {
+            outcome.verdict = Verdict::Skip;
+            outcome.skipped = Some(SkipKind::NotOffered);
+            outcome.reason = Some(reason);
+        }
+        Ending::Error(reason) if outcome.verdict != Verdict::Fail => {
+            outcome.verdict = Verdict::Error;
+            outcome.reason = Some(reason);
+        }
+        Ending::Skipped(_) | Ending::Error(_) => {}
+    }
+}
+
+/// Whether a scenario says that it writes.
+fn writes(script: &Script) -> bool {
+    script.header.needs.iter().any(|need| need.name.node == "write")
+}
+
+/// The names of a scenario's connections.
+fn connections(body: &[Statement]) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for statement in body {
+        match &statement.kind {
+            StatementKind::Message(line) => {
+                names.insert(line.conn.as_ref().map_or("", |conn| conn.node.as_str()));
+            }
+            StatementKind::Event(line) => {
+                names.insert(line.conn.as_ref().map_or("", |conn| conn.node.as_str()));
+            }
+            StatementKind::Check { .. } => {}
+            StatementKind::AnyOrder(body)
+            | StatementKind::Maybe(body)
+            | StatementKind::Repeat { body, .. }
+            | StatementKind::Until { body, .. }
+            | StatementKind::For { body, .. }
+            | StatementKind::Given { body, .. } => names.extend(connections(body)),
+            StatementKind::Either(branches) => {
+                names.extend(branches.iter().flat_map(|branch| connections(&branch.body)));
+            }
+        }
+    }
+    names
+}

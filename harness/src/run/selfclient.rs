@@ -1,0 +1,99 @@
+//! The reference client as a client under test.
+
+use std::time::Instant;
+
+use protocol::uri::Uri;
+use reference_server::client::{Client, ClientError, Haggling, Options};
+
+use crate::peer::{Address, ClientRun, Ended, Parameters};
+
+/// What it can be told to do.
+const ACTIONS: [&str; 8] = ["info", "list", "read", "write", "copy-out", "flush", "trim", "zero"];
+/// How much `copy-out` reads at a time, in bytes.
+const PIECE: u64 = 1 << 20;
+
+/// Whether it can do an action.
+///
+/// # Errors
+/// The reason why not.
+pub fn supports(action: &str) -> Result<(), String> {
+    if ACTIONS.contains(&action) {
+        return Ok(());
+    }
+    Err(format!("the reference client has no action `{action}`"))
+}
+
+/// Does an action; the exit status is 0 if all went well.
+pub async fn act(action: &str, with: &Parameters) -> ClientRun {
+    let began = Instant::now();
+    let uri = match &with.address {
+        Address::Tcp { host, port } => Uri::tcp(host.clone(), *port),
+        Address::Unix(path) => Uri::unix(path),
+    };
+    let uri = uri.with_export(with.export.clone());
+    let options = Options { timeout: with.limit, ..Options::default() };
+    let result = perform(action, &uri, &options, with).await;
+    ClientRun {
+        command: format!("reference client: {action} {uri}"),
+        ended: Some(Ended::Status(i32::from(result.is_err()))),
+        stdout: Vec::new(),
+        stderr: result.err().unwrap_or_default(),
+        took: began.elapsed(),
+    }
+}
+
+async fn perform(
+    action: &str,
+    uri: &Uri,
+    options: &Options,
+    with: &Parameters,
+) -> Result<(), String> {
+    let shown = |error: ClientError| error.to_string();
+    if action == "list" {
+        let mut haggling = Haggling::connect(uri, options).await.map_err(shown)?;
+        haggling.list().await.map_err(shown)?;
+        return haggling.abort().await.map_err(shown);
+    }
+    let client = Client::connect(uri, options).await.map_err(shown)?;
+    let done = transmit(action, &client, with).await;
+    let left = client.disconnect().await.map_err(shown);
+    done.and(left)
+}
+
+async fn transmit(action: &str, client: &Client, with: &Parameters) -> Result<(), String> {
+    let shown = |error: ClientError| error.to_string();
+    let length = usize::try_from(with.length).map_err(|error| error.to_string())?;
+    match action {
+        "info" => Ok(()),
+        "read" => {
+            let bytes = client.read(with.offset, length).await.map_err(shown)?;
+            save(with, &bytes).await
+        }
+        "copy-out" => {
+            let mut bytes = Vec::new();
+            while (bytes.len() as u64) < client.size() {
+                let at = bytes.len() as u64;
+                let count = (client.size() - at).min(PIECE) as usize;
+                bytes.extend(client.read(at, count).await.map_err(shown)?);
+            }
+            save(with, &bytes).await
+        }
+        "write" => {
+            let path = with.file.as_ref().ok_or("there is no file to write from")?;
+            let mut bytes = tokio::fs::read(path).await.map_err(|error| error.to_string())?;
+            bytes.truncate(length);
+            client.write(with.offset, &bytes).await.map_err(shown)
+        }
+        "flush" => client.flush().await.map_err(shown),
+        "trim" => client.trim(with.offset, with.length).await.map_err(shown),
+        "zero" => client.zero(with.offset, with.length, false).await.map_err(shown),
+        other => Err(format!("no action `{other}`")),
+    }
+}
+
+async fn save(with: &Parameters, bytes: &[u8]) -> Result<(), String> {
+    match &with.file {
+        Some(path) => tokio::fs::write(path, bytes).await.map_err(|error| error.to_string()),
+        None => Ok(()),
+    }
+}

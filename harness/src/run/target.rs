@@ -1,0 +1,290 @@
+//! What is under test, and how the harness gets hold of it in a wanted configuration.
+
+use std::io;
+use std::time::Duration;
+
+use protocol::payload::place;
+use protocol::values::DEFAULT_MAXIMUM_PAYLOAD;
+use reference_server::store::{MemoryStore, Run, Store};
+use reference_server::{
+    BlockSizes, Builder, Export, Fault, Features, Handshake, Server, ServerHandle,
+};
+
+use crate::peer::{Address, KNOWN, PeerFile, Running, StartError, greet};
+
+/// A server under test.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A server that somebody else runs, and whose data is somebody else's.
+    External {
+        /// As the user wrote it.
+        name: String,
+        /// Where it listens.
+        address: Address,
+        /// The export under test; `None` for the default one.
+        export: Option<String>,
+    },
+    /// The reference server, in this process.
+    Reference {
+        /// What it does wrong on purpose.
+        fault: Option<Fault>,
+    },
+    /// A program that the harness starts.
+    Peer(Box<PeerFile>),
+}
+
+/// A server that runs.
+pub struct Instance {
+    /// Where it listens.
+    pub address: Address,
+    /// The export under test; `None` to try the default one and the first that is listed.
+    pub export: Option<String>,
+    /// Whether the harness started it.
+    pub owned: bool,
+    held: Held,
+}
+
+enum Held {
+    Nothing,
+    Reference { _handle: ServerHandle },
+    Peer(Box<Running>),
+}
+
+/// Why there is no server in the wanted configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unavailable {
+    /// It can't be had with this target.
+    NotPossible(String),
+    /// It should have worked.
+    Failed(String),
+}
+
+impl Target {
+    /// The name in reports.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::External { name, .. } => name,
+            Self::Reference { .. } => "self",
+            Self::Peer(file) => file.name(),
+        }
+    }
+
+    /// Whether the harness starts it.
+    #[must_use]
+    pub fn is_owned(&self) -> bool {
+        !matches!(self, Self::External { .. })
+    }
+
+    /// The version that it tells, if it does.
+    pub async fn version(&self) -> Option<String> {
+        match self {
+            Self::External { .. } => None,
+            Self::Reference { .. } => Some(env!("CARGO_PKG_VERSION").to_owned()),
+            Self::Peer(file) => file.version().await.ok(),
+        }
+    }
+
+    /// Whether a configuration can be had at all.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn supports(&self, configuration: &str) -> Result<(), String> {
+        match self {
+            Self::External { .. } => match configuration {
+                // Whether it is, the probe tells.
+                "default" | "read-only" | "multi-conn" => Ok(()),
+                other => Err(format!(
+                    "needs the configuration `{other}`, which only a server that the harness starts can be given"
+                )),
+            },
+            Self::Reference { .. } => configure(configuration).map(|_| ()),
+            Self::Peer(file) => file.supports(configuration),
+        }
+    }
+
+    /// A server in a configuration.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn start(&self, configuration: &str) -> Result<Instance, Unavailable> {
+        match self {
+            Self::External { address, export, .. } => Ok(Instance {
+                address: address.clone(),
+                export: export.clone(),
+                owned: false,
+                held: Held::Nothing,
+            }),
+            Self::Reference { fault } => {
+                let (builder, export) =
+                    configure(configuration).map_err(Unavailable::NotPossible)?;
+                let handle = builder
+                    .fault(*fault)
+                    .tcp(([127, 0, 0, 1], 0).into())
+                    .start()
+                    .await
+                    .map_err(|error| Unavailable::Failed(error.to_string()))?;
+                let address = handle
+                    .tcp_address()
+                    .ok_or_else(|| Unavailable::Failed("no address".to_owned()))?;
+                Ok(Instance {
+                    address: address.into(),
+                    export: Some(export.to_owned()),
+                    owned: true,
+                    held: Held::Reference { _handle: handle },
+                })
+            }
+            Self::Peer(file) => match file.start(configuration).await {
+                Ok(running) => Ok(Instance {
+                    address: running.address().clone(),
+                    export: Some(running.export_name().to_owned()),
+                    owned: true,
+                    held: Held::Peer(Box::new(running)),
+                }),
+                Err(StartError::Unsupported(reason)) => Err(Unavailable::NotPossible(reason)),
+                Err(error) => Err(Unavailable::Failed(error.to_string())),
+            },
+        }
+    }
+}
+
+impl Instance {
+    /// How the server's process ended, if it did, and what it said last.
+    #[must_use]
+    pub fn died(&mut self) -> Option<String> {
+        let Held::Peer(running) = &mut self.held else { return None };
+        let status = running.exit_status()?;
+        let tail = running.stderr_tail();
+        let said = tail.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
+        Some(format!("the server's process ended ({status}){said}"))
+    }
+
+    /// Whether a fresh connection is greeted.
+    ///
+    /// # Errors
+    /// What happened instead.
+    pub async fn answers(&self, limit: Duration) -> Result<(), String> {
+        match greet(&self.address, limit).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("a fresh connection gets no greeting: {error}")),
+        }
+    }
+
+    /// Ends a server that the harness started.
+    pub async fn stop(self) {
+        if let Held::Peer(running) = self.held {
+            running.stop().await;
+        }
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+/// The reference server in a configuration, and the name of the export under test.
+fn configure(configuration: &str) -> Result<(Builder, &'static str), String> {
+    let export = |store: MemoryStore| {
+        Export::new("disk", store).with_description("a disk to test with").with_multi_conn(true)
+    };
+    let builder = Server::builder();
+    let with_features = |change: fn(&mut Features)| {
+        let mut features = Features::default();
+        change(&mut features);
+        builder_with(known(16 * MIB), features)
+    };
+    let (name, value) = match configuration.split_once('-') {
+        Some((name @ ("size" | "block"), value)) => (name, Some(value)),
+        _ => (configuration, None),
+    };
+    let builder = match (name, value) {
+        ("default" | "multi-conn", None) => builder.export(export(known(16 * MIB))),
+        ("blank", None) => builder.export(export(MemoryStore::new(16 * MIB))),
+        ("read-only", None) => builder.export(export(known(16 * MIB)).with_read_only(true)),
+        ("single-conn", None) => builder.export(export(known(16 * MIB)).with_multi_conn(false)),
+        ("odd-size", None) => builder.export(export(known(1_000_001))),
+        ("large", None) => builder.export(export(known(9 << 30))),
+        ("size", Some(size)) => {
+            let size = size.parse().map_err(|_| format!("`{size}` is no size in bytes"))?;
+            builder.export(export(known(size)))
+        }
+        ("block", Some(minimum)) => {
+            let minimum: u32 =
+                minimum.parse().map_err(|_| format!("`{minimum}` is no block size"))?;
+            let sizes = BlockSizes::new(minimum, minimum.max(4096), DEFAULT_MAXIMUM_PAYLOAD)
+                .map_err(|error| error.to_string())?;
+            builder.export(export(known(16 * MIB)).with_block_sizes(sizes))
+        }
+        ("many", None) => builder
+            .export(export(known(16 * MIB)))
+            .export(Export::new("second", MemoryStore::new(MIB)).with_description("another disk"))
+            .export(Export::new("drei €", MemoryStore::new(511)).with_read_only(true)),
+        ("no-list", None) => with_features(|features| features.list = false),
+        ("oldstyle", None) => with_features(|features| features.handshake = Handshake::Oldstyle),
+        ("newstyle", None) => with_features(|features| features.handshake = Handshake::Newstyle),
+        ("no-structured", None) => with_features(|features| features.structured_reply = false),
+        ("errors", None) => {
+            builder.export(Export::new("disk", Failing(known(16 * MIB))).with_read_only(true))
+        }
+        _ => return Err(format!("the reference server has no configuration `{configuration}`")),
+    };
+    Ok((builder.default_export("disk"), "disk"))
+}
+
+fn builder_with(store: MemoryStore, features: Features) -> Builder {
+    Server::builder().export(Export::new("disk", store).with_multi_conn(true)).features(features)
+}
+
+/// A store with the content that scenarios know.
+fn known(size: u64) -> MemoryStore {
+    let store = MemoryStore::new(size);
+    for (seed, offset, length) in KNOWN {
+        let length = length.min(size.saturating_sub(offset));
+        let mut bytes = vec![0; length as usize];
+        place(seed, offset, &mut bytes);
+        if length > 0 {
+            // Memory of this process: it can only fail beyond the limit of gigabytes.
+            let _ = store.write(offset, &bytes);
+        }
+    }
+    store
+}
+
+/// Where the store of the configuration `errors` is bad, in bytes.
+const BAD: std::ops::Range<u64> = 0x80000..0x80200;
+
+/// A store with a bad sector.
+#[derive(Debug)]
+struct Failing(MemoryStore);
+
+impl Store for Failing {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn blocks(&self) -> bool {
+        self.0.blocks()
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8], runs: &mut Vec<Run>) -> io::Result<()> {
+        let end = offset.saturating_add(buffer.len() as u64);
+        if offset < BAD.end && end > BAD.start {
+            return Err(io::Error::other("the sector is bad"));
+        }
+        self.0.read(offset, buffer, runs)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn zero(&self, offset: u64, length: u64, provision: bool) -> io::Result<()> {
+        self.0.zero(offset, length, provision)
+    }
+
+    fn trim(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.0.trim(offset, length)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
