@@ -1,6 +1,8 @@
 //! Each fault must show: the same conversations are held with an honest server and with each
 //! faulty one, and something must differ.
 
+#![allow(clippy::unwrap_used, reason = "a failed test should say where")]
+
 use protocol::message::{Cookie, Message, OptionBody, OptionRequest, Request, RequestForm};
 use protocol::values::{ClientFlags, Command, CommandFlags, InfoType, OptionType};
 use reference_server::client::{Client, Options};

@@ -1,5 +1,7 @@
 //! The reference client against the reference server, in one process.
 
+#![allow(clippy::unwrap_used, reason = "a failed test should say where")]
+
 use std::time::Duration;
 
 use protocol::values::{Command, CommandFlags, ErrorCode, ReplyType, TransmissionFlags};
