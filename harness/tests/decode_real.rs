@@ -1,0 +1,225 @@
+//! `nbdcheck decode` agrees with what a real server says that it was asked.
+//!
+//! Needs nbdkit, nbdcopy, and tcpdump as root.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("can't start {command:?}: {error}")))
+    }
+
+    /// Asks it to end and waits.
+    fn interrupt(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let end = Instant::now() + LIMIT;
+        while self.0.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "a process does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn wait_for_port(port: u16) {
+    let end = Instant::now() + LIMIT;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < end, "nothing listens on port {port}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn nbdcheck(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nbdcheck")).args(arguments).output().unwrap()
+}
+
+fn json(capture: &Path) -> Vec<Value> {
+    let output = nbdcheck(&["decode", "--format", "json", capture.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Captures what happens on a port meanwhile.
+fn capture(port: u16, file: &Path, act: impl FnOnce()) {
+    let mut tcpdump = Running::start(
+        Command::new("tcpdump")
+            .args(["-i", "lo", "-s", "0", "-B", "65536", "-U", "--immediate-mode", "-w"])
+            .arg(file)
+            .arg(format!("tcp port {port}"))
+            .stderr(Stdio::piped()),
+    );
+    let mut talk = BufReader::new(tcpdump.0.stderr.take().unwrap()).lines();
+    let ready = talk.by_ref().any(|line| line.unwrap().contains("listening on"));
+    assert!(ready, "tcpdump does not listen; it needs root");
+    act();
+    // The kernel hands packets over at once; this waits for tcpdump to write them.
+    let (mut size, mut same) = (0, 0);
+    while same < 5 {
+        std::thread::sleep(Duration::from_millis(40));
+        let now = fs::metadata(file).unwrap().len();
+        same = if now == size && now > 24 { same + 1 } else { 0 };
+        size = now;
+    }
+    tcpdump.interrupt();
+}
+
+/// How often nbdkit's log filter saw each request: `connection=1 Read id=5 offset=0x0 ...`.
+fn logged(log: &str) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for line in log.lines() {
+        let Some((_, call)) = line.split_once("connection=") else { continue };
+        let mut words = call.split_whitespace().skip(1);
+        let name = match words.next() {
+            Some("Read") => "request NBD_CMD_READ",
+            Some("Write") => "request NBD_CMD_WRITE",
+            Some("Zero") => "request NBD_CMD_WRITE_ZEROES",
+            Some("Trim") => "request NBD_CMD_TRIM",
+            Some("Flush") => "request NBD_CMD_FLUSH",
+            Some("Extents") => "request NBD_CMD_BLOCK_STATUS",
+            Some("Cache") => "request NBD_CMD_CACHE",
+            _ => continue, // `...Read` is the answer
+        };
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn counts_agree_with_the_servers_own_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (source, target) = (path("source.img"), path("target.img"));
+    let mut image = vec![0x11; 300_000];
+    image.resize(1 << 20, 0);
+    image[900_000..].fill(0x22);
+    fs::write(&source, &image).unwrap();
+    fs::write(&target, []).unwrap();
+
+    let port = free_port();
+    let mut nbdkit = Running::start(
+        Command::new("nbdkit")
+            .args(["-f", "-i", "127.0.0.1", "-p", &port.to_string(), "--filter=log"])
+            .args(["memory", "1M", &format!("logfile={}", path("log").display())]),
+    );
+    wait_for_port(port);
+    let uri = format!("nbd://127.0.0.1:{port}");
+    capture(port, &path("it.pcap"), || {
+        for (from, to) in [(source.to_str().unwrap(), &*uri), (&*uri, target.to_str().unwrap())] {
+            let copied = Command::new("nbdcopy").args([from, to]).status().unwrap();
+            assert!(copied.success());
+        }
+    });
+    nbdkit.interrupt();
+    assert_eq!(fs::read(&target).unwrap(), image);
+
+    let lines = json(&path("it.pcap"));
+    let summary = lines.last().unwrap();
+    assert_eq!(summary["type"], "summary");
+    assert_eq!(summary["violations"], 0, "{lines:#?}");
+    assert_eq!(summary["problems"], 0);
+    let log = fs::read_to_string(path("log")).unwrap();
+    let wanted = logged(&log);
+    assert!(wanted.len() >= 3, "{log}");
+    let counts = summary["counts"].as_object().unwrap();
+    let got: BTreeMap<&str, u64> = counts
+        .iter()
+        .filter(|(name, _)| name.starts_with("request ") && *name != "request NBD_CMD_DISC")
+        .map(|(name, count)| (name.as_str(), count.as_u64().unwrap()))
+        .collect();
+    assert_eq!(got, wanted);
+
+    // The same from standard input, and one session of it.
+    let file = fs::File::open(path("it.pcap")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
+        .args(["decode", "--session", "1", "-"])
+        .stdin(file)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("# session 1: 127.0.0.1:"), "{text}");
+    assert!(!text.contains("# session 2"), "{text}");
+    let output = nbdcheck(&["validate", path("it.pcap").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stdout.is_empty());
+}
+
+fn golden(name: &str) -> String {
+    format!("{}/../golden/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = nbdcheck(arguments);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn exit_statuses_tell_what_came_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("text"), "this is no capture").unwrap();
+    // A pcap without a packet.
+    let mut head = 0xa1b2_c3d4_u32.to_le_bytes().to_vec();
+    head.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0]);
+    fs::write(path("empty"), head).unwrap();
+    for command in ["decode", "validate"] {
+        let (code, _, talk) = run(&[command, &path("text")]);
+        assert_eq!(code, Some(3));
+        assert!(talk.contains("not a pcap or pcapng file"), "{talk}");
+        let (code, _, talk) = run(&[command, &path("missing")]);
+        assert_eq!(code, Some(3));
+        assert!(talk.contains("can't read the capture"), "{talk}");
+        let (code, _, talk) = run(&[command, &path("empty")]);
+        assert_eq!(code, Some(3));
+        assert!(talk.contains("no NBD traffic found"), "{talk}");
+    }
+    let capture = golden("recorded/nbdsh-nbdkit.pcap");
+    assert_eq!(run(&["decode", &capture, "--session", "99"]).0, Some(2));
+    assert_eq!(run(&["decode", &capture, "--session", "0"]).0, Some(2));
+    assert_eq!(run(&["validate", &capture]).0, Some(0));
+    // CACHE answered with data: a server's fault.
+    let (code, findings, _) = run(&["validate", &golden("qemu/3.0-server-cache-as-data.pcap")]);
+    assert_eq!(code, Some(1), "{findings}");
+    assert!(findings.contains(" server MUST "), "{findings}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
+        .args(["decode", "--format", "json", &golden("qemu/10.0-server.pcap")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::with_capacity(16, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(first.starts_with("{\"type\":\"session\""));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panic"));
+    assert_eq!(output.status.code(), Some(0));
+}
