@@ -271,7 +271,10 @@ fn own_script(path: &std::path::Path) -> Result<Script, Refusal> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|error| Refusal::Usage(format!("can't read {shown}: {error}")))?;
-    scenarios::load(shown.trim_end_matches(".nbd"), &shown, &text).map_err(Refusal::Script)
+    // A script below a folder `scenarios` has the id that it has when it is embedded.
+    let id = shown.trim_end_matches(".nbd");
+    let id = id.rsplit_once("scenarios/").map_or(id, |(_, id)| id);
+    scenarios::load(id, &shown, &text).map_err(Refusal::Script)
 }
 
 fn external(text: &str, export: Option<&str>) -> Result<Target, Refusal> {

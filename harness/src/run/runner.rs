@@ -144,9 +144,11 @@ pub async fn run_target(
             Err(error) => run.problem = Some(format!("a scenario came to no end: {error}")),
         }
     }
+    let broken = |outcome: &Outcome| outcome.id == SANITY && outcome.verdict > Verdict::Warn;
     if let Some(sanity) = &sanity
         && run.problem.is_none()
         && !target.is_owned()
+        && !run.outcomes.iter().any(broken)
     {
         let outcome = runner.run(sanity).await;
         if outcome.verdict > Verdict::Warn {
