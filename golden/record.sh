@@ -161,7 +161,7 @@ other-port)  # found by its greeting
 self-*)
   size=1MiB
   [ $name != self-nbdcopy ] || size=256KiB
-  serve "$nbdcheck" serve --bind 127.0.0.1:10809 --export disk=memory:$size
+  serve "$nbdcheck" serve --bind 127.0.0.1:10809 --export disk=mem:$size
   listen
   case $name in
   self-qemu-img)

@@ -234,7 +234,7 @@ fn a_session_that_began_before_the_capture_is_noted_and_accuses_nobody() {
     -- mid-session: the session began before the capture; it can't be decoded  # +0.000000
     C: close  # +0.006000
     S: close  # +0.006000
-    # session 1 ends: 0 messages, 0 violations, 0 warnings, 1 problems
+    # session 1 ends: 0 messages, 0 violations, 0 warnings, 1 problem
     ");
     let late = packets(CLIENT, "127.0.0.1:4711", START, &session());
     assert_eq!(text(&late[10..]), "");

@@ -5,6 +5,7 @@
 
 mod json;
 mod only;
+mod plural;
 mod summary;
 mod text;
 mod time;
@@ -13,6 +14,7 @@ use std::io;
 
 pub use json::JsonRenderer;
 pub use only::Only;
+pub use plural::Plural;
 pub use summary::SummaryRenderer;
 pub use text::TextRenderer;
 pub use time::Utc;

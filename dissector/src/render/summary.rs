@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use protocol::requirements::Level;
 
 use super::time::{Seconds, Utc};
-use super::{Out, Renderer};
+use super::{Out, Plural, Renderer};
 use crate::dissect::{Note, Record, SessionInfo, Sink, Totals};
 use crate::session::Violation;
 
@@ -83,7 +83,8 @@ fn write_totals(out: &mut impl Write, totals: &Totals) -> io::Result<()> {
         let what = format!("{} {name}", kind.name());
         writeln!(out, "    {what:<44} {count:>10}")?;
     }
-    writeln!(out, "  findings  {} violations, {} warnings", totals.violations, totals.warnings)
+    let violations = Plural(totals.violations, "violation");
+    writeln!(out, "  findings  {violations}, {}", Plural(totals.warnings, "warning"))
 }
 
 impl Findings {

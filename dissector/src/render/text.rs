@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::Write;
 
 use super::time::{Seconds, Utc};
-use super::{Out, Renderer};
+use super::{Out, Plural, Renderer};
 use crate::dissect::{Note, Record, SessionInfo, Sink};
 use crate::session::{Close, Seen, Violation};
 
@@ -115,9 +115,12 @@ impl<W: Write> Sink for TextRenderer<W> {
                 self.enter(info);
                 let messages: u64 = totals.messages.iter().sum();
                 self.line(format_args!(
-                    "# session {} ends: {messages} messages, {} violations, {} warnings, \
-                     {} problems",
-                    info.number, totals.violations, totals.warnings, totals.problems
+                    "# session {} ends: {}, {}, {}, {}",
+                    info.number,
+                    Plural(messages, "message"),
+                    Plural(totals.violations, "violation"),
+                    Plural(totals.warnings, "warning"),
+                    Plural(totals.problems, "problem"),
                 ));
             }
         }

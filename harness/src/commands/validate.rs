@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use dissector::dissect::{Options, Record, Sink, Totals, dissect};
+use dissector::render::Plural;
 
 use super::decode::{complain, name, no_sessions, open};
 use crate::exit;
@@ -56,8 +57,11 @@ pub fn run(args: Args) -> u8 {
     }
     let Totals { sessions, violations, warnings, messages, .. } = &all;
     eprintln!(
-        "{sessions} sessions, {} messages: {violations} violations, {warnings} warnings",
-        messages.iter().sum::<u64>()
+        "{}, {}: {}, {}",
+        Plural(*sessions, "session"),
+        Plural(messages.iter().sum(), "message"),
+        Plural(*violations, "violation"),
+        Plural(*warnings, "warning"),
     );
     match (violations, no_verdict) {
         (1.., _) => exit::FAILED,
