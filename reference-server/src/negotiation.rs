@@ -321,3 +321,191 @@ fn close(why: &str) -> Answer {
     let ending = Ending::Refused(format!("the client asked for {why}"));
     Answer { parts: Parts::default(), next: Next::Close(ending) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Features, Limits};
+    use crate::export::{BlockSizes, Exports};
+    use crate::store::MemoryStore;
+    use proptest::prelude::*;
+    use protocol::codec::{self, Step};
+
+    fn config() -> Config {
+        let sizes = BlockSizes::new(512, 4096, 1 << 20).unwrap();
+        let exports = vec![
+            Export::new("", MemoryStore::new(1000)).with_description("default"),
+            Export::new("a".repeat(4096), MemoryStore::new(1)),
+            Export::new("hidden", MemoryStore::new(1)).with_listed(false),
+            Export::new("blocks", MemoryStore::new(1 << 20))
+                .with_block_sizes(sizes)
+                .with_block_size_required(true),
+        ];
+        Config {
+            exports: Exports::new(exports, None).unwrap(),
+            features: Features::default(),
+            limits: Limits::default(),
+            fault: None,
+        }
+    }
+
+    fn fixed(config: Config) -> Negotiation {
+        let mut negotiation = Negotiation::new(Arc::new(config));
+        negotiation.client_flags(ClientFlags(3)).unwrap();
+        negotiation
+    }
+
+    fn ask(negotiation: &mut Negotiation, option: OptionType, body: OptionBody) -> Answer {
+        negotiation.option(&OptionRequest { option, body }, false)
+    }
+
+    fn info(name: &[u8], requests: &[InfoType]) -> OptionBody {
+        OptionBody::Info { name: name.into(), requests: requests.to_vec() }
+    }
+
+    fn replies(answer: &mut Answer) -> Vec<(ReplyType, ReplyBody)> {
+        let reply = |message: &mut Message| match message {
+            Message::OptionReply(reply) => (reply.reply, reply.body.clone()),
+            other => panic!("{other:?} is no reply to an option"),
+        };
+        answer.parts.messages_mut().map(reply).collect()
+    }
+
+    fn last(mut answer: Answer) -> ReplyType {
+        replies(&mut answer).last().unwrap().0
+    }
+
+    #[test]
+    fn refuses_client_flags_that_are_unknown_or_were_not_offered() {
+        let features = Features { no_zeroes: false, ..Features::default() };
+        let mut negotiation = Negotiation::new(Arc::new(Config { features, ..config() }));
+        for flags in [2, 3, 4, 1 << 31] {
+            assert!(negotiation.client_flags(ClientFlags(flags)).is_err(), "{flags:#x}");
+        }
+        assert!(negotiation.client_flags(ClientFlags(1)).is_ok());
+    }
+
+    #[test]
+    fn names_have_up_to_4096_bytes() {
+        let mut n = fixed(config());
+        let mut name = vec![b'a'; 4096];
+        assert_eq!(last(ask(&mut n, OptionType::INFO, info(&name, &[]))), ReplyType::ACK);
+        name[0] = b'b';
+        let mut unknown = ask(&mut n, OptionType::INFO, info(&name, &[]));
+        let (reply, body) = replies(&mut unknown).remove(0);
+        assert_eq!(reply, ReplyType::ERR_UNKNOWN);
+        let ReplyBody::Message(text) = body else { panic!("no message") };
+        assert!(text.len() < 256, "a message is short however long the name");
+        name.push(b'a');
+        for name in [&name[..], b"a\0", b"\xff"] {
+            let answer = ask(&mut n, OptionType::GO, info(name, &[]));
+            assert_eq!(last(answer), ReplyType::ERR_INVALID);
+        }
+    }
+
+    #[test]
+    fn tells_what_is_asked_for_and_always_size_and_flags() {
+        let mut n = fixed(config());
+        let unknown = InfoType(0x4242);
+        let asked = [InfoType::BLOCK_SIZE, InfoType::NAME, unknown, InfoType::DESCRIPTION];
+        for (requests, count) in [(&asked[..], 4), (&[], 1), (&asked[..1], 2)] {
+            let mut answer = ask(&mut n, OptionType::INFO, info(b"", requests));
+            let told = replies(&mut answer);
+            assert_eq!(told.len(), count + 1);
+            assert!(matches!(told[0].1, ReplyBody::Info(Info::Export { size: 1000, .. })));
+        }
+    }
+
+    #[test]
+    fn demands_the_block_size_request_and_tells_the_sizes_first() {
+        let mut n = fixed(config());
+        let mut answer = ask(&mut n, OptionType::GO, info(b"blocks", &[]));
+        let told = replies(&mut answer);
+        assert!(matches!(told[1].1, ReplyBody::Info(Info::BlockSize { minimum: 512, .. })));
+        assert_eq!(told[2].0, ReplyType::ERR_BLOCK_SIZE_REQD);
+        assert!(matches!(answer.next, Next::Option));
+        let answer = ask(&mut n, OptionType::GO, info(b"blocks", &[InfoType::BLOCK_SIZE]));
+        assert!(matches!(answer.next, Next::Transmit(_)));
+        let by_name = OptionBody::Name("blocks".into());
+        let answer = ask(&mut n, OptionType::EXPORT_NAME, by_name);
+        assert!(matches!(answer.next, Next::Close(_)) && answer.parts.list.is_empty());
+    }
+
+    #[test]
+    fn lists_what_is_not_hidden() {
+        let mut n = fixed(config());
+        let mut answer = ask(&mut n, OptionType::LIST, OptionBody::Empty);
+        assert_eq!(replies(&mut answer).len(), 4);
+        let with_data = ask(&mut n, OptionType::LIST, OptionBody::Raw(vec![0]));
+        assert_eq!(last(with_data), ReplyType::ERR_INVALID);
+    }
+
+    #[test]
+    fn what_is_switched_off_is_unsupported() {
+        let features = Features {
+            list: false,
+            info_and_go: false,
+            structured_reply: false,
+            ..Features::default()
+        };
+        let mut n = fixed(Config { features, ..config() });
+        for (option, body) in [
+            (OptionType::LIST, OptionBody::Empty),
+            (OptionType::GO, info(b"", &[])),
+            (OptionType::STRUCTURED_REPLY, OptionBody::Empty),
+            (OptionType::PEEK_EXPORT, OptionBody::Empty),
+            (OptionType(99), OptionBody::Bulk(1 << 20)),
+        ] {
+            assert_eq!(last(ask(&mut n, option, body)), ReplyType::ERR_UNSUP, "{option}");
+        }
+    }
+
+    #[test]
+    fn in_a_shutdown_only_abort_is_honoured() {
+        let mut n = fixed(config());
+        for option in [OptionType::LIST, OptionType::STRUCTURED_REPLY, OptionType(99)] {
+            let request = OptionRequest { option, body: OptionBody::Empty };
+            assert_eq!(last(n.option(&request, true)), ReplyType::ERR_SHUTDOWN);
+        }
+        let request = OptionRequest { option: OptionType::ABORT, body: OptionBody::Empty };
+        let answer = n.option(&request, true);
+        assert!(matches!(answer.next, Next::Close(Ending::Aborted)));
+        assert_eq!(last(answer), ReplyType::ACK);
+    }
+
+    #[test]
+    fn options_are_counted() {
+        let limits = Limits { options: 3, ..Limits::default() };
+        let mut n = fixed(Config { limits, ..config() });
+        for _ in 0..3 {
+            assert_eq!(last(ask(&mut n, OptionType::LIST, OptionBody::Empty)), ReplyType::ACK);
+        }
+        let answer = ask(&mut n, OptionType::LIST, OptionBody::Empty);
+        assert!(matches!(answer.next, Next::Close(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_option_gets_one_final_reply_with_its_number(
+            option in prop_oneof![0u32..13, any::<u32>()], data: Vec<u8>,
+        ) {
+            let mut n = fixed(config());
+            let raw = OptionRequest { option: OptionType(option), body: OptionBody::Raw(data) };
+            let bytes = Message::Option(raw).to_bytes();
+            let Ok(Step::Ready(request, _)) = codec::option(&bytes, Default::default()) else {
+                panic!("a whole option")
+            };
+            let mut answer = n.option(&request, false);
+            if request.option != OptionType::EXPORT_NAME {
+                let told = replies(&mut answer);
+                let finals = told.iter().filter(|(reply, _)| reply.is_final()).count();
+                prop_assert_eq!(finals, 1);
+                prop_assert!(told.last().unwrap().0.is_final());
+                for message in answer.parts.messages_mut() {
+                    prop_assert!(matches!(message, Message::OptionReply(reply)
+                        if reply.option == request.option));
+                }
+            }
+        }
+    }
+}

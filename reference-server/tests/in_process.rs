@@ -270,7 +270,7 @@ async fn a_file_is_served_with_its_holes() {
 
 #[tokio::test]
 async fn shutdown_lets_requests_finish_and_fails_later_ones() {
-    let limits = Limits { shutdown: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { shutdown: Duration::from_secs(10), ..Limits::default() };
     let handle = Server::builder()
         .export(Export::new("", MemoryStore::new(1 << 20)))
         .limits(limits)

@@ -1,12 +1,14 @@
 //! `nbdcheck serve`: exports over NBD, as the specification wants them or with one fault.
 
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
 use protocol::values::DEFAULT_PORT;
 use reference_server::spec::ExportSpec;
 use reference_server::store::MemoryStore;
-use reference_server::{Builder, Event, Export, Fault, Features, Handshake, Server};
+use reference_server::{Builder, Event, Export, Fault, Features, Handshake, Server, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit;
@@ -112,17 +114,28 @@ pub fn run(args: Args) -> u8 {
         Ok(()) => exit::OK,
         Err(error) => {
             anstream::eprintln!("error: {error}");
-            exit::NO_VERDICT
+            match error {
+                StartError::Listen { .. } => exit::NO_VERDICT,
+                StartError::Export(_) | StartError::NoExport => exit::USAGE,
+            }
         }
     }
 }
 
 fn list_faults() -> u8 {
+    let mut out = String::new();
     for fault in Fault::ALL {
-        anstream::println!("{fault}: the server {}", fault.summary());
-        anstream::println!("    breaks {}", fault.expected().join(", "));
+        let _ = writeln!(out, "{fault}: the server {}", fault.summary());
+        let _ = writeln!(out, "    breaks {}", fault.expected().join(", "));
     }
+    print(&out);
     exit::OK
+}
+
+/// Writes to standard output; a reader that has gone wants no more of it.
+fn print(text: &str) {
+    let mut out = anstream::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn builder(args: &Args) -> Result<Builder, String> {
@@ -180,14 +193,16 @@ fn resolve(text: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| format!("`{host}` has no address"))
 }
 
-async fn serve(builder: Builder, name: &str) -> Result<(), String> {
+async fn serve(builder: Builder, name: &str) -> Result<(), StartError> {
     // Before anything is announced, so that no signal is missed.
-    let listen = |kind| signal(kind).map_err(|error| error.to_string());
+    let listen = |kind| {
+        signal(kind).map_err(|error| StartError::Listen { address: "signals".to_owned(), error })
+    };
     let (mut interrupt, mut terminate) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    let server = builder.start().await.map_err(|error| error.to_string())?;
+    let server = builder.start().await?;
     for uri in server.uris(name) {
-        anstream::println!("{uri}");
+        print(&format!("{uri}\n"));
     }
     tokio::select! {
         _ = interrupt.recv() => {}
