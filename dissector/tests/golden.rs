@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use dissector::dissect::{Options, Record, Sink, dissect};
 use dissector::render::{Renderer as _, TextRenderer};
-use protocol::notation::parser::parse_line;
+use protocol::build;
+use protocol::describe::line;
+use protocol::notation::parser;
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden")
@@ -63,13 +65,39 @@ fn every_decoded_line_is_a_line_of_the_notation() {
                 assert!(line.is_empty() || line.starts_with('#') || line.starts_with("-- "));
                 continue;
             }
-            let parsed = match parse_line(line) {
+            let parsed = match parser::parse_line(line) {
                 Ok(parsed) => parsed,
                 Err(error) => panic!("{name}: {line}\n{error:?}"),
             };
             let message = line.split("  # +").next().unwrap_or_default();
             assert_eq!(parsed.to_string(), message, "{name}");
         }
+    }
+}
+
+/// Reads every line again.
+struct ReadAgain;
+
+impl Sink for ReadAgain {
+    fn record(&mut self, record: Record<'_>) {
+        let Record::Message(info, seen) = record else { return };
+        let line = line(seen.from, &seen.message.describe(seen.payload.as_ref()));
+        match build::parse_line(&line) {
+            Ok(read) => {
+                let wanted = (seen.from, seen.message.clone(), seen.payload.clone());
+                assert_eq!(read, wanted, "session {}: {line}", info.number);
+            }
+            Err(error) => panic!("session {}: {line}\n{error:?}", info.number),
+        }
+    }
+}
+
+#[test]
+fn every_decoded_line_reads_back_as_the_same_message() {
+    for (_, name, path) in captures() {
+        println!("{name}");
+        let file = File::open(path).expect("a capture can be opened");
+        dissect(file, Options::default(), &mut ReadAgain).expect("a capture can be read");
     }
 }
 
