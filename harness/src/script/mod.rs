@@ -4,13 +4,23 @@ use std::sync::Arc;
 
 pub mod ast;
 mod body;
+pub mod check;
 pub mod error;
+mod format;
+#[cfg(test)]
+mod format_tests;
 mod header;
+pub mod library;
+mod lint;
 #[cfg(test)]
 mod tests;
 mod version;
+mod walk;
 
+pub use check::check;
 pub use error::{ScriptError, render};
+pub use format::format;
+pub use lint::lint;
 pub use version::NotAVersion;
 
 use ast::{Script, Source};
@@ -34,5 +44,23 @@ pub fn parse(id: &str, path: &str, text: &str) -> Result<Script, Vec<ScriptError
             errors.sort_by_key(|error| error.span.start);
             Err(errors)
         }
+    }
+}
+
+/// Reads and checks a script: what it gives can be played.
+///
+/// # Errors
+/// Every mistake of grammar or, if there is none, every mistake of sense.
+pub fn load(id: &str, path: &str, text: &str) -> Result<Script, Vec<ScriptError>> {
+    let script = parse(id, path, text)?;
+    let errors = check(&script);
+    if errors.is_empty() { Ok(script) } else { Err(errors) }
+}
+
+impl Script {
+    /// Every requirement that a line is tagged with or a branch warns of, each once.
+    #[must_use]
+    pub fn requirements(&self) -> std::collections::BTreeSet<&str> {
+        walk::all_ids(self).into_iter().map(|id| id.node.as_str()).collect()
     }
 }

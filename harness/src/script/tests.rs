@@ -1,7 +1,7 @@
 //! Broken scripts and what is said about them; whole scripts that are read.
 
 use super::ast::{Items, StatementKind};
-use super::{parse, render};
+use super::{check, lint, parse, render};
 
 const HEADER: &str = "nbd: 1\ntitle: t\nsince: 2.10\nfeature: f\ntests: server\n\n";
 
@@ -84,4 +84,161 @@ proptest::proptest! {
             let _ = render(&errors, false);
         }
     }
+}
+
+/// What is said about the sense of a body, whose header needs nothing.
+fn nonsense(body: &str) -> String {
+    let text = format!("{HEADER}{body}");
+    let script =
+        parse("x/y", "y.nbd", &text).unwrap_or_else(|errors| panic!("{}", render(&errors, false)));
+    render(&check(&script), false)
+}
+
+#[test]
+fn knows_every_word() {
+    insta::assert_snapshot!(nonsense(
+        "-- to haggling\n\
+         C: NBD_OPT_GOO name=$export\n\
+         S: NBD_OPT_LIST\n\
+         C: NBD_OPT_GO nam=$export info={NBD_INFO_BLOCKSIZE NBD_INFO_0x7777}\n\
+         C: NBD_OPT_GO name\n\
+         S: NBD_REP_INFO NBD_INFO_EXPORTS\n\
+         S: NBD_REP_INFO NBD_INFO_EXPORT flags has {SEND_FLUSHH} size<\"a\" size has {DF}\n\
+         C: NBD_CMD_READ offset=0 length=$block flags=DF\n\
+         S: reply NBD_EINVALL\n\
+         check pow3($size) or max(1) == 2 or $flags has {READ_ONLYY}\n\
+         S: NBD_REP_ACK option=NBD_OPT_GO [opt-go-no-paddding]\n"
+    ));
+}
+
+#[test]
+fn a_loop_over_heads_goes_through_names() {
+    insta::assert_snapshot!(nonsense(
+        "for opt in NBD_OPT_LIST, NBD_OPT_LISST, 0x4e424421 {\n  C: $opt\n}\n"
+    ));
+}
+
+#[test]
+fn what_is_sent_is_stated() {
+    insta::assert_snapshot!(nonsense(
+        "should C: NBD_OPT_LIST\n\
+         C: _\n\
+         C: NBD_OPT_GO name=_ info!={}\n\
+         C: close\n\
+         C: NBD_CMD_WRITE cookie=?c data=any*512\n\
+         C: NBD_CMD_WRITE cookie=w data=digest(00ff)*512\n\
+         S: bytes hex\"00\"\n\
+         S: NBD_REP_ACK length=3\n"
+    ));
+}
+
+#[test]
+fn nothing_is_used_before_it_is_captured_or_captured_twice() {
+    insta::assert_snapshot!(nonsense(
+        "S: NBD_REP_INFO NBD_INFO_EXPORT size=?bytes\n\
+         check $byte > 0\n\
+         maybe { S: NBD_REP_INFO NBD_INFO_BLOCK_SIZE minimum=?min preferred=?pref }\n\
+         check $min > 0\n\
+         given $min { check $pref >= $min }\n\
+         S: NBD_REP_INFO NBD_INFO_EXPORT size=?bytes flags=?flags\n\
+         repeat 0.. { S: NBD_REP_SERVER name=?name }\n\
+         check length($name) > 0\n\
+         given $nothing { check $nothing > 0 }\n\
+         any-order {\n  S: NBD_REP_SERVER name=?one\n  S: NBD_REP_SERVER name=$one\n}\n"
+    ));
+}
+
+#[test]
+fn what_every_branch_captures_is_known_after_them() {
+    let body = "either { S: NBD_REP_SERVER name=?x description=?d }\n\
+                or { S: NBD_REP_INFO NBD_INFO_NAME name=?x }\n\
+                check length($x) > 0\n\
+                given $d { check length($d) + length($x) > 0 }\n";
+    assert_eq!(nonsense(body), "");
+}
+
+#[test]
+fn a_reply_says_which_request_it_answers() {
+    insta::assert_snapshot!(nonsense(
+        "-- to transmission\n\
+         C: NBD_CMD_READ cookie=first length=512\n\
+         C: NBD_CMD_READ cookie=second length=512\n\
+         S: reply ok\n\
+         S: reply ok cookie=frist\n\
+         S: reply ok cookie=first\n\
+         S: reply ok\n\
+         S: reply ok\n\
+         for n in 1..3 {\n  C: NBD_CMD_READ length=$n\n}\n\
+         S: reply ok\n"
+    ));
+    let chunks = "C: NBD_CMD_READ length=512\n\
+                  S: NBD_REPLY_TYPE_OFFSET_DATA flags={}\n\
+                  S: NBD_REPLY_TYPE_NONE\n\
+                  C@b: NBD_CMD_READ length=512\n\
+                  C: NBD_CMD_READ length=512\n\
+                  S: reply ok\n\
+                  S@b: reply ok\n";
+    assert_eq!(nonsense(chunks), "");
+}
+
+#[test]
+fn branches_begin_with_what_is_received_and_can_be_told_apart() {
+    insta::assert_snapshot!(nonsense(
+        "either { C: NBD_OPT_LIST } or { S: NBD_REP_ACK }\n\
+         maybe { }\n\
+         repeat 0.. { check 1 == 1 }\n\
+         either { S: reply error } or { S: reply NBD_EIO }\n\
+         either { S: reply ok } or { S: simple-reply ok }\n\
+         either { S: NBD_REP_ACK } or { S@b: NBD_REP_SERVER }\n\
+         either { S: end } or { S: close }\n\
+         until S: NBD_REP_INFO NBD_INFO_NAME { S: NBD_REP_INFO NBD_INFO_NAME name=\"a\" }\n\
+         any-order { C: NBD_OPT_LIST }\n\
+         either { S: _ }\n\
+         either { S: reply ok data=zero*4 } or { S: reply ok data=fill(0)*4 }\n"
+    ));
+}
+
+#[test]
+fn branches_that_differ_are_accepted() {
+    for branches in [
+        "either { S: reply ok } or { S: reply error }",
+        "either { S: reply NBD_EINVAL } or { S: reply error }",
+        "either { S: reply NBD_EINVAL } or { S: reply error error!=NBD_EINVAL }",
+        "either { S: NBD_REP_INFO NBD_INFO_NAME } or { S: NBD_REP_INFO _ } or { S: NBD_REP_ACK }",
+        "either { S: NBD_REP_ERR_UNSUP } or { S: error }",
+        "either { S: NBD_REPLY_TYPE_ERROR flags={DONE} } or { S: NBD_REPLY_TYPE_ERROR flags={} }",
+        "either { S: NBD_REPLY_TYPE_ERROR flags has {DONE} } or { S: NBD_REPLY_TYPE_ERROR flags lacks {DONE} }",
+        "either { S: NBD_REP_INFO NBD_INFO_EXPORT size<512 } or { S: NBD_REP_INFO NBD_INFO_EXPORT size>=512 }",
+        "either { S: close } or { S: reset } or { S: timeout }",
+        "until S: NBD_REP_ACK { S: NBD_REP_INFO _ }",
+    ] {
+        assert_eq!(nonsense(branches), "", "{branches}");
+    }
+}
+
+#[test]
+fn knows_the_needs() {
+    let text = HEADER.replace(
+        "tests: server\n",
+        "tests: server\nneeds: write SEND_TRIMM no-SEND_DF size write>=3 sice>=1 tls=forced tls=on NBD_OPT_GO\n\
+         checks: baseline-reed\n",
+    );
+    let script = parse("x/y", "y.nbd", &text).unwrap();
+    insta::assert_snapshot!(render(&check(&script), false));
+}
+
+#[test]
+fn gives_advice() {
+    let text = "nbd: 1\ntitle: t\nsince: 2.6\nfeature: f\ntests: server\nneeds: SEND_DF\naction: info\n\
+                checks: baseline-read baseline-write\n\n\
+                -- to transmission structured\n\
+                C: NBD_CMD_WRITE offset=0 data=zero*512\n\
+                S: reply ok cookie=_ offset=?where [baseline-write] [write-stored]\n\
+                C: NBD_CMD_BLOCK_STATUS length=512\n\
+                any-order {\n  repeat 0.. { S: NBD_REP_INFO _ }\n  S: NBD_REP_INFO NBD_INFO_NAME\n}\n";
+    let script = parse("x/y", "y.nbd", text).unwrap();
+    assert_eq!(render(&check(&script), false), "");
+    insta::assert_snapshot!(render(&lint(&script), false));
+    let client = parse("x/y", "y.nbd", &HEADER.replace("tests: server", "tests: client")).unwrap();
+    insta::assert_snapshot!(render(&lint(&client), false));
 }

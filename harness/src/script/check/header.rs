@@ -1,0 +1,89 @@
+//! The words of `needs`.
+
+use protocol::notation::ast::Expr;
+use protocol::notation::error::did_you_mean;
+use protocol::values::{OptionType, TransmissionFlags};
+
+use super::super::ast::Need;
+use super::Checker;
+
+/// The needs that are one word, besides options, transmission flags and `no-` flags.
+pub const PLAIN_NEEDS: &[&str] = &[
+    "write",
+    "read-only",
+    "owned",
+    "content",
+    "fixed",
+    "newstyle",
+    "oldstyle",
+    "structured",
+    "extended",
+    "block-size",
+    "list",
+];
+
+/// The needs that are compared with a number, or `tls` with a mode.
+pub const COMPARED_NEEDS: &[&str] = &["size", "exports", "minimum", "preferred", "maximum", "tls"];
+
+/// The modes of TLS (section "TLS versions and modes").
+const TLS_MODES: &[&str] = &["off", "selective", "forced", "x509", "psk"];
+
+impl Checker<'_> {
+    pub(super) fn header(&mut self) {
+        for need in &self.script.header.needs {
+            match need.condition {
+                None => self.plain_need(need),
+                Some(_) => self.compared_need(need),
+            }
+        }
+    }
+
+    fn plain_need(&mut self, Need { name, .. }: &Need) {
+        let word = name.node.as_str();
+        let flag = word.strip_prefix("no-").unwrap_or(word);
+        let is_flag = TransmissionFlags::ALL.iter().any(|(_, name)| *name == flag);
+        if PLAIN_NEEDS.contains(&word) || is_flag || word.parse::<OptionType>().is_ok() {
+            return;
+        }
+        let error = self.error(name.span, format!("unknown need `{word}`"), "nothing to need");
+        let error = if COMPARED_NEEDS.contains(&word) {
+            error.help(format!("compare it: `{word}>=...`"))
+        } else {
+            let known = PLAIN_NEEDS
+                .iter()
+                .chain(COMPARED_NEEDS)
+                .copied()
+                .chain(TransmissionFlags::ALL.iter().map(|(_, name)| *name))
+                .chain(OptionType::ALL.iter().filter_map(|option| option.name()));
+            error.maybe_help(did_you_mean(word, known))
+        };
+        self.errors.push(error);
+    }
+
+    fn compared_need(&mut self, Need { name, condition }: &Need) {
+        let word = name.node.as_str();
+        if !COMPARED_NEEDS.contains(&word) {
+            let error = self
+                .error(name.span, format!("`{word}` can't be compared"), "not a number of the peer")
+                .maybe_help(did_you_mean(word, COMPARED_NEEDS.iter().copied()));
+            self.errors.push(error);
+            return;
+        }
+        let Some((_, value)) = condition else { return };
+        let fits = match &value.node {
+            Expr::Int(_) => word != "tls",
+            Expr::Name(mode) => word == "tls" && TLS_MODES.contains(&mode.as_str()),
+            _ => false,
+        };
+        if !fits {
+            let wanted =
+                if word == "tls" { "off, selective, forced, x509 or psk" } else { "a number" };
+            let error = self.error(
+                value.span,
+                format!("`{word}` is not compared with this"),
+                format!("expected {wanted}"),
+            );
+            self.errors.push(error);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The scenarios that are part of the program.
+
+use std::sync::{Arc, LazyLock};
+
+use include_dir::{Dir, include_dir};
+
+use super::ast::Script;
+use super::{ScriptError, load};
+
+static SCENARIOS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../scenarios");
+
+/// An embedded script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Path below `scenarios/` without `.nbd`: `2.10-go/block-size`.
+    pub id: String,
+    /// The script.
+    pub text: &'static str,
+}
+
+impl Entry {
+    /// The script's path, as messages show it.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("scenarios/{}.nbd", self.id)
+    }
+
+    /// Reads and checks the script.
+    ///
+    /// # Errors
+    /// Its mistakes; the tests see to it that there are none.
+    pub fn load(&self) -> Result<Arc<Script>, Vec<ScriptError>> {
+        load(&self.id, &self.path(), self.text).map(Arc::new)
+    }
+}
+
+static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    let mut entries = Vec::new();
+    collect(&SCENARIOS, &mut entries);
+    entries.sort_by(|a: &Entry, b| a.id.cmp(&b.id));
+    entries
+});
+
+fn collect(dir: &Dir<'static>, entries: &mut Vec<Entry>) {
+    for file in dir.files() {
+        if let Some(path) = file.path().to_str()
+            && let Some(id) = path.strip_suffix(".nbd")
+            && let Some(text) = file.contents_utf8()
+        {
+            entries.push(Entry { id: id.replace('\\', "/"), text });
+        }
+    }
+    dir.dirs().for_each(|dir| collect(dir, entries));
+}
+
+/// Every embedded script, sorted by id.
+#[must_use]
+pub fn entries() -> &'static [Entry] {
+    &ENTRIES
+}
+
+/// Every embedded script, read and checked, sorted by id.
+///
+/// # Errors
+/// The mistakes of all scripts together; the tests see to it that there are none.
+pub fn scripts() -> Result<Vec<Arc<Script>>, Vec<ScriptError>> {
+    let mut scripts = Vec::new();
+    let mut errors = Vec::new();
+    for entry in entries() {
+        match entry.load() {
+            Ok(script) => scripts.push(script),
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() { Ok(scripts) } else { Err(errors) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{format, lint, render};
+    use super::*;
+
+    #[test]
+    fn every_scenario_is_readable_sensible_and_canonical() {
+        let mut told = String::new();
+        for entry in entries() {
+            match entry.load() {
+                Err(errors) => told += &render(&errors, false),
+                Ok(script) => {
+                    told += &render(&lint(&script), false);
+                    let canonical = format(&entry.path(), entry.text).expect("it was read");
+                    if canonical != entry.text {
+                        told += &format!(
+                            "{} is not in canonical form; it should be\n{canonical}",
+                            entry.path()
+                        );
+                    }
+                }
+            }
+        }
+        assert!(told.is_empty(), "{told}");
+    }
+
+    #[test]
+    fn there_are_scenarios() {
+        assert!(!entries().is_empty());
+    }
+}

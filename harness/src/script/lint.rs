@@ -1,0 +1,319 @@
+//! What a script should not be, although it could be played.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use protocol::message::Side;
+use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
+
+use super::ast::{Event, Replies, Script, Source, Statement, StatementKind, Version};
+use super::check::{Relation, relate};
+use super::error::ScriptError;
+use super::walk;
+
+/// The words of scripts that a version of qemu brought.
+const SINCE: &[(Version, &[&str])] = &[
+    (version(2, 6), &["NBD_OPT_STARTTLS", "tls"]),
+    (version(2, 8), &["NBD_CMD_WRITE_ZEROES", "SEND_WRITE_ZEROES", "NO_HOLE"]),
+    (version(2, 10), &["NBD_OPT_GO", "NBD_OPT_INFO", "block-size"]),
+    (
+        version(2, 11),
+        &[
+            "NBD_OPT_STRUCTURED_REPLY",
+            "structured",
+            "SEND_DF",
+            "DF",
+            "NBD_REPLY_TYPE_NONE",
+            "NBD_REPLY_TYPE_OFFSET_DATA",
+            "NBD_REPLY_TYPE_OFFSET_HOLE",
+            "NBD_REPLY_TYPE_ERROR",
+            "NBD_REPLY_TYPE_ERROR_OFFSET",
+        ],
+    ),
+    (
+        version(2, 12),
+        &[
+            "NBD_OPT_LIST_META_CONTEXT",
+            "NBD_OPT_SET_META_CONTEXT",
+            "NBD_CMD_BLOCK_STATUS",
+            "NBD_REPLY_TYPE_BLOCK_STATUS",
+            "REQ_ONE",
+        ],
+    ),
+    (version(3, 0), &["NBD_CMD_CACHE", "SEND_CACHE"]),
+    (version(4, 2), &["SEND_FAST_ZERO", "FAST_ZERO", "CAN_MULTI_CONN"]),
+    (
+        version(8, 2),
+        &[
+            "NBD_OPT_EXTENDED_HEADERS",
+            "extended",
+            "BLOCK_STATUS_PAYLOAD",
+            "PAYLOAD_LEN",
+            "NBD_REPLY_TYPE_BLOCK_STATUS_EXT",
+        ],
+    ),
+];
+
+/// The commands that change an export.
+const WRITES: &[&str] = &["NBD_CMD_WRITE", "NBD_CMD_TRIM", "NBD_CMD_WRITE_ZEROES"];
+
+const fn version(major: u16, minor: u16) -> Version {
+    Version { major, minor }
+}
+
+/// Advice about a script that [`super::check`] has nothing against, in the order of lines. The
+/// embedded scripts are free of it.
+#[must_use]
+pub fn lint(script: &Script) -> Vec<ScriptError> {
+    let mut linter = Linter { script, advice: Vec::new() };
+    linter.ids();
+    linter.captures();
+    linter.writes();
+    linter.since();
+    linter.action();
+    linter.order();
+    let mut advice = linter.advice;
+    advice.sort_by_key(|error| error.span.start);
+    advice
+}
+
+struct Linter<'s> {
+    script: &'s Script,
+    advice: Vec<ScriptError>,
+}
+
+impl<'s> Linter<'s> {
+    fn advise(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+        label: &str,
+        help: impl Into<String>,
+    ) {
+        let source: &Arc<Source> = &self.script.source;
+        let error = ScriptError::new(source, span, message, label).help(help).as_advice();
+        self.advice.push(error);
+    }
+
+    fn each(&self) -> Vec<&'s Statement> {
+        let mut all = Vec::new();
+        walk::statements(&self.script.body, &mut |statement| all.push(statement));
+        all
+    }
+
+    fn lines(&self) -> Vec<&'s MessageLine> {
+        self.each().into_iter().filter_map(walk::line).collect()
+    }
+
+    fn ids(&mut self) {
+        let tagged = self.script.requirements();
+        for id in &self.script.header.checks {
+            if !tagged.contains(id.node.as_str()) {
+                let message = format!("no line is tagged with `{}`", id.node);
+                self.advise(
+                    id.span,
+                    message,
+                    "promised here",
+                    format!("tag the line that shows it with `[{}]`", id.node),
+                );
+            }
+        }
+        let checks: BTreeSet<&str> =
+            self.script.header.checks.iter().map(|id| id.node.as_str()).collect();
+        let mut told = BTreeSet::new();
+        for id in walk::all_ids(self.script) {
+            if !checks.contains(id.node.as_str()) && told.insert(&id.node) {
+                let message = format!("`{}` is not in `checks`", id.node);
+                self.advise(id.span, message, "tagged here", "add it to `checks` in the header");
+            }
+        }
+    }
+
+    fn captures(&mut self) {
+        let mut captured: Vec<(&str, Span)> = Vec::new();
+        let mut used = BTreeSet::new();
+        for statement in self.each() {
+            if let StatementKind::Given { variable, .. } = &statement.kind {
+                used.insert(variable.node.as_str());
+            }
+            if let Some(line) = walk::line(statement) {
+                for word in std::iter::once(&line.head).chain(&line.variant) {
+                    if let Word::Variable(name) = &word.node {
+                        used.insert(name);
+                    }
+                }
+            }
+            for whole in walk::exprs(statement) {
+                walk::expr(whole, &mut |part| match &part.node {
+                    Expr::Capture(name) => captured.push((name, part.span)),
+                    Expr::Variable(name) => {
+                        used.insert(name);
+                    }
+                    _ => {}
+                });
+            }
+        }
+        for (name, span) in captured {
+            if !used.contains(name) {
+                let message = format!("`${name}` is never used");
+                self.advise(span, message, "captured here", "leave the field out, or write `_`");
+            }
+        }
+    }
+
+    fn writes(&mut self) {
+        let header = &self.script.header;
+        let allowed = header.tests == Side::Client
+            || header
+                .needs
+                .iter()
+                .any(|need| ["write", "read-only"].contains(&need.name.node.as_str()))
+            || header.export.as_ref().is_some_and(|export| export.node == "read-only");
+        if allowed {
+            return;
+        }
+        let write = self.lines().into_iter().find_map(|line| match &line.head.node {
+            Word::Name(name) if line.side == Side::Client && WRITES.contains(&name.as_str()) => {
+                Some((name, line.head.span))
+            }
+            _ => None,
+        });
+        if let Some((name, span)) = write {
+            let message = format!("`{name}` without `needs: write`");
+            self.advise(
+                span,
+                message,
+                "writes",
+                "somebody's data may be at stake: say `needs: write`",
+            );
+        }
+    }
+
+    /// The first word that is younger than `since`.
+    fn since(&mut self) {
+        let since = self.script.header.since.node;
+        let mut young: Vec<(Version, &str, Span)> = Vec::new();
+        let mut look = |word: &'s str, span: Span| {
+            let found = SINCE.iter().find(|(_, words)| words.contains(&word));
+            young.extend(
+                found.filter(|(born, _)| *born > since).map(|(born, _)| (*born, word, span)),
+            );
+        };
+        for need in &self.script.header.needs {
+            look(&need.name.node, need.name.span);
+        }
+        Self::sure(&self.script.body, &mut look);
+        if let Some((born, word, span)) = young.into_iter().max_by_key(|(born, ..)| *born) {
+            let message = format!("`{word}` came with {born}, `since` says {since}");
+            self.advise(span, message, "younger than the script", format!("write `since: {born}`"));
+        }
+    }
+
+    /// The words of lines that are played whatever comes.
+    fn sure(body: &'s [Statement], look: &mut impl FnMut(&'s str, Span)) {
+        for statement in body {
+            match &statement.kind {
+                StatementKind::Event(event) => match event.event {
+                    Event::ToTransmission(Replies::Structured) => look("structured", event.span),
+                    Event::ToTransmission(Replies::Extended) => look("extended", event.span),
+                    Event::Tls(_) => look("tls", event.span),
+                    _ => {}
+                },
+                StatementKind::Either(_)
+                | StatementKind::Maybe(_)
+                | StatementKind::Given { .. } => {
+                    continue;
+                }
+                _ => {}
+            }
+            if let Some(line) = walk::line(statement) {
+                if let Word::Name(name) = &line.head.node {
+                    look(name, line.head.span);
+                }
+                for field in &line.fields {
+                    match &field.value.node {
+                        Expr::Set(items) if field.key.node == "flags" => {
+                            items.iter().for_each(|item| Self::item(item, look));
+                        }
+                        Expr::Name(name) if field.key.node == "form" => {
+                            look(name, field.value.span)
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            for block in walk::blocks(statement) {
+                Self::sure(block, look);
+            }
+        }
+    }
+
+    fn item(item: &'s Spanned<Expr>, look: &mut impl FnMut(&'s str, Span)) {
+        if let Expr::Name(name) = &item.node {
+            look(name, item.span);
+        }
+    }
+
+    fn action(&mut self) {
+        let header = &self.script.header;
+        match (&header.action, header.tests) {
+            (None, Side::Client) => {
+                let text = &self.script.source.text;
+                let start = text.find("tests:").unwrap_or(0);
+                let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+                let help = "say what the client is to do: `action: info`";
+                self.advise(
+                    Span { start, end },
+                    "a client is tested without `action`",
+                    "nothing to do",
+                    help,
+                );
+            }
+            (Some(action), Side::Server) => {
+                let span = action.span;
+                self.advise(
+                    span,
+                    "`action` is for clients under test",
+                    "a server acts on its own",
+                    "leave it out",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// In `any-order`, written order is priority: a wide line above a special one takes it all.
+    fn order(&mut self) {
+        for statement in self.each() {
+            let StatementKind::AnyOrder(body) = &statement.kind else { continue };
+            let firsts: Vec<(&Statement, &MessageLine)> =
+                body.iter().filter_map(|child| first(child).map(|line| (child, line))).collect();
+            for (index, (_, later)) in firsts.iter().enumerate() {
+                let takes_all = |(child, line): &&(&Statement, &MessageLine)| {
+                    matches!(child.kind, StatementKind::Repeat { most: None, .. })
+                        && line.conn == later.conn
+                        && relate(line, later) == Relation::FirstCovers
+                };
+                if firsts[..index].iter().find(takes_all).is_some() {
+                    self.advise(
+                        later.span,
+                        "this can never be reached",
+                        "taken by `repeat` above",
+                        "written order is priority: put the wide line last",
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The line that decides whether a statement of `any-order` is next.
+fn first(statement: &Statement) -> Option<&MessageLine> {
+    match &statement.kind {
+        StatementKind::Message(line) => Some(line),
+        StatementKind::Maybe(body) | StatementKind::Repeat { body, .. } => {
+            body.first().and_then(first)
+        }
+        _ => None,
+    }
+}
