@@ -1,5 +1,6 @@
 //! Captures of real programs decode to the text that is kept beside them.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -98,6 +99,35 @@ fn every_decoded_line_reads_back_as_the_same_message() {
         println!("{name}");
         let file = File::open(path).expect("a capture can be opened");
         dissect(file, Options::default(), &mut ReadAgain).expect("a capture can be read");
+    }
+}
+
+/// Adds up messages.
+#[derive(Default)]
+struct Coverage(HashMap<u64, [u64; 2]>);
+
+impl Sink for Coverage {
+    fn record(&mut self, record: Record<'_>) {
+        match record {
+            Record::Message(info, seen) => {
+                let covered = &mut self.0.entry(info.number).or_default()[seen.from as usize];
+                assert_eq!(seen.offset, *covered, "session {}: {seen:?}", info.number);
+                *covered += seen.length;
+            }
+            Record::Closed(info, totals) if totals.problems == 0 => {
+                assert_eq!(self.0.get(&info.number), Some(&totals.bytes), "{info:?}");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn every_byte_belongs_to_one_message() {
+    for (_, name, path) in captures() {
+        println!("{name}");
+        let file = File::open(path).expect("a capture can be opened");
+        dissect(file, Options::default(), &mut Coverage::default()).expect("it can be read");
     }
 }
 
