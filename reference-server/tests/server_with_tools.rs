@@ -202,6 +202,7 @@ async fn fio_finds_its_blocks_again() {
         "--iodepth=32",
         "--verify=crc32c",
         "--verify_fatal=1",
+        "--verify_state_save=0",
         "--trim_percentage=10",
     ];
     let said = run("fio", &arguments).await;
