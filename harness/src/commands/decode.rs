@@ -1,7 +1,7 @@
 //! `nbdcheck decode`.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal as _, Read, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, LineWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use dissector::capture::ReadError;
@@ -44,7 +44,13 @@ enum Format {
 /// Runs the command; gives the exit status.
 #[must_use]
 pub fn run(args: Args) -> u8 {
-    let out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    // On a terminal each line shows at once, for a capture that is still being made.
+    let stdout = io::stdout();
+    let out: Box<dyn Write> = if stdout.is_terminal() {
+        Box::new(LineWriter::new(stdout.lock()))
+    } else {
+        Box::new(BufWriter::with_capacity(64 << 10, stdout.lock()))
+    };
     let mut renderer: Box<dyn Renderer> = match args.format {
         Format::Text => Box::new(TextRenderer::new(out)),
         Format::Json => Box::new(JsonRenderer::new(out)),
