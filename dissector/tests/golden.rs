@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use dissector::dissect::{Options, Record, Sink, dissect};
 use dissector::render::{Renderer as _, TextRenderer};
+use proptest::prelude::*;
+use proptest::sample::Index;
 use protocol::build;
 use protocol::describe::line;
 use protocol::notation::parser;
@@ -128,6 +130,40 @@ fn every_byte_belongs_to_one_message() {
         println!("{name}");
         let file = File::open(path).expect("a capture can be opened");
         dissect(file, Options::default(), &mut Coverage::default()).expect("it can be read");
+    }
+}
+
+/// Takes everything and keeps nothing.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn record(&mut self, record: Record<'_>) {
+        if let Record::Message(_, seen) = record {
+            let _ = seen.message.describe(seen.payload.as_ref()).to_string();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    /// Wrong bytes, also in payloads, and a cut at the end.
+    #[test]
+    fn damaged_captures_do_no_harm(
+        which: Index,
+        damage in prop::collection::vec((any::<Index>(), any::<u8>()), 1..40),
+        cut: Option<Index>,
+    ) {
+        let captures = captures();
+        let (.., path) = which.get(&captures);
+        let mut file = fs::read(path).expect("a capture can be read");
+        for (at, byte) in damage {
+            *at.get_mut(&mut file) = byte;
+        }
+        if let Some(cut) = cut {
+            file.truncate(cut.index(file.len()));
+        }
+        let _ = dissect(&file[..], Options::default(), &mut Nowhere);
     }
 }
 
