@@ -274,9 +274,12 @@ impl Session {
             let text = format!("{error}; what had to stand there is not known");
             return self.lose(from, ProblemKind::Ambiguous, text);
         }
-        let at = self.stream(from).offset;
         let rule = self.rule_of_garbage(from, &error);
-        self.out.accuse(rule, from, format!("{error} (byte {at} of the {name}'s stream)"));
+        let at = self.stream(from).offset + error.at as u64;
+        let BadMagic { expected, found, bytes, .. } = error;
+        let found = format!("{found:#0width$x}", width = bytes * 2 + 2);
+        let text = format!("expected {expected}, found magic {found} at byte {at} of the {name}");
+        self.out.accuse(rule, from, text);
         let text = format!("the rest of the {name}'s bytes can't be followed");
         self.lose(from, ProblemKind::Lost, text);
     }

@@ -254,7 +254,7 @@ impl Session {
         }
     }
 
-    /// A hole: `missing` bytes of `from` are not in the capture. Inside of bulk the session is followed
+    /// A hole: `missing` bytes of `from` were not captured. Inside of bulk the session is followed
     /// over the hole; elsewhere this direction is lost.
     pub fn gap(&mut self, from: Side, time_ns: u64, missing: u64) {
         self.out.now_ns = time_ns;

@@ -174,7 +174,9 @@ impl Session {
             }
             OptionType::STARTTLS => self.start_tls(),
             OptionType::INFO => {
-                self.info_acknowledged(&option, found);
+                if self.follows(Side::Client) {
+                    self.info_acknowledged(&option, found);
+                }
                 if let (Some(name), Some(size)) = (&option.name, option.block_size()) {
                     let asked = option.asked_block_size();
                     self.options.learned = Some((name.clone(), size, asked));
@@ -182,7 +184,9 @@ impl Session {
                 self.options.last_info = Some(option);
             }
             OptionType::GO => {
-                self.info_acknowledged(&option, found);
+                if self.follows(Side::Client) {
+                    self.info_acknowledged(&option, found);
+                }
                 self.go(option);
             }
             _ => {}

@@ -1,0 +1,102 @@
+//! How sessions end.
+
+use protocol::values::{OptionType, ReplyType};
+
+use super::dsl::*;
+
+const ABORT: OptionType = OptionType::ABORT;
+const LIST: OptionType = OptionType::LIST;
+const GO: OptionType = OptionType::GO;
+
+cases! {
+    nothing_follows_abort: AbortClientCloses by Client,
+        |t| { t.haggle().c(opt(ABORT)).s(ack(ABORT)).c(opt(LIST)); },
+        |t| { t.haggle().c(opt(ABORT)).close(Client).s(ack(ABORT)).close(Server); };
+    a_client_that_leaves_says_abort: ClientQuitsSoftly by Client,
+        |t| { t.haggle().agree(LIST).close(Client); },
+        |t| { t.haggle().agree(LIST).close(Server).close(Client); };
+    a_client_that_is_refused_says_abort: ClientQuitsSoftly by Client,
+        |t| { t.haggle().c(go()).s(refuse(GO, ReplyType::ERR_UNKNOWN)).close(Client); },
+        |t| { t.haggle().c(go()).s(refuse(GO, ReplyType::ERR_UNKNOWN)).c(opt(ABORT))
+            .close(Client); };
+    a_client_that_waits_can_not_abort: ClientQuitsSoftly by Client,
+        |t| { t.s(newstyle(1)).reset(Client); },
+        |t| { t.haggle().c(opt(LIST)).reset(Client); };
+    nothing_follows_disc: DiscSilentAfter by Client,
+        |t| { t.simple().c(disc(1)).c(write(2, 0, 512)); },
+        |t| { t.simple().c(disc(1)).close(Client).close(Server); };
+    disc_is_not_answered: DiscNoReply by Server,
+        |t| { t.simple().c(disc(1)).s(ok(1)); },
+        |t| { t.simple().c(disc(1)).close(Server); };
+}
+
+#[test]
+fn who_was_wronged_may_hang_up() {
+    let mut talk = Talk::new();
+    talk.haggle().c(go()).s(ack(GO));
+    assert_eq!(talk.broken(), ["opt-info-export-required"]);
+    let mut talk = Talk::new();
+    talk.haggle().c(opt(LIST)).s(ack(LIST)).s(ack(LIST)).close(Client);
+    assert_eq!(talk.broken(), ["option-reply-one-final"]);
+}
+
+#[test]
+fn a_client_may_leave_without_a_word_where_there_is_no_abort() {
+    let mut talk = Talk::new();
+    talk.s(newstyle(2));
+    talk.events.clear();
+    talk.c(client_flags(2)).close(Client).finish();
+    assert_eq!(talk.broken(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_client_may_leave_before_the_greeting() {
+    let mut talk = Talk::new();
+    talk.raw(Server, b"NBDMAGIC").close(Client).close(Server).finish();
+    let cut_off = "  ? server cut-off: the last 8 bytes of the server are no whole message";
+    assert_eq!(talk.lines(), cut_off);
+}
+
+#[test]
+fn a_failed_tls_handshake_is_nobodys_fault() {
+    let mut talk = Talk::new();
+    talk.haggle().agree(OptionType::STARTTLS).raw(Client, &[0x16, 3, 1, 0, 1, 1]).close(Client);
+    talk.raw(Server, &[0x15, 3, 3]).close(Server).finish();
+    insta::assert_snapshot!(talk.lines(), @r#"
+    1 S: greeting fixed-newstyle flags={NO_ZEROES}
+    2 C: client-flags flags={FIXED_NEWSTYLE NO_ZEROES}
+    3 C: NBD_OPT_STARTTLS
+    4 S: NBD_REP_ACK option=NBD_OPT_STARTTLS # answers 3
+      ? client encrypted: 6 bytes inside TLS were not opened
+      ? server encrypted: 3 bytes inside TLS were not opened
+    "#);
+}
+
+#[test]
+fn what_is_cut_off_or_unanswered_is_told() {
+    let mut talk = Talk::new();
+    talk.simple().c(read(1, 0, 512)).c(write(2, 0, 512)).raw(Server, &ok(1).to_bytes());
+    talk.raw(Server, &[0x5a; 100]).raw(Client, &write(3, 0, 512).to_bytes()[..20]).reset(Server);
+    talk.close(Client).finish();
+    insta::assert_snapshot!(talk.lines_after(6), @r#"
+    7 C: NBD_CMD_READ cookie=0x1 offset=0 length=512
+    8 C: NBD_CMD_WRITE cookie=0x2 offset=0 length=512 data=zero*512
+    9 S: simple-reply ok cookie=0x1 data=fill(0x5a)*100 # answers 7
+      ? server cut-off: simple-reply is cut off: 100 of 512 bytes came
+      ? client cut-off: the last 20 bytes of the client are no whole message
+      ? server unanswered: requests without a (whole) reply: 1; the first is message 8
+    "#);
+}
+
+#[test]
+fn a_session_that_goes_on_is_cut_off_at_the_end_of_the_capture() {
+    let mut talk = Talk::new();
+    talk.haggle().c(opt(LIST)).raw(Server, &ack(LIST).to_bytes()[..10]).finish();
+    insta::assert_snapshot!(talk.lines(), @r#"
+    1 S: greeting fixed-newstyle flags={NO_ZEROES}
+    2 C: client-flags flags={FIXED_NEWSTYLE NO_ZEROES}
+    3 C: NBD_OPT_LIST
+      ? server cut-off: the last 10 bytes of the server are no whole message
+      ? server unanswered: options without a final reply: 1; the first is message 3
+    "#);
+}
