@@ -101,7 +101,7 @@ impl Session {
         }
         let Some(Export { flags, .. }) = &self.export else { return };
         let needed = match command {
-            // NBD_CMD_FLUSH, NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES: each takes its flag. (NBD_CMD_CACHE
+            // NBD_CMD_FLUSH, NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES: each has its flag. (NBD_CMD_CACHE
             // does not: clients are known to send it without.)
             Command::FLUSH => Some((F::SEND_FLUSH, "SEND_FLUSH", Rule::FlushNeedsFlag)),
             Command::TRIM => Some((F::SEND_TRIM, "SEND_TRIM", Rule::TrimNeedsFlag)),
