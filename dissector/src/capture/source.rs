@@ -41,11 +41,13 @@ impl<R: Read> Source<R> {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
-            if self.buffer.len() < want {
-                self.buffer.resize(want.next_multiple_of(CHUNK), 0);
-            }
         }
         while self.end - self.start < want && !self.at_end {
+            if self.end == self.buffer.len() {
+                // Grows with what is there, not with what a file promises.
+                let size = (self.buffer.len() * 2).min(want.next_multiple_of(CHUNK));
+                self.buffer.resize(size, 0);
+            }
             match self.reader.read(&mut self.buffer[self.end..]) {
                 Ok(0) => self.at_end = true,
                 Ok(count) => self.end += count,
