@@ -97,7 +97,10 @@ struct Body<'a> {
     depth: usize,
     /// The line that is being written.
     line: Vec<Lexeme>,
+    /// Empty lines stand before it.
     blank: bool,
+    /// The line before it opened a block, after which no empty line stands.
+    opened: bool,
 }
 
 impl<'a> Body<'a> {
@@ -110,7 +113,16 @@ impl<'a> Body<'a> {
         }
         braces.sort_by_key(|(at, ..)| *at);
         let (lexemes, _) = lex(text);
-        Self { text, lexemes, braces, out: String::new(), depth: 0, line: Vec::new(), blank: false }
+        Self {
+            text,
+            lexemes,
+            braces,
+            out: String::new(),
+            depth: 0,
+            line: Vec::new(),
+            blank: false,
+            opened: false,
+        }
     }
 
     fn brace(&self, lexeme: &Lexeme) -> Option<(Brace, bool)> {
@@ -125,7 +137,7 @@ impl<'a> Body<'a> {
             let brace = self.brace(lexeme);
             match &lexeme.token {
                 Token::Newline | Token::End => {
-                    if self.line.is_empty() {
+                    if self.line.is_empty() && !self.opened {
                         self.blank |= index == 0 || lexemes[index - 1].token == Token::Newline;
                     }
                     let or_follows = self.joins(&lexemes[index..]);
@@ -158,7 +170,6 @@ impl<'a> Body<'a> {
                             self.end_line();
                         }
                         self.depth += 1;
-                        self.blank = false;
                     }
                 }
             }
@@ -184,6 +195,7 @@ impl<'a> Body<'a> {
         self.blank = false;
         // An opening brace has deepened already when its comment is written.
         let opens = line.iter().any(|lexeme| self.brace(lexeme) == Some((Brace::Open, true)));
+        self.opened = opens;
         let comment_after_brace =
             opens && matches!(line.last().map(|l| &l.token), Some(Token::Comment(_)));
         let depth = self.depth - usize::from(comment_after_brace);

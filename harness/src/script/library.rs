@@ -80,22 +80,27 @@ mod tests {
     use super::super::{format, lint, render};
     use super::*;
 
+    /// With `FORMAT_SCENARIOS` in the environment the files are rewritten in canonical form.
     #[test]
     fn every_scenario_is_readable_sensible_and_canonical() {
+        let rewrite = std::env::var_os("FORMAT_SCENARIOS").is_some();
         let mut told = String::new();
         for entry in entries() {
             match entry.load() {
                 Err(errors) => told += &render(&errors, false),
-                Ok(script) => {
-                    told += &render(&lint(&script), false);
-                    let canonical = format(&entry.path(), entry.text).expect("it was read");
-                    if canonical != entry.text {
-                        told += &format!(
-                            "{} is not in canonical form; it should be\n{canonical}",
-                            entry.path()
-                        );
-                    }
+                Ok(script) => told += &render(&lint(&script), false),
+            }
+            let path = entry.path();
+            match format(&path, entry.text) {
+                Ok(canonical) if canonical != entry.text && rewrite => {
+                    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../");
+                    std::fs::write(format!("{file}{path}"), canonical).expect("it can be written");
                 }
+                Ok(canonical) if canonical != entry.text => {
+                    told += &format!("{path} is not in canonical form; it should be\n{canonical}");
+                    told += "hint: `FORMAT_SCENARIOS=1 cargo test -p nbdcheck canonical` does it\n";
+                }
+                _ => {}
             }
         }
         assert!(told.is_empty(), "{told}");

@@ -1,7 +1,7 @@
 //! Broken scripts and what is said about them; whole scripts that are read.
 
 use super::ast::{Items, StatementKind};
-use super::{check, lint, parse, render};
+use super::{check, format, lint, load, parse, render};
 
 const HEADER: &str = "nbd: 1\ntitle: t\nsince: 2.10\nfeature: f\ntests: server\n\n";
 
@@ -179,6 +179,12 @@ fn a_reply_says_which_request_it_answers() {
                   S: reply ok\n\
                   S@b: reply ok\n";
     assert_eq!(nonsense(chunks), "");
+    let whichever = "C: NBD_CMD_READ cookie=a length=512\n\
+                     C: NBD_CMD_READ cookie=b length=512\n\
+                     S: reply ok cookie=_\n\
+                     S: reply ok cookie=?last\n\
+                     check $last > 0\n";
+    assert_eq!(nonsense(whichever), "");
 }
 
 #[test]
@@ -241,4 +247,23 @@ fn gives_advice() {
     insta::assert_snapshot!(render(&lint(&script), false));
     let client = parse("x/y", "y.nbd", &HEADER.replace("tests: server", "tests: client")).unwrap();
     insta::assert_snapshot!(render(&lint(&client), false));
+}
+
+/// The guide for authors names everything that a script can say.
+#[test]
+fn the_guide_is_complete_and_its_example_is_a_scenario() {
+    let guide = include_str!("../../../scenarios/README.md");
+    let words = super::header::KEYS
+        .iter()
+        .chain(check::PLAIN_NEEDS)
+        .chain(check::COMPARED_NEEDS)
+        .chain(check::FUNCTIONS.iter().map(|(name, _)| name))
+        .copied();
+    let missing: Vec<&str> = words.filter(|word| !guide.contains(word)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let example = guide.split("```\n").nth(1).unwrap();
+    let script = load("x/y", "README.md", example)
+        .unwrap_or_else(|errors| panic!("{}", render(&errors, false)));
+    assert_eq!(render(&lint(&script), false), "");
+    assert_eq!(format("README.md", example).unwrap(), example);
 }

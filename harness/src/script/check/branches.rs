@@ -62,8 +62,10 @@ impl Checker<'_> {
                             "sent by the harness",
                         );
                         self.errors.push(error);
-                    } else if let Some(first) = self.first(body, "`until`", statement.span) {
-                        self.told_apart(line, first);
+                    } else {
+                        for first in self.first(body, "`until`", statement.span) {
+                            self.told_apart(line, first);
+                        }
                     }
                 }
                 StatementKind::AnyOrder(body) => {
@@ -76,29 +78,53 @@ impl Checker<'_> {
         }
     }
 
-    /// The received line that a block begins with.
+    /// The received lines that a block may begin with.
     fn first<'b>(
         &mut self,
         body: &'b [Statement],
         what: &str,
         block: Span,
-    ) -> Option<&'b MessageLine> {
+    ) -> Vec<&'b MessageLine> {
         let (span, label) = match body.first() {
             None => (block, "empty"),
-            Some(Statement { kind: StatementKind::Message(line), .. }) if !self.is_sent(line) => {
-                return Some(line);
-            }
-            Some(Statement { kind: StatementKind::Message(_), span }) => {
-                (*span, "sent by the harness")
-            }
-            Some(statement) => (statement.span, "not a line"),
+            Some(Statement { kind, span }) => match kind {
+                StatementKind::Message(line) if !self.is_sent(line) => return vec![line],
+                StatementKind::Message(_) => (*span, "sent by the harness"),
+                StatementKind::Either(branches) => {
+                    let mut lines = Vec::new();
+                    for branch in branches {
+                        lines.extend(self.first(&branch.body, what, *span));
+                    }
+                    return lines;
+                }
+                StatementKind::AnyOrder(body) => {
+                    let mut lines = Vec::new();
+                    for child in body {
+                        lines.extend(self.first(std::slice::from_ref(child), what, *span));
+                    }
+                    return lines;
+                }
+                StatementKind::Maybe(inner) | StatementKind::Repeat { body: inner, .. } => {
+                    let mut lines = self.first(inner, what, *span);
+                    if body.len() > 1 {
+                        lines.extend(self.first(&body[1..], what, *span));
+                    }
+                    return lines;
+                }
+                StatementKind::Until { line, body } => {
+                    let mut lines = vec![line];
+                    lines.extend(self.first(body, what, *span));
+                    return lines;
+                }
+                _ => (*span, "not a line"),
+            },
         };
         let letter = self.script.header.tests.letter();
         let error = self
             .error(span, format!("{what} must begin with a received line"), label)
             .help(format!("what comes decides: begin with a line `{letter}: ...`"));
         self.errors.push(error);
-        None
+        Vec::new()
     }
 
     /// A statement of `any-order`, which must wait for something.
@@ -227,8 +253,7 @@ impl<'l> Accepts<'l> {
             Some("error") => other.variant.is_some_and(|word| word != "ok"),
             variant => variant == other.variant,
         };
-        head && variant
-            && self.fields.iter().all(|field| other.fields.iter().any(|theirs| *field == *theirs))
+        head && variant && self.fields.iter().all(|field| other.fields.contains(field))
     }
 }
 

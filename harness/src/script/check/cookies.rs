@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::message::Side;
 use protocol::notation::ast::{Expr, MessageLine, Op, Word};
 use protocol::notation::error::did_you_mean;
 use protocol::notation::vocabulary::Head;
@@ -141,6 +142,13 @@ impl Checker<'_> {
             }
             return;
         }
+        if line.fields.iter().any(|field| field.key.node == "cookie") {
+            // Any of them, or another than one: said on purpose.
+            if done {
+                state.requests.insert(conn.to_owned(), None);
+            }
+            return;
+        }
         let Some(requests) = state.on(conn) else { return };
         if requests.len() > 1 {
             let labels: Vec<String> =
@@ -190,9 +198,15 @@ fn label(line: &MessageLine) -> Option<String> {
     match &field.value.node {
         Expr::Name(name) => Some(name.clone()),
         Expr::Int(n) => Some(format!("{n:#x}")),
-        Expr::Capture(name) | Expr::Variable(name) => Some(format!("${name}")),
+        Expr::Variable(name) => Some(format!("${name}")),
+        // Only a request tells its cookie to a capture.
+        Expr::Capture(name) if !is_reply(line) => Some(format!("${name}")),
         _ => None,
     }
+}
+
+fn is_reply(line: &MessageLine) -> bool {
+    line.side == Side::Server
 }
 
 /// Whether nothing more of the reply follows.

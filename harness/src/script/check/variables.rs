@@ -1,7 +1,7 @@
 //! Captures and uses: nothing is used before it has a value on every path, nothing gets a second
 //! one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use protocol::message::Side;
 use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
@@ -248,8 +248,8 @@ impl Flow<'_, '_> {
                 .related(*place, "captured in a loop")
                 .help("what a loop captures is gone after each round")
         } else {
-            let names: BTreeSet<&str> = known.sure.keys().map(String::as_str).collect();
-            error.maybe_help(did_you_mean(name, names))
+            let names: Vec<String> = known.sure.keys().map(|name| format!("${name}")).collect();
+            error.maybe_help(did_you_mean(&format!("${name}"), names.iter().map(String::as_str)))
         };
         checker.errors.push(error);
     }
