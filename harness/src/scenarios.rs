@@ -1,32 +1,27 @@
-//! Embedded scripts.
-use crate::script::ast::Script;
-use include_dir::{Dir, include_dir};
+//! Scenarios, with their mistakes as text for people.
+
+use std::io::IsTerminal as _;
 use std::sync::Arc;
-static SCENARIOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../scenarios");
-fn collect<'d>(dir: &'d Dir<'_>, files: &mut Vec<&'d include_dir::File<'d>>) {
-    files
-        .extend(dir.files().filter(|file| file.path().extension().is_some_and(|ext| ext == "nbd")));
-    for dir in dir.dirs() {
-        collect(dir, files);
-    }
-}
-/// all
+
+use crate::script::ast::Script;
+use crate::script::{self, ScriptError, library};
+
+/// Every embedded scenario, sorted by id.
+///
+/// # Errors
+/// Their mistakes, with line and caret.
 pub fn all() -> Result<Vec<Arc<Script>>, String> {
-    let mut out = Vec::new();
-    let mut files = Vec::new();
-    collect(&SCENARIOS, &mut files);
-    files.sort_by_key(|f| f.path());
-    for f in files {
-        let path = f.path().display().to_string();
-        out.push(Arc::new(load(
-            path.trim_end_matches(".nbd"),
-            &format!("scenarios/{path}"),
-            f.contents_utf8().unwrap_or(""),
-        )?));
-    }
-    Ok(out)
+    library::scripts().map_err(|errors| shown(&errors))
 }
-/// load
+
+/// A script of the user's own.
+///
+/// # Errors
+/// Its mistakes, with line and caret.
 pub fn load(id: &str, path: &str, text: &str) -> Result<Script, String> {
-    crate::script::parse(id, path, text).map_err(|e| crate::script::render(&e, false))
+    script::load(id, path, text).map_err(|errors| shown(&errors))
+}
+
+fn shown(errors: &[ScriptError]) -> String {
+    script::render(errors, std::io::stderr().is_terminal())
 }

@@ -3,6 +3,7 @@
 pub mod coverage;
 pub mod decode;
 pub mod explain;
+pub mod fmt;
 pub mod list;
 pub mod run;
 pub mod serve;
@@ -35,6 +36,8 @@ pub enum Command {
     List(list::Args),
     /// Explain a requirement, or show a scenario
     Explain(explain::Args),
+    /// Bring scripts into their canonical form
+    Fmt(fmt::Args),
     /// Count which requirements are checked, and by what
     Coverage(coverage::Args),
     /// Print a completion script for a shell
@@ -53,6 +56,7 @@ pub fn dispatch(cli: Cli) -> u8 {
         Command::Serve(args) => serve::run(args),
         Command::List(args) => list::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Fmt(args) => fmt::run(args),
         Command::Coverage(args) => coverage::run(args),
         Command::Completions(args) => shell::completions(args),
         Command::Man => shell::man(),

@@ -77,13 +77,8 @@ impl Interpreter<'_> {
                     .flat_map(|branch| first_lines(&branch.body));
                 let expected = self.resolve_all(expected)?;
                 let detail = Detail { expected, received: came, ..Detail::default() };
-                self.find(
-                    &id.node,
-                    Severity::Warning,
-                    "tolerated, but not what it should be",
-                    id.span,
-                    detail,
-                )?;
+                let summary = requirements::find(&id.node).map_or("", |rule| rule.summary);
+                self.find(&id.node, Severity::Warning, summary, id.span, detail)?;
             }
             return self.block(&branch.body).await;
         }

@@ -49,7 +49,7 @@ pub fn render(run: &TargetRun, strict: bool) -> String {
 
 fn table(run: &TargetRun) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(["since", "feature", "verdict", "pass", "warn", "fail", "known", "skip"]);
     for feature in features(&run.outcomes) {
         let Totals { passed, warned, failed, known, skipped, errors } = feature.totals;
@@ -163,7 +163,8 @@ fn render_finding(finding: &Finding, with_lines: bool, out: &mut String) {
                 received.get(*start..start + length).map_or(1, |text| text.chars().count());
             let carets = styled(style, "^".repeat(marked.clamp(1, 60)));
             let note = if *note == finding.message { "" } else { note.as_str() };
-            let _ = writeln!(out, "               {}{carets} {note}", " ".repeat(width));
+            let line = format!("               {}{carets} {note}", " ".repeat(width));
+            let _ = writeln!(out, "{}", line.trim_end());
         }
     }
     if let Some(bytes) = &finding.detail.bytes {
@@ -193,15 +194,30 @@ fn warnings(run: &TargetRun, strict: bool, out: &mut String) {
     for outcome in &run.outcomes {
         for finding in &outcome.findings {
             if finding.severity == Severity::Warning && finding.known.is_none() {
+                let rule = finding.requirement;
                 lines.push(format!(
                     "  {}  {} ({}): {}",
-                    outcome.id, finding.requirement.id, finding.requirement.level, finding.message
+                    outcome.id, rule.id, rule.level, finding.message
                 ));
+                if !finding.detail.received.is_empty() && finding.detail.received != finding.message
+                {
+                    lines.push(format!("      {}", shortened(&finding.detail.received)));
+                }
             }
         }
     }
     if !lines.is_empty() {
         let _ = writeln!(out, "{}\n{}\n", styled(DOUBT, "warnings"), lines.join("\n"));
+    }
+}
+
+/// A line for an overview: its first 160 characters.
+fn shortened(text: &str) -> String {
+    const LIMIT: usize = 160;
+    let line = text.lines().next().unwrap_or_default();
+    match line.char_indices().nth(LIMIT) {
+        Some((at, _)) => format!("{}...", &line[..at]),
+        None => line.to_owned(),
     }
 }
 
@@ -237,4 +253,93 @@ fn skips(run: &TargetRun, out: &mut String) {
         };
     }
     out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Detail;
+    use crate::script::ast::Version;
+    use protocol::message::Side;
+    use std::time::Duration;
+
+    fn finding(id: &str, severity: Severity) -> Finding {
+        let received = "S: NBD_REP_INFO NBD_INFO_BLOCK_SIZE option=NBD_OPT_GO minimum=768 preferred=4096 maximum=33554432";
+        Finding {
+            requirement: protocol::requirements::find(id).unwrap(),
+            severity,
+            party: Side::Server,
+            message: "minimum=768 is not a power of 2".to_owned(),
+            at: "scenarios/2.10-go/block-size.nbd:18".to_owned(),
+            detail: Detail {
+                expected: vec!["An advertised minimum block size is a power of two.".to_owned()],
+                received: received.to_owned(),
+                mark: Some((received.find("minimum").unwrap(), 11, "minimum=768 is not a power of 2".to_owned())),
+                bytes: Some("00 00 03 00 at byte 22 of the message (server stream offset 72)".to_owned()),
+                after: vec![
+                    "C: NBD_OPT_GO name=\"disk\" info={NBD_INFO_BLOCK_SIZE}".to_owned(),
+                    "S: NBD_REP_INFO NBD_INFO_EXPORT option=NBD_OPT_GO size=1048576 flags={HAS_FLAGS}".to_owned(),
+                ],
+            },
+            known: None,
+        }
+    }
+
+    fn outcome(id: &str, verdict: Verdict, findings: Vec<Finding>) -> Outcome {
+        Outcome {
+            target: "example".to_owned(),
+            id: id.to_owned(),
+            title: "block sizes are lawful".to_owned(),
+            since: Version { major: 2, minor: 10 },
+            feature: "NBD_OPT_GO".to_owned(),
+            verdict,
+            reason: None,
+            skipped: None,
+            duration: Duration::from_millis(21),
+            requirements: Vec::new(),
+            capture: None,
+            findings,
+            again: format!("nbdcheck run --target 127.0.0.1:10809 --scenario {id} --capture out/"),
+        }
+    }
+
+    fn run(outcomes: Vec<Outcome>) -> TargetRun {
+        TargetRun {
+            name: "example".to_owned(),
+            version: Some("1.2".to_owned()),
+            address: None,
+            problem: None,
+            outcomes,
+            duration: Duration::from_millis(42),
+        }
+    }
+
+    fn plain(run: &TargetRun) -> String {
+        anstream::adapter::strip_str(&render(run, false)).to_string()
+    }
+
+    #[test]
+    fn a_failure_shows_rule_evidence_and_how_to_run_it_again() {
+        let findings = vec![finding("block-size-min-power-of-2", Severity::Failure)];
+        let failed = outcome("2.10-go/block-size", Verdict::Fail, findings);
+        insta::assert_snapshot!(plain(&run(vec![failed])));
+    }
+
+    #[test]
+    fn skips_warnings_and_known_failures_are_told_apart() {
+        let mut skipped = outcome("2.11-structured/df", Verdict::Skip, Vec::new());
+        skipped.skipped = Some(SkipKind::NotOffered);
+        skipped.reason =
+            Some("no SEND_DF: S: NBD_REP_INFO NBD_INFO_EXPORT flags={HAS_FLAGS}".to_owned());
+        let warned = outcome(
+            "2.10-go/size",
+            Verdict::Warn,
+            vec![finding("export-size-multiple-of-min", Severity::Warning)],
+        );
+        let mut known = finding("block-size-min-power-of-2", Severity::Failure);
+        known.known = Some("says 768; section \"Size constraints\"".to_owned());
+        let known = outcome("2.10-go/block-size", Verdict::Fail, vec![known]);
+        let passed = outcome("2.6-base/sanity", Verdict::Pass, Vec::new());
+        insta::assert_snapshot!(plain(&run(vec![skipped, warned, known, passed])));
+    }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::describe::Value;
-use protocol::message::Side;
+use protocol::message::{Message, Side};
 use protocol::payload::place;
+use protocol::values::OptionType;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -16,7 +17,8 @@ use super::{Outcome, SkipKind};
 use crate::capture::Capture;
 use crate::dial::{ClientProcess, Dialer, Source};
 use crate::finding::Verdict;
-use crate::interpret::{Setup, play};
+use crate::interpret::{Played, Setup, play};
+use crate::link::{Entry, Said};
 use crate::peer::{Address, ClientFile, ClientRun, Ended, Parameters, StartError, shipped_clients};
 use crate::run::selfclient;
 use crate::script::ast::Script;
@@ -276,8 +278,39 @@ async fn perform(
         dialer: Dialer::new(Source::AcceptTcp(listener), capture.map(Capture::into_tap_maker)),
         client: Some(ClientProcess::new(running, Some(file))),
     };
-    conclude(outcome, play(script, setup).await);
+    let played = play(script, setup).await;
+    match not_asked_for(script, &played) {
+        Some(reason) => {
+            outcome.skipped = Some(SkipKind::NotOffered);
+            outcome.reason = Some(reason);
+        }
+        None => conclude(outcome, played),
+    }
     Ok(())
+}
+
+/// A client that never asks for an option that the scenario is about shows nothing of it.
+fn not_asked_for(script: &Script, played: &Played) -> Option<String> {
+    let options: Vec<(&Entry, OptionType)> = played
+        .transcript
+        .iter()
+        .filter_map(|entry| match &entry.said {
+            Said::Message(seen) => match &seen.message {
+                Message::Option(option) => Some((entry, option.option)),
+                _ => None,
+            },
+            Said::Note(_) => None,
+        })
+        .collect();
+    let needed = script.header.needs.iter().filter_map(|need| match need.name.node.as_str() {
+        "structured" => Some(OptionType::STRUCTURED_REPLY),
+        name => name.parse().ok(),
+    });
+    // A client that said nothing at all is not one that did without.
+    let (last, _) = options.last()?;
+    let missing = |wanted: &OptionType| options.iter().all(|(_, option)| option != wanted);
+    let wanted = needed.into_iter().find(missing)?;
+    Some(format!("the client does not ask for {wanted}: {}", last.text(false)))
 }
 
 /// What a client is given to write: each word tells where it belongs.
