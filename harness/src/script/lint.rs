@@ -72,6 +72,7 @@ pub fn lint(script: &Script) -> Vec<ScriptError> {
     linter.since();
     linter.action();
     linter.order();
+    linter.greetings();
     let mut advice = linter.advice;
     advice.sort_by_key(|error| error.span.start);
     advice
@@ -279,6 +280,33 @@ impl<'s> Linter<'s> {
                 );
             }
             _ => {}
+        }
+    }
+
+    /// `fixed-newstyle` is the flag; `flags` are the others.
+    fn greetings(&mut self) {
+        for line in self.lines() {
+            let is = |word: &Word, wanted: &[&str]| match word {
+                Word::Name(name) => wanted.contains(&name.as_str()),
+                _ => false,
+            };
+            let newstyle = is(&line.head.node, &["greeting"])
+                && line
+                    .variant
+                    .as_ref()
+                    .is_some_and(|v| is(&v.node, &["newstyle", "fixed-newstyle"]));
+            for field in line.fields.iter().filter(|field| newstyle && field.key.node == "flags") {
+                walk::expr(&field.value, &mut |part| {
+                    if part.node == Expr::Name("FIXED_NEWSTYLE".to_owned()) {
+                        self.advise(
+                            part.span,
+                            "`FIXED_NEWSTYLE` is told by the second word",
+                            "never among these flags",
+                            "write `fixed-newstyle`, and the other flags here",
+                        );
+                    }
+                });
+            }
         }
     }
 

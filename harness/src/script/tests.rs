@@ -245,6 +245,9 @@ fn gives_advice() {
     let script = parse("x/y", "y.nbd", text).unwrap();
     assert_eq!(render(&check(&script), false), "");
     insta::assert_snapshot!(render(&lint(&script), false));
+    let greeting = format!("{HEADER}S: greeting fixed-newstyle flags={{FIXED_NEWSTYLE}}\n");
+    let greeting = parse("x/y", "y.nbd", &greeting).unwrap();
+    insta::assert_snapshot!(render(&lint(&greeting), false));
     let client = parse("x/y", "y.nbd", &HEADER.replace("tests: server", "tests: client")).unwrap();
     insta::assert_snapshot!(render(&lint(&client), false));
 }

@@ -2,6 +2,7 @@
 
 pub mod ast;
 pub mod error;
+mod expr;
 pub mod lexer;
 pub mod parser;
 mod print;
