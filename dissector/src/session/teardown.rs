@@ -76,18 +76,14 @@ impl Session {
 
     /// The client ends its direction without cause: a hard disconnect, unless it said so.
     fn client_leaves(&mut self) {
-        let haggling = matches!(self.phase, Phase::Flags | Phase::Haggling);
+        // Before its flags nothing has begun that could be aborted: probes do just that.
+        let haggling = self.phase == Phase::Haggling;
         let follows = self.follows(Side::Client) && self.follows(Side::Server);
         let encrypted = self.expects_tls();
         // A client whose option is not answered can't send another one.
         let waiting = self.options.count() > 0;
         // Without fixed newstyle there is no NBD_OPT_ABORT.
-        let can_abort = match self.phase {
-            Phase::Flags => self
-                .greeting
-                .is_some_and(|flags| flags.has(protocol::values::HandshakeFlags::FIXED_NEWSTYLE)),
-            _ => self.fixed() == Some(true),
-        };
+        let can_abort = self.fixed() == Some(true);
         if haggling && follows && !encrypted && !waiting && can_abort && self.farewell.is_none() {
             // A client that just does not want to go on uses NBD_OPT_ABORT.
             let text = "the client closes during haggling without NBD_OPT_ABORT";

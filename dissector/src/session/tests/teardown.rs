@@ -20,7 +20,7 @@ cases! {
         |t| { t.haggle().c(go()).s(refuse(GO, ReplyType::ERR_UNKNOWN)).c(opt(ABORT))
             .close(Client); };
     a_client_that_waits_can_not_abort: ClientQuitsSoftly by Client,
-        |t| { t.s(newstyle(1)).reset(Client); },
+        |t| { t.haggle().reset(Client); },
         |t| { t.haggle().c(opt(LIST)).reset(Client); };
     nothing_follows_disc: DiscSilentAfter by Client,
         |t| { t.simple().c(disc(1)).c(write(2, 0, 512)); },
@@ -47,6 +47,14 @@ fn a_client_may_leave_without_a_word_where_there_is_no_abort() {
     talk.events.clear();
     talk.c(client_flags(2)).close(Client).finish();
     assert_eq!(talk.broken(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_probe_may_leave_after_the_greeting() {
+    let mut talk = Talk::new();
+    talk.s(newstyle(3)).close(Client).close(Server).finish();
+    assert_eq!(talk.broken(), Vec::<&str>::new());
+    assert!(talk.problems().is_empty());
 }
 
 #[test]
