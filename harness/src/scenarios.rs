@@ -14,6 +14,12 @@ pub fn all() -> Result<Vec<Arc<Script>>, String> {
     library::scripts().map_err(|errors| shown(&errors))
 }
 
+/// One embedded scenario.
+#[must_use]
+pub fn find(id: &str) -> Option<Arc<Script>> {
+    library::entries().iter().find(|entry| entry.id == id)?.load().ok()
+}
+
 /// A script of the user's own.
 ///
 /// # Errors

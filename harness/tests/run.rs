@@ -57,8 +57,14 @@ fn an_unreachable_target_exits_3() {
 #[test]
 fn a_run_that_skips_everything_exits_3() {
     let server = Serve::start(&[]);
-    let output =
-        nbdcheck(&["run", "--target", &server.address, "--scenario", "2.6-base/write-read"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("writes.nbd");
+    let header =
+        "nbd:     1\ntitle:   x\nsince:   2.6\nfeature: x\ntests:   server\nneeds:   write\n";
+    let body = "-- to transmission\nC: NBD_CMD_WRITE data=zero*$block\nS: reply ok\n";
+    fs::write(&path, format!("{header}\n{body}")).expect("written");
+    let script = path.display().to_string();
+    let output = nbdcheck(&["run", "--target", &server.address, "--scenario", &script]);
     assert_eq!(status(&output), 3, "{}", stdout(&output));
     assert!(stdout(&output).contains("it writes: `--allow-write` lets it"), "{}", stdout(&output));
 }

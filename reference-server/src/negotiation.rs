@@ -127,6 +127,12 @@ impl Negotiation {
             },
             _ if shutdown => refuse(*option, ReplyType::ERR_SHUTDOWN, "the server shuts down"),
             OptionType::LIST if features.list => self.list(body),
+            // Everybody knows the option, so it can only be forbidden ("Baseline").
+            OptionType::LIST => refuse(
+                OptionType::LIST,
+                ReplyType::ERR_POLICY,
+                "this server does not list its exports",
+            ),
             OptionType::INFO | OptionType::GO if features.info_and_go => self.info(request),
             OptionType::STRUCTURED_REPLY if features.structured_reply => self.structured(body),
             OptionType::STARTTLS => {
@@ -292,10 +298,12 @@ fn check_name(name: &WireString) -> Result<(), &'static str> {
 
 /// A name for a message, printable and short.
 fn shortened(name: &WireString) -> String {
+    /// In bytes, so that a whole message stays within the length that strings should have.
+    const LIMIT: usize = 160;
     let printed = name.to_string();
-    match printed.char_indices().nth(80) {
-        Some((end, _)) => format!("{}...", &printed[..end]),
-        None => printed,
+    match printed.char_indices().map(|(at, _)| at).take_while(|at| *at <= LIMIT).last() {
+        Some(end) if printed.len() > LIMIT => format!("{}...", &printed[..end]),
+        _ => printed,
     }
 }
 

@@ -33,12 +33,19 @@ pub(super) enum Last {
 pub(super) struct Replies {
     pub(super) last: Last,
     doubtful: bool,
+    excused: bool,
 }
 
 impl Replies {
     /// Where the last reply ends is not known for sure.
     pub(super) fn set_doubtful(&mut self) {
         self.doubtful = true;
+    }
+
+    /// The client sent bytes that the server may have taken for requests: its answers to them are
+    /// no fault of its own.
+    pub(super) fn excuse_strays(&mut self) {
+        self.excused = true;
     }
 
     pub(super) fn is_doubtful(&self) -> bool {
@@ -134,7 +141,8 @@ impl Session {
 
     /// A reply with a cookie that no request in flight has.
     pub(super) fn answers_nobody(&mut self, cookie: Cookie, by: Answered, found: &mut Findings) {
-        if !self.follows(Side::Client) || self.flight.is_incomplete() {
+        let unclear = self.replies.excused || self.flight.is_incomplete();
+        if unclear || !self.follows(Side::Client) {
             return;
         }
         let hex = format!("cookie={:#x}", cookie.0);

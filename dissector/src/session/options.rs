@@ -246,6 +246,7 @@ impl Session {
 
     fn option_in_transmission(&mut self, found: &mut Findings) {
         self.replies.set_doubtful();
+        self.replies.excuse_strays();
         if self.options.go_sent {
             // NBD_OPT_GO: no further options unless the final reply was an error.
             let text = "an option after NBD_REP_ACK to NBD_OPT_GO";

@@ -85,6 +85,9 @@ pub struct Args {
     partition: Option<(usize, usize)>,
 }
 
+/// The stack of a thread that plays scripts, in bytes.
+const STACK: usize = 8 << 20;
+
 fn default_jobs() -> u16 {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     u16::try_from(cores * 2).unwrap_or(16).clamp(2, 16)
@@ -160,7 +163,9 @@ impl Form {
 pub fn run(args: Args) -> u8 {
     match prepare(&args) {
         Ok(plan) => {
-            let runtime = match tokio::runtime::Runtime::new() {
+            // Scripts nest, and so do the futures that play them.
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = match runtime.enable_all().thread_stack_size(STACK).build() {
                 Ok(runtime) => runtime,
                 Err(error) => return complain(&format!("no runtime: {error}"), exit::NO_VERDICT),
             };
@@ -203,13 +208,18 @@ struct Plan {
 }
 
 fn prepare(args: &Args) -> Result<Plan, Refusal> {
-    let all = scenarios::all().map_err(Refusal::Script)?;
     let selection = Selection {
         scenarios: args.scenario.clone(),
         since: args.since,
         until: args.until,
         feature: args.feature.clone(),
         partition: args.partition,
+    };
+    // Whoever only runs files of their own need not wait for the rest.
+    let all = if selection.is_files_only() {
+        Vec::new()
+    } else {
+        scenarios::all().map_err(Refusal::Script)?
     };
     let mut scripts = selection.choose(&all).map_err(|error| error.to_string())?;
     for path in selection.files() {
@@ -255,7 +265,7 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
         }
         None => None,
     };
-    let sanity = all.iter().find(|script| script.id == SANITY).cloned();
+    let sanity = scenarios::find(SANITY);
     Ok(Plan {
         servers,
         clients,

@@ -33,11 +33,11 @@ impl Interpreter<'_> {
     pub(super) async fn repeat(&mut self, least: u64, most: u64, body: &[Statement]) -> Flow {
         let mut done = 0;
         while done < most {
-            if done >= least && !self.starts(body).await? {
+            if done >= least && !Box::pin(self.starts(body)).await? {
                 break;
             }
             let outer = self.env.clone();
-            self.block(body).await?;
+            Box::pin(self.block(body)).await?;
             self.env = outer;
             done += 1;
         }
@@ -46,16 +46,16 @@ impl Interpreter<'_> {
 
     pub(super) async fn until(&mut self, line: &MessageLine, body: &[Statement]) -> Flow {
         for _ in 0..ROUNDS {
-            if self.matches(line).await? {
-                return self.expect(line).await;
+            if Box::pin(self.matches(line)).await? {
+                return Box::pin(self.expect(line)).await;
             }
-            if !self.starts(body).await? {
+            if !Box::pin(self.starts(body)).await? {
                 let mut lines = vec![line];
                 lines.extend(first_lines(body));
                 return self.refuse(&lines, line.span).await;
             }
             let outer = self.env.clone();
-            self.block(body).await?;
+            Box::pin(self.block(body)).await?;
             self.env = outer;
         }
         Err(Stop::Error(format!("`until` took more than {ROUNDS} rounds")))
@@ -63,7 +63,7 @@ impl Interpreter<'_> {
 
     pub(super) async fn either(&mut self, branches: &[Branch], span: Span) -> Flow {
         for branch in branches {
-            if !self.starts(&branch.body).await? {
+            if !Box::pin(self.starts(&branch.body)).await? {
                 continue;
             }
             if let Some(id) = &branch.warn {
@@ -80,7 +80,7 @@ impl Interpreter<'_> {
                 let summary = requirements::find(&id.node).map_or("", |rule| rule.summary);
                 self.find(&id.node, Severity::Warning, summary, id.span, detail)?;
             }
-            return self.block(&branch.body).await;
+            return Box::pin(self.block(&branch.body)).await;
         }
         let lines: Vec<_> = branches.iter().flat_map(|branch| first_lines(&branch.body)).collect();
         self.refuse(&lines, span).await
@@ -93,14 +93,14 @@ impl Interpreter<'_> {
         'next: while !left.is_empty() {
             for index in 0..left.len() {
                 let (statement, done) = left[index];
-                if !self.starts(std::slice::from_ref(statement)).await? {
+                if !Box::pin(self.starts(std::slice::from_ref(statement))).await? {
                     continue;
                 }
                 let finished = match &statement.kind {
                     StatementKind::Repeat { least, most, body } => {
                         let (_, most) = self.bounds(least, most.as_ref())?;
                         let outer = self.env.clone();
-                        self.block(body).await?;
+                        Box::pin(self.block(body)).await?;
                         self.env = outer;
                         left[index].1 += 1;
                         done + 1 >= most
@@ -142,7 +142,7 @@ impl Interpreter<'_> {
             if line.side == self.setup.side {
                 return Ok(true);
             }
-            if self.matches(line).await? {
+            if Box::pin(self.matches(line)).await? {
                 return Ok(true);
             }
         }

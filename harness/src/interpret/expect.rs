@@ -44,7 +44,11 @@ impl Interpreter<'_> {
         };
         let detail = Detail { expected, received, ..Detail::default() };
         let message = self.headline(&choice.candidate, &requirement);
-        self.find(&requirement, Severity::Failure, &message, span, detail)?;
+        let severity = match requirements::find(&requirement) {
+            Some(rule) if !tags.is_empty() => Severity::of(rule.level),
+            _ => Severity::Failure,
+        };
+        self.find(&requirement, severity, &message, span, detail)?;
         Err(Stop::Failed)
     }
 

@@ -15,13 +15,18 @@ impl Interpreter<'_> {
             return Err(Stop::Error(format!("`{id}` is not in the catalogue of requirements")));
         };
         self.collect();
+        let at = self.at(span);
+        let again = |finding: &Finding| finding.requirement.id == id && finding.at == at;
+        if self.findings.iter().any(again) {
+            return Ok(());
+        }
         detail.after = self.lines_before(&detail.received);
         self.findings.push(Finding {
             requirement,
             severity,
             party: self.tested(),
             message: message.to_owned(),
-            at: self.at(span),
+            at,
             detail,
             known: None,
         });

@@ -184,37 +184,41 @@ impl Interpreter<'_> {
 
     async fn statement(&mut self, statement: &Statement) -> Flow {
         match &statement.kind {
-            StatementKind::Message(line) if line.side == self.setup.side => self.send(line).await,
-            StatementKind::Message(line) => self.expect(line).await,
-            StatementKind::Event(line) => self.event(line).await,
+            StatementKind::Message(line) if line.side == self.setup.side => {
+                Box::pin(self.send(line)).await
+            }
+            StatementKind::Message(line) => Box::pin(self.expect(line)).await,
+            StatementKind::Event(line) => Box::pin(self.event(line)).await,
             StatementKind::Check { should, expr, tags } => {
                 self.check(*should, expr, tags, statement.span).await
             }
-            StatementKind::AnyOrder(body) => self.any_order(body, statement.span).await,
-            StatementKind::Either(branches) => self.either(branches, statement.span).await,
+            StatementKind::AnyOrder(body) => Box::pin(self.any_order(body, statement.span)).await,
+            StatementKind::Either(branches) => {
+                Box::pin(self.either(branches, statement.span)).await
+            }
             StatementKind::Maybe(body) => {
-                if self.starts(body).await? {
-                    self.block(body).await?;
+                if Box::pin(self.starts(body)).await? {
+                    Box::pin(self.block(body)).await?;
                 }
                 Ok(())
             }
             StatementKind::Repeat { least, most, body } => {
                 let (least, most) = self.bounds(least, most.as_ref())?;
-                self.repeat(least, most, body).await
+                Box::pin(self.repeat(least, most, body)).await
             }
-            StatementKind::Until { line, body } => self.until(line, body).await,
+            StatementKind::Until { line, body } => Box::pin(self.until(line, body)).await,
             StatementKind::For { variable, items, body } => {
                 for value in self.items(items)? {
                     let outer = self.env.clone();
                     self.env.set(&variable.node, value);
-                    self.block(body).await?;
+                    Box::pin(self.block(body)).await?;
                     self.env = outer;
                 }
                 Ok(())
             }
             StatementKind::Given { variable, body } => {
                 if self.env.get(&variable.node).is_some() {
-                    self.block(body).await?;
+                    Box::pin(self.block(body)).await?;
                 }
                 Ok(())
             }

@@ -351,7 +351,8 @@ impl Link {
         let deadline = tokio::time::Instant::now() + limit;
         while !bytes.is_empty() {
             let Some(stream) = &mut self.stream else { return };
-            let mut buffer = [0; 16 << 10];
+            // On the heap: futures that hold it would be large.
+            let mut buffer = vec![0; 16 << 10];
             let mut came = Ok(None);
             let room = self.inbox.len() < INBOX_LIMIT && self.ended.is_none();
             let written = tokio::time::timeout_at(

@@ -149,15 +149,18 @@ fn render_finding(finding: &Finding, with_lines: bool, out: &mut String) {
     }
     for (index, expected) in finding.detail.expected.iter().enumerate() {
         let word = if index == 0 { "expected" } else { "      or" };
-        let _ = writeln!(out, "     {}  {expected}", styled(QUIET, word));
+        let _ = writeln!(out, "     {}  {}", styled(QUIET, word), cut(expected));
     }
     let received = &finding.detail.received;
     if !received.is_empty() {
         for (index, line) in received.lines().enumerate() {
             let word = if index == 0 { "received" } else { "        " };
-            let _ = writeln!(out, "     {}  {line}", styled(QUIET, word));
+            let _ = writeln!(out, "     {}  {}", styled(QUIET, word), cut(line));
         }
-        if let Some((start, length, note)) = &finding.detail.mark {
+        let shown = cut(received).len();
+        if let Some((start, length, note)) = &finding.detail.mark
+            && *start < shown
+        {
             let width = received.get(..*start).map_or(0, |text| text.chars().count());
             let marked =
                 received.get(*start..start + length).map_or(1, |text| text.chars().count());
@@ -173,7 +176,7 @@ fn render_finding(finding: &Finding, with_lines: bool, out: &mut String) {
     if with_lines {
         for (index, line) in finding.detail.after.iter().enumerate() {
             let word = if index == 0 { "after" } else { "     " };
-            let _ = writeln!(out, "  {}  {line}", styled(QUIET, word));
+            let _ = writeln!(out, "  {}  {}", styled(QUIET, word), cut(line));
         }
     }
 }
@@ -211,12 +214,19 @@ fn warnings(run: &TargetRun, strict: bool, out: &mut String) {
     }
 }
 
-/// A line for an overview: its first 160 characters.
+/// A line as evidence: names may be thousands of bytes long.
+fn cut(line: &str) -> String {
+    limited(line, 500)
+}
+
+/// A line for an overview.
 fn shortened(text: &str) -> String {
-    const LIMIT: usize = 160;
-    let line = text.lines().next().unwrap_or_default();
-    match line.char_indices().nth(LIMIT) {
-        Some((at, _)) => format!("{}...", &line[..at]),
+    limited(text.lines().next().unwrap_or_default(), 160)
+}
+
+fn limited(line: &str, characters: usize) -> String {
+    match line.char_indices().nth(characters) {
+        Some((at, _)) => format!("{}... ({} bytes in all)", &line[..at], line.len()),
         None => line.to_owned(),
     }
 }

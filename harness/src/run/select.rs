@@ -50,6 +50,12 @@ impl Selection {
         self.scenarios.iter().filter(|name| is_file(name)).map(Path::new).collect()
     }
 
+    /// Whether only files of the user's own are asked for.
+    #[must_use]
+    pub fn is_files_only(&self) -> bool {
+        !self.scenarios.is_empty() && self.scenarios.iter().all(|name| is_file(name))
+    }
+
     /// The embedded scenarios that are selected, in order.
     ///
     /// # Errors

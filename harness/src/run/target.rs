@@ -215,8 +215,9 @@ fn configure(configuration: &str) -> Result<(Builder, &'static str), String> {
         }
         ("many", None) => builder
             .export(export(known(16 * MIB)))
-            .export(Export::new("second", MemoryStore::new(MIB)).with_description("another disk"))
-            .export(Export::new("drei €", MemoryStore::new(511)).with_read_only(true)),
+            .export(Export::new("beta", MemoryStore::new(MIB)).with_description("another disk"))
+            .export(Export::new("gamma", MemoryStore::new(MIB)).with_read_only(true))
+            .export(Export::new("drei €", MemoryStore::new(511))),
         ("no-list", None) => with_features(|features| features.list = false),
         ("oldstyle", None) => with_features(|features| features.handshake = Handshake::Oldstyle),
         ("newstyle", None) => with_features(|features| features.handshake = Handshake::Newstyle),

@@ -53,7 +53,9 @@ impl Checker<'_> {
             known.sure.insert((*name).to_owned(), Span::default());
         }
         if self.script.header.tests == Side::Client {
-            known.sure.insert("status".to_owned(), Span::default());
+            for name in ["status", "output"] {
+                known.sure.insert(name.to_owned(), Span::default());
+            }
         }
         Flow { checker: self, lost: HashMap::new() }.block(body, &mut known);
     }

@@ -1,0 +1,93 @@
+//! The tester is tested: the reference server breaks one rule at a time on purpose, and the suite
+//! must name it. The honest server passes everything (`tests/run.rs`), so a finding is the fault's.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dissector::session::Rule;
+use harness::run::runner::{Options, run_target};
+use harness::run::target::Target;
+use harness::scenarios;
+use harness::script::ast::{Replies, Script, Segmentation};
+use protocol::message::Side;
+use reference_server::Fault;
+
+/// The scenarios that could show a fault: those that check what it breaks; where the judge checks
+/// it, whatever traffic there is may show it.
+fn concerned(fault: Fault, all: &[Arc<Script>]) -> Vec<Arc<Script>> {
+    let judged = |id: &&str| Rule::ALL.iter().any(|rule| rule.id() == *id);
+    let by_judge = fault.expected().iter().any(|id| judged(&id));
+    all.iter()
+        .filter(|script| script.header.tests == Side::Server)
+        .filter(|script| {
+            let checks = &script.header.checks;
+            by_judge || checks.iter().any(|check| fault.expected().contains(&check.node.as_str()))
+        })
+        .cloned()
+        .collect()
+}
+
+async fn found(fault: Fault, all: &[Arc<Script>]) -> BTreeSet<&'static str> {
+    let options = Options {
+        write: true,
+        hazard: true,
+        jobs: 4,
+        timeout: Duration::from_millis(700),
+        capture: None,
+        replies: Replies::Default,
+        segmentation: Segmentation::Whole,
+        again: String::new(),
+    };
+    let (events, _) = tokio::sync::mpsc::unbounded_channel();
+    let target = Target::Reference { fault: Some(fault) };
+    let run = run_target(&target, &concerned(fault, all), None, &options, events).await;
+    let mut ids: BTreeSet<&'static str> = run
+        .outcomes
+        .iter()
+        .flat_map(|outcome| &outcome.findings)
+        .map(|finding| finding.requirement.id)
+        .collect();
+    if run.problem.is_some() {
+        ids.insert("(no scenario could run)");
+    }
+    ids
+}
+
+fn check(part: usize, of: usize) {
+    let all = scenarios::all().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut missed = Vec::new();
+    for fault in Fault::ALL.iter().skip(part).step_by(of) {
+        eprintln!("{fault}");
+        let found = runtime.block_on(found(*fault, &all));
+        let silent: Vec<&str> =
+            fault.expected().iter().filter(|id| !found.contains(*id)).copied().collect();
+        if !silent.is_empty() {
+            missed.push(format!("{fault}: {silent:?} not found, but {found:?}"));
+        }
+    }
+    assert!(missed.is_empty(), "faults that nothing names:\n{}", missed.join("\n"));
+}
+
+#[test]
+fn every_fault_is_named_part_1() {
+    check(0, 4);
+}
+
+#[test]
+fn every_fault_is_named_part_2() {
+    check(1, 4);
+}
+
+#[test]
+fn every_fault_is_named_part_3() {
+    check(2, 4);
+}
+
+#[test]
+fn every_fault_is_named_part_4() {
+    check(3, 4);
+}
