@@ -2,6 +2,8 @@
 //!
 //! Needs nbdkit, nbdcopy, tshark, and tcpdump as root.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
