@@ -76,32 +76,64 @@ impl Capabilities {
 }
 
 /// Asks a server what it offers; `export` is the one to enter, `None` for the default one or the
-/// first that is listed.
+/// first that is listed. A server that misbehaves while it is asked offers what it told until then:
+/// the scenarios will name what is wrong.
 ///
 /// # Errors
-/// The server can't be reached or does not speak NBD; the text says which.
+/// The server can't be reached, says nothing, or refuses the export.
 pub async fn probe(
     address: &Address,
     export: Option<&str>,
     limit: Duration,
 ) -> Result<Capabilities, String> {
     let mut found = Capabilities::default();
+    found.export = export.unwrap_or_default().to_owned();
+    match ask(address, export, limit, &mut found).await {
+        Ok(()) => Ok(found),
+        Err(Unanswered::Misbehaved) if !found.lines.is_empty() => Ok(found),
+        Err(Unanswered::Misbehaved) => {
+            Err(format!("no greeting comes from {address}: it does not speak NBD, or is busy"))
+        }
+        Err(Unanswered::Refused(reason)) => Err(reason),
+    }
+}
+
+/// Why a question has no answer.
+enum Unanswered {
+    /// There is no connection, or the export is refused.
+    Refused(String),
+    /// The server hung up, said nothing, or said what can't be an answer.
+    Misbehaved,
+}
+
+impl From<String> for Unanswered {
+    fn from(reason: String) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+async fn ask(
+    address: &Address,
+    export: Option<&str>,
+    limit: Duration,
+    found: &mut Capabilities,
+) -> Result<(), Unanswered> {
     let mut asked = Asker::open(address, limit).await?;
-    let flags = match asked.greeting(&mut found).await? {
+    let flags = match asked.greeting(found).await? {
         Style::Fixed(flags) => flags,
         Style::Newstyle(flags) => {
             asked.say(Message::ClientFlags(answer(flags))).await;
             found.export = export.unwrap_or_default().to_owned();
-            asked.export_name(&mut found).await?;
-            return Ok(found);
+            asked.export_name(found).await?;
+            return Ok(());
         }
         Style::Oldstyle => {
             asked.disconnect().await;
-            return Ok(found);
+            return Ok(());
         }
     };
     asked.say(Message::ClientFlags(answer(flags))).await;
-    let (listed, last) = asked.option(&mut found, OptionType::LIST, OptionBody::Empty).await?;
+    let (listed, last) = asked.option(found, OptionType::LIST, OptionBody::Empty).await?;
     if last == ReplyType::ACK {
         let names = listed.into_iter().filter_map(|reply| match reply.body {
             ReplyBody::Server { name, .. } => Some(name),
@@ -110,7 +142,7 @@ pub async fn probe(
         found.listed = Some(names.collect());
     }
     let structured = OptionType::STRUCTURED_REPLY;
-    asked.option(&mut found, structured, OptionBody::Empty).await?;
+    asked.option(found, structured, OptionBody::Empty).await?;
     let wanted = match export {
         Some(name) => vec![WireString::from(name)],
         None => {
@@ -124,7 +156,7 @@ pub async fn probe(
     for name in wanted {
         let body = OptionBody::Info { name: name.clone(), requests: vec![InfoType::BLOCK_SIZE] };
         found.export = String::from_utf8_lossy(name.as_bytes()).into_owned();
-        let (items, last) = asked.option(&mut found, OptionType::GO, body).await?;
+        let (items, last) = asked.option(found, OptionType::GO, body).await?;
         if last == ReplyType::ACK {
             found.learn(items);
             asked.disconnect().await;
@@ -139,11 +171,11 @@ pub async fn probe(
                 found.lines.extend(again.lines);
                 asked.say(option(OptionType::ABORT, OptionBody::Empty)).await;
             }
-            return Ok(found);
+            return Ok(());
         }
         if last == ReplyType::ERR_UNSUP {
-            asked.export_name(&mut found).await?;
-            return Ok(found);
+            asked.export_name(found).await?;
+            return Ok(());
         }
     }
     let refusal = found.lines.last().cloned().unwrap_or_default();
@@ -155,7 +187,7 @@ pub async fn probe(
         _ => "\nhint: `--export` names the export".to_owned(),
     };
     let name = WireString::from(found.export.as_str());
-    Err(format!("the server refuses the export {name}: {refusal}{hint}"))
+    Err(Unanswered::Refused(format!("the server refuses the export {name}: {refusal}{hint}")))
 }
 
 impl Capabilities {
@@ -212,17 +244,17 @@ impl Asker {
         self.link.send(&plain(message), self.limit).await;
     }
 
-    async fn hear(&mut self, found: &mut Capabilities) -> Result<Message, String> {
+    async fn hear(&mut self, found: &mut Capabilities) -> Result<Message, Unanswered> {
         match self.link.receive(self.limit).await {
             Incoming::Message(received) => {
                 found.lines.push(format!("S: {}", received.message.describe(None)));
                 Ok(received.message)
             }
-            Incoming::End(end) => Err(format!("the server does not answer: {end}")),
+            Incoming::End(_) => Err(Unanswered::Misbehaved),
         }
     }
 
-    async fn greeting(&mut self, found: &mut Capabilities) -> Result<Style, String> {
+    async fn greeting(&mut self, found: &mut Capabilities) -> Result<Style, Unanswered> {
         match self.hear(found).await? {
             Message::Greeting(Greeting::Newstyle { flags })
                 if flags.has(HandshakeFlags::FIXED_NEWSTYLE) =>
@@ -237,7 +269,7 @@ impl Asker {
                 found.flags = flags;
                 Ok(Style::Oldstyle)
             }
-            other => Err(format!("expected a greeting, not `{}`", other.describe(None))),
+            _ => Err(Unanswered::Misbehaved),
         }
     }
 
@@ -247,7 +279,7 @@ impl Asker {
         found: &mut Capabilities,
         asked: OptionType,
         body: OptionBody,
-    ) -> Result<(Vec<OptionReply>, ReplyType), String> {
+    ) -> Result<(Vec<OptionReply>, ReplyType), Unanswered> {
         self.say(option(asked, body)).await;
         let mut replies = Vec::new();
         // A longer list than that is not needed to know what a server offers.
@@ -258,13 +290,13 @@ impl Asker {
                     return Ok((replies, reply.reply));
                 }
                 Message::OptionReply(reply) => replies.push(reply),
-                other => return Err(format!("no reply to {asked}: `{}`", other.describe(None))),
+                _ => return Err(Unanswered::Misbehaved),
             }
         }
-        Err(format!("the replies to {asked} do not end"))
+        Err(Unanswered::Misbehaved)
     }
 
-    async fn export_name(&mut self, found: &mut Capabilities) -> Result<(), String> {
+    async fn export_name(&mut self, found: &mut Capabilities) -> Result<(), Unanswered> {
         let name = WireString::from(found.export.as_str());
         self.say(option(OptionType::EXPORT_NAME, OptionBody::Name(name))).await;
         match self.hear(found).await? {
@@ -274,7 +306,7 @@ impl Asker {
                 self.disconnect().await;
                 Ok(())
             }
-            other => Err(format!("no answer to NBD_OPT_EXPORT_NAME: `{}`", other.describe(None))),
+            _ => Err(Unanswered::Misbehaved),
         }
     }
 
