@@ -18,8 +18,8 @@ use reference_server::Fault;
 /// The scenarios that could show a fault, the likeliest first: those that check what it breaks, and
 /// where the judge checks it, whatever traffic there is.
 fn concerned(fault: Fault, all: &[Arc<Script>]) -> Vec<Vec<Arc<Script>>> {
-    let judged = |id: &&str| Rule::ALL.iter().any(|rule| rule.id() == *id);
-    let by_judge = fault.expected().iter().any(|id| judged(&id));
+    let judged = |id: &str| Rule::ALL.iter().any(|rule| rule.id() == id);
+    let by_judge = fault.expected().iter().any(|id| judged(id));
     let servers = all.iter().filter(|script| script.header.tests == Side::Server).cloned();
     let (direct, others): (Vec<_>, Vec<_>) = servers.partition(|script| {
         let checks = &script.header.checks;

@@ -4,6 +4,7 @@
 pub mod clients;
 pub mod deviations;
 pub mod needs;
+pub mod prepare;
 pub mod probe;
 pub mod runner;
 pub mod select;

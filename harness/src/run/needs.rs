@@ -4,6 +4,7 @@ use protocol::notation::ast::{Expr, Op};
 use protocol::values::{OptionType, TransmissionFlags};
 
 use super::SkipKind;
+use super::prepare::PREPARED;
 use super::probe::Capabilities;
 use crate::interpret::eval::Env;
 use crate::interpret::matching::symbol;
@@ -60,11 +61,13 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
             not_offered("the export is writable", entered)
         }
         "read-only" => None,
-        "owned" | "content" if !allowed.owned => {
+        "owned" if !allowed.owned => {
             let reason = "only for a server that the harness starts".to_owned();
             Some((SkipKind::NotPossible, reason))
         }
-        "owned" | "content" => None,
+        "owned" => None,
+        "content" if !allowed.owned => content(capabilities, allowed),
+        "content" => None,
         "fixed" if !capabilities.fixed => not_offered("no fixed newstyle", &["greeting"]),
         "fixed" => None,
         "oldstyle" if !capabilities.oldstyle => not_offered("not oldstyle", &["greeting"]),
@@ -95,6 +98,24 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
             }
         }
     }
+}
+
+/// Whether an external target can be given the content that scenarios know.
+fn content(capabilities: &Capabilities, allowed: Allowed) -> Option<(SkipKind, String)> {
+    if capabilities.flags.has(TransmissionFlags::READ_ONLY) {
+        let reason = "what the export holds is unknown, and it is read-only".to_owned();
+        return Some((SkipKind::NotPossible, reason));
+    }
+    if !allowed.write {
+        let reason =
+            "what the export holds is unknown: `--allow-write` lets known content be written";
+        return Some((SkipKind::NotAllowed, reason.to_owned()));
+    }
+    if capabilities.size < PREPARED {
+        let reason = format!("the export is smaller than the known content, {PREPARED} bytes");
+        return Some((SkipKind::NotPossible, reason));
+    }
+    None
 }
 
 fn option(wanted: OptionType, capabilities: &Capabilities) -> Option<(SkipKind, String)> {

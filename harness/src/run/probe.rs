@@ -86,8 +86,8 @@ pub async fn probe(
     export: Option<&str>,
     limit: Duration,
 ) -> Result<Capabilities, String> {
-    let mut found = Capabilities::default();
-    found.export = export.unwrap_or_default().to_owned();
+    let mut found =
+        Capabilities { export: export.unwrap_or_default().to_owned(), ..Capabilities::default() };
     match ask(address, export, limit, &mut found).await {
         Ok(()) => Ok(found),
         Err(Unanswered::Misbehaved) if !found.lines.is_empty() => Ok(found),

@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 
 use protocol::message::Side;
 use protocol::requirements;
-use tokio::sync::{Mutex, RwLock, Semaphore, mpsc};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc};
 
 use super::needs::{Allowed, missing};
+use super::prepare::prepare;
 use super::probe::{Capabilities, probe};
 use super::target::{Instance, Target, Unavailable};
 use super::{Outcome, SkipKind};
 use crate::capture::Capture;
-use crate::dial::{Dialer, Source};
+use crate::dial::{Dialer, Source, connect};
 use crate::finding::{Detail, Finding, Severity, Verdict};
 use crate::interpret::{Ending, Played, Setup, play};
+use crate::link::{Incoming, Link};
 use crate::peer::Address;
 use crate::script::ast::{Replies, Script, Segmentation, Statement, StatementKind};
 
@@ -102,15 +104,14 @@ pub async fn run_target(
         options: options.clone(),
         events,
         shared: Mutex::new(HashMap::new()),
-        writing: RwLock::new(()),
+        content: RwLock::new(Content::Unknown),
     });
     if let Target::External { address, .. } = target {
         run.address = Some(address.to_string());
     }
     // The first question tells whether there is anything to test.
     let jobs = match runner.shared("default").await {
-        Ok(shared) if shared.serves_many => options.jobs.max(1),
-        Ok(_) => 1,
+        Ok(shared) => shared.capacity.min(options.jobs.max(1)),
         Err(Unavailable::Failed(reason) | Unavailable::NotPossible(reason)) => {
             run.problem = Some(reason);
             run.duration = began.elapsed();
@@ -130,13 +131,23 @@ pub async fn run_target(
             Verdict::Warn | Verdict::Fail => run.outcomes.push(outcome),
         }
     }
+    // A server with few places would leave a scenario waiting for its greeting.
+    let capacity = match runner.shared("default").await {
+        Ok(shared) => shared.capacity,
+        Err(_) => 1,
+    };
+    let connections_free = Arc::new(Semaphore::new(capacity));
     let places = Arc::new(Semaphore::new(jobs));
     let mut tasks = tokio::task::JoinSet::new();
     for script in scripts {
         let (runner, script, places) = (runner.clone(), script.clone(), places.clone());
+        let free = connections_free.clone();
+        let wanted = connections(&script.body).len().clamp(1, capacity);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         tasks.spawn(async move {
-            // The semaphore is never closed.
+            // The semaphores are never closed.
             let _place = places.acquire().await;
+            let _connections = free.acquire_many(wanted).await;
             runner.run(&script).await
         });
     }
@@ -177,7 +188,8 @@ struct Shared {
     address: Address,
     owned: bool,
     capabilities: Capabilities,
-    serves_many: bool,
+    /// How many connections it serves at once, as far as was tried.
+    capacity: usize,
 }
 
 struct Runner {
@@ -185,8 +197,8 @@ struct Runner {
     options: Options,
     events: mpsc::UnboundedSender<Event>,
     shared: Mutex<HashMap<String, Result<Arc<Shared>, Unavailable>>>,
-    /// On an external target those that write run alone.
-    writing: RwLock<()>,
+    /// What an external target holds; those that change it run alone.
+    content: RwLock<Content>,
 }
 
 /// What a scenario is played against.
@@ -225,13 +237,14 @@ impl Runner {
         let capabilities = probe(&instance.address, instance.export.as_deref(), limit)
             .await
             .map_err(Unavailable::Failed)?;
-        let serves_many = instance.owned || serves_many(&instance.address).await;
+        let capacity =
+            if instance.owned { CAPACITY } else { capacity(&instance.address, limit).await };
         Ok(Arc::new(Shared {
             address: instance.address.clone(),
             owned: instance.owned,
             instance: Mutex::new(Some(instance)),
             capabilities,
-            serves_many,
+            capacity,
         }))
     }
 
@@ -296,22 +309,31 @@ impl Runner {
                 return skip(outcome, SkipKind::NotOffered, reason);
             }
         }
+        if configuration == "blank" && !shared.owned && !allowed.write {
+            let reason = "it needs a blank export: `--allow-write` lets it be made so".to_owned();
+            return skip(outcome, SkipKind::NotAllowed, reason);
+        }
         if let Some((kind, reason)) = missing(script, &shared.capabilities, allowed) {
             return skip(outcome, kind, reason);
         }
-        if !shared.serves_many && connections(&script.body).len() > 1 {
-            let reason = "the server serves one client at a time".to_owned();
+        let wanted = connections(&script.body).len();
+        if wanted > shared.capacity {
+            let reason = format!(
+                "it needs {wanted} connections at once, the server greets {}",
+                shared.capacity
+            );
             return skip(outcome, SkipKind::NotPossible, reason);
         }
         let alone = shared.owned && (writes(script) || script.header.hazard.is_some());
         let played = if alone {
             self.play_alone(script, configuration, &shared, outcome).await
-        } else if writes(script) {
-            let _alone = self.writing.write().await;
+        } else if shared.owned {
             self.play_shared(script, configuration, &shared, outcome).await
         } else {
-            let _together = self.writing.read().await;
-            self.play_shared(script, configuration, &shared, outcome).await
+            match self.with_content(script, configuration, &shared).await {
+                Ok(_guard) => self.play_shared(script, configuration, &shared, outcome).await,
+                Err(reason) => return fail_to_run(outcome, reason),
+            }
         };
         if let Some(mut played) = played {
             if configuration == "newstyle" {
@@ -320,6 +342,39 @@ impl Runner {
             }
             conclude(outcome, played);
         }
+    }
+
+    /// Gives an external target the content that a scenario needs, and keeps it so while the
+    /// scenario runs.
+    async fn with_content(
+        &self,
+        script: &Script,
+        configuration: &str,
+        shared: &Shared,
+    ) -> Result<Guard<'_>, String> {
+        let wanted = if configuration == "blank" {
+            Content::Blank
+        } else if script.header.needs.iter().any(|need| need.name.node == "content") {
+            Content::Known
+        } else {
+            Content::Unknown
+        };
+        if wanted == Content::Unknown && !writes(script) {
+            return Ok(Guard::Together(self.content.read().await));
+        }
+        let mut alone = self.content.write().await;
+        if wanted != Content::Unknown && *alone != wanted {
+            *alone = Content::Unknown;
+            let blank = wanted == Content::Blank;
+            prepare(&shared.address, &shared.capabilities.export, blank, self.options.timeout)
+                .await?;
+            *alone = wanted;
+        }
+        if writes(script) {
+            *alone = Content::Unknown;
+            return Ok(Guard::Alone(alone));
+        }
+        Ok(Guard::Together(alone.downgrade()))
     }
 
     /// Against a server of the scenario's own.
@@ -404,12 +459,45 @@ impl Runner {
     }
 }
 
-/// Whether a second client is greeted while a first one is connected.
-async fn serves_many(address: &Address) -> bool {
-    let Ok(_first) = address.connect(GREETING_LIMIT).await else { return false };
-    let second = crate::peer::greet(address, Duration::from_secs(1));
-    // The first must be greeted as well, or it may not be the one that is served.
-    second.await.is_ok()
+/// What an external target is known to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// Anything.
+    Unknown,
+    /// Zeroes, as far as [`PREPARED`].
+    Blank,
+    /// What scenarios with `needs: content` know, as far as [`PREPARED`].
+    Known,
+}
+
+/// Holds the content of an external target as it is; dropping it lets others change it.
+enum Guard<'r> {
+    Together(#[expect(dead_code, reason = "held")] RwLockReadGuard<'r, Content>),
+    Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'r, Content>),
+}
+
+/// How many connections a server that the harness started is taken to serve at once, and up to how
+/// many an external one is tried.
+const CAPACITY: usize = 12;
+
+/// How many clients a server greets while the others stay connected.
+async fn capacity(address: &Address, limit: Duration) -> usize {
+    let mut open = Vec::new();
+    while open.len() < CAPACITY {
+        let Ok(stream) = connect(address, limit).await else { break };
+        let mut link = Link::new("", Side::Client, stream, None);
+        // The first may take its time; whoever gets no place gets no greeting at all.
+        let patience = if open.is_empty() { limit } else { Duration::from_secs(1) };
+        match link.receive(patience).await {
+            Incoming::Message(_) => open.push(link),
+            Incoming::End(_) => break,
+        }
+    }
+    // Not to wait for the places to be free would leave the next connection without one.
+    for link in &mut open {
+        link.close(false, limit).await;
+    }
+    open.len().max(1)
 }
 
 async fn died(instance: &mut Instance, hazard: bool) -> Option<String> {

@@ -93,7 +93,7 @@ impl Target {
         match self {
             Self::External { .. } => match configuration {
                 // Whether it is, the probe tells.
-                "default" | "read-only" | "multi-conn" => Ok(()),
+                "default" | "blank" | "read-only" | "multi-conn" => Ok(()),
                 other => Err(format!(
                     "needs the configuration `{other}`, which only a server that the harness starts can be given"
                 )),
