@@ -47,6 +47,8 @@ pub struct Detail {
     pub expected: Vec<String>,
     /// The line that came, or how the wait ended.
     pub received: String,
+    /// Whether `received` is the end of a connection, or nothing at all, not a message.
+    pub is_end: bool,
     /// The part of `received` that is wrong: first byte, length, and what is wrong with it.
     pub mark: Option<(usize, usize, String)>,
     /// The bytes of the wrong part and where they stood.

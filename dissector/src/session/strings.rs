@@ -34,8 +34,8 @@ pub(super) fn check_as(
         // It is no longer than 4096 bytes.
         let text = format!("{field} of {length} bytes is longer than {STRING_LIMIT}");
         found.add(limit, party, field, text);
-    } else if length > STRING_SOFT_LIMIT {
-        // It should be no longer than 256 bytes.
+    } else if length > STRING_SOFT_LIMIT && !(party == Side::Client && field == "name") {
+        // It should be no longer than 256 bytes. A client repeats the name that an export has.
         let text = format!("{field} of {length} bytes is longer than {STRING_SOFT_LIMIT}");
         found.add(Rule::StringSoftLimit, party, field, text);
     }

@@ -310,9 +310,8 @@ fn peer(name: &str) -> Result<(Target, Deviations), Refusal> {
 async fn execute(args: &Args, plan: Plan) -> u8 {
     let mut runs = Vec::new();
     let mut interrupted = false;
-    let mut differences = Vec::new();
     {
-        let work = work(args, &plan, &mut runs, &mut differences);
+        let work = work(args, &plan, &mut runs);
         tokio::select! {
             () = work => {}
             _ = tokio::signal::ctrl_c() => interrupted = true,
@@ -329,10 +328,14 @@ async fn execute(args: &Args, plan: Plan) -> u8 {
     if interrupted {
         return complain("interrupted", exit::NO_VERDICT);
     }
-    verdict(&runs, args.strict, &differences)
+    let mismatches = plan.expect.map_or_else(Vec::new, |expect| expect.mismatches(&runs));
+    for mismatch in &mismatches {
+        anstream::eprintln!("error: {mismatch}");
+    }
+    verdict(&runs, args.strict, !mismatches.is_empty())
 }
 
-async fn work(args: &Args, plan: &Plan, runs: &mut Vec<TargetRun>, differences: &mut Vec<String>) {
+async fn work(args: &Args, plan: &Plan, runs: &mut Vec<TargetRun>) {
     let machine = args.report.iter().any(|report| report.path.as_os_str() == "-");
     if !plan.for_servers.is_empty() {
         for (target, _) in &plan.servers {
@@ -348,7 +351,7 @@ async fn work(args: &Args, plan: &Plan, runs: &mut Vec<TargetRun>, differences: 
                 if !suffix.is_empty() {
                     run.name = format!("{} ({suffix})", run.name);
                 }
-                finish(args, plan, run, known_of(target).await, machine, runs, differences);
+                finish(args, plan, run, known_of(target).await, machine, runs);
             }
         }
     }
@@ -359,7 +362,7 @@ async fn work(args: &Args, plan: &Plan, runs: &mut Vec<TargetRun>, differences: 
             let run = run_client(client, &plan.for_clients, &options, events).await;
             progress.await.ok();
             let known = Deviations::shipped(client.name(), run.version.as_deref());
-            finish(args, plan, run, known, machine, runs, differences);
+            finish(args, plan, run, known, machine, runs);
         }
     }
 }
@@ -379,7 +382,6 @@ fn finish(
     known: Deviations,
     machine: bool,
     runs: &mut Vec<TargetRun>,
-    differences: &mut Vec<String>,
 ) {
     let record = match &plan.expect {
         Some(expect) => known.with(expect.clone()),
@@ -396,12 +398,6 @@ fn finish(
     };
     // Nobody reads any more: the exit status still tells.
     drop(printed);
-    if let Some(expect) = &plan.expect {
-        for mismatch in expect.mismatches(&run.outcomes) {
-            anstream::eprintln!("{}: {mismatch}", run.name);
-            differences.push(mismatch.to_string());
-        }
-    }
     runs.push(run);
 }
 
@@ -454,9 +450,9 @@ fn client_options(args: &Args, client: &ClientTarget) -> Options {
     Options { again, ..options(args, &target, form) }
 }
 
-fn verdict(runs: &[TargetRun], strict: bool, differences: &[String]) -> u8 {
+fn verdict(runs: &[TargetRun], strict: bool, differs: bool) -> u8 {
     let outcomes = || runs.iter().flat_map(|run| &run.outcomes);
-    if outcomes().any(|outcome| counts(outcome, strict)) || !differences.is_empty() {
+    if outcomes().any(|outcome| counts(outcome, strict)) || differs {
         return exit::FAILED;
     }
     let errors = outcomes().any(|outcome| outcome.verdict == Verdict::Error);

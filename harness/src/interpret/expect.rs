@@ -1,5 +1,8 @@
 //! Expected lines and checks.
 
+use protocol::requirements::Requirement;
+use protocol::values::ErrorCode;
+
 use super::*;
 
 impl Interpreter<'_> {
@@ -42,10 +45,11 @@ impl Interpreter<'_> {
             Some(tag) => tag.node.clone(),
             None => self.default_rule(line, &choice.candidate).to_owned(),
         };
-        let detail = Detail { expected, received, ..Detail::default() };
+        let is_end = matches!(choice.candidate, Candidate::End(_));
+        let detail = Detail { expected, received, is_end, ..Detail::default() };
         let message = self.headline(&choice.candidate, &requirement);
         let severity = match requirements::find(&requirement) {
-            Some(rule) if !tags.is_empty() => Severity::of(rule.level),
+            Some(rule) if !tags.is_empty() => severity(rule, &choice.candidate),
             _ => Severity::Failure,
         };
         self.find(&requirement, severity, &message, span, detail)?;
@@ -94,12 +98,13 @@ impl Interpreter<'_> {
                 (false, Some(rule)) if line.tags.is_empty() => {
                     Severity::of(rule.level).max(Severity::Failure)
                 }
-                (false, Some(rule)) => Severity::of(rule.level),
+                (false, Some(rule)) => severity(rule, candidate),
                 (false, None) => Severity::Failure,
             };
             let detail = Detail {
                 expected: vec![difference.expected.clone()],
                 received: difference.received.clone(),
+                is_end: matches!(candidate, Candidate::End(_)),
                 mark: difference.mark.clone(),
                 bytes: difference.bytes.clone(),
                 after: Vec::new(),
@@ -235,6 +240,27 @@ impl Interpreter<'_> {
                 Err(Stop::Failed)
             }
         }
+    }
+}
+
+/// Which error a request beyond the end gets is a matter of SHOULD; that it must not succeed is not
+/// (stance 3 in `protocol/requirements.md`).
+const BEYOND_END: [&str; 4] = [
+    "request-beyond-end-einval",
+    "write-beyond-end-enospc",
+    "write-zeroes-beyond-end-enospc",
+    "status-beyond-end-einval",
+];
+
+/// What it amounts to that this candidate came where the rule demands something else.
+fn severity(rule: &Requirement, candidate: &Candidate) -> Severity {
+    match candidate {
+        Candidate::Reply(reply)
+            if reply.error == ErrorCode::OK && BEYOND_END.contains(&rule.id) =>
+        {
+            Severity::Failure
+        }
+        _ => Severity::of(rule.level),
     }
 }
 

@@ -284,6 +284,7 @@ mod tests {
             detail: Detail {
                 expected: vec!["An advertised minimum block size is a power of two.".to_owned()],
                 received: received.to_owned(),
+                is_end: false,
                 mark: Some((received.find("minimum").unwrap(), 11, "minimum=768 is not a power of 2".to_owned())),
                 bytes: Some("00 00 03 00 at byte 22 of the message (server stream offset 72)".to_owned()),
                 after: vec![

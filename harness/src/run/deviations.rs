@@ -8,7 +8,8 @@ use globset::Glob;
 use include_dir::{Dir, include_dir};
 
 use super::Outcome;
-use crate::finding::Severity;
+use super::runner::TargetRun;
+use crate::finding::{Finding, Severity};
 
 /// The shipped records, one a peer.
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/known");
@@ -130,18 +131,26 @@ impl Deviations {
         self.entries.is_empty()
     }
 
-    /// What the record says and the run does not show. Scenarios that were skipped show nothing.
+    /// What the record says and no run shows. Scenarios that were skipped show nothing.
     #[must_use]
-    pub fn mismatches(&self, outcomes: &[Outcome]) -> Vec<Mismatch> {
+    pub fn mismatches(&self, runs: &[TargetRun]) -> Vec<Mismatch> {
         let mut mismatches = Vec::new();
         for entry in &self.entries {
-            let Some(outcome) = outcomes.iter().find(|outcome| outcome.id == entry.scenario) else {
+            let mut outcomes = runs
+                .iter()
+                .flat_map(|run| &run.outcomes)
+                .filter(|outcome| outcome.id == entry.scenario)
+                .peekable();
+            if outcomes.peek().is_none() {
                 mismatches.push(Mismatch::NoSuchScenario(entry.clone()));
                 continue;
-            };
-            let ran = outcome.reason.is_none();
-            let shown =
-                outcome.findings.iter().any(|finding| finding.requirement.id == entry.requirement);
+            }
+            let (mut ran, mut shown) = (false, false);
+            for outcome in outcomes {
+                ran |= outcome.reason.is_none();
+                let breaks = |finding: &Finding| finding.requirement.id == entry.requirement;
+                shown |= outcome.findings.iter().any(breaks);
+            }
             if ran && !shown {
                 mismatches.push(Mismatch::UnexpectedPass(entry.clone()));
             }

@@ -401,6 +401,8 @@ impl Runner {
         let mut played = self.play(script, &place, outcome).await;
         if let Some(mut instance) = place.fresh.take() {
             if let Some(death) = died(&mut instance, script.header.hazard.is_some()).await {
+                // How a connection of a dead server ends is chance, and follows from its death.
+                played.findings.retain(|finding| !finding.detail.is_end);
                 played.findings.push(death_finding(script, &death, &played));
             }
             instance.stop().await;

@@ -51,8 +51,9 @@ async fn perform(
     let shown = |error: ClientError| error.to_string();
     if action == "list" {
         let mut haggling = Haggling::connect(uri, options).await.map_err(shown)?;
-        haggling.list().await.map_err(shown)?;
-        return haggling.abort().await.map_err(shown);
+        // Leaving is polite, whatever came of the list.
+        let listed = haggling.list().await.map(drop).map_err(shown);
+        return listed.and(haggling.abort().await.map_err(shown));
     }
     let client = Client::connect(uri, options).await.map_err(shown)?;
     let done = transmit(action, &client, with).await;
