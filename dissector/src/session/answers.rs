@@ -62,6 +62,11 @@ impl Replies {
 impl Session {
     pub(super) fn simple_reply(&mut self, reply: &SimpleReply, found: &mut Findings) -> Verdict {
         let SimpleReply { error, cookie } = *reply;
+        if self.negotiated.extended && self.knows_negotiation() {
+            // "Simple reply message": not with extended headers, not even without payload.
+            let text = "a simple reply, though extended headers were negotiated";
+            found.server(Rule::ExtNoSimpleReply, "", text);
+        }
         self.replies.set(Last::SimpleOther);
         match self.flight.find(cookie) {
             Match::None => self.simple_to_nobody(reply, found),
@@ -104,10 +109,12 @@ impl Session {
         self.check_error_value(error, Some(request), "", found);
         if request.command == Command::READ {
             if self.chunks_expected() {
-                // "Structured reply chunk message": no simple reply for NBD_CMD_READ.
-                let text =
-                    "a simple reply to NBD_CMD_READ, though structured replies were negotiated";
-                found.server(Rule::ReadNoSimple, "", text);
+                if !self.negotiated.extended {
+                    // "Structured reply chunk message": no simple reply for NBD_CMD_READ.
+                    let text =
+                        "a simple reply to NBD_CMD_READ, though structured replies were negotiated";
+                    found.server(Rule::ReadNoSimple, "", text);
+                }
                 if ok && request.length > 0 {
                     self.stream(Side::Server).mode = Mode::Doubtful(request.length);
                 }
@@ -117,11 +124,14 @@ impl Session {
             let bulk = if ok { request.length } else { 0 };
             return Verdict { answers, bulk, at: request.offset };
         }
+        if self.negotiated.extended {
+            return Verdict { answers, ..Verdict::default() };
+        }
         if request.command == Command::BLOCK_STATUS && ok && !request.is_unspecified() {
             // "Metadata querying": answered by a structured reply.
             let text = "a simple reply that reports success to NBD_CMD_BLOCK_STATUS";
             found.server(Rule::StatusStructured, "", text);
-        } else if self.negotiated.structured && !self.negotiated.extended && !ok {
+        } else if self.negotiated.structured && !ok {
             // "Structured reply chunk message": errors should be structured, to have a message.
             let text = "an error in a simple reply, though structured replies were negotiated";
             found.server(Rule::StructuredErrorsPreferred, "", text);

@@ -7,9 +7,11 @@ use protocol::message::{Chunk, ChunkBody, ChunkForm, Side};
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
 use super::answers::Last;
+use super::extended::{check_count, check_request_offset, fits_32_bits};
 use super::flight::{Answered, InFlight, Match};
 use super::progress::Progress;
 use super::rules::{Findings, Rule};
+use super::status::check_count_limit;
 use super::{Session, Verdict, strings};
 
 impl Session {
@@ -45,6 +47,7 @@ impl Session {
         let request = InFlight { progress: None, wanted: request.wanted.take(), ..*request };
         let mut state = progress.take().unwrap_or_else(|| self.flight.progress());
         let answers = request.number;
+        check_request_offset(chunk, &request, found);
         self.check_chunk(chunk, &request, &mut state, found);
         state.broken |= found.any_binding();
         if done {
@@ -71,22 +74,38 @@ impl Session {
                 found.server(Rule::SimpleOnlyWithoutStructured, "", text);
             }
             // "Reserved Magic values": only as the extension describes.
+            // "Extended reply chunk message": with extended headers every reply is extended.
+            ChunkForm::Structured if negotiated.extended => {
+                let text = "a structured reply, though extended headers were negotiated";
+                return found.server(Rule::ExtAllRepliesExtended, "", text);
+            }
             ChunkForm::Extended { .. } if !negotiated.extended => {
                 let text = "an extended reply, though extended headers were not negotiated";
-                found.server(Rule::MagicExtended, "form", text);
+                return found.server(Rule::MagicExtended, "form", text);
             }
             _ => {}
         }
-        // Chunk type 6 belongs to the extension "extended headers".
-        if chunk.chunk == ChunkType::BLOCK_STATUS_EXT && !negotiated.extended {
-            let text =
-                "NBD_REPLY_TYPE_BLOCK_STATUS_EXT, though extended headers were not negotiated";
-            found.server(Rule::ExtendedHeadersReserved, "", text);
+        match chunk.chunk {
+            // NBD_REPLY_TYPE_BLOCK_STATUS: only without extended headers...
+            ChunkType::BLOCK_STATUS if negotiated.extended => {
+                let text = "NBD_REPLY_TYPE_BLOCK_STATUS, though extended headers were negotiated";
+                found.server(Rule::ExtStatusCompactOnly, "", text);
+            }
+            // ... NBD_REPLY_TYPE_BLOCK_STATUS_EXT: only with them.
+            ChunkType::BLOCK_STATUS_EXT if !negotiated.extended => {
+                let text =
+                    "NBD_REPLY_TYPE_BLOCK_STATUS_EXT, though extended headers were not negotiated";
+                found.server(Rule::ExtStatusNeedsNegotiation, "", text);
+            }
+            _ => {}
         }
     }
 
     /// "Structured reply types": the variable part is no larger than the advertised maximum.
     fn check_limit(&self, chunk: &Chunk, found: &mut Findings) {
+        if !fits_32_bits(chunk, found) {
+            return;
+        }
         let Some(size) = self.export.as_ref().and_then(|export| export.block_size) else { return };
         let variable = match &chunk.body {
             ChunkBody::Data { length, .. } => *length,
@@ -128,14 +147,16 @@ impl Session {
             }
             ChunkBody::BlockStatus { id, extents }
             | ChunkBody::BlockStatusExt { id, extents, .. } => {
-                self.check_status(*id, extents, request, state, found);
+                self.check_status(chunk.chunk, *id, extents, request, state, found);
             }
             ChunkBody::Error { error, offset, .. } => {
                 check_error(chunk.chunk, *error, *offset, request, state, found);
             }
-            // An error that can't be read is one all the same.
+            // An error that can't be read is one all the same; of a status that is too long to be
+            // kept nothing is known.
             ChunkBody::Raw(_) | ChunkBody::Bulk(_) | ChunkBody::Empty => {
                 state.other_error |= chunk.chunk.is_error();
+                state.broken |= matches!(chunk.body, ChunkBody::Bulk(_));
             }
         }
     }
@@ -193,6 +214,9 @@ fn check_layout(chunk: &Chunk, found: &mut Findings) {
     if let ChunkBody::Hole { size: 0, .. } = &chunk.body {
         found.server(Rule::HoleNonzero, "size", "a hole of size=0");
     }
+    if let ChunkBody::BlockStatusExt { count, extents, .. } = &chunk.body {
+        return check_count(*count, extents.len(), found);
+    }
     let (length, data): (u64, &[u8]) = match &chunk.body {
         ChunkBody::Raw(data) => (data.len() as u64, data),
         ChunkBody::Bulk(length) => (*length, &[]),
@@ -203,10 +227,16 @@ fn check_layout(chunk: &Chunk, found: &mut Findings) {
         ChunkType::NONE => (Rule::NoneEmpty, "none"),
         ChunkType::OFFSET_DATA => (Rule::DataLength, "at least 9"),
         ChunkType::OFFSET_HOLE => (Rule::HoleLength, "12"),
-        // Too long to be kept; how many extents there are is judged with the reply.
-        ChunkType::BLOCK_STATUS if data.is_empty() && length % 8 == 4 && length > 4 => return,
+        // Too long to be kept.
+        ChunkType::BLOCK_STATUS if data.is_empty() && length % 8 == 4 && length > 4 => {
+            return check_count_limit(length / 8, "data", found);
+        }
+        ChunkType::BLOCK_STATUS_EXT if data.is_empty() && length % 16 == 8 => {
+            return check_count_limit(length / 16, "data", found);
+        }
         ChunkType::BLOCK_STATUS if length == 4 => (Rule::StatusAtLeastOne, "an extent"),
         ChunkType::BLOCK_STATUS => (Rule::StatusLength, "4 and a multiple of 8"),
+        ChunkType::BLOCK_STATUS_EXT => (Rule::ExtStatusLength, "8 and a multiple of 16"),
         ChunkType::ERROR if length < 6 => (Rule::ErrorLength, "at least 6"),
         ChunkType::ERROR_OFFSET if length < 14 => (Rule::ErrorOffsetLength, "at least 14"),
         // Every error chunk begins with an error, the message's length and the message.

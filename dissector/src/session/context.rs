@@ -11,11 +11,17 @@ use super::strings;
 /// How many selected contexts are followed.
 pub(super) const LIMIT: usize = 1024;
 
+/// How the names of the contexts that the specification defines begin.
+const BASE: &[u8] = b"base:";
+
 /// What is known about the status of a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     BaseAllocation,
+    /// Any other context of the namespace `base`, whose status has 32 bits.
+    OtherBase,
     DirtyBitmap,
+    AllocationDepth,
     Unknown,
 }
 
@@ -39,6 +45,11 @@ impl Selection {
     pub(super) fn is_some(&self) -> bool {
         !self.contexts.is_empty()
     }
+}
+
+/// Whether there are queries, and all are for the namespace `base`.
+pub(super) fn only_base(queries: &[WireString]) -> bool {
+    !queries.is_empty() && queries.iter().all(|query| query.as_bytes().starts_with(BASE))
 }
 
 /// A query of the client.
@@ -103,6 +114,8 @@ pub(super) fn check_context(
     if option.contexts.len() < LIMIT {
         let meaning = match name.as_bytes() {
             b"base:allocation" => Meaning::BaseAllocation,
+            b"qemu:allocation-depth" => Meaning::AllocationDepth,
+            name if name.starts_with(BASE) => Meaning::OtherBase,
             name if name.starts_with(b"qemu:dirty-bitmap:") => Meaning::DirtyBitmap,
             _ => Meaning::Unknown,
         };

@@ -319,6 +319,7 @@ impl Session {
         }
         let extended = self.negotiated.extended;
         match (from, self.phase) {
+            (Side::Client, Phase::Transmission) if extended => Rule::ExtRequestLayout,
             (Side::Client, Phase::Transmission) => Rule::RequestLayout,
             (Side::Client, _) => Rule::OptionRequestLayout,
             (Side::Server, Phase::Greeting) => Rule::GreetingLayout,
@@ -327,8 +328,9 @@ impl Session {
                 Last::SimpleRead | Last::SimpleOther => Rule::SimpleReadPayload,
                 Last::SimpleReadError => Rule::SimpleErrorNoPayload,
                 Last::ExportName => Rule::ExportNameReplyLayout,
+                _ if extended => Rule::ExtReplyLayout,
                 Last::Chunk => Rule::StructuredChunkLayout,
-                _ if self.negotiated.structured || extended => Rule::StructuredChunkLayout,
+                _ if self.negotiated.structured => Rule::StructuredChunkLayout,
                 _ => Rule::SimpleReplyLayout,
             },
         }

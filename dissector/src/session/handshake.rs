@@ -155,10 +155,10 @@ impl Session {
             let text = "SEND_FAST_ZERO is set without SEND_WRITE_ZEROES";
             found.server(Rule::FastZeroNeedsWriteZeroes, "flags", text);
         }
-        // Bit 12 belongs to the extension "extended headers".
+        // Bit 12: not unless extended headers were negotiated.
         if flags.has(F::BLOCK_STATUS_PAYLOAD) && known && !negotiated.extended {
             let text = "BLOCK_STATUS_PAYLOAD is set, though extended headers were not negotiated";
-            found.server(Rule::ExtendedHeadersReserved, "flags", text);
+            found.server(Rule::ExtStatusPayloadFlagNeedsExt, "flags", text);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a server tells about an export in answer to NBD_OPT_INFO and NBD_OPT_GO.
 
 use protocol::message::{Info, Side};
-use protocol::values::{InfoType, ReplyType};
+use protocol::values::{InfoType, OptionType, ReplyType};
 
 use super::options::{ITEM_LIMIT, Outstanding};
 use super::rules::{Findings, Rule};
@@ -12,7 +12,12 @@ impl Session {
     pub(super) fn info_item(&self, info: &Info, option: &mut Outstanding, found: &mut Findings) {
         let kind = info.info_type();
         match info {
-            Info::Export { flags, .. } => self.transmission_flags(*flags, found),
+            Info::Export { flags, .. } => {
+                self.transmission_flags(*flags, found);
+                if option.option == OptionType::GO {
+                    self.check_status_payload_flag(*flags, found);
+                }
+            }
             Info::Name(name) => strings::check(name, Side::Server, "name", found),
             Info::Description(text) => strings::check(text, Side::Server, "description", found),
             Info::BlockSize { minimum, preferred, maximum } => check_block_size(

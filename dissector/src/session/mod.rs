@@ -12,8 +12,8 @@
 //!   after the other one broke a MUST. Requests of length 0 may be answered in any way.
 //! - Rules that take a stimulus, a store or a clock belong to the scenarios, not here. [`NOT_YET`]
 //!   lists what could be seen on the wire and is not judged, with reasons: the records of TLS, and
-//!   the rules of the extension "extended headers" (such sessions are followed, and the base rules
-//!   apply).
+//!   what is a matter of degree. Where the extension "extended headers" is negotiated, its rules
+//!   apply; what it leaves as it was is judged by the base rules.
 //!
 //! The order in which the two directions are handed in matters: a request before its reply. Whoever
 //! plays a side hands in what it sends before it sends it, and what it received before it acts.
@@ -23,6 +23,7 @@ mod chunks;
 mod context;
 mod coverage;
 mod event;
+mod extended;
 mod flight;
 mod framing;
 mod handshake;
@@ -132,6 +133,8 @@ struct Negotiated {
     extended: bool,
     /// Structured replies were agreed before STARTTLS, which undid that.
     structured_before_tls: bool,
+    /// The same for extended headers.
+    extended_before_tls: bool,
     /// The contexts in force; `None` when that is not known.
     selection: Option<Selection>,
 }

@@ -145,6 +145,7 @@ impl Session {
     }
 
     fn refused(&mut self, reply: ReplyType, option: &Outstanding, found: &mut Findings) {
+        self.refused_extended(reply, option, found);
         if matches!(option.option, OptionType::INFO | OptionType::GO) {
             self.info_refused(reply, option, found);
             if matches!(reply, ReplyType::ERR_UNSUP | ReplyType::ERR_PLATFORM) {
@@ -216,6 +217,7 @@ impl Session {
     fn start_tls(&mut self) {
         self.negotiated = super::Negotiated {
             structured_before_tls: self.negotiated.structured,
+            extended_before_tls: self.negotiated.extended,
             selection: Some(Selection::default()),
             ..Default::default()
         };

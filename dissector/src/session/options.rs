@@ -23,6 +23,8 @@ pub(super) struct Outstanding {
     pub(super) requests: Option<Vec<InfoType>>,
     /// How many queries it has.
     pub(super) queries: Option<usize>,
+    /// It has queries, and all are for the namespace `base`.
+    pub(super) only_base: bool,
     /// Information received; at most [`ITEM_LIMIT`] items.
     pub(super) items: Vec<Info>,
     /// Contexts received; at most [`context::LIMIT`].
@@ -44,6 +46,7 @@ impl Outstanding {
             name: None,
             requests: None,
             queries: None,
+            only_base: false,
             items: Vec::new(),
             contexts: Vec::new(),
             overflow: false,
@@ -205,6 +208,7 @@ impl Session {
                 queries.iter().for_each(|query| context::check_query(query, found));
                 outstanding.name = Some(export.clone());
                 outstanding.queries = Some(queries.len());
+                outstanding.only_base = context::only_base(queries);
             }
             OptionBody::Raw(_) | OptionBody::Bulk(_) => check_unlaid(request, found),
         }
@@ -233,6 +237,7 @@ impl Session {
                 early.name = outstanding.name;
                 early.requests = outstanding.requests;
                 early.queries = outstanding.queries;
+                early.only_base = outstanding.only_base;
             }
             return;
         }
@@ -311,10 +316,8 @@ impl Session {
                 found.client(Rule::ListMetaStructuredFirst, "", text);
             }
             OptionType::SET_META_CONTEXT if known && !chunks => {
-                if negotiated.structured_before_tls {
-                    // NBD_OPT_STRUCTURED_REPLY: to be renegotiated after NBD_OPT_STARTTLS.
-                    let text = "structured replies were not renegotiated after NBD_OPT_STARTTLS";
-                    found.client(Rule::StructuredRenegotiatedAfterTls, "", text);
+                if let Some((rule, text)) = self.not_renegotiated() {
+                    found.client(rule, "", text);
                 } else {
                     // NBD_OPT_SET_META_CONTEXT: structured replies come first.
                     let text = "contexts are selected before structured replies are negotiated";
@@ -327,6 +330,11 @@ impl Session {
 
     fn check_entry_by_name(&self, found: &mut Findings) {
         let options = &self.options;
+        if self.negotiated.extended {
+            // NBD_OPT_EXTENDED_HEADERS: once it succeeded, NBD_OPT_EXPORT_NAME is not used.
+            let text = "NBD_OPT_EXPORT_NAME, though extended headers were negotiated";
+            return found.client(Rule::ExtExportNameForbidden, "", text);
+        }
         // NBD_OPT_EXPORT_NAME: clients should use NBD_OPT_GO first. (Without fixed newstyle it is
         // the only option there is.)
         if self.fixed() == Some(true) && !options.go_sent {

@@ -7,7 +7,7 @@ use protocol::values::{Command, CommandFlags, OptionType, TransmissionFlags};
 use super::context::Selection;
 use super::flight::InFlight;
 use super::rules::{Findings, Rule};
-use super::{Export, Farewell, Phase, ProblemKind, Session, Verdict};
+use super::{Export, Farewell, Phase, ProblemKind, Session, Verdict, extended};
 
 /// The unit of a client that knows no constraints, in bytes.
 const PORTABLE_MINIMUM: u64 = 512;
@@ -27,7 +27,7 @@ impl Session {
                 self.export = None;
             }
         }
-        self.check_form(request, found);
+        self.check_request_form(request, found);
         check_fields(request, found);
         self.check_needs(request, found);
         self.check_flags(request, found);
@@ -54,31 +54,21 @@ impl Session {
             let text = format!("cookie={:#x} is that of a request in flight", request.cookie.0);
             found.client(Rule::CookieDistinct, "cookie", text);
         }
-        let status = request.status.as_ref();
         let entry = InFlight {
             number: (bulk == 0).then(|| self.out.next_number()),
             command: request.command,
             flags: request.flags,
             offset: request.offset,
-            length: status.map_or(request.length, |status| status.effect_length),
+            // Of what is not known, nothing is expected.
+            length: extended::effect_length(request).unwrap_or(0),
             faulty: found.any_binding(),
-            wanted: status.map(|status| status.ids.clone().into_boxed_slice()),
+            wanted: request.status.as_ref().map(|status| status.ids.clone().into_boxed_slice()),
             progress: None,
         };
         if self.flight.add(request.cookie, entry) {
             let limit = self.config.in_flight;
             let text = format!("more than {limit} requests in flight; replies are not correlated");
             self.problem(ProblemKind::Limit, Side::Client, text);
-        }
-    }
-
-    /// Which header is used.
-    fn check_form(&self, request: &Request, found: &mut Findings) {
-        let extended = self.negotiated.extended || self.export.is_none();
-        if request.form == RequestForm::Extended && !extended {
-            // "Reserved Magic values": only as the extension describes.
-            let text = "an extended request, though extended headers were not negotiated";
-            found.client(Rule::MagicExtended, "form", text);
         }
     }
 
@@ -145,12 +135,8 @@ impl Session {
 
     /// NBD_OPT_STRUCTURED_REPLY: what hangs on it takes negotiation, again after TLS.
     fn lacks_structured(&self, what: &str, found: &mut Findings) {
-        let (rule, text) = if self.negotiated.structured_before_tls {
-            let text = "structured replies were not renegotiated after NBD_OPT_STARTTLS";
-            (Rule::StructuredRenegotiatedAfterTls, text)
-        } else {
-            (Rule::StructuredExtensionsClient, "structured replies were not negotiated")
-        };
+        let lacking = (Rule::StructuredExtensionsClient, "structured replies were not negotiated");
+        let (rule, text) = self.not_renegotiated().unwrap_or(lacking);
         found.client(rule, "", format!("{what}, though {text}"));
     }
 
@@ -161,11 +147,9 @@ impl Session {
         if flags == C::EMPTY || command.name().is_none() || command == Command::RESIZE {
             return;
         }
-        // Bit 5 belongs to the extension "extended headers".
         let mut documented = C::FUA;
-        if flags.has(C::PAYLOAD_LEN) && request.form == RequestForm::Compact {
-            let text = "PAYLOAD_LEN in a compact request";
-            found.client(Rule::ExtendedHeadersReserved, "flags", text);
+        if request.form == RequestForm::Compact {
+            // That bit 5 is for extended requests only is said elsewhere.
             documented = documented | C::PAYLOAD_LEN;
         }
         // A client sets only flags that are documented for the command.
@@ -221,13 +205,14 @@ impl Session {
         if !is_ranged(request.command) {
             return;
         }
-        let (offset, length) = (request.offset, effect_length(request));
-        // How much the client decides to move: writes, and reads that are answered simply.
-        let payload = match request.command {
-            Command::WRITE => Some(length),
-            Command::READ if !self.chunks() => Some(length),
-            _ => None,
+        // How much the client decides to move: what it sends, and reads that are answered simply.
+        let payload = match request.payload_length() {
+            0 if request.command == Command::READ && !self.chunks() => Some(request.length),
+            0 => None,
+            length => Some(length),
         };
+        let offset = request.offset;
+        let length = extended::effect_length(request).unwrap_or(0);
         let Some(size) = export.block_size else {
             // A client without constraints should keep to 512 bytes (as far as the export has
             // them)...
@@ -290,11 +275,6 @@ fn is_ranged(command: Command) -> bool {
     )
 }
 
-/// How much of the export a request is about, in bytes.
-fn effect_length(request: &Request) -> u64 {
-    request.status.as_ref().map_or(request.length, |status| status.effect_length)
-}
-
 /// The first of offset and length that is not a multiple of `unit`; the rest of an export, up to
 /// `size`, may have any length.
 fn unaligned(
@@ -313,7 +293,8 @@ fn unaligned(
 /// Rules for single fields.
 fn check_fields(request: &Request, found: &mut Findings) {
     let command = request.command;
-    let zero = effect_length(request) == 0;
+    let effect = extended::effect_length(request);
+    let zero = effect == Some(0);
     let zero_length = match command {
         // These should not be sent with a length of 0.
         Command::READ => Some(Rule::ReadZeroLength),
@@ -337,7 +318,7 @@ fn check_fields(request: &Request, found: &mut Findings) {
     if let Some(rule) = zero_fields {
         if request.offset != 0 {
             found.client(rule, "offset", format!("{command} with offset={}", request.offset));
-        } else if request.length != 0 {
+        } else if effect.is_some_and(|length| length != 0) {
             found.client(rule, "length", format!("{command} with length={}", request.length));
         }
     }
@@ -345,7 +326,7 @@ fn check_fields(request: &Request, found: &mut Findings) {
 
 /// "Size constraints": offset and length do not exceed the export.
 fn check_range(request: &Request, export: &Export, found: &mut Findings) {
-    let (offset, length) = (request.offset, effect_length(request));
+    let (offset, length) = (request.offset, extended::effect_length(request).unwrap_or(0));
     let fits = offset.checked_add(length).is_some_and(|end| end <= export.size);
     if is_ranged(request.command) && !fits {
         let size = export.size;

@@ -56,7 +56,6 @@ rules! {
     OptionOneOutstanding = "option-one-outstanding";
     OptionNoRepeat = "option-no-repeat-state-change";
     OthersNeedFixed = "opt-others-need-fixed-newstyle";
-    ExtendedHeadersReserved = "opt-extended-headers-reserved";
     // EXPORT_NAME.
     ExportNameRequestLayout = "opt-export-name-request-layout";
     ExportNameReplyLayout = "opt-export-name-reply-layout";
@@ -233,6 +232,36 @@ rules! {
     DiscSilentAfter = "disc-client-silent-after";
     DiscZeroFields = "disc-zero-fields";
     DiscNoReply = "disc-no-reply";
+    // The extension "extended headers": negotiation.
+    ExtExportNameForbidden = "ext-export-name-forbidden";
+    ExtGoNotUnsup = "ext-go-not-unsup";
+    ExtListMetaBaseNoError = "ext-list-meta-base-no-error";
+    ExtSetMetaBaseNoError = "ext-set-meta-base-no-error";
+    ExtRenegotiatedAfterTls = "ext-renegotiated-after-tls";
+    ExtStatusPayloadFlagNeedsExt = "ext-tflag-status-payload-needs-ext";
+    ExtStatusPayloadFlagNeedsContexts = "ext-tflag-status-payload-needs-contexts";
+    // The same: requests.
+    ExtRequestLayout = "ext-request-layout";
+    ExtClientUsesExtendedRequests = "ext-client-uses-extended-requests";
+    ExtCompactNoPayloadFlag = "ext-compact-no-payload-flag";
+    ExtWritePayloadFlag = "ext-write-payload-flag";
+    ExtPayloadNonzero = "ext-payload-nonzero";
+    ExtReadClient32Bit = "ext-read-client-32-bit";
+    ExtStatusPayloadNeedsFlag = "ext-status-payload-client-needs-tflag";
+    ExtStatusPayloadForm = "ext-status-payload-form";
+    // The same: replies.
+    ExtReplyLayout = "ext-reply-layout";
+    ExtAllRepliesExtended = "ext-all-replies-extended";
+    ExtNoSimpleReply = "ext-no-simple-reply";
+    ExtReplyOffsetMatches = "ext-reply-offset-matches";
+    ExtReplyLength32Bit = "ext-reply-length-32-bit";
+    ExtStatusCompactOnly = "ext-block-status-compact-only";
+    ExtStatusNeedsNegotiation = "ext-block-status-ext-needs-negotiation";
+    ExtStatusLength = "ext-block-status-ext-length";
+    ExtStatusCount = "ext-block-status-ext-count";
+    ExtStatusCountNonzero = "ext-block-status-ext-count-nonzero";
+    ExtStatusExtentNonzero = "ext-block-status-ext-extent-nonzero";
+    ExtStatusUpperZero = "ext-block-status-ext-upper-zero";
 }
 
 static REQUIREMENTS: LazyLock<Vec<&'static Requirement>> = LazyLock::new(|| {
@@ -251,9 +280,38 @@ impl Rule {
 /// Requirements that show on the wire and have no check of their own, because whatever breaks them
 /// breaks the named rules.
 pub const COVERED: &[(&str, &[Rule])] = &[
+    ("ext-cmdflag-df-needs-tflag", &[Rule::DfNeedsFlag]),
+    ("ext-list-meta-client-first", &[Rule::ListMetaStructuredFirst]),
+    ("ext-meta-needs-chunks", &[Rule::SetMetaNeedsStructured]),
+    (
+        "ext-read-reply-kind",
+        &[
+            Rule::SimpleOnlyWithoutStructured,
+            Rule::ReadNoSimple,
+            Rule::ExtNoSimpleReply,
+            Rule::ExtAllRepliesExtended,
+        ],
+    ),
+    ("ext-reply-cookie-matches", &[Rule::CookieEchoed]),
+    (
+        "ext-reply-payload-extensions-client",
+        &[Rule::StructuredExtensionsClient, Rule::SetMetaNeedsStructured],
+    ),
+    ("ext-reply-simple-when-neither", &[Rule::SimpleOnlyWithoutStructured, Rule::MagicExtended]),
+    ("ext-status-one-chunk-per-context", &[Rule::StatusOnePerContext, Rule::ExtStatusCompactOnly]),
     ("ext-status-rules-carry-over", &[Rule::StatusSumBeforeLast, Rule::StatusReqOneSingle]),
+    ("ext-status-via-chunks", &[Rule::StatusStructured, Rule::ExtNoSimpleReply]),
+    ("ext-tflag-df-needs-chunks", &[Rule::DfNeedsStructured]),
     ("info-description-length", &[Rule::InfoLayout]),
     ("info-name-length", &[Rule::InfoLayout]),
+    (
+        "opt-extended-headers-reserved",
+        &[
+            Rule::ExtStatusNeedsNegotiation,
+            Rule::ExtCompactNoPayloadFlag,
+            Rule::ExtStatusPayloadFlagNeedsExt,
+        ],
+    ),
     ("opt-set-meta-client-final", &[Rule::StatusNeedsContext]),
     ("size-client-abides", &[Rule::RequestAligned, Rule::PayloadLimit]),
     ("size-reply-extra-limits", &[Rule::ErrorMessageLimit, Rule::StatusExtentLimit]),
@@ -268,47 +326,9 @@ pub const NOT_YET: &[(&str, &str)] = &[
     ("tls-client-starttls-first", TLS),
     ("tls-client-upgrades-on-ack", TLS),
     ("tls-no-plaintext-after-ack", TLS),
-    ("ext-all-replies-extended", EXT),
-    ("ext-block-status-compact-only", EXT),
-    ("ext-block-status-ext-count", EXT),
-    ("ext-block-status-ext-count-nonzero", EXT),
-    ("ext-block-status-ext-extent-nonzero", EXT),
-    ("ext-block-status-ext-length", EXT),
-    ("ext-block-status-ext-needs-negotiation", EXT),
-    ("ext-block-status-ext-upper-zero", EXT),
-    ("ext-client-uses-extended-requests", EXT),
-    ("ext-cmdflag-df-needs-tflag", EXT),
-    ("ext-compact-no-payload-flag", EXT),
-    ("ext-export-name-forbidden", EXT),
-    ("ext-go-not-unsup", EXT),
-    ("ext-list-meta-base-no-error", EXT),
-    ("ext-list-meta-client-first", EXT),
-    ("ext-meta-needs-chunks", EXT),
-    ("ext-no-simple-reply", EXT),
-    ("ext-payload-nonzero", EXT),
-    ("ext-read-client-32-bit", EXT),
-    ("ext-read-reply-kind", EXT),
-    ("ext-renegotiated-after-tls", EXT),
-    ("ext-reply-cookie-matches", EXT),
-    ("ext-reply-layout", EXT),
-    ("ext-reply-length-32-bit", EXT),
-    ("ext-reply-offset-matches", EXT),
-    ("ext-reply-payload-extensions-client", EXT),
-    ("ext-reply-simple-when-neither", EXT),
-    ("ext-request-layout", EXT),
-    ("ext-set-meta-base-no-error", EXT),
-    ("ext-status-one-chunk-per-context", EXT),
-    ("ext-status-payload-client-needs-tflag", EXT),
-    ("ext-status-payload-form", EXT),
-    ("ext-status-via-chunks", EXT),
-    ("ext-tflag-df-needs-chunks", EXT),
-    ("ext-tflag-status-payload-needs-contexts", EXT),
-    ("ext-tflag-status-payload-needs-ext", EXT),
-    ("ext-write-payload-flag", EXT),
 ];
 
 const TLS: &str = "needs the TLS records; comes with opening them";
-const EXT: &str = "extended headers are followed, their own rules are still to come";
 
 /// A rule that was broken, before the message that broke it has a number.
 #[derive(Debug, Clone, PartialEq, Eq)]

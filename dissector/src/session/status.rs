@@ -2,7 +2,7 @@
 //! and NBD_CMD_BLOCK_STATUS). The chunks of extended replies follow the same rules.
 
 use protocol::message::Extent;
-use protocol::values::{CommandFlags, EXTENT_LIMIT};
+use protocol::values::{ChunkType, CommandFlags, EXTENT_LIMIT};
 
 use super::Session;
 use super::context::{Meaning, Selection};
@@ -14,6 +14,7 @@ impl Session {
     /// One status chunk.
     pub(super) fn check_status(
         &self,
+        kind: ChunkType,
         id: u32,
         extents: &[Extent],
         request: &InFlight,
@@ -23,15 +24,15 @@ impl Session {
         let twice = state.contexts.contains(&id);
         state.add_context(id);
         self.check_id(id, twice, request, found);
-        // Servers should not send more than 2^20 extents in a chunk.
-        if extents.len() > EXTENT_LIMIT {
-            let text = format!("{} extents are more than {EXTENT_LIMIT}", extents.len());
-            found.server(Rule::StatusExtentLimit, "extents", text);
-        }
+        check_count_limit(extents.len() as u64, "extents", found);
         // The length of an extent is not 0.
         if let Some(at) = extents.iter().position(|extent| extent.length == 0) {
             let text = format!("the length of extent {} is 0", at + 1);
-            return found.server(Rule::StatusExtentNonzero, "extents", text);
+            let rule = match kind {
+                ChunkType::BLOCK_STATUS_EXT => Rule::ExtStatusExtentNonzero,
+                _ => Rule::StatusExtentNonzero,
+            };
+            return found.server(rule, "extents", text);
         }
         self.check_meaning(id, extents, found);
         if request.is_unspecified() {
@@ -64,12 +65,18 @@ impl Session {
     fn check_meaning(&self, id: u32, extents: &[Extent], found: &mut Findings) {
         let Some(Selection { contexts, .. }) = &self.negotiated.selection else { return };
         let Some(context) = contexts.iter().find(|context| context.id == id) else { return };
+        // NBD_REPLY_TYPE_BLOCK_STATUS_EXT: the upper half is zero where the status has 32 bits.
+        let upper = extents.iter().find(|extent| extent.status >> 32 != 0);
+        if let Some(extent) = upper.filter(|_| context.meaning != Meaning::Unknown) {
+            let text = format!("status {:#x} of a context with 32 bits", extent.status);
+            return found.server(Rule::ExtStatusUpperZero, "extents", text);
+        }
         let (bits, rule) = match context.meaning {
             // "base:allocation": the remainder of the flags should be zero.
             Meaning::BaseAllocation => (3, Rule::BaseReservedBits),
             // qemu's namespace: bit 0 is all there is.
             Meaning::DirtyBitmap => (1, Rule::QemuDirtyBitmapStatus),
-            Meaning::Unknown => return,
+            Meaning::OtherBase | Meaning::AllocationDepth | Meaning::Unknown => return,
         };
         if let Some(extent) = extents.iter().find(|extent| extent.status & !bits != 0) {
             let text = format!("status {:#x} has other bits than {bits:#x}", extent.status);
@@ -123,6 +130,15 @@ impl Session {
             let text = format!("the reply is complete, and id={} was not sent", context.id);
             found.server(Rule::StatusOnePerContext, "flags", text);
         }
+    }
+}
+
+/// How many extents a chunk has.
+pub(super) fn check_count_limit(count: u64, field: &'static str, found: &mut Findings) {
+    // Servers should not send more than 2^20 extents in a chunk.
+    if count > EXTENT_LIMIT as u64 {
+        let text = format!("{count} extents are more than {EXTENT_LIMIT}");
+        found.server(Rule::StatusExtentLimit, field, text);
     }
 }
 

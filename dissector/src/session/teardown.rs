@@ -2,7 +2,7 @@
 //! "Terminating the transmission phase").
 
 use protocol::message::{Message, Request, RequestForm, Side};
-use protocol::values::{Command, OLDSTYLE_MAGIC};
+use protocol::values::{Command, CommandFlags, OLDSTYLE_MAGIC};
 
 use super::rules::Rule;
 use super::stream::Mode;
@@ -31,8 +31,9 @@ impl Session {
                 let (left, total) = (bulk.left, bulk.total);
                 let write = matches!(
                     &bulk.seen.message,
-                    Message::Request(Request { command: Command::WRITE, form, .. })
-                        if *form == RequestForm::Compact
+                    Message::Request(Request { command: Command::WRITE, form, flags, .. })
+                        // Without PAYLOAD_LEN an extended write announces no payload.
+                        if *form == RequestForm::Compact || flags.has(CommandFlags::PAYLOAD_LEN)
                 );
                 self.tail(from, bulk);
                 let came = total - left;

@@ -3,6 +3,7 @@
 use protocol::message::{
     Chunk, ChunkBody, ChunkForm, Cookie, ExportInfo, Extent, Greeting, Info, Message, OptionBody,
     OptionReply, OptionRequest, Padding, ReplyBody, Request, RequestForm, Side, SimpleReply,
+    StatusPayload,
 };
 use protocol::values::{
     ChunkType, ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, InfoType, OptionType,
@@ -131,6 +132,12 @@ impl Talk {
     /// The same with extended headers.
     pub(super) fn extended(&mut self) -> &mut Self {
         self.haggle().agree(OptionType::EXTENDED_HEADERS).enter(SIZE, FLAGS | DF, 1)
+    }
+
+    /// The same with extended headers and contexts, whose ids count from 1.
+    pub(super) fn extended_contexts(&mut self, names: &[&str], flags: u16) -> &mut Self {
+        self.haggle().agree(OptionType::EXTENDED_HEADERS);
+        self.select("disk", names).enter(SIZE, flags, 1)
     }
 
     /// The same with structured replies and contexts, whose ids count from 1.
@@ -382,6 +389,36 @@ pub(super) fn cmd_with(
     Message::Request(Request { form, flags, command, cookie, offset, length, status: None })
 }
 
+/// A request with the extended header. A write gets its PAYLOAD_LEN.
+pub(super) fn x(message: Message) -> Message {
+    let Message::Request(request) = message else { panic!("no request: {message:?}") };
+    let payload = match request.command {
+        Command::WRITE => CommandFlags::PAYLOAD_LEN,
+        _ => CommandFlags::EMPTY,
+    };
+    let flags = request.flags | payload;
+    Message::Request(Request { form: RequestForm::Extended, flags, ..request })
+}
+
+/// A chunk with the extended header, in answer to a request at `offset`.
+pub(super) fn xs(offset: u64, message: Message) -> Message {
+    let Message::Chunk(chunk) = message else { panic!("no chunk: {message:?}") };
+    Message::Chunk(Chunk { form: ChunkForm::Extended { offset }, ..chunk })
+}
+
+/// The payload form of NBD_CMD_BLOCK_STATUS, about `length` bytes at 0.
+pub(super) fn filtered(cookie: u64, length: u64, ids: &[u32]) -> Message {
+    Message::Request(Request {
+        form: RequestForm::Extended,
+        flags: CommandFlags::PAYLOAD_LEN,
+        command: Command::BLOCK_STATUS,
+        cookie: Cookie(cookie),
+        offset: 0,
+        length: 8 + 4 * ids.len() as u64,
+        status: Some(StatusPayload { effect_length: length, ids: ids.to_vec() }),
+    })
+}
+
 pub(super) fn read(cookie: u64, offset: u64, length: u64) -> Message {
     cmd(Command::READ, cookie, offset, length)
 }
@@ -433,6 +470,12 @@ pub(super) fn extents(list: &[(u64, u64)]) -> Vec<Extent> {
 pub(super) fn status(cookie: u64, flags: u16, id: u32, list: &[(u64, u64)]) -> Message {
     let body = ChunkBody::BlockStatus { id, extents: extents(list) };
     chunk(ChunkType::BLOCK_STATUS, flags, cookie, body)
+}
+
+/// NBD_REPLY_TYPE_BLOCK_STATUS_EXT in answer to a request at 0.
+pub(super) fn status_ext(cookie: u64, flags: u16, id: u32, list: &[(u64, u64)]) -> Message {
+    let body = ChunkBody::BlockStatusExt { id, count: list.len() as u32, extents: extents(list) };
+    xs(0, chunk(ChunkType::BLOCK_STATUS_EXT, flags, cookie, body))
 }
 
 pub(super) fn error(cookie: u64, flags: u16, error: ErrorCode, message: &str) -> Message {

@@ -107,9 +107,9 @@ cases! {
     fast_zero_takes_write_zeroes: FastZeroNeedsWriteZeroes by Server,
         |t| { t.haggle().c(go()).s(export(OptionType::GO, SIZE, 0x801)); },
         |t| { t.haggle().c(go()).s(export(OptionType::GO, SIZE, 0x841)); };
-    the_status_payload_flag_is_reserved: ExtendedHeadersReserved by Server,
+    the_status_payload_flag_is_reserved: ExtStatusPayloadFlagNeedsExt by Server,
         |t| { t.haggle().c(go()).s(export(OptionType::GO, SIZE, FLAGS | 0x1000)); },
-        |t| { t.haggle().agree(OptionType::EXTENDED_HEADERS).c(go())
+        |t| { t.haggle().agree(OptionType::EXTENDED_HEADERS).select("disk", &["x-a:b"]).c(go())
             .s(export(OptionType::GO, SIZE, FLAGS | 0x1000)); };
 }
 

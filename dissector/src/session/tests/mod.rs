@@ -2,6 +2,7 @@
 
 mod chunks;
 mod dsl;
+mod extended;
 mod handshake;
 mod loss;
 mod options;
@@ -17,6 +18,7 @@ use super::Rule;
 fn every_rule_has_a_talk_that_breaks_it() {
     let tested: Vec<Rule> = [
         chunks::RULES,
+        extended::RULES,
         handshake::RULES,
         options::RULES,
         requests::RULES,

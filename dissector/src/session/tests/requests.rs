@@ -103,9 +103,6 @@ cases! {
     unknown_flags_are_not_sent: CommandFlagsDocumented by Client,
         |t| { t.simple().c(cmd_with(Command::READ, CommandFlags(0x8000), 1, 0, 512)); },
         |t| { t.contexts(&["x-a:b"], 1).c(cmd_with(STATUS, CommandFlags::REQ_ONE, 1, 0, 512)); };
-    the_payload_flag_is_reserved: ExtendedHeadersReserved by Client,
-        |t| { t.simple().c(cmd_with(Command::WRITE, CommandFlags::PAYLOAD_LEN, 1, 0, 512)); },
-        |t| { t.simple().c(cmd_with(Command::WRITE, FUA, 1, 0, 512)); };
     fua_is_for_writes: FuaWritesOnly by Client,
         |t| { t.simple().c(cmd_with(FLUSH, FUA, 1, 0, 0)); },
         |t| { t.simple().c(cmd_with(TRIM, FUA, 1, 0, 512)); };

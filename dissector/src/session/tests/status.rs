@@ -1,6 +1,6 @@
 //! Answers to NBD_CMD_BLOCK_STATUS.
 
-use protocol::message::{ChunkBody, Message};
+use protocol::message::Message;
 use protocol::values::{ChunkType, Command, CommandFlags};
 
 use super::dsl::*;
@@ -100,10 +100,6 @@ cases! {
         |t| { meaning(t, "base:allocation", 4); }, |t| { meaning(t, "base:allocation", 3); };
     a_dirty_bitmap_has_one_bit: QemuDirtyBitmapStatus by Server,
         |t| { meaning(t, "qemu:dirty-bitmap:b", 2); }, |t| { meaning(t, "qemu:dirty-bitmap:b", 1); };
-    the_extended_status_chunk_is_reserved: ExtendedHeadersReserved by Server,
-        |t| { query(t, CommandFlags::EMPTY).s(chunk(ChunkType::BLOCK_STATUS_EXT, MORE, 1,
-            ChunkBody::BlockStatusExt { id: 1, count: 1, extents: extents(&[(4096, 0)]) })); },
-        |t| { query(t, CommandFlags::EMPTY).s(status(1, MORE, 1, &[(4096, 0)])); };
 }
 
 /// Drops what 2^20 odd extents break besides.
