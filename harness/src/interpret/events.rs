@@ -28,6 +28,11 @@ impl Interpreter<'_> {
         let name = line.conn.as_ref().map_or("", |conn| conn.node.as_str()).to_owned();
         let limit = self.wait();
         if let Event::Pause(duration) = line.event {
+            // A pause is the peer's time to act on what was said.
+            for conn in self.conns.values_mut() {
+                conn.link.flush(limit).await;
+            }
+            self.collect();
             tokio::time::sleep(duration).await;
             return Ok(());
         }
@@ -385,7 +390,9 @@ impl Interpreter<'_> {
                 let body = OptionBody::Empty;
                 self.say(&name, Message::Option(OptionRequest { option, body })).await;
             }
-            let limit = self.wait().min(Duration::from_secs(2));
+            // A server that waits for the rest of something takes no leave; that is no finding.
+            let patience = if phase == Phase::Transmission { 2000 } else { 300 };
+            let limit = self.wait().min(Duration::from_millis(patience));
             if let Some(conn) = self.conns.get_mut(&name) {
                 while let crate::link::Incoming::Message(_) = conn.link.receive(limit).await {}
             }
