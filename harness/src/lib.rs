@@ -13,3 +13,4 @@ pub mod report;
 pub mod run;
 pub mod scenarios;
 pub mod script;
+pub mod tls;

@@ -72,6 +72,10 @@ pub struct Uri {
     pub tls_hostname: Option<String>,
     /// Parameter `tls-verify-peer`.
     pub tls_verify_peer: Option<bool>,
+    /// Parameter `tls-certificates`, of libnbd: a directory of certificates and keys.
+    pub tls_certificates: Option<PathBuf>,
+    /// Parameter `tls-psk-file`, of libnbd: a file of pre-shared keys.
+    pub tls_psk_file: Option<PathBuf>,
     /// Experimental parameters, whose names begin with `x-`, in their order.
     pub experimental: Vec<(String, String)>,
 }
@@ -170,6 +174,8 @@ impl Uri {
             tls_type: None,
             tls_hostname: None,
             tls_verify_peer: None,
+            tls_certificates: None,
+            tls_psk_file: None,
             experimental: Vec::new(),
         }
     }
@@ -257,6 +263,8 @@ impl FromStr for Uri {
             tls_type: parameters.tls_type,
             tls_hostname: parameters.tls_hostname,
             tls_verify_peer: parameters.tls_verify_peer,
+            tls_certificates: parameters.tls_certificates,
+            tls_psk_file: parameters.tls_psk_file,
             experimental: parameters.experimental,
         })
     }
@@ -307,6 +315,8 @@ struct Parameters {
     tls_type: Option<TlsType>,
     tls_hostname: Option<String>,
     tls_verify_peer: Option<bool>,
+    tls_certificates: Option<PathBuf>,
+    tls_psk_file: Option<PathBuf>,
     experimental: Vec<(String, String)>,
 }
 
@@ -320,11 +330,11 @@ impl Parameters {
                 return Err(BadUri::NoValue(key));
             }
             let text = || decode_text(value, "value of a parameter");
+            let path = || decode(value, "path").map(|path| OsString::from_vec(path).into());
             let twice = match key.as_str() {
-                "socket" => {
-                    let path = OsString::from_vec(decode(value, "socket")?);
-                    out.socket.replace(path.into()).is_some()
-                }
+                "socket" => out.socket.replace(path()?).is_some(),
+                "tls-certificates" => out.tls_certificates.replace(path()?).is_some(),
+                "tls-psk-file" => out.tls_psk_file.replace(path()?).is_some(),
                 "tls-type" => out.tls_type.replace(tls_type(text()?)?).is_some(),
                 "tls-hostname" => out.tls_hostname.replace(text()?).is_some(),
                 "tls-verify-peer" => out.tls_verify_peer.replace(verify(text()?)?).is_some(),
@@ -433,6 +443,12 @@ impl fmt::Display for Uri {
         if let Some(verify) = self.tls_verify_peer {
             parameter(f, "tls-verify-peer", if verify { b"1" } else { b"0" })?;
         }
+        if let Some(path) = &self.tls_certificates {
+            parameter(f, "tls-certificates", path.as_os_str().as_bytes())?;
+        }
+        if let Some(path) = &self.tls_psk_file {
+            parameter(f, "tls-psk-file", path.as_os_str().as_bytes())?;
+        }
         for (key, value) in &self.experimental {
             parameter(f, key, value.as_bytes())?;
         }
@@ -487,13 +503,16 @@ mod tests {
 
     #[test]
     fn tls_parameters_are_read() {
-        let uri =
-            parse("nbds://alice@h/x?tls-type=psk&tls-hostname=other&tls-verify-peer=0&x-a=b&x-c=");
+        let uri = parse(
+            "nbds://alice@h/x?tls-type=psk&tls-hostname=other&tls-verify-peer=0&tls-certificates=/p&tls-psk-file=/k&x-a=b&x-c=",
+        );
         assert!(uri.tls);
         assert_eq!(uri.user.as_deref(), Some("alice"));
         assert_eq!(uri.tls_type, Some(TlsType::Psk));
         assert_eq!(uri.tls_hostname.as_deref(), Some("other"));
         assert_eq!(uri.tls_verify_peer, Some(false));
+        assert_eq!(uri.tls_certificates.as_deref(), Some(Path::new("/p")));
+        assert_eq!(uri.tls_psk_file.as_deref(), Some(Path::new("/k")));
         assert_eq!(uri.experimental, [("x-a".into(), "b".into()), ("x-c".into(), String::new())]);
     }
 
@@ -553,7 +572,8 @@ mod tests {
             };
             let uri = Uri {
                 tls, user: user.filter(|_| !unix), endpoint, export, tls_type: None,
-                tls_hostname: hostname, tls_verify_peer: verify, experimental,
+                tls_hostname: hostname, tls_verify_peer: verify, tls_certificates: None,
+                tls_psk_file: None, experimental,
             };
             prop_assert_eq!(uri.to_string().parse(), Ok(uri));
         }

@@ -6,6 +6,7 @@ use protocol::values::{HandshakeFlags, TransmissionFlags};
 
 use crate::export::{Export, Exports};
 use crate::fault::Fault;
+use crate::tls::Acceptor;
 
 /// The three ways to begin a session (section "Handshake").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,24 @@ pub enum Handshake {
     Newstyle,
     /// Any options.
     FixedNewstyle,
+}
+
+/// Which TLS a server wants (section "Server-side requirements"); without any it is in NOTLS mode.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    /// For whom.
+    pub mode: TlsMode,
+    /// How.
+    pub acceptor: Acceptor,
+}
+
+/// For whom TLS is a must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// SELECTIVETLS: for those who want an export that is TLS-only.
+    Selective,
+    /// FORCEDTLS: for everybody.
+    Forced,
 }
 
 /// Which parts of the protocol a server offers. What is off is answered as a server answers that
@@ -154,6 +173,7 @@ pub(crate) struct Config {
     pub(crate) exports: Exports,
     pub(crate) features: Features,
     pub(crate) limits: Limits,
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) fault: Option<Fault>,
 }
 

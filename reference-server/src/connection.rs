@@ -18,6 +18,7 @@ use crate::negotiation::{Negotiation, Next};
 use crate::parts::Parts;
 use crate::reply;
 use crate::terms::{Failure, Outcome, Terms, Verdict};
+use crate::tls::Acceptor;
 use crate::wire::Incoming;
 
 /// Any channel of bytes.
@@ -98,7 +99,7 @@ async fn haggle(
     match greeting.next {
         Next::Transmit(terms) => return Ok(*terms),
         Next::Close(ending) => return Err(ending),
-        Next::Option => {}
+        Next::Option | Next::Tls(_) => {}
     }
     let flags = incoming.next(|bytes| Ok(codec::client_flags(bytes))).await?;
     negotiation.client_flags(flags.ok_or(Ending::Left)?)?;
@@ -112,11 +113,40 @@ async fn haggle(
             incoming.skip(u64::from(length)).await?;
         }
         let answer = negotiation.option(&option, *states.borrow() >= State::Draining);
+        if matches!(answer.next, Next::Tls(_)) && !incoming.is_empty() {
+            // Whoever sits in between could have added it: it must not be acted on, now or later.
+            let why = "bytes in the clear behind NBD_OPT_STARTTLS";
+            return Err(Ending::Refused(why.to_owned()));
+        }
         send(incoming, &answer.parts).await?;
         match answer.next {
             Next::Option => {}
+            Next::Tls(acceptor) => {
+                start_tls(&acceptor, incoming).await?;
+                negotiation.inside_tls();
+            }
             Next::Transmit(terms) => return Ok(*terms),
             Next::Close(ending) => return Err(ending),
+        }
+    }
+}
+
+/// Puts TLS on top of the stream. A handshake that fails ends the session (section "FORCEDTLS
+/// mode"); the bare stream stays, for the end.
+async fn start_tls(
+    acceptor: &Acceptor,
+    incoming: &mut Incoming<BoxedStream>,
+) -> Result<(), Ending> {
+    let nothing = || Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
+    let stream = std::mem::replace(incoming.stream(), nothing());
+    match acceptor.accept(stream).await {
+        Ok(stream) => {
+            *incoming.stream() = Box::new(stream);
+            Ok(())
+        }
+        Err(mut failed) => {
+            *incoming.stream() = std::mem::replace(failed.carrier(), nothing());
+            Err(Ending::Tls(failed.error.to_string()))
         }
     }
 }

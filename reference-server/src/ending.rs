@@ -23,6 +23,9 @@ pub enum Ending {
     /// The client sent what is no message.
     #[error("hung up: {0}")]
     Garbage(String),
+    /// The TLS handshake failed.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(String),
     /// Something took too long.
     #[error("hung up: {0} took too long")]
     TimedOut(&'static str),

@@ -112,6 +112,7 @@ pub struct Export {
     rotational: bool,
     multi_conn: bool,
     listed: bool,
+    tls_only: bool,
     sizes: BlockSizes,
     block_size_required: bool,
 }
@@ -128,6 +129,7 @@ impl Export {
             rotational: false,
             multi_conn: true,
             listed: true,
+            tls_only: false,
             sizes: BlockSizes::default(),
             block_size_required: false,
         }
@@ -158,6 +160,13 @@ impl Export {
     #[must_use]
     pub fn with_multi_conn(mut self, multi_conn: bool) -> Self {
         self.multi_conn = multi_conn;
+        self
+    }
+
+    /// Whether a server in SELECTIVETLS mode serves it inside TLS only.
+    #[must_use]
+    pub fn with_tls_only(mut self, tls_only: bool) -> Self {
+        self.tls_only = tls_only;
         self
     }
 
@@ -223,6 +232,12 @@ impl Export {
     #[must_use]
     pub fn is_multi_conn(&self) -> bool {
         self.multi_conn
+    }
+
+    /// Whether it is served inside TLS only.
+    #[must_use]
+    pub fn is_tls_only(&self) -> bool {
+        self.tls_only
     }
 
     /// Whether `NBD_OPT_LIST` names it.

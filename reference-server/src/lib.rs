@@ -31,9 +31,10 @@ mod server;
 pub mod spec;
 pub mod store;
 mod terms;
+pub mod tls;
 mod wire;
 
-pub use config::{Features, Handshake, Limits};
+pub use config::{Features, Handshake, Limits, ServerTls, TlsMode};
 pub use connection::Stream;
 pub use ending::Ending;
 pub use export::{BadExport, BlockSizes, Export};

@@ -11,12 +11,13 @@ use protocol::values::{
     ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, STRING_LIMIT, TransmissionFlags,
 };
 
-use crate::config::{Config, Handshake};
+use crate::config::{Config, Handshake, TlsMode};
 use crate::ending::Ending;
 use crate::export::Export;
 use crate::fault::{self, Fault};
 use crate::parts::Parts;
 use crate::terms::Terms;
+use crate::tls::Acceptor;
 
 /// The answer to an option, and what comes after it.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Answer {
 pub(crate) enum Next {
     /// Another option.
     Option,
+    /// The TLS handshake, and then another option.
+    Tls(Acceptor),
     /// The end.
     Close(Ending),
     /// Transmission.
@@ -43,12 +46,20 @@ pub(crate) struct Negotiation {
     fixed: bool,
     no_zeroes: bool,
     structured: bool,
+    tls: bool,
     options: u32,
 }
 
 impl Negotiation {
     pub(crate) fn new(config: Arc<Config>) -> Self {
-        Self { config, fixed: false, no_zeroes: false, structured: false, options: 0 }
+        Self { config, fixed: false, no_zeroes: false, structured: false, tls: false, options: 0 }
+    }
+
+    /// TLS has begun: what was agreed by options is forgotten (`NBD_OPT_STARTTLS`), the handshake's
+    /// flags are not.
+    pub(crate) fn inside_tls(&mut self) {
+        let Self { fixed, no_zeroes, options, .. } = *self;
+        *self = Self { fixed, no_zeroes, options, tls: true, ..Self::new(self.config.clone()) };
     }
 
     /// The first message; after an oldstyle one comes transmission.
@@ -126,6 +137,8 @@ impl Negotiation {
                 ..reply(*option, ReplyType::ACK, ReplyBody::Empty)
             },
             _ if shutdown => refuse(*option, ReplyType::ERR_SHUTDOWN, "the server shuts down"),
+            OptionType::STARTTLS => self.starttls(body),
+            _ if self.insists_on_tls() => tls_required(*option),
             OptionType::LIST if features.list => self.list(body),
             // Everybody knows the option, so it can only be forbidden ("Baseline").
             OptionType::LIST => refuse(
@@ -135,20 +148,49 @@ impl Negotiation {
             ),
             OptionType::INFO | OptionType::GO if features.info_and_go => self.info(request),
             OptionType::STRUCTURED_REPLY if features.structured_reply => self.structured(body),
-            OptionType::STARTTLS => {
-                refuse(*option, ReplyType::ERR_POLICY, "this server offers no TLS")
-            }
             _ => unsupported(*option),
         }
+    }
+
+    /// FORCEDTLS mode, and no TLS yet.
+    fn insists_on_tls(&self) -> bool {
+        let forced = self.config.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Forced);
+        forced && !self.tls
+    }
+
+    /// SELECTIVETLS mode, no TLS yet, and an export that takes it.
+    fn withholds(&self, export: &Export) -> bool {
+        export.is_tls_only() && !self.tls
+    }
+
+    fn starttls(&self, body: &OptionBody) -> Answer {
+        let option = OptionType::STARTTLS;
+        let Some(tls) = &self.config.tls else {
+            return refuse(option, ReplyType::ERR_POLICY, "this server offers no TLS");
+        };
+        if self.tls {
+            return refuse(option, ReplyType::ERR_INVALID, "TLS has begun already");
+        }
+        if *body != OptionBody::Empty {
+            return refuse(option, ReplyType::ERR_INVALID, "NBD_OPT_STARTTLS takes no data");
+        }
+        let next = Next::Tls(tls.acceptor.clone());
+        Answer { next, ..reply(option, ReplyType::ACK, ReplyBody::Empty) }
     }
 
     fn export_name(&self, body: &OptionBody, shutdown: bool) -> Answer {
         let OptionBody::Name(name) = body else {
             return close("an export name that is far too long");
         };
+        if self.insists_on_tls() {
+            return close("an export without TLS");
+        }
         let Some(export) = self.config.exports.find(name.as_bytes()) else {
             return close("an export that is not there");
         };
+        if self.withholds(export) {
+            return close("an export that is served inside TLS only");
+        }
         if shutdown {
             return Answer { parts: Parts::default(), next: Next::Close(Ending::Stopped) };
         }
@@ -221,6 +263,9 @@ impl Negotiation {
             let why = format!("no export is named {}", shortened(name));
             return refuse(option, ReplyType::ERR_UNKNOWN, &why);
         };
+        if self.withholds(export) {
+            return tls_required(option);
+        }
         let asked = requests.contains(&InfoType::BLOCK_SIZE);
         let required = export.is_block_size_required() && self.config.features.block_size;
         let mut parts = Parts::default();
@@ -321,6 +366,10 @@ pub(crate) fn refuse(option: OptionType, error: ReplyType, why: &str) -> Answer 
     reply(option, error, ReplyBody::Message(why.into()))
 }
 
+fn tls_required(option: OptionType) -> Answer {
+    refuse(option, ReplyType::ERR_TLS_REQD, "this takes TLS: NBD_OPT_STARTTLS comes first")
+}
+
 fn unsupported(option: OptionType) -> Answer {
     refuse(option, ReplyType::ERR_UNSUP, &format!("{option} is not supported"))
 }
@@ -353,6 +402,7 @@ mod tests {
             exports: Exports::new(exports, None).unwrap(),
             features: Features::default(),
             limits: Limits::default(),
+            tls: None,
             fault: None,
         }
     }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::config::{Config, Features, Limits};
+use crate::config::{Config, Features, Handshake, Limits, ServerTls, TlsMode};
 use crate::connection::{self, BoxedStream, State, Stream, reached};
 use crate::ending::Ending;
 use crate::export::{BadExport, Export, Exports};
@@ -62,6 +62,12 @@ pub enum StartError {
     /// There is nothing to serve.
     #[error("there is no export")]
     NoExport,
+    /// An export is TLS-only, and there is no TLS.
+    #[error("the export `{0}` is served inside TLS only, and the server has no TLS")]
+    NoTls(String),
+    /// TLS is for everybody, and nobody could ask for it.
+    #[error("TLS takes fixed newstyle: with another handshake it can't be forced")]
+    TlsHandshake,
     /// An address can't be listened on.
     #[error("can't listen on `{address}`: {error}")]
     Listen {
@@ -79,6 +85,7 @@ pub struct Builder {
     default: Option<String>,
     features: Features,
     limits: Limits,
+    tls: Option<ServerTls>,
     fault: Option<Fault>,
     tcp: Vec<SocketAddr>,
     unix: Vec<PathBuf>,
@@ -120,6 +127,13 @@ impl Builder {
         self
     }
 
+    /// Offers TLS, or insists on it; neither by default.
+    #[must_use]
+    pub fn tls(mut self, tls: impl Into<Option<ServerTls>>) -> Self {
+        self.tls = tls.into();
+        self
+    }
+
     /// Breaks one rule on purpose.
     #[must_use]
     pub fn fault(mut self, fault: impl Into<Option<Fault>>) -> Self {
@@ -156,10 +170,24 @@ impl Builder {
         if self.exports.is_empty() {
             return Err(StartError::NoExport);
         }
+        match &self.tls {
+            None => {
+                if let Some(export) = self.exports.iter().find(|export| export.is_tls_only()) {
+                    return Err(StartError::NoTls(export.name().to_owned()));
+                }
+            }
+            Some(tls) => {
+                let fixed = self.features.handshake == Handshake::FixedNewstyle;
+                if tls.mode == TlsMode::Forced && !fixed {
+                    return Err(StartError::TlsHandshake);
+                }
+            }
+        }
         let config = Config {
             exports: Exports::new(self.exports, self.default)?,
             features: self.features,
             limits: self.limits,
+            tls: self.tls,
             fault: self.fault,
         };
         Ok(Server(Arc::new(Shared {
@@ -351,12 +379,13 @@ impl ServerHandle {
         self.unix.first().map(|file| file.0.as_path())
     }
 
-    /// A URI for each listener, for the export of this name.
+    /// A URI for each listener, for the export of this name; `nbds` if TLS is a must for all.
     #[must_use]
     pub fn uris(&self, export: &str) -> Vec<Uri> {
         let tcp = self.tcp.iter().map(|address| Uri::tcp(address.ip().to_string(), address.port()));
         let unix = self.unix.iter().map(|file| Uri::unix(&file.0));
-        tcp.chain(unix).map(|uri| uri.with_export(export)).collect()
+        let tls = self.server.0.config.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Forced);
+        tcp.chain(unix).map(|uri| Uri { tls, ..uri.with_export(export) }).collect()
     }
 
     /// Shuts down gracefully: no new connections, later options and requests fail with

@@ -12,7 +12,7 @@ use crate::store::{FileStore, MemoryStore};
 /// Kinds: `mem:SIZE`, `pattern:SIZE` (reads as `place(seed)` until it is written), `file:PATH`.
 /// Options: `ro`, `desc=TEXT`, `min=SIZE`, `pref=SIZE`, `max=SIZE`, `required` (refuse clients that
 /// do not ask for the block size), `rotational`, `single` (not for several connections), `hidden`
-/// (not listed), `seed=N` (of a pattern). A comma in a path or text is doubled.
+/// (not listed), `tls` (only inside TLS, of a server whose TLS is selective), `seed=N` (of a pattern). A comma in a path or text is doubled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportSpec {
     kind: Kind,
@@ -23,6 +23,7 @@ pub struct ExportSpec {
     rotational: bool,
     multi_conn: bool,
     listed: bool,
+    tls_only: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub enum BadSpec {
     /// An option that exports do not have.
     #[error(
         "there is no export option `{0}`; there are `ro`, `desc=`, `min=`, `pref=`, `max=`, \
-         `required`, `rotational`, `single`, `hidden` and `seed=`"
+         `required`, `rotational`, `single`, `hidden`, `tls` and `seed=`"
     )]
     Option(String),
     /// The values break a rule of the protocol.
@@ -126,6 +127,7 @@ impl FromStr for ExportSpec {
             rotational: false,
             multi_conn: true,
             listed: true,
+            tls_only: false,
         };
         let default = BlockSizes::default();
         let (mut minimum, mut preferred, mut maximum) = (None, None, None);
@@ -136,6 +138,7 @@ impl FromStr for ExportSpec {
                 ("rotational", "") => spec.rotational = true,
                 ("single", "") => spec.multi_conn = false,
                 ("hidden", "") => spec.listed = false,
+                ("tls", "") => spec.tls_only = true,
                 ("desc", text) => spec.description = text.to_owned(),
                 ("min", size) => minimum = Some(size32(size)?),
                 ("pref", size) => preferred = Some(size32(size)?),
@@ -179,7 +182,8 @@ impl ExportSpec {
             .with_block_size_required(self.required)
             .with_rotational(self.rotational)
             .with_multi_conn(self.multi_conn)
-            .with_listed(self.listed))
+            .with_listed(self.listed)
+            .with_tls_only(self.tls_only))
     }
 }
 

@@ -47,6 +47,16 @@ impl<R> Incoming<R> {
         (Incoming { stream, buffer: self.buffer, start: self.start }, other)
     }
 
+    /// Whether nothing has been read that was not asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting().is_empty()
+    }
+
+    /// The stream alone; what was read from it and not asked for is lost.
+    pub(crate) fn into_stream(self) -> R {
+        self.stream
+    }
+
     fn waiting(&self) -> &[u8] {
         &self.buffer[self.start..]
     }

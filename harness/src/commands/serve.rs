@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use protocol::values::DEFAULT_PORT;
 use reference_server::spec::ExportSpec;
 use reference_server::store::MemoryStore;
-use reference_server::{Builder, Event, Export, Fault, Features, Handshake, Server, StartError};
+use reference_server::tls::{Acceptor, ClientCertificates, Identity, PskKeys, Versions};
+use reference_server::{
+    Builder, Event, Export, Fault, Features, Handshake, Server, ServerTls, StartError, TlsMode,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit;
@@ -24,12 +27,14 @@ Exports:
   pattern:SIZE    memory that tells where each word belongs until it is written
   file:PATH       a raw file or block device; holes stay holes
   with options, each after a comma (double the commas of a path or text):
-  ro, desc=TEXT, min=SIZE, pref=SIZE, max=SIZE, required, rotational, single, hidden, seed=N
+  ro, desc=TEXT, min=SIZE, pref=SIZE, max=SIZE, required, rotational, single, hidden, seed=N,
+  tls (inside TLS only, when TLS is selective)
 
 Examples:
   nbdcheck serve
   nbdcheck serve --socket /tmp/nbd.sock --export disk=file:disk.img,ro
   nbdcheck serve --export a=mem:1GiB,min=512 --export b=pattern:1MiB --default a
+  nbdcheck serve --tls forced --tls-cert cert.pem --tls-key key.pem --tls-ca ca.pem
   nbdcheck serve --fault cookie-truncated")]
 pub struct Args {
     /// Listen on this TCP address; port 0 takes a free one [default: 127.0.0.1:10809, unless
@@ -68,6 +73,37 @@ pub struct Args {
     /// Do not offer structured replies
     #[arg(long)]
     no_structured: bool,
+
+    /// TLS: `off`, `selective` (for those who ask, and for exports with the option `tls`) or
+    /// `forced` (nothing else is served) [default: forced if there are credentials, else off]
+    #[arg(long, value_name = "MODE", value_parser = ["off", "selective", "forced"])]
+    tls: Option<String>,
+
+    /// The server's certificate, and those that lead to its authority (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// The authority that clients' certificates are verified with (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
+
+    /// Whether clients must have a certificate: `none` (they are not asked), `optional` or
+    /// `require` [default: require if there is a --tls-ca, else none]
+    #[arg(long, value_name = "WHETHER", value_parser = ["none", "optional", "require"], requires = "tls_cert")]
+    tls_verify: Option<String>,
+
+    /// Pre-shared keys instead of certificates: lines of `user:hexkey`, as psktool writes them
+    /// (needs a build with the feature `psk`)
+    #[arg(long, value_name = "FILE", conflicts_with = "tls_cert")]
+    tls_psk: Option<PathBuf>,
+
+    /// Append the secrets of TLS sessions to this file, for Wireshark
+    #[arg(long, value_name = "FILE", env = "SSLKEYLOGFILE")]
+    tls_key_log: Option<PathBuf>,
 
     /// Tell of each connection on standard error
     #[arg(long, short)]
@@ -116,7 +152,10 @@ pub fn run(args: Args) -> u8 {
             anstream::eprintln!("error: {error}");
             match error {
                 StartError::Listen { .. } => exit::NO_VERDICT,
-                StartError::Export(_) | StartError::NoExport => exit::USAGE,
+                StartError::Export(_)
+                | StartError::NoExport
+                | StartError::NoTls(_)
+                | StartError::TlsHandshake => exit::USAGE,
             }
         }
     }
@@ -148,6 +187,7 @@ fn builder(args: &Args) -> Result<Builder, String> {
         structured_reply: !args.no_structured,
         ..Features::default()
     });
+    builder = builder.tls(tls(args)?);
     if args.exports.is_empty() {
         builder = builder.export(Export::new("", MemoryStore::new(DEFAULT_SIZE)));
     }
@@ -173,6 +213,38 @@ fn builder(args: &Args) -> Result<Builder, String> {
         builder = builder.observer(|event| anstream::eprintln!("{}", line(&event)));
     }
     Ok(builder)
+}
+
+/// The TLS that the options ask for.
+fn tls(args: &Args) -> Result<Option<ServerTls>, String> {
+    let given = args.tls_cert.is_some() || args.tls_psk.is_some();
+    let mode = match args.tls.as_deref() {
+        Some("off") => return Ok(None),
+        Some("selective") => TlsMode::Selective,
+        Some(_) => TlsMode::Forced,
+        None if given => TlsMode::Forced,
+        None => return Ok(None),
+    };
+    let key_log = args.tls_key_log.as_deref().map(crate::tls::key_log_file).transpose()?;
+    let shown = |error: reference_server::tls::BadTls| error.to_string();
+    let acceptor = if let Some(path) = &args.tls_psk {
+        let keys = PskKeys::read(path).map_err(shown)?;
+        Acceptor::psk(keys, Versions::All, key_log).map_err(shown)?
+    } else if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        let identity = Identity { certificate: certificate.clone(), key: key.clone() };
+        let clients = match (args.tls_verify.as_deref(), &args.tls_ca) {
+            (Some("none"), _) | (None, None) => ClientCertificates::None,
+            (Some("optional"), _) => ClientCertificates::Optional,
+            _ => ClientCertificates::Require,
+        };
+        Acceptor::x509(&identity, clients, args.tls_ca.as_ref(), Versions::All, key_log)
+            .map_err(shown)?
+    } else {
+        return Err(
+            "TLS takes credentials\nhint: `--tls-cert` and `--tls-key`, or `--tls-psk`".to_owned()
+        );
+    };
+    Ok(Some(ServerTls { mode, acceptor }))
 }
 
 /// The first address of a `host`, `host:port`, `[v6]` or `[v6]:port`.

@@ -66,9 +66,12 @@ pub enum ClientError {
     /// What was asked for would break a rule that binds clients.
     #[error("{0}")]
     Misuse(&'static str),
-    /// The URI demands TLS.
-    #[error("TLS is not supported")]
-    Tls,
+    /// The TLS handshake failed. The connection is given up.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(String),
+    /// TLS is wanted, and can't be had with what was given.
+    #[error("{0}")]
+    BadTls(String),
 }
 
 fn colon(message: &WireString) -> String {
@@ -90,6 +93,9 @@ pub enum Violation {
     /// The reserved bytes after the export's details are not zero.
     #[error("reserved bytes are not zero")]
     Padding,
+    /// Bytes in the clear after the ACK of STARTTLS.
+    #[error("bytes in the clear after NBD_OPT_STARTTLS was acknowledged")]
+    PlainAfterAck,
     /// A reply to another option than the one that was sent.
     #[error("a reply to {found} while {sent} was sent")]
     OtherOption {
@@ -187,6 +193,7 @@ impl Violation {
             Self::Cut => "session-no-unjustified-hard-disconnect",
             Self::Layout(_) => "option-reply-layout",
             Self::Padding => "opt-export-name-padding-zero",
+            Self::PlainAfterAck => "tls-no-plaintext-after-ack",
             Self::OtherOption { .. } => "option-reply-echoes-option",
             Self::UnfitReply { .. } | Self::EndlessReplies(_) => "rep-type-fits-option",
             Self::NoExportInfo(_) => "opt-info-export-required",

@@ -15,9 +15,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::error::{ClientError, Violation};
-use super::{Client, Details, Options, dial, is_unknown};
+use super::{Client, Details, Options, Upgrade, dial, is_unknown};
 use crate::connection::BoxedStream;
 use crate::export::BlockSizes;
+use crate::tls::Connector;
 use crate::wire::Incoming;
 
 /// How many replies one option may have.
@@ -99,15 +100,15 @@ impl Haggling {
     /// Connects and gets through the greeting.
     ///
     /// # Errors
-    /// There is no connection, or the server has nothing to haggle about: it is oldstyle.
+    /// There is no connection, the server has nothing to haggle about: it is oldstyle, or there
+    /// is no TLS where it is required.
     pub async fn connect(uri: &Uri, options: &Options) -> Result<Self, ClientError> {
-        if uri.tls {
-            return Err(ClientError::Tls);
-        }
-        Self::over(dial(&uri.endpoint, options.timeout).await?, options).await
+        let upgrade = Upgrade::of(uri, options)?;
+        let haggling = Self::over(dial(&uri.endpoint, options.timeout).await?, options).await?;
+        haggling.upgrade(upgrade).await
     }
 
-    /// The same over a channel of bytes.
+    /// The same over a channel of bytes, without TLS.
     ///
     /// # Errors
     /// The server is oldstyle or misbehaves.
@@ -131,6 +132,54 @@ impl Haggling {
     #[must_use]
     pub fn is_structured(&self) -> bool {
         self.structured
+    }
+
+    /// Begins TLS if it is wanted; it comes before any other option, so that nothing is told in
+    /// the clear (section "Client-side requirements").
+    pub(crate) async fn upgrade(mut self, tls: Option<Upgrade>) -> Result<Self, ClientError> {
+        let Some(Upgrade { connector, required }) = tls else { return Ok(self) };
+        if !self.fixed {
+            if required {
+                return Err(ClientError::NotOffered("TLS: it has no fixed newstyle"));
+            }
+            return Ok(self);
+        }
+        match self.starttls(&connector).await {
+            Ok(()) => Ok(self),
+            Err(ClientError::Refused { .. }) if !required => Ok(self),
+            Err(error) => {
+                if matches!(error, ClientError::Refused { .. }) {
+                    // Its own failure says less than the refusal.
+                    let _ = self.abort().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// `NBD_OPT_STARTTLS` and the handshake. What was agreed before is forgotten.
+    ///
+    /// # Errors
+    /// The server refuses, or the handshake fails.
+    async fn starttls(&mut self, connector: &Connector) -> Result<(), ClientError> {
+        let option = OptionType::STARTTLS;
+        if let Some(reply) = self.ask(option, OptionBody::Empty).await?.first() {
+            return Err(Violation::UnfitReply { option, reply: reply.reply }.into());
+        }
+        if !self.incoming.is_empty() {
+            // In the clear behind the ACK: anybody in between could have put it there.
+            return Err(Violation::PlainAfterAck.into());
+        }
+        let nothing = Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
+        let nothing = Incoming::new(nothing as BoxedStream);
+        let stream = std::mem::replace(&mut self.incoming, nothing).into_stream();
+        let shaken = timeout(self.options.timeout, connector.connect(stream)).await;
+        match shaken.map_err(|_| ClientError::TimedOut("the TLS handshake"))? {
+            Ok(stream) => self.incoming = Incoming::new(Box::new(stream)),
+            Err(failed) => return Err(ClientError::Tls(failed.error.to_string())),
+        }
+        self.structured = false;
+        Ok(())
     }
 
     /// `NBD_OPT_LIST`.

@@ -21,13 +21,14 @@ mod transmission;
 
 use std::time::Duration;
 
-use protocol::uri::{Endpoint, Uri};
+use protocol::uri::{Endpoint, TlsType, Uri};
 use protocol::values::{ReplyType, TransmissionFlags};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::connection::BoxedStream;
 use crate::export::BlockSizes;
+use crate::tls::{BadTls, Connector, Credentials, Identity, KeyLog, Versions};
 
 pub use error::{ClientError, Violation};
 pub use haggling::{Haggling, ListedExport};
@@ -46,6 +47,8 @@ pub struct Options {
     pub go: bool,
     /// Ask for the size constraints.
     pub block_size: bool,
+    /// TLS with these credentials; without any, no TLS, unless the URI demands it.
+    pub tls: Option<Tls>,
     /// How long the server may take for any one answer.
     pub timeout: Duration,
 }
@@ -59,8 +62,86 @@ impl Default for Options {
             structured_reply: true,
             go: true,
             block_size: true,
+            tls: None,
             timeout: Duration::from_secs(30),
         }
+    }
+}
+
+/// The TLS that a client wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// What it has.
+    pub credentials: Credentials,
+    /// Leave a server that offers no TLS, rather than do without. An `nbds` URI requires it anyway.
+    pub required: bool,
+    /// Which versions may be agreed.
+    pub versions: Versions,
+    /// Where the secrets go, if anywhere.
+    pub key_log: Option<KeyLog>,
+}
+
+impl Tls {
+    /// TLS or nothing.
+    #[must_use]
+    pub fn required(credentials: Credentials) -> Self {
+        Self { credentials, required: true, versions: Versions::All, key_log: None }
+    }
+}
+
+/// TLS as a session needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Upgrade {
+    connector: Connector,
+    required: bool,
+}
+
+impl Upgrade {
+    /// What options and URI make together; the URI's parameters count.
+    fn of(uri: &Uri, options: &Options) -> Result<Option<Self>, ClientError> {
+        let tls = match (&options.tls, uri.tls) {
+            (None, false) => return Ok(None),
+            (Some(tls), _) => tls.clone(),
+            (None, true) => Tls::required(of_uri(uri)),
+        };
+        let mut credentials = tls.credentials;
+        if let Credentials::X509 { hostname, verify, .. } = &mut credentials {
+            if uri.tls_hostname.is_some() {
+                hostname.clone_from(&uri.tls_hostname);
+            }
+            *verify = uri.tls_verify_peer.unwrap_or(*verify);
+        }
+        let host = match &uri.endpoint {
+            Endpoint::Tcp { host, .. } => host.as_str(),
+            Endpoint::Unix(_) => "localhost",
+        };
+        let connector = Connector::new(&credentials, host, tls.versions, tls.key_log);
+        let connector =
+            connector.map_err(|error: BadTls| ClientError::BadTls(error.to_string()))?;
+        Ok(Some(Self { connector, required: tls.required || uri.tls }))
+    }
+}
+
+/// The credentials that a URI names, as libnbd takes it: a directory with `ca-cert.pem`,
+/// `client-cert.pem` and `client-key.pem`, or a file of keys.
+fn of_uri(uri: &Uri) -> Credentials {
+    let wants_psk = match uri.tls_type {
+        Some(kind) => kind == TlsType::Psk,
+        None => uri.tls_psk_file.is_some(),
+    };
+    if wants_psk && let Some(keys) = &uri.tls_psk_file {
+        let user = uri.user.clone().unwrap_or_else(|| "nbd".to_owned());
+        return Credentials::Psk { user, keys: keys.clone() };
+    }
+    let folder = uri.tls_certificates.as_ref();
+    let there = |name: &str| folder.map(|folder| folder.join(name)).filter(|path| path.exists());
+    Credentials::X509 {
+        authority: folder.map(|folder| folder.join("ca-cert.pem")),
+        identity: there("client-cert.pem")
+            .zip(there("client-key.pem"))
+            .map(|(certificate, key)| Identity { certificate, key }),
+        hostname: None,
+        verify: true,
     }
 }
 
@@ -84,15 +165,15 @@ impl Client {
     /// `NBD_OPT_EXPORT_NAME` where the server does not know that, or at once where it is oldstyle.
     ///
     /// # Errors
-    /// There is no connection, the server refuses or misbehaves, or the URI demands TLS.
+    /// There is no connection, the server refuses or misbehaves, or there is no TLS where it is
+    /// required.
     pub async fn connect(uri: &Uri, options: &Options) -> Result<Self, ClientError> {
-        if uri.tls {
-            return Err(ClientError::Tls);
-        }
-        Self::over(dial(&uri.endpoint, options.timeout).await?, &uri.export, options).await
+        let upgrade = Upgrade::of(uri, options)?;
+        let stream = dial(&uri.endpoint, options.timeout).await?;
+        Self::enter(stream, upgrade, &uri.export, options).await
     }
 
-    /// The same over a channel of bytes.
+    /// The same over a channel of bytes; with TLS, the server's host is `localhost`.
     ///
     /// # Errors
     /// The server refuses or misbehaves.
@@ -101,8 +182,21 @@ impl Client {
         export: &str,
         options: &Options,
     ) -> Result<Self, ClientError> {
-        let mut haggling = match haggling::greet(Box::new(stream), options).await? {
-            haggling::Greeted::Haggling(haggling) => haggling,
+        let upgrade = Upgrade::of(&Uri::tcp("localhost", 0), options)?;
+        Self::enter(Box::new(stream), upgrade, export, options).await
+    }
+
+    async fn enter(
+        stream: BoxedStream,
+        upgrade: Option<Upgrade>,
+        export: &str,
+        options: &Options,
+    ) -> Result<Self, ClientError> {
+        let mut haggling = match haggling::greet(stream, options).await? {
+            haggling::Greeted::Haggling(haggling) => haggling.upgrade(upgrade).await?,
+            haggling::Greeted::Transmission(_) if upgrade.is_some_and(|tls| tls.required) => {
+                return Err(ClientError::NotOffered("TLS: it is oldstyle"));
+            }
             haggling::Greeted::Transmission(client) if export.is_empty() => return Ok(client),
             haggling::Greeted::Transmission(_) => {
                 return Err(ClientError::NotOffered("exports with names: it is oldstyle"));
