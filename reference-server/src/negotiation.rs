@@ -507,8 +507,9 @@ mod tests {
             ..Features::default()
         };
         let mut n = fixed(Config { features, ..config() });
+        let list = ask(&mut n, OptionType::LIST, OptionBody::Empty);
+        assert_eq!(last(list), ReplyType::ERR_POLICY);
         for (option, body) in [
-            (OptionType::LIST, OptionBody::Empty),
             (OptionType::GO, info(b"", &[])),
             (OptionType::STRUCTURED_REPLY, OptionBody::Empty),
             (OptionType::PEEK_EXPORT, OptionBody::Empty),

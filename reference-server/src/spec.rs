@@ -224,7 +224,7 @@ mod tests {
     fn errors_say_what_there_is() {
         insta::assert_snapshot!(error("disk.img"), @"`disk.img` is no export; write `mem:SIZE`, `pattern:SIZE` or `file:PATH`");
         insta::assert_snapshot!(error("mem:1 MB"), @"`1 MB` is no size; write a number of bytes, or one with `KiB`, `MiB`, `GiB` or `TiB`");
-        insta::assert_snapshot!(error("mem:1M,rw"), @"there is no export option `rw`; there are `ro`, `desc=`, `min=`, `pref=`, `max=`, `required`, `rotational`, `single`, `hidden` and `seed=`");
+        insta::assert_snapshot!(error("mem:1M,rw"), @"there is no export option `rw`; there are `ro`, `desc=`, `min=`, `pref=`, `max=`, `required`, `rotational`, `single`, `hidden`, `tls` and `seed=`");
         insta::assert_snapshot!(error("mem:1M,min=3"), @"a minimum block size is a power of 2 up to 65536, not 3");
         insta::assert_snapshot!(error("pattern:1M,seed=x"), @"`x` is no seed; write a number up to 65535");
     }
