@@ -1,9 +1,11 @@
 //! What a server offers, and how much it puts up with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::values::{HandshakeFlags, TransmissionFlags};
 
+use crate::agreed::Agreed;
 use crate::export::{Export, Exports};
 use crate::fault::Fault;
 use crate::tls::Acceptor;
@@ -37,6 +39,29 @@ pub enum TlsMode {
     Forced,
 }
 
+/// The forms of replies in the transmission phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Replies {
+    /// Simple replies only.
+    Simple,
+    /// Structured replies were agreed.
+    Structured,
+    /// Extended headers were agreed, for requests too.
+    Extended,
+}
+
+impl Replies {
+    /// `simple`, `structured` or `extended`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Structured => "structured",
+            Self::Extended => "extended",
+        }
+    }
+}
+
 /// Which parts of the protocol a server offers. What is off is answered as a server answers that
 /// has never heard of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +78,18 @@ pub struct Features {
     pub block_size: bool,
     /// `NBD_OPT_STRUCTURED_REPLY`.
     pub structured_reply: bool,
+    /// `NBD_OPT_EXTENDED_HEADERS`.
+    pub extended_headers: bool,
+    /// `NBD_OPT_LIST_META_CONTEXT`, `NBD_OPT_SET_META_CONTEXT`, `NBD_CMD_BLOCK_STATUS`.
+    pub meta_context: bool,
+    /// The context `base:allocation`.
+    pub base_allocation: bool,
+    /// The contexts `qemu:dirty-bitmap:NAME`, for exports that have bitmaps.
+    pub dirty_bitmaps: bool,
+    /// The context `qemu:allocation-depth`.
+    pub allocation_depth: bool,
+    /// `NBD_CMD_BLOCK_STATUS` with a payload that names contexts.
+    pub status_payload: bool,
     /// `NBD_CMD_FLUSH`.
     pub flush: bool,
     /// `NBD_CMD_FLAG_FUA`.
@@ -61,6 +98,10 @@ pub struct Features {
     pub trim: bool,
     /// `NBD_CMD_WRITE_ZEROES`.
     pub write_zeroes: bool,
+    /// `NBD_CMD_FLAG_FAST_ZERO`.
+    pub fast_zero: bool,
+    /// `NBD_CMD_CACHE`.
+    pub cache: bool,
     /// `NBD_CMD_FLAG_DF`, once structured replies are agreed.
     pub df: bool,
     /// The transmission flag `CAN_MULTI_CONN`, for exports that can.
@@ -77,10 +118,18 @@ impl Default for Features {
             info_and_go: true,
             block_size: true,
             structured_reply: true,
+            extended_headers: true,
+            meta_context: true,
+            base_allocation: true,
+            dirty_bitmaps: true,
+            allocation_depth: true,
+            status_payload: true,
             flush: true,
             fua: true,
             trim: true,
             write_zeroes: true,
+            fast_zero: true,
+            cache: true,
             df: true,
             multi_conn: true,
         }
@@ -100,14 +149,19 @@ impl Features {
         flags
     }
 
-    /// What can be done with an export, once `structured` replies have or have not been agreed.
+    /// What can be done with an export, given what was agreed.
     pub(crate) fn transmission_flags(
         &self,
-        export: &Export,
-        structured: bool,
+        export: &Arc<Export>,
+        agreed: &Agreed,
+        replies: Replies,
     ) -> TransmissionFlags {
         use TransmissionFlags as F;
         let writable = !export.is_read_only();
+        let zeroes = self.write_zeroes && writable;
+        let chunks = replies != Replies::Simple;
+        let extended = replies == Replies::Extended;
+        let contexts = !agreed.contexts(export).is_empty();
         [
             (F::HAS_FLAGS, true),
             (F::READ_ONLY, !writable),
@@ -115,9 +169,12 @@ impl Features {
             (F::SEND_FUA, self.fua),
             (F::ROTATIONAL, export.is_rotational()),
             (F::SEND_TRIM, self.trim && writable),
-            (F::SEND_WRITE_ZEROES, self.write_zeroes && writable),
-            (F::SEND_DF, self.df && structured),
+            (F::SEND_WRITE_ZEROES, zeroes),
+            (F::SEND_DF, self.df && chunks),
             (F::CAN_MULTI_CONN, self.multi_conn && export.is_multi_conn()),
+            (F::SEND_CACHE, self.cache),
+            (F::SEND_FAST_ZERO, zeroes && self.fast_zero),
+            (F::BLOCK_STATUS_PAYLOAD, self.status_payload && extended && contexts),
         ]
         .into_iter()
         .filter(|(_, on)| *on)

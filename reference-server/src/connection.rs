@@ -266,7 +266,7 @@ impl Requests {
         match verdict {
             Verdict::Close(why) => Err(Ending::Refused(format!("the client sent {why}"))),
             Verdict::Refuse(failure) => {
-                let length = request.payload_length();
+                let length = unread(&request);
                 if length > limits.payload_skip {
                     return Err(Ending::Refused(format!("a payload of {length} bytes")));
                 }
@@ -280,7 +280,7 @@ impl Requests {
             Verdict::Serve => {
                 let needed = units(self.terms.memory(&request));
                 let memory = acquire(&self.memory, needed).await?;
-                let length = usize::try_from(request.payload_length()).unwrap_or(usize::MAX);
+                let length = usize::try_from(unread(&request)).unwrap_or(usize::MAX);
                 let payload = within(limits.stall, incoming.bulk(length)).await??;
                 self.start(request, payload, slot, memory);
                 Ok(())
@@ -326,6 +326,11 @@ impl Requests {
         }
         Err(Ending::Disconnected)
     }
+}
+
+/// How much payload follows what has been decoded of a request, in bytes.
+fn unread(request: &Request) -> u64 {
+    if request.status.is_some() { 0 } else { request.payload_length() }
 }
 
 fn units(bytes: u64) -> u32 {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use protocol::values::{DEFAULT_MAXIMUM_PAYLOAD, STRING_LIMIT};
 
+use crate::bitmap::DirtyBitmap;
 use crate::store::Store;
 
 /// The size constraints of an export (section "Size constraints"), in bytes.
@@ -94,6 +95,15 @@ pub enum BadExport {
         /// `name` or `description`.
         what: &'static str,
     },
+    /// The name of a bitmap breaks its rules.
+    #[error("`{0}` is no name of a dirty bitmap: it has 1 to 4078 bytes without a zero byte")]
+    BitmapName(String),
+    /// The granularity of a bitmap breaks its rules.
+    #[error("the granularity of a dirty bitmap is a power of 2 from 512 to 2^31, not {0}")]
+    Granularity(u64),
+    /// Two bitmaps of one name.
+    #[error("there are two dirty bitmaps named `{0}`")]
+    BitmapTwice(String),
     /// Two exports of one name.
     #[error("there are two exports named `{0}`")]
     Twice(String),
@@ -115,16 +125,23 @@ pub struct Export {
     tls_only: bool,
     sizes: BlockSizes,
     block_size_required: bool,
+    bitmaps: Vec<Arc<DirtyBitmap>>,
 }
 
 impl Export {
     /// A writable export without constraints. An empty name is that of the default export.
     #[must_use]
     pub fn new(name: impl Into<String>, store: impl Store + 'static) -> Self {
+        Self::shared(name, Arc::new(store))
+    }
+
+    /// The same with a store that others may hold too.
+    #[must_use]
+    pub fn shared(name: impl Into<String>, store: Arc<dyn Store>) -> Self {
         Self {
             name: name.into(),
             description: String::new(),
-            store: Arc::new(store),
+            store,
             read_only: false,
             rotational: false,
             multi_conn: true,
@@ -132,6 +149,7 @@ impl Export {
             tls_only: false,
             sizes: BlockSizes::default(),
             block_size_required: false,
+            bitmaps: Vec::new(),
         }
     }
 
@@ -188,6 +206,13 @@ impl Export {
     #[must_use]
     pub fn with_block_size_required(mut self, required: bool) -> Self {
         self.block_size_required = required;
+        self
+    }
+
+    /// With a dirty bitmap, which is kept as writes come.
+    #[must_use]
+    pub fn with_bitmap(mut self, bitmap: impl Into<Arc<DirtyBitmap>>) -> Self {
+        self.bitmaps.push(bitmap.into());
         self
     }
 
@@ -258,7 +283,18 @@ impl Export {
         self.block_size_required
     }
 
+    /// The dirty bitmaps.
+    #[must_use]
+    pub fn bitmaps(&self) -> &[Arc<DirtyBitmap>] {
+        &self.bitmaps
+    }
+
     fn check(&self) -> Result<(), BadExport> {
+        for (index, bitmap) in self.bitmaps.iter().enumerate() {
+            if self.bitmaps[..index].iter().any(|other| other.name() == bitmap.name()) {
+                return Err(BadExport::BitmapTwice(bitmap.name().to_owned()));
+            }
+        }
         for (what, text) in [("name", &self.name), ("description", &self.description)] {
             if text.len() > STRING_LIMIT || text.contains('\0') {
                 return Err(BadExport::Text { what });

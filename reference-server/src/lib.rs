@@ -18,14 +18,18 @@
 //! # }
 //! ```
 
+mod agreed;
+mod bitmap;
 pub mod client;
 mod config;
 mod connection;
+mod contexts;
 mod ending;
 mod export;
 mod fault;
 mod negotiation;
 mod parts;
+mod ranges;
 mod reply;
 mod server;
 pub mod spec;
@@ -34,7 +38,8 @@ mod terms;
 pub mod tls;
 mod wire;
 
-pub use config::{Features, Handshake, Limits, ServerTls, TlsMode};
+pub use bitmap::{DEFAULT_GRANULARITY, DirtyBitmap};
+pub use config::{Features, Handshake, Limits, Replies, ServerTls, TlsMode};
 pub use connection::Stream;
 pub use ending::Ending;
 pub use export::{BadExport, BlockSizes, Export};

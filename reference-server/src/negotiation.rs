@@ -11,7 +11,8 @@ use protocol::values::{
     ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, STRING_LIMIT, TransmissionFlags,
 };
 
-use crate::config::{Config, Handshake, TlsMode};
+use crate::agreed::Agreed;
+use crate::config::{Config, Handshake, Replies, TlsMode};
 use crate::ending::Ending;
 use crate::export::Export;
 use crate::fault::{self, Fault};
@@ -45,14 +46,21 @@ pub(crate) struct Negotiation {
     config: Arc<Config>,
     fixed: bool,
     no_zeroes: bool,
-    structured: bool,
     tls: bool,
+    agreed: Agreed,
     options: u32,
 }
 
 impl Negotiation {
     pub(crate) fn new(config: Arc<Config>) -> Self {
-        Self { config, fixed: false, no_zeroes: false, structured: false, tls: false, options: 0 }
+        Self {
+            config,
+            fixed: false,
+            no_zeroes: false,
+            tls: false,
+            agreed: Agreed::default(),
+            options: 0,
+        }
     }
 
     /// TLS has begun: what was agreed by options is forgotten (`NBD_OPT_STARTTLS`), the handshake's
@@ -147,7 +155,19 @@ impl Negotiation {
                 "this server does not list its exports",
             ),
             OptionType::INFO | OptionType::GO if features.info_and_go => self.info(request),
-            OptionType::STRUCTURED_REPLY if features.structured_reply => self.structured(body),
+            OptionType::STRUCTURED_REPLY if features.structured_reply => {
+                self.agreed.structured_reply(&self.config, body)
+            }
+            // Whoever takes extended headers needs GO.
+            OptionType::EXTENDED_HEADERS if features.extended_headers && features.info_and_go => {
+                self.agreed.extended_headers(body)
+            }
+            OptionType::LIST_META_CONTEXT if features.meta_context => {
+                self.agreed.list_contexts(&self.config, self.tls, request)
+            }
+            OptionType::SET_META_CONTEXT if features.meta_context => {
+                self.agreed.set_contexts(&self.config, self.tls, request)
+            }
             _ => unsupported(*option),
         }
     }
@@ -179,6 +199,9 @@ impl Negotiation {
     }
 
     fn export_name(&self, body: &OptionBody, shutdown: bool) -> Answer {
+        if self.agreed.replies() == Replies::Extended {
+            return close("an export by its name alone after extended headers were agreed");
+        }
         let OptionBody::Name(name) = body else {
             return close("an export name that is far too long");
         };
@@ -226,19 +249,6 @@ impl Negotiation {
         Answer { parts, next: Next::Option }
     }
 
-    fn structured(&mut self, body: &OptionBody) -> Answer {
-        let option = OptionType::STRUCTURED_REPLY;
-        if *body != OptionBody::Empty && !self.config.breaks(Fault::StructuredDataAccepted) {
-            return refuse(
-                option,
-                ReplyType::ERR_INVALID,
-                "NBD_OPT_STRUCTURED_REPLY takes no data",
-            );
-        }
-        self.structured = true;
-        reply(option, ReplyType::ACK, ReplyBody::Empty)
-    }
-
     fn info(&self, request: &OptionRequest) -> Answer {
         let option = request.option;
         let lenient;
@@ -284,7 +294,7 @@ impl Negotiation {
     }
 
     /// What to tell of an export: always size and flags, and what was asked for.
-    fn items(&self, export: &Export, requests: &[InfoType], sizes_anyway: bool) -> Vec<Info> {
+    fn items(&self, export: &Arc<Export>, requests: &[InfoType], sizes_anyway: bool) -> Vec<Info> {
         let asked = |info| requests.contains(&info);
         let size = export.size();
         let mut items = vec![Info::Export { size, flags: self.advertised(export) }];
@@ -317,8 +327,9 @@ impl Negotiation {
         found
     }
 
-    fn advertised(&self, export: &Export) -> TransmissionFlags {
-        let flags = self.config.features.transmission_flags(export, self.structured);
+    fn advertised(&self, export: &Arc<Export>) -> TransmissionFlags {
+        let replies = self.agreed.replies();
+        let flags = self.config.features.transmission_flags(export, &self.agreed, replies);
         match self.config.fault {
             Some(Fault::HasFlagsClear) => flags.without(TransmissionFlags::HAS_FLAGS),
             Some(Fault::DfWithoutStructured) => flags | TransmissionFlags::SEND_DF,
@@ -327,12 +338,12 @@ impl Negotiation {
     }
 
     fn enter(&self, export: &Arc<Export>) -> Next {
-        Next::Transmit(Box::new(Terms::new(&self.config, export, self.structured)))
+        Next::Transmit(Box::new(Terms::new(&self.config, export, &self.agreed)))
     }
 }
 
 /// A name must be a string of the protocol (section "Conventions").
-fn check_name(name: &WireString) -> Result<(), &'static str> {
+pub(crate) fn check_name(name: &WireString) -> Result<(), &'static str> {
     match name.to_str() {
         _ if name.len() > STRING_LIMIT => Err("an export name has at most 4096 bytes"),
         None => Err("an export name is UTF-8"),
@@ -342,7 +353,7 @@ fn check_name(name: &WireString) -> Result<(), &'static str> {
 }
 
 /// A name for a message, printable and short.
-fn shortened(name: &WireString) -> String {
+pub(crate) fn shortened(name: &WireString) -> String {
     /// In bytes, so that a whole message stays within the length that strings should have.
     const LIMIT: usize = 160;
     let printed = name.to_string();
@@ -356,7 +367,7 @@ pub(crate) fn message(option: OptionType, reply: ReplyType, body: ReplyBody) -> 
     Message::OptionReply(OptionReply { option, reply, body })
 }
 
-fn reply(option: OptionType, reply: ReplyType, body: ReplyBody) -> Answer {
+pub(crate) fn reply(option: OptionType, reply: ReplyType, body: ReplyBody) -> Answer {
     let mut parts = Parts::default();
     parts.message(message(option, reply, body));
     Answer { parts, next: Next::Option }
@@ -504,6 +515,7 @@ mod tests {
             list: false,
             info_and_go: false,
             structured_reply: false,
+            meta_context: false,
             ..Features::default()
         };
         let mut n = fixed(Config { features, ..config() });
@@ -512,11 +524,17 @@ mod tests {
         for (option, body) in [
             (OptionType::GO, info(b"", &[])),
             (OptionType::STRUCTURED_REPLY, OptionBody::Empty),
+            (OptionType::EXTENDED_HEADERS, OptionBody::Empty),
+            (OptionType::LIST_META_CONTEXT, OptionBody::Raw(vec![])),
+            (OptionType::SET_META_CONTEXT, OptionBody::Raw(vec![])),
             (OptionType::PEEK_EXPORT, OptionBody::Empty),
             (OptionType(99), OptionBody::Bulk(1 << 20)),
         ] {
             assert_eq!(last(ask(&mut n, option, body)), ReplyType::ERR_UNSUP, "{option}");
         }
+        // Of the baseline: it can only be forbidden.
+        let list = ask(&mut n, OptionType::LIST, OptionBody::Empty);
+        assert_eq!(last(list), ReplyType::ERR_POLICY);
     }
 
     #[test]

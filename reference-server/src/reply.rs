@@ -1,9 +1,12 @@
 //! From what came of a request to what is sent. No sockets, no clock.
 
-use protocol::message::{Chunk, ChunkBody, ChunkForm, Message, Request, SimpleReply};
+use protocol::message::{
+    Chunk, ChunkBody, ChunkForm, Extent, Message, Request, RequestForm, SimpleReply,
+};
 use protocol::text::WireString;
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
+use crate::config::Replies;
 use crate::fault;
 use crate::parts::{Part, Parts};
 use crate::store::{Run, push_run};
@@ -16,10 +19,10 @@ const HOLES_AT_MOST: u64 = 64;
 
 /// The whole answer to a request.
 pub(crate) fn answer(terms: &Terms, request: &Request, outcome: Outcome) -> Parts {
-    let mut parts =
-        if terms.structured { structured(request, outcome) } else { simple(request, outcome) };
+    let chunks = terms.replies != Replies::Simple;
+    let mut parts = if chunks { structured(request, outcome) } else { simple(request, outcome) };
     if let Some(fault) = terms.config.fault {
-        fault::distort_reply(fault, terms.structured, request, &mut parts);
+        fault::distort_reply(fault, chunks, request, &mut parts);
     }
     parts
 }
@@ -56,6 +59,7 @@ fn structured(request: &Request, outcome: Outcome) -> Parts {
             content(&mut parts, request, &pieces(&runs, whole));
             parts.payload = bytes;
         }
+        Outcome::Status(contexts) => statuses(&mut parts, request, contexts),
         // A read of nothing has no content chunk: those can't be empty.
         Outcome::Done | Outcome::Data { .. } => {
             parts.message(chunk(request, done, ChunkType::NONE, ChunkBody::Empty));
@@ -85,6 +89,25 @@ fn content(parts: &mut Parts, request: &Request, pieces: &[Run]) {
     }
 }
 
+/// A chunk for each context.
+fn statuses(parts: &mut Parts, request: &Request, contexts: Vec<(u32, Vec<Extent>)>) {
+    let last = contexts.len().saturating_sub(1);
+    for (index, (id, extents)) in contexts.into_iter().enumerate() {
+        let flags = if index == last { ReplyFlags::DONE } else { ReplyFlags::EMPTY };
+        let (kind, body) = match request.form {
+            RequestForm::Compact => {
+                (ChunkType::BLOCK_STATUS, ChunkBody::BlockStatus { id, extents })
+            }
+            RequestForm::Extended => {
+                let count = u32::try_from(extents.len()).unwrap_or(u32::MAX);
+                let body = ChunkBody::BlockStatusExt { id, count, extents };
+                (ChunkType::BLOCK_STATUS_EXT, body)
+            }
+        };
+        parts.message(chunk(request, flags, kind, body));
+    }
+}
+
 /// The runs of a read as its chunks will show them: in one piece if it must be `whole`, else
 /// without holes that are not worth a chunk.
 fn pieces(runs: &[Run], whole: bool) -> Vec<Run> {
@@ -106,13 +129,11 @@ pub(crate) fn chunk(
     chunk: ChunkType,
     body: ChunkBody,
 ) -> Message {
-    Message::Chunk(Chunk {
-        form: ChunkForm::Structured,
-        flags,
-        chunk,
-        cookie: request.cookie,
-        body,
-    })
+    let form = match request.form {
+        RequestForm::Compact => ChunkForm::Structured,
+        RequestForm::Extended => ChunkForm::Extended { offset: request.offset },
+    };
+    Message::Chunk(Chunk { form, flags, chunk, cookie: request.cookie, body })
 }
 
 /// Whether a request is a read that the reply carries data for.

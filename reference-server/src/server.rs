@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::config::{Config, Features, Handshake, Limits, ServerTls, TlsMode};
+use crate::config::{Config, Features, Handshake, Limits, Replies, ServerTls, TlsMode};
 use crate::connection::{self, BoxedStream, State, Stream, reached};
 use crate::ending::Ending;
 use crate::export::{BadExport, Export, Exports};
@@ -39,8 +39,8 @@ pub enum Event {
         connection: u64,
         /// The name of the export.
         export: String,
-        /// Whether structured replies were agreed.
-        structured: bool,
+        /// The form of replies.
+        replies: Replies,
     },
     /// A connection has ended.
     Closed {
@@ -297,7 +297,7 @@ impl Server {
                     (shared.observer)(Event::Entered {
                         connection,
                         export: terms.export.name().to_owned(),
-                        structured: terms.structured,
+                        replies: terms.replies,
                     });
                 })
                 .await

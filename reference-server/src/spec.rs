@@ -2,9 +2,11 @@
 
 use std::io;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use crate::bitmap::{DEFAULT_GRANULARITY, DirtyBitmap};
 use crate::export::{BadExport, BlockSizes, Export};
-use crate::store::{FileStore, MemoryStore};
+use crate::store::{FileStore, MemoryStore, Store};
 
 /// An export as it is written on a command line, without its name:
 /// `KIND:WHAT[,OPTION[=VALUE]]...`.
@@ -12,7 +14,10 @@ use crate::store::{FileStore, MemoryStore};
 /// Kinds: `mem:SIZE`, `pattern:SIZE` (reads as `place(seed)` until it is written), `file:PATH`.
 /// Options: `ro`, `desc=TEXT`, `min=SIZE`, `pref=SIZE`, `max=SIZE`, `required` (refuse clients that
 /// do not ask for the block size), `rotational`, `single` (not for several connections), `hidden`
-/// (not listed), `tls` (only inside TLS, of a server whose TLS is selective), `seed=N` (of a pattern). A comma in a path or text is doubled.
+/// (not listed), `tls` (only inside TLS, of a server whose TLS is selective), `seed=N` (of a
+/// pattern), `backing=KIND:WHAT` (of memory: what it reads as until it is written), `bitmap=NAME`
+/// (a dirty bitmap; as often as wanted), `granularity=SIZE` (of the bitmaps). A comma in a path or
+/// text is doubled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportSpec {
     kind: Kind,
@@ -24,6 +29,9 @@ pub struct ExportSpec {
     multi_conn: bool,
     listed: bool,
     tls_only: bool,
+    backing: Option<Kind>,
+    bitmaps: Vec<String>,
+    granularity: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +56,13 @@ pub enum BadSpec {
     /// An option that exports do not have.
     #[error(
         "there is no export option `{0}`; there are `ro`, `desc=`, `min=`, `pref=`, `max=`, \
-         `required`, `rotational`, `single`, `hidden`, `tls` and `seed=`"
+         `required`, `rotational`, `single`, `hidden`, `tls`, `seed=`, `backing=`, `bitmap=` and \
+         `granularity=`"
     )]
     Option(String),
+    /// Something else than memory with a backing store.
+    #[error("`backing=` goes with `mem:` only: changes stay in memory")]
+    Backing,
     /// The values break a rule of the protocol.
     #[error(transparent)]
     Export(#[from] BadExport),
@@ -112,12 +124,7 @@ impl FromStr for ExportSpec {
     fn from_str(text: &str) -> Result<Self, BadSpec> {
         let parts = split(text);
         let (first, options) = parts.split_first().ok_or_else(|| BadSpec::Kind(String::new()))?;
-        let mut kind = match first.split_once(':') {
-            Some(("mem", size)) => Kind::Memory(parse_size(size)?),
-            Some(("pattern", size)) => Kind::Pattern(parse_size(size)?, 1),
-            Some(("file", path)) if !path.is_empty() => Kind::File(path.to_owned()),
-            _ => return Err(BadSpec::Kind(first.clone())),
-        };
+        let mut kind = Kind::parse(first)?;
         let mut spec = Self {
             kind: Kind::Memory(0),
             description: String::new(),
@@ -128,6 +135,9 @@ impl FromStr for ExportSpec {
             multi_conn: true,
             listed: true,
             tls_only: false,
+            backing: None,
+            bitmaps: Vec::new(),
+            granularity: DEFAULT_GRANULARITY,
         };
         let default = BlockSizes::default();
         let (mut minimum, mut preferred, mut maximum) = (None, None, None);
@@ -143,6 +153,12 @@ impl FromStr for ExportSpec {
                 ("min", size) => minimum = Some(size32(size)?),
                 ("pref", size) => preferred = Some(size32(size)?),
                 ("max", size) => maximum = Some(size32(size)?),
+                ("backing", store) if matches!(kind, Kind::Memory(_)) => {
+                    spec.backing = Some(Kind::parse(store)?);
+                }
+                ("backing", _) => return Err(BadSpec::Backing),
+                ("bitmap", name) => spec.bitmaps.push(name.to_owned()),
+                ("granularity", size) => spec.granularity = parse_size(size)?,
                 ("seed", number) => match (&mut kind, number.parse()) {
                     (Kind::Pattern(_, seed), Ok(number)) => *seed = number,
                     (Kind::Pattern(..), Err(_)) => return Err(BadSpec::Seed(number.to_owned())),
@@ -156,25 +172,55 @@ impl FromStr for ExportSpec {
         let maximum = maximum.unwrap_or(default.maximum());
         spec.sizes = BlockSizes::new(minimum, preferred, maximum)?;
         spec.kind = kind;
+        // Found now, while the place of the mistake is known.
+        spec.bitmaps()?;
         Ok(spec)
     }
 }
 
+impl Kind {
+    fn parse(text: &str) -> Result<Self, BadSpec> {
+        match text.split_once(':') {
+            Some(("mem", size)) => Ok(Self::Memory(parse_size(size)?)),
+            Some(("pattern", size)) => Ok(Self::Pattern(parse_size(size)?, 1)),
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.to_owned())),
+            _ => Err(BadSpec::Kind(text.to_owned())),
+        }
+    }
+
+    fn open(&self, read_only: bool) -> Result<Arc<dyn Store>, BadSpec> {
+        Ok(match self {
+            Self::Memory(size) => Arc::new(MemoryStore::new(*size)),
+            Self::Pattern(size, seed) => Arc::new(MemoryStore::pattern(*size, *seed)),
+            Self::File(path) => {
+                let store = FileStore::open(path, read_only)
+                    .map_err(|error| BadSpec::Open { path: path.clone(), error })?;
+                Arc::new(store)
+            }
+        })
+    }
+}
+
 impl ExportSpec {
+    fn bitmaps(&self) -> Result<Vec<DirtyBitmap>, BadExport> {
+        self.bitmaps.iter().map(|name| DirtyBitmap::new(name, self.granularity)).collect()
+    }
+
     /// Makes the export; a file is opened.
     ///
     /// # Errors
     /// The file can't be opened.
     pub fn open(&self, name: &str) -> Result<Export, BadSpec> {
-        let export = match &self.kind {
-            Kind::Memory(size) => Export::new(name, MemoryStore::new(*size)),
-            Kind::Pattern(size, seed) => Export::new(name, MemoryStore::pattern(*size, *seed)),
-            Kind::File(path) => {
-                let store = FileStore::open(path, self.read_only)
-                    .map_err(|error| BadSpec::Open { path: path.clone(), error })?;
-                Export::new(name, store)
+        let store = match (&self.kind, &self.backing) {
+            (Kind::Memory(size), Some(backing)) => {
+                Arc::new(MemoryStore::over(*size, backing.open(true)?))
             }
+            (kind, _) => kind.open(self.read_only)?,
         };
+        let mut export = Export::shared(name, store);
+        for bitmap in self.bitmaps()? {
+            export = export.with_bitmap(bitmap);
+        }
         Ok(export
             .with_description(&*self.description)
             .with_block_sizes(self.sizes)
@@ -221,10 +267,22 @@ mod tests {
     }
 
     #[test]
+    fn memory_may_lie_over_another_store() {
+        let export = open("mem:1MiB,backing=pattern:64KiB,bitmap=b0,bitmap=b1,granularity=4k");
+        assert_eq!(export.store().status(0, 1 << 20).unwrap().depth, 2);
+        assert_eq!(export.size(), 1 << 20);
+        let names: Vec<_> = export.bitmaps().iter().map(|bitmap| bitmap.name()).collect();
+        assert_eq!(names, ["b0", "b1"]);
+        assert_eq!(export.bitmaps()[0].granularity(), 4096);
+        insta::assert_snapshot!(error("pattern:1M,backing=mem:1M"), @"`backing=` goes with `mem:` only: changes stay in memory");
+        insta::assert_snapshot!(error("mem:1M,bitmap="), @"`` is no name of a dirty bitmap: it has 1 to 4078 bytes without a zero byte");
+    }
+
+    #[test]
     fn errors_say_what_there_is() {
         insta::assert_snapshot!(error("disk.img"), @"`disk.img` is no export; write `mem:SIZE`, `pattern:SIZE` or `file:PATH`");
         insta::assert_snapshot!(error("mem:1 MB"), @"`1 MB` is no size; write a number of bytes, or one with `KiB`, `MiB`, `GiB` or `TiB`");
-        insta::assert_snapshot!(error("mem:1M,rw"), @"there is no export option `rw`; there are `ro`, `desc=`, `min=`, `pref=`, `max=`, `required`, `rotational`, `single`, `hidden`, `tls` and `seed=`");
+        insta::assert_snapshot!(error("mem:1M,rw"), @"there is no export option `rw`; there are `ro`, `desc=`, `min=`, `pref=`, `max=`, `required`, `rotational`, `single`, `hidden`, `tls`, `seed=`, `backing=`, `bitmap=` and `granularity=`");
         insta::assert_snapshot!(error("mem:1M,min=3"), @"a minimum block size is a power of 2 up to 65536, not 3");
         insta::assert_snapshot!(error("pattern:1M,seed=x"), @"`x` is no seed; write a number up to 65535");
     }

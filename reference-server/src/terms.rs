@@ -4,21 +4,27 @@
 use std::io;
 use std::sync::Arc;
 
-use protocol::message::{Request, RequestForm};
-use protocol::values::{Command, CommandFlags, ErrorCode, TransmissionFlags};
+use protocol::message::{Extent, Request, RequestForm};
+use protocol::values::{Command, CommandFlags, EXTENT_LIMIT, ErrorCode, TransmissionFlags};
 
-use crate::config::Config;
+use crate::agreed::Agreed;
+use crate::config::{Config, Replies};
+use crate::contexts::Selected;
 use crate::export::Export;
 use crate::fault::{Fault, FaultyStore};
 use crate::store::{Run, Store};
+
+/// The size of an extent in the longer of its two forms, in bytes.
+const EXTENT_SIZE: u64 = 16;
 
 /// What was agreed for the transmission phase.
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) config: Arc<Config>,
     pub(crate) export: Arc<Export>,
-    pub(crate) structured: bool,
+    pub(crate) replies: Replies,
     pub(crate) flags: TransmissionFlags,
+    pub(crate) contexts: Vec<Selected>,
     store: Arc<dyn Store>,
 }
 
@@ -47,26 +53,32 @@ impl Failure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done,
-    Data { bytes: Vec<u8>, runs: Vec<Run> },
+    Data {
+        bytes: Vec<u8>,
+        runs: Vec<Run>,
+    },
+    /// The extents of each context, by its id.
+    Status(Vec<(u32, Vec<Extent>)>),
     Failed(Failure),
 }
 
 impl Terms {
-    pub(crate) fn new(config: &Arc<Config>, export: &Arc<Export>, structured: bool) -> Self {
+    pub(crate) fn new(config: &Arc<Config>, export: &Arc<Export>, agreed: &Agreed) -> Self {
         let store = match config.fault {
             Some(fault) => Arc::new(FaultyStore::new(fault, export.store().clone())),
             None => export.store().clone(),
         };
-        let structured = match config.fault {
-            Some(Fault::StructuredForgotten) => false,
-            Some(Fault::StructuredUnasked) => true,
-            _ => structured,
+        let replies = match (config.fault, agreed.replies()) {
+            (Some(Fault::StructuredForgotten), Replies::Structured) => Replies::Simple,
+            (Some(Fault::StructuredUnasked), Replies::Simple) => Replies::Structured,
+            (_, replies) => replies,
         };
         Self {
-            flags: config.features.transmission_flags(export, structured),
+            flags: config.features.transmission_flags(export, agreed, replies),
+            contexts: agreed.contexts(export).to_vec(),
             config: config.clone(),
             export: export.clone(),
-            structured,
+            replies,
             store,
         }
     }
@@ -84,14 +96,42 @@ impl Terms {
     pub(crate) fn memory(&self, request: &Request) -> u64 {
         match request.command {
             Command::READ | Command::WRITE => request.length,
+            Command::BLOCK_STATUS => {
+                let extents = (effect_length(request) / 512 + 2).min(self.extents_at_most());
+                extents * EXTENT_SIZE * self.contexts.len() as u64
+            }
             _ => 0,
         }
     }
 
+    /// How many extents of a context one reply may have: a chunk's content is bounded by the
+    /// maximum payload, and the whole reply by the memory of a session.
+    fn extents_at_most(&self) -> u64 {
+        let maximum = u64::from(self.export.block_sizes().maximum());
+        let share = self.config.limits.buffers / self.contexts.len().max(1) as u64;
+        (maximum.min(share) / EXTENT_SIZE).clamp(1, EXTENT_LIMIT as u64)
+    }
+
+    fn maximum(&self) -> u64 {
+        u64::from(self.export.block_sizes().maximum())
+    }
+
     /// Judges a request by its header alone.
     pub(crate) fn check(&self, request: &Request) -> Verdict {
-        if request.form != RequestForm::Compact {
-            return Verdict::Close("an extended request that was not agreed".into());
+        match (request.form, self.replies) {
+            (RequestForm::Extended, Replies::Extended) => {
+                let length = request.payload_length();
+                if length > self.maximum() {
+                    return Verdict::Close(format!("a payload of {length} bytes"));
+                }
+            }
+            (RequestForm::Compact, Replies::Extended) => {
+                return Verdict::Close("a compact request after extended headers".into());
+            }
+            (RequestForm::Extended, _) => {
+                return Verdict::Close("an extended request that was not agreed".into());
+            }
+            (RequestForm::Compact, _) => {}
         }
         let carries = matches!(request.command, Command::READ | Command::WRITE);
         match self.config.fault {
@@ -115,7 +155,8 @@ impl Terms {
             }
             _ => {}
         }
-        let checks = [Self::check_command, Self::check_flags, Self::check_access];
+        let checks =
+            [Self::check_command, Self::check_flags, Self::check_access, Self::check_status];
         let ranged = [Self::check_range, Self::check_sizes];
         let ranged = if request.command == Command::FLUSH { &[][..] } else { &ranged };
         match checks.iter().chain(ranged).try_for_each(|check| check(self, request)) {
@@ -131,6 +172,8 @@ impl Terms {
             Command::FLUSH => features.flush && !self.breaks(Fault::FlushAdvertisedOnly),
             Command::TRIM => features.trim,
             Command::WRITE_ZEROES => features.write_zeroes,
+            Command::CACHE => features.cache,
+            Command::BLOCK_STATUS => features.meta_context && self.replies != Replies::Simple,
             _ => false,
         }
     }
@@ -146,9 +189,20 @@ impl Terms {
     /// FUA goes with every command once it is advertised (section "Command flags").
     fn check_flags(&self, request: &Request) -> Result<(), Failure> {
         use CommandFlags as F;
+        let extended = request.form == RequestForm::Extended;
+        let has = |flag, allowed| if self.flags.has(flag) { allowed } else { F::EMPTY };
         let mut allowed = match request.command {
-            Command::READ if self.flags.has(TransmissionFlags::SEND_DF) => F::DF,
-            Command::WRITE_ZEROES if !self.breaks(Fault::NoHoleRefused) => F::NO_HOLE,
+            Command::READ => has(TransmissionFlags::SEND_DF, F::DF),
+            // The clients of qemu leave PAYLOAD_LEN out (`ext-write-payload-flag`). What else they
+            // could mean is open to nobody, so they are served; see `Request::payload_length`.
+            Command::WRITE if extended => F::PAYLOAD_LEN,
+            Command::WRITE_ZEROES => {
+                let fast = has(TransmissionFlags::SEND_FAST_ZERO, F::FAST_ZERO);
+                if self.breaks(Fault::NoHoleRefused) { fast } else { fast | F::NO_HOLE }
+            }
+            Command::BLOCK_STATUS => {
+                has(TransmissionFlags::BLOCK_STATUS_PAYLOAD, F::PAYLOAD_LEN) | F::REQ_ONE
+            }
             _ => F::EMPTY,
         };
         let on_read = request.command == Command::READ && self.breaks(Fault::FuaRefusedOnRead);
@@ -183,12 +237,44 @@ impl Terms {
         Err(Failure::new(error, "the export is read-only"))
     }
 
+    /// Contexts must have been selected, and a payload must name some of them, each once.
+    fn check_status(&self, request: &Request) -> Result<(), Failure> {
+        if request.command != Command::BLOCK_STATUS {
+            return Ok(());
+        }
+        let refusal = |why: &str| Err(Failure::new(ErrorCode::EINVAL, why));
+        if self.contexts.is_empty() {
+            return refusal("no metadata context was selected for this export");
+        }
+        match &request.status {
+            None if request.flags.has(CommandFlags::PAYLOAD_LEN) => {
+                return refusal("the payload must be a length and context ids");
+            }
+            Some(status) => {
+                for (index, id) in status.ids.iter().enumerate() {
+                    if status.ids[..index].contains(id) {
+                        return refusal(&format!("the context id {id:#x} comes twice"));
+                    }
+                    if !self.contexts.iter().any(|selected| selected.id == *id) {
+                        return refusal(&format!("the context id {id:#x} is unknown"));
+                    }
+                }
+                if status.ids.is_empty() {
+                    return refusal("the payload names no context");
+                }
+            }
+            None => {}
+        }
+        // An extent can't be empty.
+        if effect_length(request) == 0 { refusal("there is no status of no bytes") } else { Ok(()) }
+    }
+
     /// Section "Error values": ENOSPC for what would grow the export, EINVAL for the rest.
     fn check_range(&self, request: &Request) -> Result<(), Failure> {
-        let size = self.export.size();
+        let (size, length) = (self.export.size(), effect_length(request));
         let end = match self.config.fault {
-            Some(Fault::ReadOffsetWraps) => Some(request.offset.wrapping_add(request.length)),
-            _ => request.offset.checked_add(request.length),
+            Some(Fault::ReadOffsetWraps) => Some(request.offset.wrapping_add(length)),
+            _ => request.offset.checked_add(length),
         };
         if end.is_some_and(|end| end <= size) {
             return Ok(());
@@ -201,10 +287,8 @@ impl Terms {
             (Command::WRITE | Command::WRITE_ZEROES, _) => ErrorCode::ENOSPC,
             _ => ErrorCode::EINVAL,
         };
-        let why = format!(
-            "{} bytes at {} end beyond the export of {size} bytes",
-            request.length, request.offset
-        );
+        let why =
+            format!("{length} bytes at {} end beyond the export of {size} bytes", request.offset);
         Err(Failure::new(error, why))
     }
 
@@ -212,14 +296,15 @@ impl Terms {
     fn check_sizes(&self, request: &Request) -> Result<(), Failure> {
         let sizes = self.export.block_sizes();
         let minimum = u64::from(sizes.minimum());
-        let aligned =
-            request.offset.is_multiple_of(minimum) && request.length.is_multiple_of(minimum);
+        let aligned = request.offset.is_multiple_of(minimum)
+            && effect_length(request).is_multiple_of(minimum);
         if !aligned && !self.breaks(Fault::ReadUnaligned) {
             let why = format!("offset and length must be multiples of {minimum}");
             return Err(Failure::new(ErrorCode::EINVAL, why));
         }
-        let maximum = u64::from(sizes.maximum());
-        if self.memory(request) > maximum {
+        let maximum = self.maximum();
+        let carries = matches!(request.command, Command::READ | Command::WRITE);
+        if carries && request.length > maximum {
             let why = format!("a payload has at most {maximum} bytes, not {}", request.length);
             return Err(Failure::new(ErrorCode::EINVAL, why));
         }
@@ -243,12 +328,31 @@ impl Terms {
                 self.store.read(offset, &mut bytes, &mut runs)?;
                 return Ok(Outcome::Data { bytes, runs });
             }
-            Command::WRITE => self.store.write(offset, payload)?,
-            Command::TRIM => self.store.trim(offset, length)?,
+            Command::WRITE => {
+                self.mark(offset, length);
+                self.store.write(offset, payload)?;
+            }
+            Command::TRIM => {
+                self.mark(offset, length);
+                self.store.trim(offset, length)?;
+            }
             Command::WRITE_ZEROES => {
                 let provision = request.flags.has(CommandFlags::NO_HOLE);
-                self.store.zero(offset, length, provision)?;
+                if !request.flags.has(CommandFlags::FAST_ZERO) {
+                    self.mark(offset, length);
+                    self.store.zero(offset, length, provision)?;
+                } else if self.store.zero_fast(offset, length, provision)? {
+                    self.mark(offset, length);
+                } else {
+                    let why = "zeroes would not be faster than a write";
+                    return Ok(Outcome::Failed(Failure::new(ErrorCode::ENOTSUP, why)));
+                }
             }
+            Command::CACHE => {
+                self.store.cache(offset, length)?;
+                return Ok(Outcome::Done);
+            }
+            Command::BLOCK_STATUS => return self.status(request),
             Command::FLUSH => {
                 self.store.flush()?;
                 return Ok(Outcome::Done);
@@ -261,6 +365,39 @@ impl Terms {
         }
         Ok(Outcome::Done)
     }
+}
+
+impl Terms {
+    /// Notes a change in the dirty bitmaps, before it is made: they may say too much for a moment,
+    /// but never too little.
+    fn mark(&self, offset: u64, length: u64) {
+        for bitmap in self.export.bitmaps() {
+            bitmap.mark(offset, length);
+        }
+    }
+
+    fn status(&self, request: &Request) -> io::Result<Outcome> {
+        let one = request.flags.has(CommandFlags::REQ_ONE);
+        let limit = if one { 1 } else { self.extents_at_most() as usize };
+        let unit = u64::from(self.export.block_sizes().minimum());
+        let range = request.offset..request.offset.saturating_add(effect_length(request));
+        let asked = |id: &u32| match &request.status {
+            Some(status) => status.ids.contains(id),
+            None => true,
+        };
+        let mut all = Vec::new();
+        for Selected { id, context } in self.contexts.iter().filter(|selected| asked(&selected.id))
+        {
+            all.push((*id, context.extents(&*self.store, range.clone(), unit, limit)?));
+        }
+        Ok(Outcome::Status(all))
+    }
+}
+
+/// How much of the export a request is about: the payload form of `NBD_CMD_BLOCK_STATUS` says so
+/// itself.
+fn effect_length(request: &Request) -> u64 {
+    request.status.as_ref().map_or(request.length, |status| status.effect_length)
 }
 
 /// The error value for what a store reports (section "Error values").

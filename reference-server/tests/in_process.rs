@@ -144,7 +144,9 @@ async fn each_mistake_has_its_error() {
             (Call::write(u64::MAX, vec![1, 2]), E::ENOSPC),
             (Call::write(0, vec![1]).with_flags(CommandFlags::DF), E::EINVAL),
             (Call::write(0, vec![1]).with_flags(CommandFlags(1 << 9)), E::EINVAL),
-            (Call::new(C::WRITE_ZEROES, 0, 1).with_flags(CommandFlags::FAST_ZERO), E::EINVAL),
+            (Call::new(C::TRIM, 0, 1).with_flags(CommandFlags::FAST_ZERO), E::EINVAL),
+            (Call::new(C::CACHE, size, 1), E::EINVAL),
+            (Call::new(C::CACHE, 0, 1).with_flags(CommandFlags(1 << 6)), E::EINVAL),
             (Call::new(C::BLOCK_STATUS, 0, 1), E::EINVAL),
             (Call::new(Command(0x7fff), 0, 1), E::EINVAL),
         ] {

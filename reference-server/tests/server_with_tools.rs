@@ -8,8 +8,10 @@ use std::path::Path;
 
 use common::run;
 use protocol::payload::place;
-use reference_server::store::{FileStore, MemoryStore};
-use reference_server::{Builder, Event, Export, Features, Handshake, Server, ServerHandle};
+use reference_server::store::{FileStore, MemoryStore, Store as _};
+use reference_server::{
+    Builder, DirtyBitmap, Event, Export, Features, Handshake, Replies, Server, ServerHandle,
+};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -245,4 +247,174 @@ else: assert False
 h.shutdown()
 ";
     run("nbdsh", &["-u", &served.uri(""), "-c", script]).await;
+}
+
+/// A memory export with data at 64 KiB and a dirty bitmap that starts with it.
+fn holey() -> Export {
+    let store = MemoryStore::new(1 << 20);
+    store.write(65_536, &[7; 65_536]).unwrap();
+    let bitmap = DirtyBitmap::new("b0", 65_536).unwrap();
+    bitmap.mark(65_536, 65_536);
+    Export::new("disk", store)
+        .with_bitmap(bitmap)
+        .with_bitmap(DirtyBitmap::new("clean", 4096).unwrap())
+}
+
+/// The extents that nbdinfo shows: offset, size, type.
+async fn map(served: &Served, context: &str) -> Vec<(u64, u64, u64)> {
+    let option = format!("--map={context}");
+    let told = run("nbdinfo", &["--json", &option, &served.uri("disk")]).await;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    let extent = |extent: &serde_json::Value| {
+        (number(&extent["offset"]), number(&extent["length"]), number(&extent["type"]))
+    };
+    told.as_array().unwrap().iter().map(extent).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nbdinfo_maps_every_context() {
+    let served = Served::new(Server::builder().export(holey())).await;
+    let rest = (1 << 20) - 131_072;
+    let expected = [(0, 65_536, 3), (65_536, 65_536, 0), (131_072, rest, 3)];
+    assert_eq!(map(&served, "base:allocation").await, expected);
+    let expected = [(0, 65_536, 0), (65_536, 65_536, 1), (131_072, rest, 0)];
+    assert_eq!(map(&served, "qemu:dirty-bitmap:b0").await, expected);
+    assert_eq!(map(&served, "qemu:allocation-depth").await, expected);
+    assert_eq!(map(&served, "qemu:dirty-bitmap:clean").await, [(0, 1 << 20, 0)]);
+    let told = run("nbdinfo", &["--json", &served.uri("disk")]).await;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let contexts = told["exports"][0]["contexts"].as_array().unwrap();
+    assert_eq!(contexts.len(), 4, "{contexts:?}");
+    for feature in ["can_cache", "can_fast_zero", "can_df"] {
+        assert_eq!(told["exports"][0][feature], true, "{feature}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nbdinfo_sees_the_layers() {
+    let behind = MemoryStore::new(1 << 20);
+    behind.write(0, &[5; 65_536]).unwrap();
+    let store = MemoryStore::over(1 << 20, std::sync::Arc::new(behind));
+    store.write(131_072, &[6; 65_536]).unwrap();
+    let served = Served::new(Server::builder().export(Export::new("disk", store))).await;
+    let rest = (1 << 20) - 196_608;
+    let expected = [(0, 65_536, 2), (65_536, 65_536, 0), (131_072, 65_536, 1), (196_608, rest, 0)];
+    assert_eq!(map(&served, "qemu:allocation-depth").await, expected);
+}
+
+/// What qemu-img maps: start, length, zero, data.
+async fn qemu_map(arguments: &[&str]) -> Vec<(u64, u64, bool, bool)> {
+    let told = run("qemu-img", &[&["map", "--output=json"][..], arguments].concat()).await;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let extent = |extent: &serde_json::Value| {
+        (
+            extent["start"].as_u64().unwrap(),
+            extent["length"].as_u64().unwrap(),
+            extent["zero"].as_bool().unwrap(),
+            extent["data"].as_bool().unwrap(),
+        )
+    };
+    told.as_array().unwrap().iter().map(extent).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn qemu_img_maps_with_extended_headers_and_without() {
+    for extended_headers in [true, false] {
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let features = Features { extended_headers, ..Features::default() };
+        let builder = Server::builder().export(holey()).features(features);
+        let served = Served::new(builder.observer(move |event| drop(sender.send(event)))).await;
+        let rest = (1 << 20) - 131_072;
+        let expected =
+            [(0, 65_536, true, false), (65_536, 65_536, false, true), (131_072, rest, true, false)];
+        assert_eq!(qemu_map(&["-f", "raw", &served.uri("disk")]).await, expected);
+        // A dirty bitmap as qemu shows it: what is dirty is "no data".
+        let socket = served.path("s");
+        let image = format!(
+            "driver=nbd,server.type=unix,server.path={socket},export=disk,\
+             x-dirty-bitmap=qemu:dirty-bitmap:b0"
+        );
+        let dirty = qemu_map(&["--image-opts", &image]).await;
+        let dirty: Vec<_> = dirty.iter().map(|extent| (extent.0, extent.1, extent.3)).collect();
+        let expected = [(0, 65_536, true), (65_536, 65_536, false), (131_072, rest, true)];
+        assert_eq!(dirty, expected);
+        let wanted = if extended_headers { Replies::Extended } else { Replies::Structured };
+        let mut entered = 0;
+        while let Ok(event) = events.try_recv() {
+            if let Event::Entered { replies, .. } = event {
+                assert_eq!(replies, wanted);
+                entered += 1;
+            }
+        }
+        assert_eq!(entered, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn qemu_copies_sparse_exports_both_ways_in_every_form() {
+    for (structured_reply, extended_headers) in [(false, false), (true, false), (true, true)] {
+        let features = Features { structured_reply, extended_headers, ..Features::default() };
+        let served = Served::new(memory().features(features)).await;
+        let (input, out, uri) = (served.path("in"), served.path("out"), served.uri(""));
+        let bytes = sample(&input);
+        run("qemu-img", &["convert", "-n", "-f", "raw", "-O", "raw", &input, &uri]).await;
+        run("qemu-img", &["compare", "-f", "raw", "-F", "raw", &input, &uri]).await;
+        run("qemu-img", &["convert", "-f", "raw", "-O", "raw", &uri, &out]).await;
+        assert!(std::fs::read(&out).unwrap() == bytes);
+        qemu_io(&uri).await;
+        // A fast zero: `-n` says no fall-back.
+        let said = run("qemu-io", &["-f", "raw", "-c", "write -z -n 0 1M", &uri]).await;
+        assert!(!said.contains("failed"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nbdsh_asks_for_status_caches_and_zeroes_fast() {
+    let large = Export::new("disk", MemoryStore::pattern(8 << 30, 1))
+        .with_bitmap(DirtyBitmap::new("b0", 65_536).unwrap());
+    let served = Served::new(Server::builder().export(large)).await;
+    let script = format!(
+        "\
+h.add_meta_context('base:allocation')
+h.add_meta_context('qemu:dirty-bitmap:b0')
+h.add_meta_context('base:none')
+h.connect_uri('{}')
+assert h.can_meta_context('qemu:dirty-bitmap:b0') and not h.can_meta_context('base:none')
+seen = []
+def status(context, offset, entries, error): seen.append((context, offset, entries))
+def ask(length, offset, flags=0):
+    seen.clear()
+    h.block_status(length, offset, status, flags)
+    return sorted(seen)
+h.zero(65536, 0)
+h.trim(4096, 131072)
+assert ask(262144, 0) == [
+    ('base:allocation', 0, [65536, 3, 65536, 0, 4096, 3, 126976, 0]),
+    ('qemu:dirty-bitmap:b0', 0, [65536, 1, 65536, 0, 65536, 1, 65536, 0])], seen
+assert ask(262144, 0, nbd.CMD_FLAG_REQ_ONE) == [
+    ('base:allocation', 0, [65536, 3]), ('qemu:dirty-bitmap:b0', 0, [65536, 1])], seen
+h.zero(4096, 0, nbd.CMD_FLAG_NO_HOLE)
+assert ask(8192, 0)[0] == ('base:allocation', 0, [4096, 2, 4096, 3]), seen
+h.cache(1 << 31, 0)
+h.cache(4096, h.get_size() - 4096)
+h.zero(1 << 20, 0, nbd.CMD_FLAG_FAST_ZERO | nbd.CMD_FLAG_NO_HOLE)
+assert h.pread(1 << 20, 0) == bytes(1 << 20)
+def fails(errno, call, *arguments):
+    try: call(*arguments)
+    except nbd.Error as e: assert e.errno == errno, e
+    else: assert False, call
+before = h.pread(4096, 1 << 30)
+fails('ENOTSUP', h.zero, 1 << 31, 1 << 30, nbd.CMD_FLAG_FAST_ZERO)
+assert h.pread(4096, 1 << 30) == before
+h.set_strict_mode(0)
+fails('EINVAL', h.cache, 4096, h.get_size())
+fails('EINVAL', h.cache, 4096, 0, nbd.CMD_FLAG_NO_HOLE)
+fails('EINVAL', h.block_status, 4096, h.get_size(), status)
+fails('EINVAL', h.block_status, 0, 0, status)
+h.shutdown()
+",
+        served.uri("disk")
+    );
+    run("nbdsh", &["-c", &script]).await;
 }

@@ -28,13 +28,16 @@ Exports:
   file:PATH       a raw file or block device; holes stay holes
   with options, each after a comma (double the commas of a path or text):
   ro, desc=TEXT, min=SIZE, pref=SIZE, max=SIZE, required, rotational, single, hidden, seed=N,
-  tls (inside TLS only, when TLS is selective)
+  tls (inside TLS only, when TLS is selective),
+  backing=KIND:WHAT (of mem: what it reads as until it is written),
+  bitmap=NAME (a dirty bitmap, several if wanted), granularity=SIZE (of the bitmaps)
 
 Examples:
   nbdcheck serve
   nbdcheck serve --socket /tmp/nbd.sock --export disk=file:disk.img,ro
   nbdcheck serve --export a=mem:1GiB,min=512 --export b=pattern:1MiB --default a
   nbdcheck serve --tls forced --tls-cert cert.pem --tls-key key.pem --tls-ca ca.pem
+  nbdcheck serve --export disk=mem:1GiB,backing=file:base.img,bitmap=b0
   nbdcheck serve --fault cookie-truncated")]
 pub struct Args {
     /// Listen on this TCP address; port 0 takes a free one [default: 127.0.0.1:10809, unless
@@ -73,6 +76,14 @@ pub struct Args {
     /// Do not offer structured replies
     #[arg(long)]
     no_structured: bool,
+
+    /// Do not offer extended headers
+    #[arg(long)]
+    no_extended: bool,
+
+    /// Do not offer metadata contexts and block status
+    #[arg(long)]
+    no_contexts: bool,
 
     /// TLS: `off`, `selective` (for those who ask, and for exports with the option `tls`) or
     /// `forced` (nothing else is served) [default: forced if there are credentials, else off]
@@ -185,6 +196,8 @@ fn builder(args: &Args) -> Result<Builder, String> {
             _ => Handshake::FixedNewstyle,
         },
         structured_reply: !args.no_structured,
+        extended_headers: !args.no_extended,
+        meta_context: !args.no_contexts,
         ..Features::default()
     });
     builder = builder.tls(tls(args)?);
@@ -292,9 +305,8 @@ async fn serve(builder: Builder, name: &str) -> Result<(), StartError> {
 fn line(event: &Event) -> String {
     match event {
         Event::Opened { connection, peer } => format!("connection {connection}: from {peer}"),
-        Event::Entered { connection, export, structured } => {
-            let replies = if *structured { "structured" } else { "simple" };
-            format!("connection {connection}: export `{export}`, {replies} replies")
+        Event::Entered { connection, export, replies } => {
+            format!("connection {connection}: export `{export}`, {} replies", replies.name())
         }
         Event::Closed { connection, ending } => format!("connection {connection}: {ending}"),
     }
@@ -303,6 +315,7 @@ fn line(event: &Event) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reference_server::Replies;
 
     #[test]
     fn addresses_have_a_default_port() {
@@ -323,7 +336,8 @@ mod tests {
 
     #[test]
     fn events_are_told_in_a_line() {
-        let entered = Event::Entered { connection: 3, export: "a".into(), structured: true };
+        let replies = Replies::Structured;
+        let entered = Event::Entered { connection: 3, export: "a".into(), replies };
         assert_eq!(line(&entered), "connection 3: export `a`, structured replies");
     }
 }

@@ -9,6 +9,7 @@ pub mod probe;
 pub mod runner;
 pub mod select;
 pub mod selfclient;
+mod stores;
 pub mod target;
 
 use std::time::Duration;

@@ -1,14 +1,15 @@
 //! What is under test, and how the harness gets hold of it in a wanted configuration.
 
-use std::io;
 use std::time::Duration;
 
 use protocol::payload::place;
 use protocol::values::DEFAULT_MAXIMUM_PAYLOAD;
-use reference_server::store::{MemoryStore, Run, Store};
+use reference_server::store::{MemoryStore, Store};
 use reference_server::{
-    BlockSizes, Builder, Export, Fault, Features, Handshake, Server, ServerHandle,
+    BlockSizes, Builder, DirtyBitmap, Export, Fault, Features, Handshake, Server, ServerHandle,
 };
+
+use super::stores::{Failing, Slow};
 
 use crate::peer::{Address, KNOWN, PeerFile, Running, StartError, greet};
 
@@ -221,10 +222,15 @@ fn configure(configuration: &str) -> Result<(Builder, &'static str), String> {
         ("no-list", None) => with_features(|features| features.list = false),
         ("oldstyle", None) => with_features(|features| features.handshake = Handshake::Oldstyle),
         ("newstyle", None) => with_features(|features| features.handshake = Handshake::Newstyle),
-        ("no-structured", None) => with_features(|features| features.structured_reply = false),
+        ("no-structured", None) => with_features(|features| {
+            features.structured_reply = false;
+            features.extended_headers = false;
+        }),
         ("errors", None) => {
             builder.export(Export::new("disk", Failing(known(16 * MIB))).with_read_only(true))
         }
+        ("slow", None) => builder.export(Export::new("disk", Slow(known(16 * MIB)))),
+        ("bitmap", None) => builder.export(with_bitmaps()?),
         _ => return Err(format!("the reference server has no configuration `{configuration}`")),
     };
     Ok((builder.default_export("disk"), "disk"))
@@ -232,6 +238,28 @@ fn configure(configuration: &str) -> Result<(Builder, &'static str), String> {
 
 fn builder_with(store: MemoryStore, features: Features) -> Builder {
     Server::builder().export(Export::new("disk", store).with_multi_conn(true)).features(features)
+}
+
+/// What is allocated before and after the bitmaps of the configuration `bitmap` are enabled:
+/// offset, length, byte.
+const BEFORE: [(u64, u64, u8); 2] = [(0, MIB, 0x11), (8 * MIB, 64 << 10, 0x22)];
+const AFTER: [(u64, u64, u8); 2] = [(4 * MIB, 64 << 10, 0x33), (12 * MIB, 256 << 10, 0x33)];
+
+/// The same content and bitmaps as in `harness/peers/qemu-nbd.toml`.
+fn with_bitmaps() -> Result<Export, String> {
+    let store = MemoryStore::new(16 * MIB);
+    let bitmap =
+        |name, granularity| DirtyBitmap::new(name, granularity).map_err(|error| error.to_string());
+    let bitmaps = [bitmap("bm0", 64 << 10)?, bitmap("bm1", 128 << 10)?];
+    for (offset, length, byte) in BEFORE.into_iter().chain(AFTER) {
+        let bytes = vec![byte; length as usize];
+        store.write(offset, &bytes).map_err(|error| error.to_string())?;
+    }
+    for (offset, length, _) in AFTER {
+        bitmaps.iter().for_each(|bitmap| bitmap.mark(offset, length));
+    }
+    let export = Export::new("disk", store).with_description("a disk to test with");
+    Ok(bitmaps.into_iter().fold(export, Export::with_bitmap))
 }
 
 /// A store with the content that scenarios know.
@@ -247,45 +275,4 @@ fn known(size: u64) -> MemoryStore {
         }
     }
     store
-}
-
-/// Where the store of the configuration `errors` is bad, in bytes.
-const BAD: std::ops::Range<u64> = 0x80000..0x80200;
-
-/// A store with a bad sector.
-#[derive(Debug)]
-struct Failing(MemoryStore);
-
-impl Store for Failing {
-    fn size(&self) -> u64 {
-        self.0.size()
-    }
-
-    fn blocks(&self) -> bool {
-        self.0.blocks()
-    }
-
-    fn read(&self, offset: u64, buffer: &mut [u8], runs: &mut Vec<Run>) -> io::Result<()> {
-        let end = offset.saturating_add(buffer.len() as u64);
-        if offset < BAD.end && end > BAD.start {
-            return Err(io::Error::other("the sector is bad"));
-        }
-        self.0.read(offset, buffer, runs)
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
-    }
-
-    fn zero(&self, offset: u64, length: u64, provision: bool) -> io::Result<()> {
-        self.0.zero(offset, length, provision)
-    }
-
-    fn trim(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.0.trim(offset, length)
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.0.flush()
-    }
 }

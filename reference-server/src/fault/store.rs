@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Fault;
-use crate::store::{PAGE_SIZE, Run, Store, push_run};
+use crate::store::{PAGE_SIZE, Run, Store, Stretch, push_run};
 
 /// How many pages the stale cache holds; later ones are not cached.
 const CACHED_PAGES: usize = 4096;
@@ -106,6 +106,26 @@ impl Store for FaultyStore {
         self.inner.zero(offset, inside, provision)?;
         self.forget(offset, inside);
         Ok(())
+    }
+
+    fn zero_fast(&self, offset: u64, length: u64, provision: bool) -> io::Result<bool> {
+        let inside = self.inside(offset, length);
+        if inside == 0 || self.fault == Fault::ZeroesNotStored {
+            return Ok(true);
+        }
+        self.forget(offset, inside);
+        self.inner.zero_fast(offset, inside, provision)
+    }
+
+    fn cache(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.inner.cache(offset, self.inside(offset, length))
+    }
+
+    fn status(&self, offset: u64, end: u64) -> io::Result<Stretch> {
+        match self.inside(offset, end - offset) {
+            0 => Ok(Stretch { length: end - offset, hole: true, zero: true, depth: 0 }),
+            inside => self.inner.status(offset, offset + inside),
+        }
     }
 
     fn trim(&self, offset: u64, length: u64) -> io::Result<()> {

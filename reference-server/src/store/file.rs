@@ -2,16 +2,21 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom as StdSeekFrom};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{Advice, FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
-use super::{Run, Store, end_of, push_run};
+use super::{Run, Store, Stretch, end_of, push_run};
+use crate::ranges::Ranges;
 
 /// How much is written at once where zeroes have to be written out, in bytes.
 const ZERO_PIECE: u64 = 1 << 20;
+/// How many provisioned ranges are remembered; beyond that zeroes are written out.
+const PROVISIONED: usize = 1 << 16;
 
 /// A raw file. Reads and writes are positioned; TRIM punches holes, WRITE_ZEROES punches or zeroes
 /// the range, FLUSH is `fdatasync`.
@@ -20,6 +25,8 @@ pub struct FileStore {
     path: PathBuf,
     file: File,
     size: u64,
+    /// Zeroes that were made with space kept for them. Many file systems show these as holes.
+    provisioned: Mutex<Ranges>,
 }
 
 impl FileStore {
@@ -32,7 +39,7 @@ impl FileStore {
         let mut file = OpenOptions::new().read(true).write(!read_only).open(&path)?;
         // The end is the size of block devices too, for which the metadata tell 0.
         let size = file.seek(StdSeekFrom::End(0))?;
-        Ok(Self { path, file, size })
+        Ok(Self { path, file, size, provisioned: Mutex::default() })
     }
 
     /// The file's path, as it was given.
@@ -58,6 +65,28 @@ impl FileStore {
             return Run { length: end - offset, hole: false };
         }
         Run { length: hole.min(end) - offset, hole: false }
+    }
+
+    fn provisioned(&self) -> MutexGuard<'_, Ranges> {
+        self.provisioned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the file system make zeroes, if it can.
+    fn make_zeroes(&self, offset: u64, length: u64, provision: bool) -> io::Result<bool> {
+        let range = offset..offset + length;
+        if provision && self.provisioned().count() >= PROVISIONED {
+            return Ok(false);
+        }
+        let mode = if provision { FallocateFlags::ZERO_RANGE } else { FallocateFlags::PUNCH_HOLE };
+        if !self.fallocate(mode | FallocateFlags::KEEP_SIZE, offset, length)? {
+            return Ok(false);
+        }
+        if provision {
+            self.provisioned().insert(range);
+        } else {
+            self.provisioned().remove(range);
+        }
+        Ok(true)
     }
 
     fn write_zeroes(&self, offset: u64, end: u64) -> io::Result<()> {
@@ -121,21 +150,42 @@ impl Store for FileStore {
         if length == 0 {
             return Ok(());
         }
-        let mode = if provision { FallocateFlags::ZERO_RANGE } else { FallocateFlags::PUNCH_HOLE };
-        if self.fallocate(mode | FallocateFlags::KEEP_SIZE, offset, length)? {
+        if self.make_zeroes(offset, length, provision)? {
             return Ok(());
         }
         self.write_zeroes(offset, end)
+    }
+
+    fn zero_fast(&self, offset: u64, length: u64, provision: bool) -> io::Result<bool> {
+        end_of(offset, length, self.size)?;
+        Ok(length == 0 || self.make_zeroes(offset, length, provision)?)
     }
 
     fn trim(&self, offset: u64, length: u64) -> io::Result<()> {
         end_of(offset, length, self.size)?;
         if length > 0 {
             // Where holes can't be made, TRIM is free to do nothing.
-            let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            self.fallocate(mode, offset, length)?;
+            self.make_zeroes(offset, length, false)?;
         }
         Ok(())
+    }
+
+    fn cache(&self, offset: u64, length: u64) -> io::Result<()> {
+        end_of(offset, length, self.size)?;
+        if let Some(length) = NonZeroU64::new(length) {
+            // Advice: whether it is taken does not matter.
+            let _ = rustix::fs::fadvise(&self.file, offset, Some(length), Advice::WillNeed);
+        }
+        Ok(())
+    }
+
+    fn status(&self, offset: u64, end: u64) -> io::Result<Stretch> {
+        let run = self.run_at(offset, end);
+        if !run.hole {
+            return Ok(Stretch { length: run.length, hole: false, zero: false, depth: 1 });
+        }
+        let (kept, until) = self.provisioned().at(offset, offset + run.length);
+        Ok(Stretch { length: until - offset, hole: !kept, zero: true, depth: u32::from(kept) })
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -185,6 +235,29 @@ mod tests {
         assert_eq!(zeroes, (3..9_003).chain(9_999..10_001).collect::<Vec<_>>());
         assert_eq!(store.size(), 10_001);
         store.flush().unwrap();
+    }
+
+    #[test]
+    fn tells_holes_from_data_and_from_zeroes_with_space() {
+        const K: u64 = 64 << 10;
+        let (_file, store) = store(1 << 20);
+        store.write(0, &[1; K as usize]).unwrap();
+        assert!(store.zero_fast(2 * K, K, true).unwrap());
+        let kinds = |store: &FileStore| {
+            let (mut at, mut kinds) = (0, Vec::new());
+            while at < 4 * K {
+                let Stretch { length, hole, zero, depth } = store.status(at, 4 * K).unwrap();
+                kinds.push((at / K, hole, zero, depth));
+                at += length;
+            }
+            kinds
+        };
+        let (data, hole, zeroes) = ((false, false, 1), (true, true, 0), (false, true, 1));
+        let row = |at, (hole, zero, depth): (bool, bool, u32)| (at, hole, zero, depth);
+        assert_eq!(kinds(&store), [row(0, data), row(1, hole), row(2, zeroes), row(3, hole)]);
+        store.trim(2 * K, K).unwrap();
+        assert_eq!(kinds(&store), [row(0, data), row(1, hole)]);
+        store.cache(0, 1 << 20).unwrap();
     }
 
     #[test]

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use protocol::payload;
 
-use super::{Run, Store, end_of, push_run};
+use super::{Run, Store, Stretch, end_of, push_run};
 
 /// The granularity of holes, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
@@ -17,6 +17,8 @@ pub const DEFAULT_MEMORY_LIMIT: u64 = 1 << 30;
 const PAGE: usize = PAGE_SIZE as usize;
 /// What an entry of the map is taken to cost without its bytes.
 const ENTRY_COST: u64 = 64;
+/// How many pages are marked in less time than they are written.
+const FAST_PAGES: u64 = 1 << 16;
 
 /// A sparse store in memory. Each call sees and leaves the whole of the others' effects.
 #[derive(Debug)]
@@ -28,10 +30,54 @@ pub struct MemoryStore {
 }
 
 /// What an absent page reads as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Background {
     Hole,
     Place(u16),
+    /// What another store has there, and zeroes beyond its end.
+    Layer(Arc<dyn Store>),
+}
+
+impl Background {
+    /// Reads a part of a page that is absent.
+    fn read(&self, offset: u64, out: &mut [u8], runs: &mut Vec<Run>) -> io::Result<()> {
+        match self {
+            Self::Hole => {
+                out.fill(0);
+                push_run(runs, out.len() as u64, true);
+            }
+            Self::Place(seed) => {
+                payload::place(*seed, offset, out);
+                push_run(runs, out.len() as u64, false);
+            }
+            Self::Layer(store) => {
+                let there = store.size().saturating_sub(offset).min(out.len() as u64);
+                let (inside, beyond) = out.split_at_mut(there as usize);
+                let mut seen = Vec::new();
+                if !inside.is_empty() {
+                    store.read(offset, inside, &mut seen)?;
+                }
+                seen.iter().for_each(|run| push_run(runs, run.length, run.hole));
+                beyond.fill(0);
+                push_run(runs, beyond.len() as u64, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of absent pages.
+    fn status(&self, offset: u64, end: u64) -> io::Result<Stretch> {
+        let length = end - offset;
+        match self {
+            Self::Place(_) => Ok(Stretch { length, hole: false, zero: false, depth: 1 }),
+            Self::Layer(store) if offset < store.size() => {
+                let below = store.status(offset, end.min(store.size()))?;
+                let depth = if below.depth == 0 { 0 } else { below.depth.saturating_add(1) };
+                Ok(Stretch { depth, ..below })
+            }
+            _ => Ok(Stretch { length, hole: true, zero: true, depth: 0 }),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +138,13 @@ impl MemoryStore {
         Self { background: Background::Place(seed), ..Self::new(size) }
     }
 
+    /// A store of `size` bytes that reads as another until it is written: changes stay in memory.
+    /// Beyond the end of the other store are zeroes.
+    #[must_use]
+    pub fn over(size: u64, backing: Arc<dyn Store>) -> Self {
+        Self { background: Background::Layer(backing), ..Self::new(size) }
+    }
+
     /// The same store with another limit on the bytes that its pages take; beyond it writes fail
     /// with `StorageFull`.
     #[must_use]
@@ -131,16 +184,16 @@ impl MemoryStore {
         Err(io::Error::new(io::ErrorKind::StorageFull, "the memory limit of the store is reached"))
     }
 
-    fn bytes_of<'a>(&self, pages: &'a mut Pages, index: u64) -> &'a mut [u8; PAGE] {
+    fn bytes_of<'a>(&self, pages: &'a mut Pages, index: u64) -> io::Result<&'a mut [u8; PAGE]> {
         if !matches!(pages.map.get(&index), Some(Page::Bytes(_))) {
             let mut bytes = Box::new([0; PAGE]);
-            if let (None, Background::Place(seed)) = (pages.map.get(&index), self.background) {
-                payload::place(seed, index * PAGE_SIZE, &mut bytes[..]);
+            if !pages.map.contains_key(&index) {
+                self.background.read(index * PAGE_SIZE, &mut bytes[..], &mut Vec::new())?;
             }
             pages.set(index, Page::Bytes(bytes));
         }
         match pages.map.get_mut(&index) {
-            Some(Page::Bytes(bytes)) => bytes,
+            Some(Page::Bytes(bytes)) => Ok(bytes),
             _ => unreachable!("the page was just given bytes"),
         }
     }
@@ -166,7 +219,7 @@ impl Store for MemoryStore {
     }
 
     fn blocks(&self) -> bool {
-        false
+        matches!(&self.background, Background::Layer(store) if store.blocks())
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8], runs: &mut Vec<Run>) -> io::Result<()> {
@@ -176,25 +229,19 @@ impl Store for MemoryStore {
         for (index, within, length) in by_page(offset, end) {
             let (now, later) = rest.split_at_mut(length);
             rest = later;
-            let hole = match (pages.map.get(&index), self.background) {
-                (Some(Page::Bytes(bytes)), _) => {
+            match pages.map.get(&index) {
+                Some(Page::Bytes(bytes)) => {
                     now.copy_from_slice(&bytes[within..within + length]);
-                    false
+                    push_run(runs, length as u64, false);
                 }
-                (None, Background::Place(seed)) => {
-                    payload::place(seed, index * PAGE_SIZE + within as u64, now);
-                    false
-                }
-                (Some(Page::Zeroes), _) => {
+                Some(page @ (Page::Zeroes | Page::Hole)) => {
                     now.fill(0);
-                    false
+                    push_run(runs, length as u64, matches!(page, Page::Hole));
                 }
-                (Some(Page::Hole), _) | (None, Background::Hole) => {
-                    now.fill(0);
-                    true
+                None => {
+                    self.background.read(index * PAGE_SIZE + within as u64, now, runs)?;
                 }
-            };
-            push_run(runs, length as u64, hole);
+            }
         }
         Ok(())
     }
@@ -207,7 +254,8 @@ impl Store for MemoryStore {
         for (index, within, length) in by_page(offset, end) {
             let (now, later) = rest.split_at(length);
             rest = later;
-            self.bytes_of(&mut pages, index)[within..within + length].copy_from_slice(now);
+            let bytes = self.bytes_of(&mut pages, index)?;
+            bytes[within..within + length].copy_from_slice(now);
         }
         Ok(())
     }
@@ -215,7 +263,7 @@ impl Store for MemoryStore {
     fn zero(&self, offset: u64, length: u64, provision: bool) -> io::Result<()> {
         let end = end_of(offset, length, self.size)?;
         let mut pages = self.lock_mut();
-        if self.background == Background::Hole && !provision {
+        if matches!(self.background, Background::Hole) && !provision {
             return self.drop_range(&mut pages, offset, end);
         }
         self.reserve(&pages, offset, end, ENTRY_COST)?;
@@ -229,8 +277,45 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn zero_fast(&self, offset: u64, length: u64, provision: bool) -> io::Result<bool> {
+        let drops = matches!(self.background, Background::Hole) && !provision;
+        let fast = drops || length.div_ceil(PAGE_SIZE) <= FAST_PAGES;
+        if fast {
+            self.zero(offset, length, provision)?;
+        }
+        Ok(fast)
+    }
+
     fn trim(&self, offset: u64, length: u64) -> io::Result<()> {
         self.zero(offset, length, false)
+    }
+
+    fn status(&self, offset: u64, end: u64) -> io::Result<Stretch> {
+        let pages = self.lock();
+        let mut index = offset / PAGE_SIZE;
+        let Some(page) = pages.map.get(&index) else {
+            let next = pages.map.range(index..).next();
+            let next = next.map_or(end, |(index, _)| (index * PAGE_SIZE).min(end));
+            return self.background.status(offset, next);
+        };
+        let kind = std::mem::discriminant(page);
+        let mut same = pages.map.range(index + 1..);
+        while (index + 1) * PAGE_SIZE < end
+            && let Some((next, page)) = same.next()
+            && *next == index + 1
+            && std::mem::discriminant(page) == kind
+        {
+            index += 1;
+        }
+        let (hole, zero) = match page {
+            Page::Hole => (true, true),
+            Page::Zeroes => (false, true),
+            Page::Bytes(_) => (false, false),
+        };
+        // A hole hides what is behind it; where nothing is, it is just a hole.
+        let covers = !hole || matches!(self.background, Background::Layer(_));
+        let length = ((index + 1) * PAGE_SIZE).min(end) - offset;
+        Ok(Stretch { length, hole, zero, depth: u32::from(covers) })
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -263,17 +348,17 @@ impl MemoryStore {
         length: usize,
         provision: bool,
     ) -> io::Result<()> {
-        match (pages.map.get(&index), self.background) {
+        match (pages.map.get(&index), &self.background) {
             (Some(Page::Zeroes), _) => {}
             (Some(Page::Hole), _) | (None, Background::Hole) => {
                 if provision {
                     pages.set(index, Page::Zeroes);
                 }
             }
-            (Some(Page::Bytes(_)), _) | (None, Background::Place(_)) => {
+            (Some(Page::Bytes(_)), _) | (None, _) => {
                 let start = index * PAGE_SIZE;
                 self.reserve(pages, start, start + PAGE_SIZE, ENTRY_COST + PAGE_SIZE)?;
-                self.bytes_of(pages, index)[within..within + length].fill(0);
+                self.bytes_of(pages, index)?[within..within + length].fill(0);
             }
         }
         Ok(())
@@ -326,6 +411,72 @@ mod tests {
         assert_eq!(read(&store, 0, 4096).1, [Run { length: 4096, hole: false }]);
     }
 
+    fn stretches(store: &MemoryStore, offset: u64, end: u64) -> Vec<(u64, bool, bool, u32)> {
+        let (mut at, mut list) = (offset, Vec::new());
+        while at < end {
+            let Stretch { length, hole, zero, depth } = store.status(at, end).unwrap();
+            list.push((length, hole, zero, depth));
+            at += length;
+        }
+        list
+    }
+
+    #[test]
+    fn status_tells_what_is_known_without_reading() {
+        let store = MemoryStore::new(1 << 40);
+        store.write(8192, &[1; 8192]).unwrap();
+        store.zero(16_384, 4096, true).unwrap();
+        let expected = [
+            (8092, true, true, 0),
+            (8192, false, false, 1),
+            (4096, false, true, 1),
+            ((1 << 40) - 20_480, true, true, 0),
+        ];
+        assert_eq!(stretches(&store, 100, 1 << 40), expected);
+        assert_eq!(stretches(&store, 9000, 9001), [(1, false, false, 1)]);
+        assert_eq!(stretches(&MemoryStore::pattern(5000, 1), 0, 5000), [(5000, false, false, 1)]);
+    }
+
+    #[test]
+    fn a_layer_shows_what_is_behind_it_until_it_is_written() {
+        let behind = MemoryStore::new(32_768);
+        behind.write(4096, &[5; 8192]).unwrap();
+        let store = MemoryStore::over(65_536, Arc::new(behind));
+        store.write(8192, &[6; 1]).unwrap();
+        store.trim(16_384, 4096).unwrap();
+        let expected = [
+            (4096, true, true, 0),
+            (4096, false, false, 2),
+            (4096, false, false, 1),
+            (4096, true, true, 0),
+            (4096, true, true, 1),
+            (12_288, true, true, 0),
+            (32_768, true, true, 0),
+        ];
+        assert_eq!(stretches(&store, 0, 65_536), expected);
+        let (bytes, _) = read(&store, 0, 65_536);
+        assert_eq!(bytes[4096..8192], [5; 4096]);
+        assert_eq!(bytes[8192..8194], [6, 5]);
+        assert!(bytes[12_288..].iter().all(|byte| *byte == 0));
+        store.zero(4096, 8192, false).unwrap();
+        assert!(read(&store, 0, 65_536).0.iter().all(|byte| *byte == 0));
+        // Two layers over the bottom one.
+        let middle = MemoryStore::over(8192, Arc::new(MemoryStore::pattern(8192, 1)));
+        let top = MemoryStore::over(8192, Arc::new(middle));
+        assert_eq!(stretches(&top, 0, 8192), [(8192, false, false, 3)]);
+    }
+
+    #[test]
+    fn zeroes_are_fast_or_nothing_happens() {
+        let size = 1 << 40;
+        let store = MemoryStore::pattern(size, 1);
+        assert!(!store.zero_fast(0, size, false).unwrap());
+        assert_eq!(store.memory_used(), 0);
+        assert!(store.zero_fast(0, 1 << 20, false).unwrap());
+        assert!(MemoryStore::new(size).zero_fast(0, size, false).unwrap());
+        assert!(!MemoryStore::new(size).zero_fast(0, size, true).unwrap());
+    }
+
     #[test]
     fn refuses_what_ends_beyond() {
         let store = MemoryStore::new(4096);
@@ -336,11 +487,15 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_like_an_array(
-            pattern: bool,
+            kind in 0u8..3,
             steps in prop::collection::vec((0u8..3, 0u64..20_000, 0u64..20_000, any::<bool>()), 0..12),
         ) {
             const SIZE: u64 = 20_001;
-            let store = if pattern { MemoryStore::pattern(SIZE, 3) } else { MemoryStore::new(SIZE) };
+            let store = match kind {
+                0 => MemoryStore::new(SIZE),
+                1 => MemoryStore::pattern(SIZE, 3),
+                _ => MemoryStore::over(SIZE, Arc::new(MemoryStore::pattern(SIZE / 2, 3))),
+            };
             let mut model = read(&store, 0, SIZE as usize).0;
             for (index, (step, offset, length, provision)) in steps.into_iter().enumerate() {
                 let length = length.min(SIZE - offset);
@@ -356,6 +511,14 @@ mod tests {
                 let (bytes, runs) = read(&store, 0, SIZE as usize);
                 prop_assert_eq!(&bytes, &model);
                 prop_assert_eq!(runs.iter().map(|run| run.length).sum::<u64>(), SIZE);
+                let mut at = 0;
+                for (length, hole, zero, _) in stretches(&store, 0, SIZE) {
+                    let range = at as usize..(at + length) as usize;
+                    prop_assert!(zero || !hole);
+                    prop_assert!(!zero || model[range].iter().all(|byte| *byte == 0));
+                    at += length;
+                }
+                prop_assert_eq!(at, SIZE);
             }
         }
     }

@@ -27,6 +27,20 @@ pub fn push_run(runs: &mut Vec<Run>, length: u64, hole: bool) {
     }
 }
 
+/// A stretch of a store that is of one kind, as far as that is known without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// Length in bytes; not 0.
+    pub length: u64,
+    /// Whether nothing is stored there.
+    pub hole: bool,
+    /// Whether it is known to read as zeroes.
+    pub zero: bool,
+    /// The layer that decides what is read: 1 for the store itself, 2 for the one behind it and so
+    /// on, 0 where none has anything.
+    pub depth: u32,
+}
+
 /// Storage of an export. Calls may block and may come from many threads at once; ranges have been
 /// checked against [`Store::size`] by the caller, and a store gives an error for those that were
 /// not. An overlap of calls that run at once is as if they had run one after the other, for
@@ -57,11 +71,39 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Whatever the storage reports.
     fn zero(&self, offset: u64, length: u64, provision: bool) -> io::Result<()>;
 
+    /// Does the same if that takes less time than writing the range would; else tells `false` at
+    /// once and changes nothing.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    fn zero_fast(&self, offset: u64, length: u64, provision: bool) -> io::Result<bool> {
+        let _ = (offset, length, provision);
+        Ok(false)
+    }
+
     /// Gives up a range: it reads as zeroes, or as before where the storage can't make holes.
     ///
     /// # Errors
     /// Whatever the storage reports.
     fn trim(&self, offset: u64, length: u64) -> io::Result<()>;
+
+    /// Makes later reads of a range faster, if it can.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    fn cache(&self, offset: u64, length: u64) -> io::Result<()> {
+        let _ = (offset, length);
+        Ok(())
+    }
+
+    /// What is known of the bytes from `offset` on, as far as it is the same and below `end`,
+    /// which is beyond `offset`.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    fn status(&self, offset: u64, end: u64) -> io::Result<Stretch> {
+        Ok(Stretch { length: end - offset, hole: false, zero: false, depth: 1 })
+    }
 
     /// Makes everything that was written stable.
     ///
