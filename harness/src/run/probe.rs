@@ -173,6 +173,10 @@ async fn ask(
             }
             return Ok(());
         }
+        // The block size was asked for: an error that demands just that is for scenarios to name.
+        if last == ReplyType::ERR_BLOCK_SIZE_REQD {
+            return Err(Unanswered::Misbehaved);
+        }
         if last == ReplyType::ERR_UNSUP {
             asked.export_name(found).await?;
             return Ok(());

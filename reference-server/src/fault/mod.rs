@@ -77,7 +77,7 @@ faults! {
         "answers `NBD_OPT_EXPORT_NAME` of a missing export with an error reply",
         ["opt-export-name-refusal-closes"];
     ExportNameByteOrder = "export-name-byte-order",
-        "tells the size of an export in little-endian order", ["wire-big-endian"];
+        "tells the size of an export in little-endian order", ["info-export-equals-export-name"];
 
     // Options in general.
     OptionReplyOtherCode = "option-reply-other-code",
@@ -114,7 +114,7 @@ faults! {
     ListNamesUnusable = "list-names-unusable",
         "lists names that `NBD_OPT_GO` does not know", ["rep-server-name-usable"];
     ListInfoReplies = "list-info-replies",
-        "answers `NBD_OPT_LIST` with `NBD_REP_INFO`", ["rep-type-fits-option"];
+        "answers `NBD_OPT_LIST` with `NBD_REP_INFO`", ["opt-list-reply"];
 
     // NBD_OPT_INFO and NBD_OPT_GO.
     InfoWithoutExport = "info-without-export",
@@ -224,7 +224,7 @@ faults! {
     ChunkSpareFlag = "chunk-spare-flag",
         "sets bit 3 of the reply flags", ["replyflag-no-others"];
     DoneMissing = "done-missing",
-        "never sets DONE", ["structured-done-last"];
+        "never sets DONE, so that no reply ends", ["reply-one-per-request"];
     DoneTwice = "done-twice",
         "sets DONE on every chunk of a reply", ["structured-done-last"];
     ChunkAfterDone = "chunk-after-done",
