@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
+use crate::exit;
 use crate::script::ast::Script;
 use crate::script::{self, ScriptError, library};
 
@@ -12,6 +13,17 @@ use crate::script::{self, ScriptError, library};
 /// Their mistakes, with line and caret.
 pub fn all() -> Result<Vec<Arc<Script>>, String> {
     library::scripts().map_err(|errors| shown(&errors))
+}
+
+/// Every embedded scenario; mistakes are told on standard error.
+///
+/// # Errors
+/// The exit status.
+pub fn all_or_tell() -> Result<Vec<Arc<Script>>, u8> {
+    all().map_err(|text| {
+        anstream::eprint!("{text}");
+        exit::USAGE
+    })
 }
 
 /// One embedded scenario.

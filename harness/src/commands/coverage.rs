@@ -26,12 +26,9 @@ fn judged(id: &str) -> bool {
 /// Runs the command; gives the exit status.
 #[must_use]
 pub fn run(args: Args) -> u8 {
-    let scripts = match scenarios::all() {
+    let scripts = match scenarios::all_or_tell() {
         Ok(scripts) => scripts,
-        Err(text) => {
-            anstream::eprint!("{text}");
-            return exit::USAGE;
-        }
+        Err(status) => return status,
     };
     let mut rows: BTreeMap<Observable, [usize; 4]> = BTreeMap::new();
     let mut missing = Vec::new();

@@ -17,12 +17,9 @@ pub struct Args {
 /// Runs the command; gives the exit status.
 #[must_use]
 pub fn run(args: Args) -> u8 {
-    let scripts = match scenarios::all() {
+    let scripts = match scenarios::all_or_tell() {
         Ok(scripts) => scripts,
-        Err(text) => {
-            anstream::eprint!("{text}");
-            return exit::USAGE;
-        }
+        Err(status) => return status,
     };
     if let Some(script) = scripts.iter().find(|script| script.id == args.id) {
         let _ = write!(anstream::stdout(), "{}", script.source.text);

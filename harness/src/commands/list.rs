@@ -18,12 +18,9 @@ pub struct Args {
 /// Runs the command; gives the exit status.
 #[must_use]
 pub fn run(args: Args) -> u8 {
-    let scripts = match scenarios::all() {
+    let scripts = match scenarios::all_or_tell() {
         Ok(scripts) => scripts,
-        Err(text) => {
-            anstream::eprint!("{text}");
-            return exit::USAGE;
-        }
+        Err(status) => return status,
     };
     let wanted = |script: &&std::sync::Arc<Script>| {
         args.filter.as_ref().is_none_or(|filter| {

@@ -16,7 +16,6 @@ use super::runner::{Event, Options, TargetRun, conclude};
 use super::{Outcome, SkipKind};
 use crate::capture::Capture;
 use crate::dial::{ClientProcess, Dialer, Source};
-use crate::finding::Verdict;
 use crate::interpret::{Played, Setup, play};
 use crate::link::{Entry, Said};
 use crate::peer::{Address, ClientFile, ClientRun, Ended, Parameters, StartError, shipped_clients};
@@ -200,32 +199,14 @@ pub async fn run_client(
 
 async fn one(client: &ClientTarget, script: &Arc<Script>, options: &Options) -> Outcome {
     let began = Instant::now();
-    let mut outcome = Outcome {
-        target: client.name().to_owned(),
-        id: script.id.clone(),
-        title: script.header.title.node.clone(),
-        since: script.header.since.node,
-        feature: script.header.feature.node.clone(),
-        verdict: Verdict::Skip,
-        reason: None,
-        skipped: None,
-        duration: Duration::ZERO,
-        requirements: Vec::new(),
-        capture: None,
-        findings: Vec::new(),
-        again: format!("{} --scenario {} --capture out/", options.again, script.id),
-    };
+    let mut outcome = Outcome::new(client.name(), script, &options.again);
     match prepare(client, script) {
         Ok(action) => {
             if let Err(reason) = perform(client, script, options, action, &mut outcome).await {
-                outcome.verdict = Verdict::Error;
-                outcome.reason = Some(reason);
+                outcome.fail_to_run(reason);
             }
         }
-        Err(reason) => {
-            outcome.skipped = Some(SkipKind::NotPossible);
-            outcome.reason = Some(reason);
-        }
+        Err(reason) => outcome.skip(SkipKind::NotPossible, reason),
     }
     outcome.duration = began.elapsed();
     outcome
@@ -280,10 +261,7 @@ async fn perform(
     };
     let played = play(script, setup).await;
     match not_asked_for(script, &played) {
-        Some(reason) => {
-            outcome.skipped = Some(SkipKind::NotOffered);
-            outcome.reason = Some(reason);
-        }
+        Some(reason) => outcome.skip(SkipKind::NotOffered, reason),
         None => conclude(outcome, played),
     }
     Ok(())

@@ -15,7 +15,7 @@ pub mod target;
 use std::time::Duration;
 
 use crate::finding::{Finding, Severity, Verdict};
-use crate::script::ast::Version;
+use crate::script::ast::{Script, Version};
 
 /// Why a scenario was not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +60,38 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a scenario that has not been run yet.
+    #[must_use]
+    pub fn new(target: &str, script: &Script, again: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            id: script.id.clone(),
+            title: script.header.title.node.clone(),
+            since: script.header.since.node,
+            feature: script.header.feature.node.clone(),
+            verdict: Verdict::Skip,
+            reason: None,
+            skipped: None,
+            duration: Duration::ZERO,
+            requirements: Vec::new(),
+            capture: None,
+            findings: Vec::new(),
+            again: format!("{again} --scenario {} --capture out/", script.id),
+        }
+    }
+
+    /// It was not run.
+    fn skip(&mut self, kind: SkipKind, reason: String) {
+        self.skipped = Some(kind);
+        self.reason = Some(reason);
+    }
+
+    /// There is no verdict.
+    fn fail_to_run(&mut self, reason: String) {
+        self.verdict = Verdict::Error;
+        self.reason = Some(reason);
+    }
+
     /// Whether the scenario failed and every failure is known.
     #[must_use]
     pub fn is_known(&self) -> bool {

@@ -262,39 +262,21 @@ impl Runner {
     fn blank(&self, script: &Script) -> Outcome {
         let writes = !self.target.is_owned() && writes(script);
         let write = if writes { " --allow-write" } else { "" };
-        Outcome {
-            target: self.target.name().to_owned(),
-            id: script.id.clone(),
-            title: script.header.title.node.clone(),
-            since: script.header.since.node,
-            feature: script.header.feature.node.clone(),
-            verdict: Verdict::Skip,
-            reason: None,
-            skipped: None,
-            duration: Duration::ZERO,
-            requirements: Vec::new(),
-            capture: None,
-            findings: Vec::new(),
-            again: format!("{}{write} --scenario {} --capture out/", self.options.again, script.id),
-        }
+        Outcome::new(self.target.name(), script, &format!("{}{write}", self.options.again))
     }
 
     async fn decide(&self, script: &Arc<Script>, outcome: &mut Outcome) {
         let configuration =
             script.header.export.as_ref().map_or("default", |export| export.node.as_str());
-        let skip = |outcome: &mut Outcome, kind, reason: String| {
-            outcome.skipped = Some(kind);
-            outcome.reason = Some(reason);
-        };
         if let Err(reason) = self.target.supports(configuration) {
-            return skip(outcome, SkipKind::NotPossible, reason);
+            return outcome.skip(SkipKind::NotPossible, reason);
         }
         let shared = match self.shared(configuration).await {
             Ok(shared) => shared,
             Err(Unavailable::NotPossible(reason)) => {
-                return skip(outcome, SkipKind::NotPossible, reason);
+                return outcome.skip(SkipKind::NotPossible, reason);
             }
-            Err(Unavailable::Failed(reason)) => return fail_to_run(outcome, reason),
+            Err(Unavailable::Failed(reason)) => return outcome.fail_to_run(reason),
         };
         let allowed = Allowed {
             write: self.options.write || shared.owned,
@@ -306,15 +288,15 @@ impl Runner {
             if !shared.capabilities.flags.has(TransmissionFlags::READ_ONLY) {
                 let evidence = shared.capabilities.evidence(&["flags="]).unwrap_or_default();
                 let reason = format!("the export is writable: {evidence}");
-                return skip(outcome, SkipKind::NotOffered, reason);
+                return outcome.skip(SkipKind::NotOffered, reason);
             }
         }
         if configuration == "blank" && !shared.owned && !allowed.write {
             let reason = "it needs a blank export: `--allow-write` lets it be made so".to_owned();
-            return skip(outcome, SkipKind::NotAllowed, reason);
+            return outcome.skip(SkipKind::NotAllowed, reason);
         }
         if let Some((kind, reason)) = missing(script, &shared.capabilities, allowed) {
-            return skip(outcome, kind, reason);
+            return outcome.skip(kind, reason);
         }
         let wanted = connections(&script.body).len();
         if wanted > shared.capacity {
@@ -322,7 +304,7 @@ impl Runner {
                 "it needs {wanted} connections at once, the server greets {}",
                 shared.capacity
             );
-            return skip(outcome, SkipKind::NotPossible, reason);
+            return outcome.skip(SkipKind::NotPossible, reason);
         }
         let alone = shared.owned && (writes(script) || script.header.hazard.is_some());
         let played = if alone {
@@ -332,7 +314,7 @@ impl Runner {
         } else {
             match self.with_content(script, configuration, &shared).await {
                 Ok(_guard) => self.play_shared(script, configuration, &shared, outcome).await,
-                Err(reason) => return fail_to_run(outcome, reason),
+                Err(reason) => return outcome.fail_to_run(reason),
             }
         };
         if let Some(mut played) = played {
@@ -388,7 +370,7 @@ impl Runner {
         let instance = match self.target.start(configuration).await {
             Ok(instance) => instance,
             Err(Unavailable::NotPossible(reason) | Unavailable::Failed(reason)) => {
-                fail_to_run(outcome, reason);
+                outcome.fail_to_run(reason);
                 return None;
             }
         };
@@ -528,11 +510,6 @@ fn death_finding(script: &Script, death: &str, played: &Played) -> Finding {
     }
 }
 
-fn fail_to_run(outcome: &mut Outcome, reason: String) {
-    outcome.verdict = Verdict::Error;
-    outcome.reason = Some(reason);
-}
-
 /// The verdict of what was played.
 pub(super) fn conclude(outcome: &mut Outcome, played: Played) {
     outcome.requirements = played.exercised.into_iter().collect();
@@ -546,12 +523,10 @@ pub(super) fn conclude(outcome: &mut Outcome, played: Played) {
         Ending::Done => {}
         Ending::Skipped(reason) if outcome.verdict == Verdict::Pass => {
             outcome.verdict = Verdict::Skip;
-            outcome.skipped = Some(SkipKind::NotOffered);
-            outcome.reason = Some(reason);
+            outcome.skip(SkipKind::NotOffered, reason);
         }
         Ending::Error(reason) if outcome.verdict != Verdict::Fail => {
-            outcome.verdict = Verdict::Error;
-            outcome.reason = Some(reason);
+            outcome.fail_to_run(reason);
         }
         Ending::Skipped(_) | Ending::Error(_) => {}
     }
