@@ -3,11 +3,12 @@
 
 use std::process::Command;
 
-/// Runs the suite; the exit status must be 0, and at least `share` percent of the scenarios must
-/// have run, or the run shows little.
+/// Runs the suite; the exit status must be 0, no entry of the record may be stale, and at least
+/// `share` percent of the scenarios must have run, or the run shows little.
 fn whole_suite(kind: &str, name: &str, share: u64) {
+    let record = format!("{}/known/{name}.expect", env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
-        .args(["run", kind, name, "--report", "json=-"])
+        .args(["run", kind, name, "--report", "json=-", "--expect", &record])
         .output()
         .expect("the binary runs");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();

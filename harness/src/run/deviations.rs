@@ -1,8 +1,9 @@
 //! Records of known deviations: what a target is known to do wrong, and why.
 //!
-//! One entry a line: `SCENARIO REQUIREMENT # reason`. The scenario is still run; any other finding
-//! in it still counts. A line `# version: PATTERN` says which versions of the peer the entries
-//! after it are about.
+//! One entry a line: `SCENARIO REQUIREMENT [sometimes] # reason`. The scenario is still run; any
+//! other finding in it still counts. `sometimes` is for a race inside the peer: that it did not show
+//! is no difference from the record. A line `# version: PATTERN` says which versions of the peer the
+//! entries after it are about.
 
 use globset::Glob;
 use include_dir::{Dir, include_dir};
@@ -21,6 +22,8 @@ pub struct Deviation {
     pub scenario: String,
     /// The requirement's id.
     pub requirement: String,
+    /// It shows only sometimes, since it is a race inside the peer.
+    pub sometimes: bool,
     /// Why it is so, with the section of the specification and the evidence.
     pub reason: String,
     /// Where the entry stands: `qemu-nbd.expect:12`.
@@ -35,7 +38,7 @@ pub struct Deviations {
 
 /// An entry that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{at}: {message}\nhint: an entry is `SCENARIO REQUIREMENT # reason`")]
+#[error("{at}: {message}\nhint: an entry is `SCENARIO REQUIREMENT [sometimes] # reason`")]
 pub struct DeviationError {
     /// Path and line.
     pub at: String,
@@ -87,8 +90,16 @@ impl Deviations {
             let (entry, reason) =
                 line.split_once('#').ok_or_else(|| fail("a reason is missing".to_owned()))?;
             let words: Vec<&str> = entry.split_whitespace().collect();
-            let [scenario, requirement] = words[..] else {
-                return Err(fail(format!("{} words stand before the reason, not 2", words.len())));
+            let (scenario, requirement, sometimes) = match words[..] {
+                [scenario, requirement] => (scenario, requirement, false),
+                [scenario, requirement, "sometimes"] => (scenario, requirement, true),
+                [_, _, word] => {
+                    return Err(fail(format!("expected `sometimes` or `#`, not `{word}`")));
+                }
+                _ => {
+                    let count = words.len();
+                    return Err(fail(format!("{count} words stand before the reason, not 2")));
+                }
             };
             if protocol::requirements::find(requirement).is_none() {
                 return Err(fail(format!("`{requirement}` is not in the catalogue")));
@@ -100,6 +111,7 @@ impl Deviations {
                 entries.push(Deviation {
                     scenario: scenario.to_owned(),
                     requirement: requirement.to_owned(),
+                    sometimes,
                     reason: reason.trim().to_owned(),
                     at,
                 });
@@ -151,7 +163,7 @@ impl Deviations {
                 let breaks = |finding: &Finding| finding.requirement.id == entry.requirement;
                 shown |= outcome.findings.iter().any(breaks);
             }
-            if ran && !shown {
+            if ran && !shown && !entry.sometimes {
                 mismatches.push(Mismatch::UnexpectedPass(entry.clone()));
             }
         }
@@ -172,6 +184,7 @@ pub fn counts(outcome: &Outcome, strict: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::Verdict;
 
     #[test]
     fn every_shipped_record_can_be_read() {
@@ -190,15 +203,39 @@ mod tests {
     }
 
     #[test]
+    fn what_shows_only_sometimes_need_not_show() {
+        let script = crate::scenarios::find(super::super::runner::SANITY).unwrap();
+        let outcome = Outcome { verdict: Verdict::Pass, ..Outcome::new("x", &script, "again") };
+        let run = TargetRun {
+            name: "x".to_owned(),
+            version: None,
+            address: None,
+            problem: None,
+            outcomes: vec![outcome],
+            duration: std::time::Duration::ZERO,
+        };
+        let differs = |word: &str| {
+            let text = format!("2.6-base/sanity baseline-read {word} # a race");
+            let record = Deviations::parse("x.expect", &text, None).unwrap();
+            record.mismatches(std::slice::from_ref(&run)).len()
+        };
+        assert_eq!((differs(""), differs("sometimes")), (1, 0));
+    }
+
+    #[test]
     fn an_entry_needs_a_reason_and_a_known_requirement() {
         let error = |text| Deviations::parse("x.expect", text, None).unwrap_err().to_string();
         insta::assert_snapshot!(error("a/b baseline-read"), @r"
         x.expect:1: a reason is missing
-        hint: an entry is `SCENARIO REQUIREMENT # reason`
+        hint: an entry is `SCENARIO REQUIREMENT [sometimes] # reason`
+        ");
+        insta::assert_snapshot!(error("a/b baseline-read often # why"), @r"
+        x.expect:1: expected `sometimes` or `#`, not `often`
+        hint: an entry is `SCENARIO REQUIREMENT [sometimes] # reason`
         ");
         insta::assert_snapshot!(error("a/b baseline-reed # why"), @r"
         x.expect:1: `baseline-reed` is not in the catalogue
-        hint: an entry is `SCENARIO REQUIREMENT # reason`
+        hint: an entry is `SCENARIO REQUIREMENT [sometimes] # reason`
         ");
     }
 }
