@@ -8,6 +8,8 @@ pub mod exit;
 pub mod finding;
 pub mod interpret;
 pub mod link;
+pub mod markup;
+pub mod matrix;
 pub mod peer;
 pub mod report;
 pub mod run;

@@ -1,0 +1,38 @@
+//! What the HTML and markdown of all reports share: the page, and how foreign text is made harmless.
+
+pub mod html;
+pub mod markdown;
+
+use std::fmt::Write as _;
+
+/// A text whose control characters are written out, so that a peer's words can neither drive a
+/// terminal nor turn the direction of a page. Line ends and tabs stay.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        let drives = character.is_control() && !matches!(character, '\n' | '\t');
+        // Marks, embeddings and isolates of the bidirectional algorithm.
+        let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if drives || turns {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(character));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_written_out() {
+        assert_eq!(
+            clean("a\x1b[31mb\r\n\tc\u{202e}d\u{85}"),
+            "a\\u{1b}[31mb\\u{d}\n\tc\\u{202e}d\\u{85}"
+        );
+        assert_eq!(clean("drei €"), "drei €");
+    }
+}
