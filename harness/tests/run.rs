@@ -33,6 +33,12 @@ fn structured_and_bytewise_passes_against_the_reference_server() {
 }
 
 #[test]
+fn extended_passes_against_the_reference_server() {
+    let output = nbdcheck(&["run", "--peer", "self", "--axes", "replies=extended"]);
+    assert_eq!(status(&output), 0, "{}{}", stdout(&output), stderr(&output));
+}
+
+#[test]
 fn coalesced_passes_against_the_reference_server() {
     let output = nbdcheck(&["run", "--peer", "self", "--axes", "send=coalesced"]);
     assert_eq!(status(&output), 0, "{}{}", stdout(&output), stderr(&output));

@@ -110,7 +110,7 @@ struct Form {
 
 /// The combinations that `--axes` asks for.
 fn forms(text: &str) -> Result<Vec<Form>, String> {
-    let all_replies = [Replies::Default, Replies::Structured];
+    let all_replies = [Replies::Default, Replies::Structured, Replies::Extended];
     let all_sends = [Segmentation::Whole, Segmentation::Bytewise, Segmentation::Coalesced];
     let (mut replies, mut sends) = (vec![Replies::Default], vec![Segmentation::Whole]);
     match text {
@@ -121,6 +121,7 @@ fn forms(text: &str) -> Result<Vec<Form>, String> {
                 match value.split_once('=') {
                     Some(("replies", "simple")) => replies = vec![Replies::Default],
                     Some(("replies", "structured")) => replies = vec![Replies::Structured],
+                    Some(("replies", "extended")) => replies = vec![Replies::Extended],
                     Some(("replies", "all")) => replies = all_replies.to_vec(),
                     Some(("send", "whole")) => sends = vec![Segmentation::Whole],
                     Some(("send", "bytewise")) => sends = vec![Segmentation::Bytewise],
@@ -128,7 +129,7 @@ fn forms(text: &str) -> Result<Vec<Form>, String> {
                     Some(("send", "all")) => sends = all_sends.to_vec(),
                     _ => {
                         return Err(format!(
-                            "`{value}` is no axis\nhint: `default`, `all`, `replies=simple|structured|all`, `send=whole|bytewise|coalesced|all`"
+                            "`{value}` is no axis\nhint: `default`, `all`, `replies=simple|structured|extended|all`, `send=whole|bytewise|coalesced|all`"
                         ));
                     }
                 }

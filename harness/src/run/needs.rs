@@ -77,6 +77,7 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
         }
         "newstyle" => None,
         "structured" => option(OptionType::STRUCTURED_REPLY, capabilities),
+        "extended" => option(OptionType::EXTENDED_HEADERS, capabilities),
         "block-size" if capabilities.block_size.is_none() => {
             not_offered("no NBD_INFO_BLOCK_SIZE", &["NBD_REP_INFO"])
         }
@@ -90,8 +91,9 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
                 Some(flag) => (false, flag),
                 None => (true, name),
             };
+            let flags = capabilities.flags | capabilities.extended_flags;
             match flag.parse::<TransmissionFlags>() {
-                Ok(mask) if capabilities.flags.has(mask) == wanted => None,
+                Ok(mask) if flags.has(mask) == wanted => None,
                 Ok(_) if wanted => not_offered(&format!("no {flag}"), entered),
                 Ok(_) => not_offered(&format!("{flag} is set"), entered),
                 Err(_) => Some((SkipKind::NotPossible, format!("`{name}` is no known need"))),

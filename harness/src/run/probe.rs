@@ -32,6 +32,8 @@ pub struct Capabilities {
     pub size: u64,
     /// Transmission flags, those that only structured replies bring included.
     pub flags: TransmissionFlags,
+    /// The same after extended headers and a metadata context were agreed; empty without them.
+    pub extended_flags: TransmissionFlags,
     /// The size constraints, if told: minimum, preferred, maximum.
     pub block_size: Option<(u32, u32, u32)>,
     /// Names in the list of exports; `None` if there is no list.
@@ -160,14 +162,22 @@ async fn ask(
         if last == ReplyType::ACK {
             found.learn(items);
             asked.disconnect().await;
-            // INFO is not needed to enter, but scenarios need to know whether it is there.
+            // INFO and extended headers are not needed to enter, but scenarios need to know whether
+            // they are there.
             let mut asked = Asker::open(address, limit).await?;
             let mut again = Capabilities::default();
             if let Style::Fixed(flags) = asked.greeting(&mut again).await? {
                 asked.say(Message::ClientFlags(answer(flags))).await;
+                let extended = asked.extended(&mut again, &name).await?;
                 let body = OptionBody::Info { name, requests: Vec::new() };
-                let (_, last) = asked.option(&mut again, OptionType::INFO, body).await?;
-                found.options.insert(OptionType::INFO, last);
+                let (items, _) = asked.option(&mut again, OptionType::INFO, body).await?;
+                if extended {
+                    again.learn(items);
+                    found.extended_flags = again.flags;
+                }
+                for option in [OptionType::EXTENDED_HEADERS, OptionType::INFO] {
+                    found.options.extend(again.options.get(&option).map(|last| (option, *last)));
+                }
                 found.lines.extend(again.lines);
                 asked.say(option(OptionType::ABORT, OptionBody::Empty)).await;
             }
@@ -298,6 +308,23 @@ impl Asker {
             }
         }
         Err(Unanswered::Misbehaved)
+    }
+
+    /// Asks for extended headers, and with them for a context: some flags hang on both.
+    async fn extended(
+        &mut self,
+        found: &mut Capabilities,
+        export: &WireString,
+    ) -> Result<bool, Unanswered> {
+        let extended = OptionType::EXTENDED_HEADERS;
+        let (_, last) = self.option(found, extended, OptionBody::Empty).await?;
+        if last != ReplyType::ACK {
+            return Ok(false);
+        }
+        let queries = vec![WireString::from("base:allocation")];
+        let body = OptionBody::Meta { export: export.clone(), queries };
+        self.option(found, OptionType::SET_META_CONTEXT, body).await?;
+        Ok(true)
     }
 
     async fn export_name(&mut self, found: &mut Capabilities) -> Result<(), Unanswered> {
