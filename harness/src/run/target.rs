@@ -226,6 +226,9 @@ fn configure(configuration: &str) -> Result<(Builder, &'static str), String> {
             features.structured_reply = false;
             features.extended_headers = false;
         }),
+        ("no-zeroes", None) => with_features(|features| features.write_zeroes = false),
+        ("no-fast-zero", None) => with_features(|features| features.fast_zero = false),
+        ("no-cache", None) => with_features(|features| features.cache = false),
         ("errors", None) => {
             builder.export(Export::new("disk", Failing(known(16 * MIB))).with_read_only(true))
         }
