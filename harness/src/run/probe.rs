@@ -162,22 +162,20 @@ async fn ask(
         if last == ReplyType::ACK {
             found.learn(items);
             asked.disconnect().await;
-            // INFO and extended headers are not needed to enter, but scenarios need to know whether
-            // they are there.
+            // Who does not survive to be asked is for scenarios to name.
+            if let Err(Unanswered::Refused(reason)) =
+                ask_extended(address, &name, limit, found).await
+            {
+                return Err(Unanswered::Refused(reason));
+            }
+            // INFO is not needed to enter, but scenarios need to know whether it is there.
             let mut asked = Asker::open(address, limit).await?;
             let mut again = Capabilities::default();
             if let Style::Fixed(flags) = asked.greeting(&mut again).await? {
                 asked.say(Message::ClientFlags(answer(flags))).await;
-                let extended = asked.extended(&mut again, &name).await?;
                 let body = OptionBody::Info { name, requests: Vec::new() };
-                let (items, _) = asked.option(&mut again, OptionType::INFO, body).await?;
-                if extended {
-                    again.learn(items);
-                    found.extended_flags = again.flags;
-                }
-                for option in [OptionType::EXTENDED_HEADERS, OptionType::INFO] {
-                    found.options.extend(again.options.get(&option).map(|last| (option, *last)));
-                }
+                let (_, last) = asked.option(&mut again, OptionType::INFO, body).await?;
+                found.options.insert(OptionType::INFO, last);
                 found.lines.extend(again.lines);
                 asked.say(option(OptionType::ABORT, OptionBody::Empty)).await;
             }
@@ -202,6 +200,37 @@ async fn ask(
     };
     let name = WireString::from(found.export.as_str());
     Err(Unanswered::Refused(format!("the server refuses the export {name}: {refusal}{hint}")))
+}
+
+/// Whether there are extended headers, and the flags of an export that hang on them and on a
+/// context. On a connection of its own: what is agreed on it can't be undone.
+async fn ask_extended(
+    address: &Address,
+    export: &WireString,
+    limit: Duration,
+    found: &mut Capabilities,
+) -> Result<(), Unanswered> {
+    let mut asked = Asker::open(address, limit).await?;
+    let mut told = Capabilities::default();
+    let Style::Fixed(flags) = asked.greeting(&mut told).await? else { return Ok(()) };
+    asked.say(Message::ClientFlags(answer(flags))).await;
+    let extended = OptionType::EXTENDED_HEADERS;
+    let (_, last) = asked.option(&mut told, extended, OptionBody::Empty).await?;
+    found.options.insert(extended, last);
+    if last == ReplyType::ACK {
+        let context = OptionType::SET_META_CONTEXT;
+        let queries = vec![WireString::from("base:allocation")];
+        let body = OptionBody::Meta { export: export.clone(), queries };
+        let (_, last) = asked.option(&mut told, context, body).await?;
+        found.options.insert(context, last);
+        let body = OptionBody::Info { name: export.clone(), requests: Vec::new() };
+        let (items, _) = asked.option(&mut told, OptionType::INFO, body).await?;
+        told.learn(items);
+        found.extended_flags = told.flags;
+    }
+    found.lines.extend(told.lines);
+    asked.say(option(OptionType::ABORT, OptionBody::Empty)).await;
+    Ok(())
 }
 
 impl Capabilities {
@@ -308,23 +337,6 @@ impl Asker {
             }
         }
         Err(Unanswered::Misbehaved)
-    }
-
-    /// Asks for extended headers, and with them for a context: some flags hang on both.
-    async fn extended(
-        &mut self,
-        found: &mut Capabilities,
-        export: &WireString,
-    ) -> Result<bool, Unanswered> {
-        let extended = OptionType::EXTENDED_HEADERS;
-        let (_, last) = self.option(found, extended, OptionBody::Empty).await?;
-        if last != ReplyType::ACK {
-            return Ok(false);
-        }
-        let queries = vec![WireString::from("base:allocation")];
-        let body = OptionBody::Meta { export: export.clone(), queries };
-        self.option(found, OptionType::SET_META_CONTEXT, body).await?;
-        Ok(true)
     }
 
     async fn export_name(&mut self, found: &mut Capabilities) -> Result<(), Unanswered> {
