@@ -16,3 +16,4 @@ pub mod run;
 pub mod scenarios;
 pub mod script;
 pub mod tls;
+pub mod transcribe;

@@ -9,6 +9,7 @@ use dissector::dissect::{Options, dissect};
 use dissector::render::{JsonRenderer, Only, Renderer, SummaryRenderer, TextRenderer};
 
 use crate::exit;
+use crate::transcribe::Transcriber;
 
 /// Command line of `nbdcheck decode`.
 #[derive(Debug, clap::Args)]
@@ -29,6 +30,11 @@ pub struct Args {
     /// Only the session with this number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     session: Option<u64>,
+
+    /// Print a session as a scenario that replays its client against any server; with --session
+    /// where the capture has several
+    #[arg(long, conflicts_with = "format")]
+    as_scenario: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -44,6 +50,9 @@ enum Format {
 /// Runs the command; gives the exit status.
 #[must_use]
 pub fn run(args: Args) -> u8 {
+    if args.as_scenario {
+        return as_scenario(&args);
+    }
     // On a terminal each line shows at once, for a capture that is still being made.
     let stdout = io::stdout();
     let out: Box<dyn Write> = if stdout.is_terminal() {
@@ -87,6 +96,46 @@ pub fn run(args: Args) -> u8 {
             exit::USAGE
         }
         _ => exit::OK,
+    }
+}
+
+/// Prints a session as a scenario; gives the exit status.
+fn as_scenario(args: &Args) -> u8 {
+    let name = name(&args.file);
+    let session = args.session.unwrap_or(1);
+    let mut transcriber = Transcriber::new(&format!("session {session} of {name}"));
+    let options = Options { ports: args.port.clone(), recognize: true };
+    let result = open(&args.file)
+        .and_then(|file| dissect(file, options, &mut Only::new(&mut transcriber, Some(session))));
+    let sessions = match result {
+        Ok(sessions) => sessions,
+        Err(error) => {
+            complain(&name, &error);
+            return exit::NO_VERDICT;
+        }
+    };
+    if sessions == 0 {
+        no_sessions(&name);
+        return exit::NO_VERDICT;
+    }
+    // One that is found by chance is not what was meant.
+    if session > sessions || (args.session.is_none() && sessions > 1) {
+        eprintln!("error: {name} has {sessions} sessions, not just one to take");
+        eprintln!("hint: `--session N` chooses; `nbdcheck decode --format summary` shows them all");
+        return exit::USAGE;
+    }
+    match transcriber.script() {
+        Ok(script) => match io::stdout().write_all(script.as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                eprintln!("error: can't write the output: {error}");
+                exit::NO_VERDICT
+            }
+            _ => exit::OK,
+        },
+        Err(error) => {
+            eprintln!("error: {name}: {error}");
+            exit::NO_VERDICT
+        }
     }
 }
 

@@ -78,6 +78,23 @@ pub fn lint(script: &Script) -> Vec<ScriptError> {
     advice
 }
 
+/// The word of a script that the youngest version of qemu brought, and that version; `None` if they
+/// have all been there always. Only lines that are played whatever comes are looked at.
+#[must_use]
+pub fn youngest(script: &Script) -> Option<(Version, &str, Span)> {
+    let mut found: Vec<(Version, &str, Span)> = Vec::new();
+    let mut look = |word, span| {
+        let born = SINCE.iter().find(|(_, words)| words.contains(&word));
+        found.extend(born.map(|(born, _)| (*born, word, span)));
+    };
+    for need in &script.header.needs {
+        look(&need.name.node, need.name.span);
+    }
+    Linter::sure(&script.body, &mut look);
+    // The first of those that are equally young.
+    found.into_iter().rev().max_by_key(|(born, ..)| *born)
+}
+
 struct Linter<'s> {
     script: &'s Script,
     advice: Vec<ScriptError>,
@@ -190,21 +207,9 @@ impl<'s> Linter<'s> {
         }
     }
 
-    /// The first word that is younger than `since`.
     fn since(&mut self) {
         let since = self.script.header.since.node;
-        let mut young: Vec<(Version, &str, Span)> = Vec::new();
-        let mut look = |word: &'s str, span: Span| {
-            let found = SINCE.iter().find(|(_, words)| words.contains(&word));
-            young.extend(
-                found.filter(|(born, _)| *born > since).map(|(born, _)| (*born, word, span)),
-            );
-        };
-        for need in &self.script.header.needs {
-            look(&need.name.node, need.name.span);
-        }
-        Self::sure(&self.script.body, &mut look);
-        if let Some((born, word, span)) = young.into_iter().max_by_key(|(born, ..)| *born) {
+        if let Some((born, word, span)) = youngest(self.script).filter(|(born, ..)| *born > since) {
             let message = format!("`{word}` came with {born}, `since` says {since}");
             self.advise(span, message, "younger than the script", format!("write `since: {born}`"));
         }

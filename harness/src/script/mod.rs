@@ -20,7 +20,7 @@ mod walk;
 pub use check::check;
 pub use error::{ScriptError, render};
 pub use format::format;
-pub use lint::lint;
+pub use lint::{lint, youngest};
 pub use version::NotAVersion;
 
 use ast::{Script, Source};

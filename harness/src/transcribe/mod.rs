@@ -1,0 +1,429 @@
+//! From a session of a capture to a scenario that replays its client against any server.
+//!
+//! What varies from server to server is left open: the items of INFO and GO, the form and the order
+//! of replies, what an export holds besides what the session itself wrote. What the client did
+//! stays: its options, its requests, which of them were in flight together, how it left.
+
+mod burst;
+mod content;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+
+use dissector::dissect::{Record, Sink};
+use dissector::session::{Close, Seen, Violation};
+use protocol::describe::Value;
+use protocol::message::{
+    Chunk, ChunkBody, Cookie, Greeting, Message, OptionBody, OptionReply, OptionRequest, ReplyBody,
+    Request, Side, SimpleReply,
+};
+use protocol::payload::Payload;
+use protocol::text::WireString;
+use protocol::values::{
+    ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, OptionType, ReplyFlags,
+    ReplyType,
+};
+
+use crate::script::ast::Version;
+use crate::script::error::{ScriptError, render};
+use crate::script::{format, load, youngest};
+use burst::{Burst, Exchange, sendable};
+use content::Content;
+
+/// The most messages that a script may come from.
+pub const MAX_MESSAGES: u64 = 200_000;
+
+/// Why a session is no scenario.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Untold {
+    /// There is no such session.
+    #[error("the capture has no such session")]
+    Absent,
+    /// The client can't be played again as it was.
+    #[error("the session can't be replayed: {0}")]
+    NotReplayable(&'static str),
+    /// It is too long.
+    #[error("the session has more than {MAX_MESSAGES} messages")]
+    TooLong,
+    /// What was made is no script; a mistake of this module.
+    #[error("the script has mistakes:\n{0}")]
+    Mistaken(String),
+}
+
+/// A part of the script.
+enum Item {
+    Line(String),
+    /// The client's option, and what stands for its data if that is not kept.
+    Option(OptionRequest, Option<Payload>),
+    Burst(Burst),
+}
+
+/// Takes the records of one session.
+pub struct Transcriber {
+    title: String,
+    items: Vec<Item>,
+    /// Where the requests without a complete reply stand: item and place in it.
+    waiting: HashMap<Cookie, Vec<(usize, usize)>>,
+    /// Options without a final reply.
+    options: Vec<OptionRequest>,
+    /// Contexts told for the option in progress.
+    contexts: Vec<WireString>,
+    /// The export that was entered.
+    export: Option<WireString>,
+    needs: BTreeSet<&'static str>,
+    /// How large the export must be, in bytes.
+    size: u64,
+    requests: u64,
+    messages: u64,
+    /// How the client left has been told.
+    left: bool,
+    problem: Option<Untold>,
+}
+
+impl Transcriber {
+    /// For a session of a capture; `title` says which.
+    #[must_use]
+    pub fn new(title: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            items: Vec::new(),
+            waiting: HashMap::new(),
+            options: Vec::new(),
+            contexts: Vec::new(),
+            export: None,
+            needs: BTreeSet::new(),
+            size: 0,
+            requests: 0,
+            messages: 0,
+            left: false,
+            problem: Some(Untold::Absent),
+        }
+    }
+
+    /// The scenario, in canonical form.
+    ///
+    /// # Errors
+    /// There was no session, or it can't be replayed.
+    pub fn script(self) -> Result<String, Untold> {
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        let mut body = Vec::new();
+        let mut content = Content::default();
+        for item in &self.items {
+            match item {
+                Item::Line(line) => body.push(line.clone()),
+                Item::Option(option, payload) => {
+                    body.push(option_line(option, payload.as_ref(), self.export.as_ref()));
+                }
+                Item::Burst(burst) => body.extend(burst.lines(&mut content)),
+            }
+        }
+        if !self.left {
+            body.push("-- close".to_owned());
+        }
+        let mut needs: Vec<String> = self.needs.iter().map(|word| (*word).to_owned()).collect();
+        if self.size > 0 {
+            needs.push(format!("size>={}", self.size));
+        }
+        let needs =
+            if needs.is_empty() { String::new() } else { format!("needs: {}\n", needs.join(" ")) };
+        let text = |since: Version| {
+            format!(
+                "nbd: 1\ntitle: {}\nsince: {since}\nfeature: recorded sessions\ntests: server\n{needs}\n{}\n",
+                self.title,
+                body.join("\n")
+            )
+        };
+        let mistakes = |errors: Vec<ScriptError>| Untold::Mistaken(render(&errors, false));
+        // The words of the script tell since when all that it takes has been there.
+        let oldest = Version { major: 2, minor: 6 };
+        let draft = load("recorded", "recorded.nbd", &text(oldest)).map_err(mistakes)?;
+        let since = youngest(&draft).map_or(oldest, |(since, ..)| since.max(oldest));
+        format("recorded.nbd", &text(since)).map_err(mistakes)
+    }
+
+    fn line(&mut self, line: impl Into<String>) {
+        self.items.push(Item::Line(line.into()));
+    }
+
+    fn message(&mut self, seen: &Seen) {
+        self.messages += 1;
+        if self.messages > MAX_MESSAGES {
+            self.problem = Some(Untold::TooLong);
+            return;
+        }
+        match &seen.message {
+            Message::Greeting(Greeting::Oldstyle { .. }) => {
+                self.line("-- connect");
+                self.line("S: greeting oldstyle");
+                self.needs.insert("oldstyle");
+            }
+            Message::Greeting(Greeting::Newstyle { flags }) => {
+                self.line("-- connect");
+                let fixed = flags.has(HandshakeFlags::FIXED_NEWSTYLE);
+                self.line(format!("S: greeting {}newstyle", if fixed { "fixed-" } else { "" }));
+            }
+            Message::ClientFlags(flags) => {
+                // What the client agreed to must be offered.
+                if flags.has(ClientFlags::NO_ZEROES)
+                    && let Some(Item::Line(greeting)) = self.items.last_mut()
+                {
+                    greeting.push_str(" flags has {NO_ZEROES}");
+                }
+                self.line(format!("C: {}", seen.message.describe(None)));
+            }
+            Message::Option(option) => self.option(option, seen.payload.as_ref()),
+            Message::OptionReply(reply) => self.option_reply(reply),
+            Message::ExportInfo(_) => {
+                self.entered();
+                self.line("S: export-info");
+            }
+            Message::Request(request) => self.request(request, seen.payload.as_ref()),
+            Message::SimpleReply(SimpleReply { error, cookie }) => {
+                self.reply(*cookie, *error, true);
+            }
+            Message::Chunk(chunk) => self.chunk(chunk),
+        }
+    }
+
+    fn option(&mut self, option: &OptionRequest, payload: Option<&Payload>) {
+        let payload = payload.map(|payload| sendable(payload, 1).0);
+        self.items.push(Item::Option(option.clone(), payload));
+        self.options.push(option.clone());
+        match option.option {
+            OptionType::GO => self.needs.insert("NBD_OPT_GO"),
+            OptionType::INFO => self.needs.insert("NBD_OPT_INFO"),
+            _ => false,
+        };
+    }
+
+    fn option_reply(&mut self, reply: &OptionReply) {
+        if !reply.reply.is_final() {
+            if let ReplyBody::MetaContext { name, .. } = &reply.body {
+                self.contexts.push(name.clone());
+            }
+            return;
+        }
+        let contexts = std::mem::take(&mut self.contexts);
+        let answered = self.options.iter().position(|option| option.option == reply.option);
+        let option = answered.map(|index| self.options.remove(index));
+        if reply.reply != ReplyType::ACK {
+            return self.line(format!("S: {} option={}", reply.reply, reply.option));
+        }
+        match reply.option {
+            OptionType::GO | OptionType::INFO => {
+                if reply.option == OptionType::GO {
+                    self.options = option.into_iter().chain(self.options.drain(..)).collect();
+                    self.entered();
+                }
+                self.line("until S: NBD_REP_ACK { S: NBD_REP_INFO _ }");
+            }
+            OptionType::LIST => {
+                self.needs.insert("list");
+                self.line("until S: NBD_REP_ACK { S: NBD_REP_SERVER }");
+            }
+            OptionType::LIST_META_CONTEXT => {
+                self.line("until S: NBD_REP_ACK { S: NBD_REP_META_CONTEXT }");
+            }
+            OptionType::SET_META_CONTEXT => {
+                self.needs.insert("NBD_OPT_SET_META_CONTEXT");
+                let line = |name: &WireString| format!("S: NBD_REP_META_CONTEXT name={name}");
+                match &contexts[..] {
+                    [] => {}
+                    [name] => self.line(line(name)),
+                    names => {
+                        self.line("any-order {");
+                        for name in names {
+                            self.line(line(name));
+                        }
+                        self.line("}");
+                    }
+                }
+                self.line("S: NBD_REP_ACK");
+            }
+            other => {
+                match other {
+                    OptionType::STRUCTURED_REPLY => self.needs.insert("structured"),
+                    OptionType::EXTENDED_HEADERS => self.needs.insert("extended"),
+                    _ => false,
+                };
+                self.line(format!("S: NBD_REP_ACK option={other}"));
+                if other == OptionType::STARTTLS {
+                    self.needs.insert("tls=x509");
+                    self.line("-- tls x509");
+                }
+                if other == OptionType::ABORT {
+                    self.line("S: end");
+                    self.left = true;
+                }
+            }
+        }
+    }
+
+    /// The last option that could enter an export has done so.
+    fn entered(&mut self) {
+        let name = self.options.iter().rev().find_map(|option| match &option.body {
+            OptionBody::Name(name) | OptionBody::Info { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        self.options.clear();
+        self.export = name;
+    }
+
+    fn request(&mut self, request: &Request, payload: Option<&Payload>) {
+        self.need(request);
+        self.requests += 1;
+        let seed = u16::try_from(self.requests % 0xffff).unwrap_or_default() + 1;
+        let (data, replaced) = match payload {
+            Some(payload) => {
+                let (data, replaced) = sendable(payload, seed);
+                (Some(data), replaced)
+            }
+            None => (None, false),
+        };
+        let exchange = Exchange {
+            label: format!("r{}", self.requests),
+            request: request.clone(),
+            data,
+            replaced,
+            error: None,
+            answered: false,
+            remarks: Vec::new(),
+        };
+        if !matches!(self.items.last(), Some(Item::Burst(burst)) if !burst.answered) {
+            self.items.push(Item::Burst(Burst::default()));
+        }
+        let item = self.items.len() - 1;
+        let Some(Item::Burst(burst)) = self.items.last_mut() else { return };
+        if request.command != Command::DISC {
+            let place = (item, burst.exchanges.len());
+            self.waiting.entry(request.cookie).or_default().push(place);
+        }
+        burst.exchanges.push(exchange);
+        if request.command == Command::DISC {
+            burst.answered = true;
+            self.line("S: end");
+            self.left = true;
+        }
+    }
+
+    /// What a server must offer for a request.
+    fn need(&mut self, request: &Request) {
+        match request.command {
+            Command::WRITE => self.needs.insert("write"),
+            Command::TRIM => self.needs.insert("write") | self.needs.insert("SEND_TRIM"),
+            Command::WRITE_ZEROES => {
+                self.needs.insert("write") | self.needs.insert("SEND_WRITE_ZEROES")
+            }
+            Command::FLUSH => self.needs.insert("SEND_FLUSH"),
+            Command::CACHE => self.needs.insert("SEND_CACHE"),
+            _ => false,
+        };
+        for (flag, word) in [
+            (CommandFlags::FUA, "SEND_FUA"),
+            (CommandFlags::DF, "SEND_DF"),
+            (CommandFlags::FAST_ZERO, "SEND_FAST_ZERO"),
+        ] {
+            if request.flags.has(flag) {
+                self.needs.insert(word);
+            }
+        }
+        if request.command != Command::DISC {
+            let length = request.status.as_ref().map_or(request.length, |s| s.effect_length);
+            self.size = self.size.max(request.offset.saturating_add(length));
+        }
+    }
+
+    fn chunk(&mut self, chunk: &Chunk) {
+        let error = match &chunk.body {
+            ChunkBody::Error { error, .. } => *error,
+            _ => ErrorCode::OK,
+        };
+        self.reply(chunk.cookie, error, chunk.flags.has(ReplyFlags::DONE));
+    }
+
+    fn reply(&mut self, cookie: Cookie, error: ErrorCode, done: bool) {
+        let Some(places) = self.waiting.get_mut(&cookie) else {
+            return self.line("# here came a reply that no request asked for");
+        };
+        let Some(&(item, place)) = places.first() else { return };
+        if done {
+            places.remove(0);
+            if places.is_empty() {
+                self.waiting.remove(&cookie);
+            }
+        }
+        let Some(Item::Burst(burst)) = self.items.get_mut(item) else { return };
+        burst.answered = true;
+        if let Some(exchange) = burst.exchanges.get_mut(place) {
+            exchange.answered |= done;
+            if error != ErrorCode::OK {
+                exchange.error.get_or_insert(error);
+            }
+        }
+    }
+
+    fn violation(&mut self, violation: &Violation) {
+        let Violation { requirement, party, text, .. } = violation;
+        let remark =
+            format!("# ! {} {} [{}] {text}", requirement.level, party.name(), requirement.id);
+        match self.items.last_mut() {
+            Some(Item::Burst(burst)) if !burst.exchanges.is_empty() => {
+                if let Some(exchange) = burst.exchanges.last_mut() {
+                    exchange.remarks.push(remark);
+                }
+            }
+            _ => self.line(remark),
+        }
+    }
+
+    fn ended(&mut self, from: Side, how: Close) {
+        if self.left {
+            return;
+        }
+        self.left = true;
+        self.line(match (from, how) {
+            (Side::Client, Close::End) => "-- close",
+            (Side::Client, Close::Reset) => "-- reset",
+            (Side::Server, _) => "S: end",
+        });
+    }
+}
+
+impl Sink for Transcriber {
+    fn record(&mut self, record: Record<'_>) {
+        match record {
+            Record::Opened(_) => self.problem = None,
+            Record::Message(_, seen) if self.problem.is_none() => self.message(seen),
+            Record::Violation(_, violation) if self.problem.is_none() => self.violation(violation),
+            Record::Ended(_, end) if self.problem.is_none() => self.ended(end.from, end.how),
+            Record::Problem(Some(_), note) if self.problem.is_none() => match note.kind {
+                "gap" | "lost" | "midway" | "ambiguous" | "encrypted" => {
+                    self.problem = Some(Untold::NotReplayable(
+                        "not all of it was captured, or it could not be read",
+                    ));
+                }
+                kind => self.line(format!("# {kind}: {}", note.text)),
+            },
+            _ => {}
+        }
+    }
+}
+
+fn option_line(
+    option: &OptionRequest,
+    payload: Option<&Payload>,
+    export: Option<&WireString>,
+) -> String {
+    let mut described = Message::Option(option.clone()).describe(payload);
+    for field in &mut described.fields {
+        if field.key == "name"
+            && export.is_some_and(|name| field.value == Value::Text(name.clone()))
+        {
+            field.value = Value::Name("$export".to_owned());
+        }
+    }
+    format!("C: {described}")
+}
