@@ -219,6 +219,14 @@ impl Env {
                 }
                 other => Err(EvalError { message: format!("`{other}` has no sum"), span }),
             },
+            ("first" | "status", [value]) => match self.value(value)? {
+                Value::Extents(extents) => match extents.first() {
+                    Some(extent) if name == "first" => int(extent.length),
+                    Some(extent) => int(extent.status),
+                    None => Err(EvalError { message: "there is no extent".to_owned(), span }),
+                },
+                other => Err(EvalError { message: format!("`{other}` has no extents"), span }),
+            },
             _ => Err(EvalError {
                 message: format!("no function `{name}` takes {} arguments", args.len()),
                 span,
@@ -393,6 +401,20 @@ mod tests {
         assert!(env.eval(&expr).is_err());
         let expr = binary(BinaryOp::Rem, Expr::Int(1), Expr::Int(0));
         assert!(env.eval(&expr).is_err());
+    }
+
+    #[test]
+    fn the_first_extent_has_a_length_and_a_status() {
+        let mut env = Env::default();
+        let extent = |length, status| Extent { length, status };
+        env.set("two", Value::Extents(vec![extent(512, 3), extent(1024, 0)]));
+        env.set("none", Value::Extents(vec![]));
+        let call = |name: &str, of: &str| {
+            env.int(&at(Expr::Call(name.into(), vec![at(Expr::Variable(of.into()))])))
+        };
+        assert_eq!(call("first", "two"), Ok(512));
+        assert_eq!(call("status", "two"), Ok(3));
+        assert!(call("first", "none").is_err() && call("status", "none").is_err());
     }
 
     #[test]

@@ -44,8 +44,8 @@ impl Interpreter<'_> {
         match &line.event {
             Event::Connect | Event::Pause(_) => Ok(()),
             Event::ToHaggling => self.reach_haggling(&name, line.span).await,
-            Event::ToTransmission(replies) => {
-                self.reach_transmission(&name, *replies, line.span).await
+            Event::ToTransmission(replies, contexts) => {
+                self.reach_transmission(&name, *replies, contexts, line.span).await
             }
             Event::Tls(_) => Err(Stop::Error("`-- tls` is not supported yet".to_owned())),
             Event::Close | Event::Reset => {
@@ -204,7 +204,13 @@ impl Interpreter<'_> {
         Err(Stop::Error("the replies to an option do not end".to_owned()))
     }
 
-    async fn reach_transmission(&mut self, name: &str, replies: Replies, span: Span) -> Flow {
+    async fn reach_transmission(
+        &mut self,
+        name: &str,
+        replies: Replies,
+        contexts: &[WireString],
+        span: Span,
+    ) -> Flow {
         if self.setup.side == Side::Server {
             return Err(Stop::Error(
                 "`-- to transmission` is only for scenarios that test a server".to_owned(),
@@ -219,10 +225,17 @@ impl Interpreter<'_> {
             pinned => pinned,
         };
         let wanted = match replies {
-            Replies::Default => None,
-            Replies::Structured => Some(OptionType::STRUCTURED_REPLY),
+            Replies::Default if contexts.is_empty() => None,
+            Replies::Default | Replies::Structured => Some(OptionType::STRUCTURED_REPLY),
             Replies::Extended => Some(OptionType::EXTENDED_HEADERS),
         };
+        let tracker = self.conns.get(name).map(|conn| conn.link.tracker());
+        let agreed = tracker.is_some_and(|tracker| match wanted {
+            Some(OptionType::EXTENDED_HEADERS) => tracker.request_form() == RequestForm::Extended,
+            Some(_) => tracker.is_structured(),
+            None => true,
+        });
+        let wanted = wanted.filter(|_| !agreed);
         if let Some(option) = wanted {
             let (_, reply) = self.option(name, option, OptionBody::Empty, span).await?;
             if reply.reply != ReplyType::ACK {
@@ -231,6 +244,9 @@ impl Interpreter<'_> {
             }
         }
         let export = WireString::from(self.setup.export.as_str());
+        if !contexts.is_empty() {
+            self.select(name, &export, contexts, span).await?;
+        }
         let body = OptionBody::Info { name: export.clone(), requests: vec![InfoType::BLOCK_SIZE] };
         let (items, reply) = self.option(name, OptionType::GO, body, span).await?;
         if reply.reply == ReplyType::ERR_UNSUP {
@@ -263,6 +279,34 @@ impl Interpreter<'_> {
             self.env.set("minimum", Value::Int(least.into()));
         }
         self.learn_block();
+        Ok(())
+    }
+
+    /// Selects metadata contexts. A server that does not have all of them offers too little for
+    /// this scenario; whether it should is for others.
+    async fn select(
+        &mut self,
+        name: &str,
+        export: &WireString,
+        contexts: &[WireString],
+        span: Span,
+    ) -> Flow {
+        let option = OptionType::SET_META_CONTEXT;
+        let queries = contexts.to_vec();
+        let body = OptionBody::Meta { export: export.clone(), queries };
+        let (replies, last) = self.option(name, option, body, span).await?;
+        let selected = |wanted: &WireString| {
+            replies.iter().any(|reply| {
+                matches!(&reply.body, ReplyBody::MetaContext { name, .. } if name == wanted)
+            })
+        };
+        let missing = contexts.iter().find(|wanted| !selected(wanted));
+        if last.reply != ReplyType::ACK || missing.is_some() {
+            let wanted = missing.or(contexts.first()).map(WireString::to_string);
+            let line = Message::OptionReply(last).describe(None);
+            let wanted = wanted.unwrap_or_default();
+            return Err(Stop::Skip(format!("{wanted} is not offered: S: {line}")));
+        }
         Ok(())
     }
 

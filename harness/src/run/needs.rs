@@ -1,6 +1,7 @@
 //! Whether a server offers what a scenario needs. "Not offered" quotes the line that shows it.
 
 use protocol::notation::ast::{Expr, Op};
+use protocol::text::WireString;
 use protocol::values::{OptionType, TransmissionFlags};
 
 use super::SkipKind;
@@ -132,12 +133,30 @@ fn option(wanted: OptionType, capabilities: &Capabilities) -> Option<(SkipKind, 
     Some((SkipKind::NotOffered, format!("{wanted} is not offered: {evidence}")))
 }
 
+/// Whether a metadata context can be selected, as the list of them says.
+fn context(wanted: &WireString, capabilities: &Capabilities) -> Option<(SkipKind, String)> {
+    if capabilities.contexts.contains(wanted) {
+        return None;
+    }
+    if !capabilities.offers(OptionType::LIST_META_CONTEXT) {
+        return option(OptionType::LIST_META_CONTEXT, capabilities);
+    }
+    let evidence = capabilities
+        .evidence(&["NBD_REP_META_CONTEXT"])
+        .or_else(|| capabilities.evidence(&["option=NBD_OPT_LIST_META_CONTEXT"]))
+        .unwrap_or("the server was not asked");
+    Some((SkipKind::NotOffered, format!("no context {wanted}: {evidence}")))
+}
+
 fn unmet_comparison(
     name: &str,
     op: Op,
     wanted: &Expr,
     capabilities: &Capabilities,
 ) -> Option<(SkipKind, String)> {
+    if let ("context", Expr::Text(context)) = (name, wanted) {
+        return self::context(context, capabilities);
+    }
     let spanned = protocol::notation::ast::Spanned::new(wanted.clone(), Default::default());
     let wanted = match Env::default().int(&spanned) {
         Ok(wanted) => wanted,
@@ -178,6 +197,7 @@ fn unmet_comparison(
 mod tests {
     use super::*;
     use protocol::notation::ast::{Span, Spanned};
+    use protocol::values::ReplyType;
 
     fn need(name: &str) -> Need {
         Need { name: Spanned::new(name.to_owned(), Span::default()), condition: None }
@@ -200,6 +220,21 @@ mod tests {
             ))
         );
         assert_eq!(unmet(&need("no-SEND_TRIM"), &capabilities, ALL), None);
+    }
+
+    #[test]
+    fn a_context_is_there_if_it_is_listed() {
+        let found = "S: NBD_REP_META_CONTEXT option=NBD_OPT_LIST_META_CONTEXT id=0 name=\"a:b\"";
+        let capabilities = Capabilities {
+            contexts: vec!["a:b".into()],
+            options: [(OptionType::LIST_META_CONTEXT, ReplyType::ACK)].into(),
+            lines: vec![found.to_owned()],
+            ..Capabilities::default()
+        };
+        assert_eq!(context(&"a:b".into(), &capabilities), None);
+        let skip = context(&"a:c".into(), &capabilities);
+        let reason = format!("no context \"a:c\": {found}");
+        assert_eq!(skip, Some((SkipKind::NotOffered, reason)));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Capabilities {
     pub block_size: Option<(u32, u32, u32)>,
     /// Names in the list of exports; `None` if there is no list.
     pub listed: Option<Vec<WireString>>,
+    /// The metadata contexts that are listed for the export.
+    pub contexts: Vec<WireString>,
     /// How each option was answered.
     pub options: BTreeMap<OptionType, ReplyType>,
     /// The answer lines, for evidence.
@@ -173,10 +175,16 @@ async fn ask(
             let mut again = Capabilities::default();
             if let Style::Fixed(flags) = asked.greeting(&mut again).await? {
                 asked.say(Message::ClientFlags(answer(flags))).await;
-                let body = OptionBody::Info { name, requests: Vec::new() };
-                let (_, last) = asked.option(&mut again, OptionType::INFO, body).await?;
-                found.options.insert(OptionType::INFO, last);
+                let body = OptionBody::Info { name: name.clone(), requests: Vec::new() };
+                asked.option(&mut again, OptionType::INFO, body).await?;
+                let told = match found.offers(structured) {
+                    true => asked.contexts(&mut again, name).await,
+                    false => Ok(()),
+                };
+                found.contexts = again.contexts;
+                found.options.extend(again.options);
                 found.lines.extend(again.lines);
+                told?;
                 asked.say(option(OptionType::ABORT, OptionBody::Empty)).await;
             }
             return Ok(());
@@ -337,6 +345,24 @@ impl Asker {
             }
         }
         Err(Unanswered::Misbehaved)
+    }
+
+    /// The contexts that are listed, and whether any could be selected.
+    async fn contexts(
+        &mut self,
+        found: &mut Capabilities,
+        name: WireString,
+    ) -> Result<(), Unanswered> {
+        self.option(found, OptionType::STRUCTURED_REPLY, OptionBody::Empty).await?;
+        let body = OptionBody::Meta { export: name, queries: Vec::new() };
+        let (listed, _) = self.option(found, OptionType::LIST_META_CONTEXT, body.clone()).await?;
+        let names = listed.into_iter().filter_map(|reply| match reply.body {
+            ReplyBody::MetaContext { name, .. } => Some(name),
+            _ => None,
+        });
+        found.contexts = names.collect();
+        self.option(found, OptionType::SET_META_CONTEXT, body).await?;
+        Ok(())
     }
 
     async fn export_name(&mut self, found: &mut Capabilities) -> Result<(), Unanswered> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::message::Side;
 use protocol::notation::ast::{Expr, MessageLine, Op, Span, Spanned};
+use protocol::text::WireString;
 
 /// The text of a script and where it came from.
 #[derive(Debug, PartialEq, Eq)]
@@ -204,8 +205,9 @@ pub enum Event {
     Connect,
     /// `to haggling`: greeting and flags exchanged, fixed newstyle.
     ToHaggling,
-    /// `to transmission [structured|extended]`: and an export entered.
-    ToTransmission(Replies),
+    /// `to transmission [structured|extended] [with "CONTEXT"...]`: and an export entered, with
+    /// these metadata contexts selected.
+    ToTransmission(Replies, Vec<WireString>),
     /// `tls x509|psk|fail`: the TLS handshake after an acknowledged STARTTLS.
     Tls(String),
     /// `close`: the harness closes its end, orderly.

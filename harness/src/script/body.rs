@@ -6,6 +6,7 @@ use protocol::notation::ast::{Expr, Span, Spanned};
 use protocol::notation::error::{NotationError, did_you_mean};
 use protocol::notation::lexer::Token;
 use protocol::notation::parser::{Parsed, Parser};
+use protocol::text::WireString;
 
 use super::ast::{
     Branch, Event, EventLine, Items, Replies, Segmentation, Source, Statement, StatementKind,
@@ -326,14 +327,35 @@ impl Reader<'_> {
         if self.choice(&["haggling", "transmission"])? == "haggling" {
             return Ok(Event::ToHaggling);
         }
-        let replies = match self.parser.peek() {
-            Token::Word(_) => match self.choice(&["structured", "extended"])? {
+        let mut replies = Replies::Default;
+        let mut contexts = Vec::new();
+        if let Token::Word(_) = self.parser.peek() {
+            replies = match self.choice(&["structured", "extended", "with"])? {
                 "structured" => Replies::Structured,
-                _ => Replies::Extended,
-            },
-            _ => Replies::Default,
-        };
-        Ok(Event::ToTransmission(replies))
+                "extended" => Replies::Extended,
+                _ => {
+                    contexts = self.contexts()?;
+                    Replies::Default
+                }
+            };
+            if contexts.is_empty() && self.parser.eat_word("with") {
+                contexts = self.contexts()?;
+            }
+        }
+        Ok(Event::ToTransmission(replies, contexts))
+    }
+
+    /// The names of one metadata context or more.
+    fn contexts(&mut self) -> Parsed<Vec<WireString>> {
+        let mut contexts = Vec::new();
+        while let Token::Text(name) = self.parser.peek() {
+            contexts.push(name.clone());
+            self.parser.bump();
+        }
+        if contexts.is_empty() {
+            return Err(self.parser.unexpected("expected a context such as `\"base:allocation\"`"));
+        }
+        Ok(contexts)
     }
 
     /// One of a few words.

@@ -311,6 +311,14 @@ impl<'a> Reader<'a> {
             [one, _] => Some((*op, end + skip, one.token.clone())),
             _ => None,
         });
+        if name.node == "context"
+            && let Some(context) = rest.strip_prefix('=')
+            && !context.is_empty()
+        {
+            let span = Span { start: word.span.start + end + 1, end: word.span.end };
+            let expr = Spanned::new(Expr::Text(context.into()), span);
+            return Some(Need { name, condition: Some((Op::Eq, expr)) });
+        }
         let (op, at, expr) = match value {
             Some((op, at, Token::Number(n))) => (op, at, Expr::Int(n)),
             Some((op, at, Token::Word(name))) => (op, at, Expr::Name(name)),

@@ -35,6 +35,7 @@ const SINCE: &[(Version, &[&str])] = &[
         &[
             "NBD_OPT_LIST_META_CONTEXT",
             "NBD_OPT_SET_META_CONTEXT",
+            "context",
             "NBD_CMD_BLOCK_STATUS",
             "NBD_REPLY_TYPE_BLOCK_STATUS",
             "REQ_ONE",
@@ -219,9 +220,12 @@ impl<'s> Linter<'s> {
     fn sure(body: &'s [Statement], look: &mut impl FnMut(&'s str, Span)) {
         for statement in body {
             match &statement.kind {
-                StatementKind::Event(event) => match event.event {
-                    Event::ToTransmission(Replies::Structured) => look("structured", event.span),
-                    Event::ToTransmission(Replies::Extended) => look("extended", event.span),
+                StatementKind::Event(event) => match &event.event {
+                    Event::ToTransmission(Replies::Extended, _) => look("extended", event.span),
+                    Event::ToTransmission(_, contexts) if !contexts.is_empty() => {
+                        look("NBD_OPT_SET_META_CONTEXT", event.span);
+                    }
+                    Event::ToTransmission(Replies::Structured, _) => look("structured", event.span),
                     Event::Tls(_) => look("tls", event.span),
                     _ => {}
                 },

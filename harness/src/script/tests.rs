@@ -1,6 +1,6 @@
 //! Broken scripts and what is said about them; whole scripts that are read.
 
-use super::ast::{Items, StatementKind};
+use super::ast::{Event, EventLine, Items, Replies, StatementKind};
 use super::{check, format, lint, load, parse, render};
 
 const HEADER: &str = "nbd: 1\ntitle: t\nsince: 2.10\nfeature: f\ntests: server\n\n";
@@ -39,6 +39,40 @@ fn reads_every_kind_of_statement() {
     let StatementKind::Either(branches) = &script.body[3].kind else { panic!() };
     assert_eq!(branches.len(), 3);
     assert_eq!(branches[1].warn.as_ref().map(|id| id.node.as_str()), Some("some-id"));
+}
+
+#[test]
+fn reads_the_contexts_to_select_on_the_way() {
+    let event = |line: &str| {
+        let script = parse("x/y", "y.nbd", &format!("{HEADER}{line}\n")).ok()?;
+        let StatementKind::Event(EventLine { event, conn, .. }) = &script.body[0].kind else {
+            return None;
+        };
+        let Event::ToTransmission(replies, contexts) = event else { return None };
+        let names = contexts.iter().map(|name| name.as_bytes().to_vec()).collect::<Vec<_>>();
+        Some((*replies, names, conn.is_some()))
+    };
+    let two = vec![b"base:allocation".to_vec(), b"qemu:allocation-depth".to_vec()];
+    let line = "-- to transmission with \"base:allocation\" \"qemu:allocation-depth\" @b";
+    assert_eq!(event(line), Some((Replies::Default, two.clone(), true)));
+    let line = "-- to transmission extended with \"base:allocation\"";
+    assert_eq!(event(line), Some((Replies::Extended, two[..1].to_vec(), false)));
+    for line in ["-- to transmission with", "-- to haggling with \"base:allocation\""] {
+        assert_eq!(event(line), None, "{line}");
+    }
+}
+
+#[test]
+fn a_context_to_need_has_a_namespace() {
+    let needs = |words: &str| {
+        let header = HEADER.replace("tests: server\n", &format!("tests: server\nneeds: {words}\n"));
+        let Ok(script) = parse("x/y", "y.nbd", &header) else { return 1 };
+        check(&script).len()
+    };
+    assert_eq!(needs("context=base:allocation context=qemu:dirty-bitmap:bm0"), 0);
+    for wrong in ["context=base", "context=", "context", "context>=1"] {
+        assert_eq!(needs(wrong), 1, "{wrong}");
+    }
 }
 
 #[test]

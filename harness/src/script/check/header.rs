@@ -22,8 +22,9 @@ pub const PLAIN_NEEDS: &[&str] = &[
     "list",
 ];
 
-/// The needs that are compared with a number, or `tls` with a mode.
-pub const COMPARED_NEEDS: &[&str] = &["size", "exports", "minimum", "preferred", "maximum", "tls"];
+/// The needs that are compared with a number, `tls` with a mode, `context` with a name.
+pub const COMPARED_NEEDS: &[&str] =
+    &["size", "exports", "minimum", "preferred", "maximum", "tls", "context"];
 
 /// The modes of TLS (section "TLS versions and modes").
 const TLS_MODES: &[&str] = &["off", "selective", "forced", "x509", "psk"];
@@ -71,13 +72,17 @@ impl Checker<'_> {
         }
         let Some((_, value)) = condition else { return };
         let fits = match &value.node {
-            Expr::Int(_) => word != "tls",
+            Expr::Int(_) => word != "tls" && word != "context",
+            Expr::Text(context) => word == "context" && context.as_bytes().contains(&b':'),
             Expr::Name(mode) => word == "tls" && TLS_MODES.contains(&mode.as_str()),
             _ => false,
         };
         if !fits {
-            let wanted =
-                if word == "tls" { "off, selective, forced, x509 or psk" } else { "a number" };
+            let wanted = match word {
+                "tls" => "off, selective, forced, x509 or psk",
+                "context" => "a name such as `base:allocation`",
+                _ => "a number",
+            };
             let error = self.error(
                 value.span,
                 format!("`{word}` is not compared with this"),
