@@ -83,6 +83,7 @@ fn every_wanted_configuration_is_given_or_refused_with_a_reason() {
         "multi-conn",
         "single-conn",
         "bitmap",
+        "backing",
     ];
     for name in shipped_servers() {
         let peer = PeerFile::builtin(&name).unwrap();

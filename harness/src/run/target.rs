@@ -1,5 +1,6 @@
 //! What is under test, and how the harness gets hold of it in a wanted configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::payload::place;
@@ -233,6 +234,7 @@ fn configure(configuration: &str) -> Result<(Builder, &'static str), String> {
             builder.export(Export::new("disk", Failing(known(16 * MIB))).with_read_only(true))
         }
         ("slow", None) => builder.export(Export::new("disk", Slow(known(16 * MIB)))),
+        ("backing", None) => builder.export(layered()?),
         ("bitmap", None) => builder.export(with_bitmaps()?),
         _ => return Err(format!("the reference server has no configuration `{configuration}`")),
     };
@@ -263,6 +265,25 @@ fn with_bitmaps() -> Result<Export, String> {
     }
     let export = Export::new("disk", store).with_description("a disk to test with");
     Ok(bitmaps.into_iter().fold(export, Export::with_bitmap))
+}
+
+/// What the layers of the configuration `backing` hold: offset, length, byte.
+const BEHIND: [(u64, u64, u8); 2] = BEFORE;
+const IN_FRONT: [(u64, u64, u8); 2] = [(512 << 10, 64 << 10, 0x33), (12 * MIB, 256 << 10, 0x44)];
+
+/// The same layers as in `harness/peers/qemu-nbd.toml`.
+fn layered() -> Result<Export, String> {
+    let fill = |store: &MemoryStore, stretches: [(u64, u64, u8); 2]| {
+        stretches.into_iter().try_for_each(|(offset, length, byte)| {
+            let bytes = vec![byte; length as usize];
+            store.write(offset, &bytes).map_err(|error| error.to_string())
+        })
+    };
+    let base = MemoryStore::new(16 * MIB);
+    fill(&base, BEHIND)?;
+    let front = MemoryStore::over(16 * MIB, Arc::new(base));
+    fill(&front, IN_FRONT)?;
+    Ok(Export::new("disk", front).with_description("a disk to test with"))
 }
 
 /// A store with the content that scenarios know.
