@@ -332,6 +332,10 @@ impl Negotiation {
         let flags = self.config.features.transmission_flags(export, &self.agreed, replies);
         match self.config.fault {
             Some(Fault::HasFlagsClear) => flags.without(TransmissionFlags::HAS_FLAGS),
+            Some(Fault::FastZeroAlone) => {
+                flags.without(TransmissionFlags::SEND_WRITE_ZEROES)
+                    | TransmissionFlags::SEND_FAST_ZERO
+            }
             Some(Fault::DfWithoutStructured) => flags | TransmissionFlags::SEND_DF,
             _ => flags,
         }

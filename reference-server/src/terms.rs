@@ -149,6 +149,20 @@ impl Terms {
             Some(Fault::CommandUnknownSucceeds) if !self.knows(request.command) => {
                 return Verdict::Serve;
             }
+            Some(Fault::ZeroesLongCloses)
+                if request.command == Command::WRITE_ZEROES && request.length > self.maximum() =>
+            {
+                return Verdict::Close("a long range of zeroes".into());
+            }
+            Some(Fault::ZeroesEmptyCloses)
+                if request.command == Command::WRITE_ZEROES && request.length == 0 =>
+            {
+                return Verdict::Close("an empty range of zeroes".into());
+            }
+            Some(Fault::FastZeroOverflow) if request.flags.has(CommandFlags::FAST_ZERO) => {
+                let why = "too long to be zeroed fast";
+                return Verdict::Refuse(Failure::new(ErrorCode::EOVERFLOW, why));
+            }
             Some(Fault::ZeroesEnotsup) if request.command == Command::WRITE_ZEROES => {
                 let why = "zeroes can't be written fast";
                 return Verdict::Refuse(Failure::new(ErrorCode::ENOTSUP, why));
@@ -197,7 +211,10 @@ impl Terms {
             // could mean is open to nobody, so they are served; see `Request::payload_length`.
             Command::WRITE if extended => F::PAYLOAD_LEN,
             Command::WRITE_ZEROES => {
-                let fast = has(TransmissionFlags::SEND_FAST_ZERO, F::FAST_ZERO);
+                let fast = match self.config.fault {
+                    Some(Fault::FastZeroUnasked) => F::FAST_ZERO,
+                    _ => has(TransmissionFlags::SEND_FAST_ZERO, F::FAST_ZERO),
+                };
                 if self.breaks(Fault::NoHoleRefused) { fast } else { fast | F::NO_HOLE }
             }
             Command::BLOCK_STATUS => {
@@ -214,6 +231,7 @@ impl Terms {
                 request.flags.without(allowed).without(request.flags.unknown())
             }
             Some(Fault::FlagInapplicableAccepted) => request.flags.without(allowed).unknown(),
+            Some(Fault::CacheFlagsUnchecked) if request.command == Command::CACHE => F::EMPTY,
             Some(Fault::DfRefused) => request.flags.without(allowed.without(F::DF)),
             _ => request.flags.without(allowed),
         };
@@ -282,7 +300,8 @@ impl Terms {
         let error = match (request.command, self.config.fault) {
             (Command::READ, Some(Fault::ReadPastEnd))
             | (Command::WRITE, Some(Fault::WritePastEnd))
-            | (Command::WRITE_ZEROES, Some(Fault::ZeroesPastEnd)) => return Ok(()),
+            | (Command::WRITE_ZEROES, Some(Fault::ZeroesPastEnd))
+            | (Command::CACHE, Some(Fault::CachePastEnd)) => return Ok(()),
             (Command::WRITE, Some(Fault::WritePastEndEio)) => ErrorCode::EIO,
             (Command::WRITE | Command::WRITE_ZEROES, _) => ErrorCode::ENOSPC,
             _ => ErrorCode::EINVAL,

@@ -94,7 +94,7 @@ fn options() -> Vec<Message> {
 /// Requests that an honest server serves or refuses without hanging up.
 fn requests() -> Vec<Message> {
     use Command as C;
-    let (fua, no_hole, df) = (1, 2, 4);
+    let (fua, no_hole, df, fast) = (1, 2, 4, 16);
     vec![
         request(C::READ, 0, 1000, 3000),
         request(C::READ, fua, 0, 512),
@@ -111,7 +111,17 @@ fn requests() -> Vec<Message> {
         request(C::WRITE_ZEROES, 0, 0, 512),
         request(C::WRITE_ZEROES, no_hole, 512, 512),
         request(C::READ, 0, 0, 1024),
+        request(C::READ, 0, 0, 8192),
+        request(C::WRITE_ZEROES, fast, 5000, 4096),
+        request(C::READ, 0, 4096, 8192),
+        request(C::WRITE_ZEROES, 0, 0, 0),
+        request(C::WRITE_ZEROES, 0, 0, 64 << 20),
         request(C::WRITE_ZEROES, 0, SIZE, 512),
+        request(C::CACHE, 0, 65_536, 4096),
+        request(C::CACHE, 0, SIZE, 512),
+        request(C::CACHE, 1 << 12, 0, 512),
+        request(C::WRITE, 0, 65_536, 512),
+        request(C::READ, 0, 65_536, 512),
         request(C::WRITE, 0, SIZE, 512),
         request(C::WRITE, 1 << 12, 0, 512),
         request(C::WRITE, df, 0, 512),
@@ -181,8 +191,11 @@ async fn every_fault_changes_some_conversation() {
     }
     let mut hidden = Vec::new();
     for fault in Fault::ALL {
-        // It takes two connections; see below.
-        if *fault == Fault::MultiConnStaleCache {
+        // These take two connections, or more than 64 MiB; see below.
+        if matches!(
+            fault,
+            Fault::MultiConnStaleCache | Fault::MultiConnWriteBack | Fault::ZeroesFirstPiece
+        ) {
             continue;
         }
         let mut shows = false;
@@ -215,6 +228,44 @@ async fn a_stale_cache_shows_on_the_other_connection() {
         clients[0].flush().await.unwrap();
         assert_eq!(clients[0].read(0, 1).await.unwrap(), [9]);
         assert_eq!(clients[1].read(0, 1).await.unwrap(), [seen]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_back_late_shows_on_the_other_connection() {
+    for (fault, seen) in [(None, 9), (Some(Fault::MultiConnWriteBack), 7)] {
+        let server = server(fault, Handshake::FixedNewstyle);
+        let mut clients = Vec::new();
+        for _ in 0..2 {
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            let server = server.clone();
+            tokio::spawn(async move { server.serve_stream(theirs).await });
+            clients.push(Client::over(ours, "holey", &Options::default()).await.unwrap());
+        }
+        clients[0].write(0, &[9; 512]).await.unwrap();
+        assert_eq!(clients[0].read(0, 1).await.unwrap(), [9]);
+        clients[1].flush().await.unwrap();
+        assert_eq!(clients[1].read(0, 1).await.unwrap(), [seen]);
+        clients[0].flush().await.unwrap();
+        assert_eq!(clients[1].read(0, 1).await.unwrap(), [9]);
+    }
+}
+
+#[tokio::test]
+async fn only_the_first_piece_of_a_long_range_is_zeroed() {
+    const LONG: u64 = 64 << 20;
+    for (fault, seen) in [(None, 0), (Some(Fault::ZeroesFirstPiece), 7)] {
+        let server = Server::builder()
+            .export(Export::new("", MemoryStore::new(LONG + 512)))
+            .fault(fault)
+            .build()
+            .unwrap();
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move { server.serve_stream(theirs).await });
+        let client = Client::over(ours, "", &Options::default()).await.unwrap();
+        client.write(LONG, &[7; 512]).await.unwrap();
+        client.zero(0, LONG + 512, false).await.unwrap();
+        assert_eq!(client.read(LONG, 1).await.unwrap(), [seen]);
     }
 }
 

@@ -176,6 +176,11 @@ faults! {
     MultiConnStaleCache = "multi-conn-stale-cache",
         "keeps what a connection has read in a cache of that connection",
         ["tflag-multi-conn-consistent"];
+    MultiConnWriteBack = "multi-conn-write-back",
+        "keeps what a connection writes to itself until that connection flushes",
+        ["tflag-multi-conn-consistent"];
+    FastZeroAlone = "fast-zero-alone",
+        "sets SEND_FAST_ZERO without SEND_WRITE_ZEROES", ["tflag-fast-zero-needs-write-zeroes"];
 
     // Replies in general.
     CookieWrong = "cookie-wrong",
@@ -272,17 +277,49 @@ faults! {
     ReadOnlyWritable = "read-only-writable",
         "accepts writes to a read-only export", ["tflag-read-only-fails-writes"];
     ReadOnlyEio = "read-only-eio",
-        "fails writes to a read-only export with `NBD_EIO`", ["write-read-only-eperm"];
+        "fails writes to a read-only export with `NBD_EIO`", ["write-read-only-eperm", "write-zeroes-read-only-eperm"];
     TrimNeighbours = "trim-neighbours",
         "rounds TRIM outwards to 4096 bytes and beyond", ["trim-confined"];
     ZeroesNotStored = "zeroes-not-stored",
         "answers WRITE_ZEROES without doing anything", ["write-zeroes-stored"];
     ZeroesPastEnd = "zeroes-past-end",
         "accepts WRITE_ZEROES beyond the end", ["write-zeroes-beyond-end-enospc"];
+    ZeroesNeighbours = "zeroes-neighbours",
+        "rounds WRITE_ZEROES outwards to 4096 bytes", ["write-zeroes-stored"];
+    ZeroesInwards = "zeroes-inwards",
+        "rounds WRITE_ZEROES inwards to 4096 bytes", ["write-zeroes-reads-back-zero"];
+    ZeroesFirstPiece = "zeroes-first-piece",
+        "zeroes the first 64 MiB of a range and no more", ["write-zeroes-stored"];
+    ZeroesLongCloses = "zeroes-long-closes",
+        "hangs up on a WRITE_ZEROES that is longer than a payload may be",
+        ["size-effect-length-no-disconnect"];
+    ZeroesEmptyCloses = "zeroes-empty-closes",
+        "hangs up on a WRITE_ZEROES of length 0", ["write-zeroes-zero-length-no-disconnect"];
     ZeroesEnotsup = "zeroes-enotsup",
         "fails WRITE_ZEROES with `NBD_ENOTSUP`", ["write-zeroes-no-enotsup-without-fast"];
     NoHoleRefused = "no-hole-refused",
         "fails WRITE_ZEROES with NO_HOLE as an unknown flag", ["cmdflag-no-hole-supported"];
+    FastZeroOverflow = "fast-zero-overflow",
+        "fails WRITE_ZEROES with FAST_ZERO with `NBD_EOVERFLOW`",
+        ["write-zeroes-fast-no-eoverflow"];
+    FastZeroHalfDone = "fast-zero-half-done",
+        "zeroes half of a range before it fails FAST_ZERO with `NBD_ENOTSUP`",
+        ["write-zeroes-fast-enotsup-unchanged"];
+    FastZeroUnasked = "fast-zero-unasked",
+        "overlooks FAST_ZERO where SEND_FAST_ZERO is clear",
+        ["write-zeroes-unadvertised-fast-einval"];
+
+    // CACHE.
+    CacheWithData = "cache-with-data",
+        "answers CACHE with the data where structured replies were agreed",
+        ["chunk-type-fits-command"];
+    CacheStale = "cache-stale",
+        "reads from what CACHE has fetched, whatever was written since",
+        ["cache-no-semantic-effect"];
+    CachePastEnd = "cache-past-end",
+        "reports success for CACHE beyond the end", ["cache-error-code"];
+    CacheFlagsUnchecked = "cache-flags-unchecked",
+        "overlooks all flags of CACHE", ["cache-unknown-flags-rejected"];
 
     // Flags and commands.
     FuaRefusedOnRead = "fua-refused-on-read",

@@ -11,6 +11,8 @@ use crate::reply::{chunk, is_read};
 
 /// Longer than any message may be, in bytes.
 const TOO_LONG: usize = 5000;
+/// How much data comes with a faulty reply to CACHE at most, in bytes.
+const CACHE_DATA: u64 = 1 << 20;
 
 /// Changes the answer to a request.
 pub(crate) fn distort_reply(fault: Fault, structured: bool, request: &Request, parts: &mut Parts) {
@@ -121,6 +123,13 @@ fn sequence(fault: Fault, request: &Request, parts: &mut Parts) {
     match fault {
         Fault::ChunkAfterDone => parts.list.push(none(ReplyFlags::DONE)),
         Fault::ChunkNoneNotLast => parts.list.insert(0, none(ReplyFlags::EMPTY)),
+        Fault::CacheWithData if request.command == Command::CACHE && !failed(parts) => {
+            let length = request.length.clamp(1, CACHE_DATA);
+            let body = ChunkBody::Data { offset: request.offset, length };
+            parts.list.clear();
+            parts.message(chunk(request, ReplyFlags::DONE, ChunkType::OFFSET_DATA, body));
+            parts.list.push(Part::Bytes(vec![0; length as usize]));
+        }
         Fault::SimpleReadError if is_read(request) && failed(parts) => simple(request, parts),
         Fault::SimpleToStructuredRead if is_read(request) => simple(request, parts),
         _ if !is_read(request) || failed(parts) || request.length < 2 => {}

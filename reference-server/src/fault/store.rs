@@ -1,14 +1,17 @@
 //! Faults in what is stored.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Fault;
 use crate::store::{PAGE_SIZE, Run, Store, Stretch, push_run};
 
-/// How many pages the stale cache holds; later ones are not cached.
+/// How many pages a cache holds; later ones are not cached.
 const CACHED_PAGES: usize = 4096;
+/// What is zeroed at once by the fault that goes no further, in bytes.
+const PIECE: u64 = 64 << 20;
 
 /// A store as one connection sees it, with a fault. Ranges beyond the end read as zeroes and are
 /// not written, since some faults let them through.
@@ -40,19 +43,24 @@ impl FaultyStore {
         Ok(())
     }
 
-    fn read_cached(&self, offset: u64, buffer: &mut [u8], runs: &mut Vec<Run>) -> io::Result<()> {
+    /// Takes pages from the cache; those that are not there come into it only if it `grows`.
+    fn read_cached(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+        runs: &mut Vec<Run>,
+        grows: bool,
+    ) -> io::Result<()> {
         push_run(runs, buffer.len() as u64, false);
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cached();
         let (mut at, mut rest) = (offset, buffer);
         while !rest.is_empty() {
             let (index, within) = (at / PAGE_SIZE, (at % PAGE_SIZE) as usize);
             let length = (PAGE_SIZE as usize - within).min(rest.len());
             let (now, later) = rest.split_at_mut(length);
             rest = later;
-            if !cache.contains_key(&index) && cache.len() < CACHED_PAGES {
-                let mut page = vec![0; PAGE_SIZE as usize];
-                self.read_inside(index * PAGE_SIZE, &mut page, &mut Vec::new())?;
-                cache.insert(index, page);
+            if grows && cache.len() < CACHED_PAGES {
+                self.page(&mut cache, index)?;
             }
             match cache.get(&index) {
                 Some(page) => now.copy_from_slice(&page[within..within + length]),
@@ -63,9 +71,77 @@ impl FaultyStore {
         Ok(())
     }
 
+    /// A page of the cache, fetched if need be.
+    fn page<'a>(
+        &self,
+        cache: &'a mut BTreeMap<u64, Vec<u8>>,
+        index: u64,
+    ) -> io::Result<&'a mut Vec<u8>> {
+        Ok(match cache.entry(index) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let mut page = vec![0; PAGE_SIZE as usize];
+                self.read_inside(index * PAGE_SIZE, &mut page, &mut Vec::new())?;
+                entry.insert(page)
+            }
+        })
+    }
+
+    /// Writes into the cache alone.
+    fn write_cached(&self, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
+        if data.len() as u64 / PAGE_SIZE > CACHED_PAGES as u64 / 2 {
+            self.write_back()?;
+            return self.inner.write(offset, data);
+        }
+        if self.cached().len() > CACHED_PAGES / 2 {
+            self.write_back()?;
+        }
+        let mut cache = self.cached();
+        while !data.is_empty() {
+            let within = (offset % PAGE_SIZE) as usize;
+            let (now, later) = data.split_at((PAGE_SIZE as usize - within).min(data.len()));
+            let page = self.page(&mut cache, offset / PAGE_SIZE)?;
+            page[within..within + now.len()].copy_from_slice(now);
+            (offset, data) = (offset + now.len() as u64, later);
+        }
+        Ok(())
+    }
+
+    /// Writes what only the cache has, if that is the fault.
+    fn write_back(&self) -> io::Result<()> {
+        if self.fault != Fault::MultiConnWriteBack {
+            return Ok(());
+        }
+        for (index, page) in std::mem::take(&mut *self.cached()) {
+            let inside = self.inside(index * PAGE_SIZE, PAGE_SIZE) as usize;
+            self.inner.write(index * PAGE_SIZE, &page[..inside])?;
+        }
+        Ok(())
+    }
+
+    fn cached(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The range that is zeroed instead of the one that was asked for.
+    fn zeroed(&self, offset: u64, length: u64) -> (u64, u64) {
+        let end = offset + length;
+        let (start, end) = match self.fault {
+            _ if length == 0 => (offset, end),
+            Fault::ZeroesNeighbours => (offset / 4096 * 4096, end.div_ceil(4096) * 4096),
+            Fault::ZeroesInwards => (offset.div_ceil(4096) * 4096, end / 4096 * 4096),
+            Fault::ZeroesFirstPiece => (offset, offset + length.min(PIECE)),
+            _ => (offset, end),
+        };
+        (start, self.inside(start, end.saturating_sub(start)))
+    }
+
     /// A connection sees its own writes even through a stale cache.
     fn forget(&self, offset: u64, length: u64) {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.fault == Fault::CacheStale {
+            return;
+        }
+        let mut cache = self.cached();
         let end = offset.saturating_add(length).div_ceil(PAGE_SIZE);
         cache.retain(|index, _| *index < offset / PAGE_SIZE || *index >= end);
     }
@@ -83,7 +159,10 @@ impl Store for FaultyStore {
     fn read(&self, offset: u64, buffer: &mut [u8], runs: &mut Vec<Run>) -> io::Result<()> {
         match self.fault {
             Fault::ReadOtherOffset => self.read_inside(offset & !0xfff, buffer, runs),
-            Fault::MultiConnStaleCache => self.read_cached(offset, buffer, runs),
+            Fault::MultiConnStaleCache => self.read_cached(offset, buffer, runs, true),
+            Fault::MultiConnWriteBack | Fault::CacheStale => {
+                self.read_cached(offset, buffer, runs, false)
+            }
             _ => self.read_inside(offset, buffer, runs),
         }
     }
@@ -93,16 +172,20 @@ impl Store for FaultyStore {
         if inside == 0 || self.fault == Fault::WriteNotStored {
             return Ok(());
         }
+        if self.fault == Fault::MultiConnWriteBack {
+            return self.write_cached(offset, &data[..inside]);
+        }
         self.inner.write(offset, &data[..inside])?;
         self.forget(offset, inside as u64);
         Ok(())
     }
 
     fn zero(&self, offset: u64, length: u64, provision: bool) -> io::Result<()> {
-        let inside = self.inside(offset, length);
+        let (offset, inside) = self.zeroed(offset, self.inside(offset, length));
         if inside == 0 || self.fault == Fault::ZeroesNotStored {
             return Ok(());
         }
+        self.write_back()?;
         self.inner.zero(offset, inside, provision)?;
         self.forget(offset, inside);
         Ok(())
@@ -113,12 +196,26 @@ impl Store for FaultyStore {
         if inside == 0 || self.fault == Fault::ZeroesNotStored {
             return Ok(true);
         }
+        self.write_back()?;
         self.forget(offset, inside);
+        if self.fault == Fault::FastZeroHalfDone {
+            self.inner.zero(offset, inside.div_ceil(2), provision)?;
+            return Ok(false);
+        }
         self.inner.zero_fast(offset, inside, provision)
     }
 
     fn cache(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.inner.cache(offset, self.inside(offset, length))
+        let inside = self.inside(offset, length);
+        if self.fault == Fault::CacheStale {
+            let mut cache = self.cached();
+            for index in offset / PAGE_SIZE..(offset + inside).div_ceil(PAGE_SIZE) {
+                if cache.len() < CACHED_PAGES {
+                    self.page(&mut cache, index)?;
+                }
+            }
+        }
+        self.inner.cache(offset, inside)
     }
 
     fn status(&self, offset: u64, end: u64) -> io::Result<Stretch> {
@@ -136,6 +233,7 @@ impl Store for FaultyStore {
             length = self.inside(offset, end - offset);
         }
         if length > 0 {
+            self.write_back()?;
             self.inner.trim(offset, length)?;
             self.forget(offset, length);
         }
@@ -143,6 +241,14 @@ impl Store for FaultyStore {
     }
 
     fn flush(&self) -> io::Result<()> {
+        self.write_back()?;
         self.inner.flush()
+    }
+}
+
+impl Drop for FaultyStore {
+    fn drop(&mut self) {
+        // What was answered is not lost with the connection: that would be another fault.
+        let _ = self.write_back();
     }
 }
