@@ -92,6 +92,11 @@ impl Tap for Writer {
         let _ = self.conversation.data(&mut out, from, time_ns, bytes);
     }
 
+    fn secrets(&mut self, lines: &str) {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = out.tls_key_log(lines);
+    }
+
     fn closed(&mut self, from: Side, time_ns: u64, reset: bool) {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = self.conversation.closed(&mut out, from, time_ns, reset);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dissector::session::Rule;
 use harness::run::runner::{Options, run_target};
-use harness::run::target::Target;
+use harness::run::target::{Access, Target};
 use harness::scenarios;
 use harness::script::ast::{Replies, Script, Segmentation};
 use protocol::message::Side;
@@ -41,6 +41,7 @@ async fn found(fault: Fault, all: &[Arc<Script>]) -> BTreeSet<&'static str> {
         capture: None,
         replies: Replies::Default,
         segmentation: Segmentation::Whole,
+        access: Access::default(),
         again: String::new(),
     };
     let mut ids = BTreeSet::new();

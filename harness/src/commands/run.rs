@@ -10,22 +10,23 @@ use tokio::sync::mpsc;
 
 use crate::exit;
 use crate::finding::Verdict;
-use crate::peer::{Address, PeerFile, shipped_servers};
+use crate::peer::{Address, PeerFile, Transport, shipped_servers};
 use crate::report::progress::Progress;
 use crate::report::{Report, terminal};
 use crate::run::clients::{ClientTarget, run_client};
 use crate::run::deviations::{Deviations, counts};
 use crate::run::runner::{Options, SANITY, TargetRun, run_target};
 use crate::run::select::Selection;
-use crate::run::target::Target;
+use crate::run::target::{Access, Target};
 use crate::scenarios;
-use crate::script::ast::{Replies, Script, Segmentation, Version};
+use crate::script::ast::{Replies, Script, Segmentation, TlsKind, Version};
+use crate::tls::{Files, Security};
 
 /// Command line of `nbdcheck run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A server to test: `host:port`, `[v6]:port`, `nbd://host:port/name`,
-    /// `nbd+unix:///name?socket=path`. Repeatable
+    /// `nbd+unix:///name?socket=path`, and the same with `nbds` for TLS. Repeatable
     #[arg(long, value_name = "ADDR|URI")]
     target: Vec<String>,
     /// A server that nbdcheck starts itself: `self`, `qemu-nbd`, `nbdkit`, `nbd-server`,
@@ -46,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "GLOB|FILE")]
     scenario: Vec<String>,
     /// Forms to run the scenarios in: `default`, `all`, or values such as
-    /// `replies=structured,send=bytewise`
+    /// `replies=structured,send=bytewise,tls=x509,transport=unix`
     #[arg(long, value_name = "AXES", default_value = "default")]
     axes: String,
     /// Only features that this qemu version or a later one brought
@@ -61,6 +62,19 @@ pub struct Args {
     /// The export to test on `--target`
     #[arg(long, value_name = "NAME")]
     export: Option<String>,
+    /// Who may vouch for `--target` in TLS (PEM)
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// The certificate to show to `--target` (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Pre-shared keys for `--target` instead of certificates: lines of `user:hexkey` (needs a
+    /// build with the feature `psk`)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tls_ca", "tls_cert"])]
+    tls_psk: Option<PathBuf>,
     /// Warnings (a SHOULD not kept) fail the run as well
     #[arg(long)]
     strict: bool,
@@ -106,39 +120,90 @@ fn partition(text: &str) -> Result<(usize, usize), String> {
 struct Form {
     replies: Replies,
     segmentation: Segmentation,
+    access: Access,
 }
 
 /// The combinations that `--axes` asks for.
 fn forms(text: &str) -> Result<Vec<Form>, String> {
-    let all_replies = [Replies::Default, Replies::Structured, Replies::Extended];
-    let all_sends = [Segmentation::Whole, Segmentation::Bytewise, Segmentation::Coalesced];
-    let (mut replies, mut sends) = (vec![Replies::Default], vec![Segmentation::Whole]);
-    match text {
-        "default" => {}
-        "all" => (replies, sends) = (all_replies.to_vec(), all_sends.to_vec()),
+    let plain = Form {
+        replies: Replies::Default,
+        segmentation: Segmentation::Whole,
+        access: Access::default(),
+    };
+    let mut forms = vec![plain];
+    let values: Vec<(&str, &str)> = match text {
+        "default" => Vec::new(),
+        "all" => vec![("replies", "all"), ("send", "all"), ("tls", "all"), ("transport", "all")],
         values => {
-            for value in values.split(',') {
-                match value.split_once('=') {
-                    Some(("replies", "simple")) => replies = vec![Replies::Default],
-                    Some(("replies", "structured")) => replies = vec![Replies::Structured],
-                    Some(("replies", "extended")) => replies = vec![Replies::Extended],
-                    Some(("replies", "all")) => replies = all_replies.to_vec(),
-                    Some(("send", "whole")) => sends = vec![Segmentation::Whole],
-                    Some(("send", "bytewise")) => sends = vec![Segmentation::Bytewise],
-                    Some(("send", "coalesced")) => sends = vec![Segmentation::Coalesced],
-                    Some(("send", "all")) => sends = all_sends.to_vec(),
-                    _ => {
-                        return Err(format!(
-                            "`{value}` is no axis\nhint: `default`, `all`, `replies=simple|structured|extended|all`, `send=whole|bytewise|coalesced|all`"
-                        ));
-                    }
-                }
-            }
+            let pairs = values.split(',').map(|value| value.split_once('=').ok_or(value));
+            pairs.collect::<Result<_, _>>().map_err(no_axis)?
+        }
+    };
+    for (axis, value) in values {
+        let chosen = axis_values(axis, value).ok_or_else(|| no_axis(&format!("{axis}={value}")))?;
+        forms =
+            forms.iter().flat_map(|form| chosen.iter().map(|change| change.apply(*form))).collect();
+    }
+    Ok(forms)
+}
+
+fn no_axis(value: &str) -> String {
+    format!(
+        "`{value}` is no axis\nhint: `default`, `all`, `replies=simple|structured|extended|all`, `send=whole|bytewise|coalesced|all`, `tls=plain|x509|psk|all`, `transport=tcp|unix|all`"
+    )
+}
+
+/// A value of an axis.
+#[derive(Clone, Copy)]
+enum Choice {
+    Replies(Replies),
+    Send(Segmentation),
+    Tls(Option<TlsKind>),
+    Transport(Transport),
+}
+
+impl Choice {
+    fn apply(self, form: Form) -> Form {
+        let access = form.access;
+        match self {
+            Self::Replies(replies) => Form { replies, ..form },
+            Self::Send(segmentation) => Form { segmentation, ..form },
+            Self::Tls(tls) => Form { access: Access { tls, ..access }, ..form },
+            Self::Transport(transport) => Form { access: Access { transport, ..access }, ..form },
         }
     }
-    let combine = |replies| sends.iter().map(move |segmentation| (replies, *segmentation));
-    let pairs = replies.into_iter().flat_map(combine);
-    Ok(pairs.map(|(replies, segmentation)| Form { replies, segmentation }).collect())
+}
+
+/// What a value of an axis stands for: several forms in the case of `all`.
+fn axis_values(axis: &str, value: &str) -> Option<Vec<Choice>> {
+    let all: &[(&str, Choice)] = match axis {
+        "replies" => &[
+            ("simple", Choice::Replies(Replies::Default)),
+            ("structured", Choice::Replies(Replies::Structured)),
+            ("extended", Choice::Replies(Replies::Extended)),
+        ],
+        "send" => &[
+            ("whole", Choice::Send(Segmentation::Whole)),
+            ("bytewise", Choice::Send(Segmentation::Bytewise)),
+            ("coalesced", Choice::Send(Segmentation::Coalesced)),
+        ],
+        "tls" => &[
+            ("plain", Choice::Tls(None)),
+            ("x509", Choice::Tls(Some(TlsKind::X509))),
+            ("psk", Choice::Tls(Some(TlsKind::Psk))),
+        ],
+        "transport" => &[
+            ("tcp", Choice::Transport(Transport::Tcp)),
+            ("unix", Choice::Transport(Transport::Unix)),
+        ],
+        _ => return None,
+    };
+    let chosen: Vec<Choice> = all
+        .iter()
+        .filter(|(name, _)| value == "all" || *name == value)
+        .map(|(_, choice)| *choice)
+        .collect();
+    (!chosen.is_empty()).then_some(chosen)
 }
 
 impl Form {
@@ -154,6 +219,14 @@ impl Form {
             Segmentation::Whole => {}
             Segmentation::Bytewise => words.push("send=bytewise"),
             Segmentation::Coalesced => words.push("send=coalesced"),
+        }
+        match self.access.tls {
+            None => {}
+            Some(TlsKind::X509) => words.push("tls=x509"),
+            Some(TlsKind::Psk) => words.push("tls=psk"),
+        }
+        if self.access.transport == Transport::Unix {
+            words.push("transport=unix");
         }
         words.join(",")
     }
@@ -231,7 +304,7 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
     }
     let mut servers = Vec::new();
     for text in &args.target {
-        servers.push((external(text, args.export.as_deref())?, Deviations::default()));
+        servers.push((external(text, args)?, Deviations::default()));
     }
     for name in &args.peer {
         match name.as_str() {
@@ -288,19 +361,32 @@ fn own_script(path: &std::path::Path) -> Result<Script, Refusal> {
     scenarios::load(id, &shown, &text).map_err(Refusal::Script)
 }
 
-fn external(text: &str, export: Option<&str>) -> Result<Target, Refusal> {
-    let hint = "hint: `--target` takes host:port, [v6]:port, nbd:// and nbd+unix:// URIs";
+fn external(text: &str, args: &Args) -> Result<Target, Refusal> {
+    let hint = "hint: `--target` takes host:port, [v6]:port, nbd://, nbds:// and nbd+unix:// URIs";
     let uri = Uri::from_target(text).map_err(|error| format!("{error}\n{hint}"))?;
-    if uri.tls {
-        return Err(format!("`{text}`: TLS is not supported yet").into());
-    }
-    let address = match &uri.endpoint {
-        Endpoint::Tcp { host, port } => Address::Tcp { host: host.clone(), port: *port },
-        Endpoint::Unix(path) => Address::Unix(path.clone()),
+    let files = Files {
+        authority: args.tls_ca.clone(),
+        certificate: args.tls_cert.clone(),
+        key: args.tls_key.clone(),
+        psk: args.tls_psk.clone(),
     };
-    let named = (!uri.export.is_empty()).then(|| uri.export.clone());
-    let export = export.map(str::to_owned).or(named);
-    Ok(Target::External { name: text.to_owned(), address, export })
+    let security = if uri.tls || files.is_any() {
+        let host = match &uri.endpoint {
+            Endpoint::Tcp { host, .. } => host.as_str(),
+            Endpoint::Unix(_) => "localhost",
+        };
+        let security = Security::given(files.credentials(&uri)?, host)?;
+        // What can't be used is known before anything runs.
+        security.connector(&[], None)?;
+        Some(Box::new(security))
+    } else {
+        None
+    };
+    let insists = uri.tls;
+    let address = Address::from(uri.endpoint);
+    let named = (!uri.export.is_empty()).then_some(uri.export);
+    let export = args.export.clone().or(named);
+    Ok(Target::External { name: text.to_owned(), address, export, security, insists })
 }
 
 fn peer(name: &str) -> Result<(Target, Deviations), Refusal> {
@@ -425,6 +511,16 @@ fn options(args: &Args, target: &Target, form: Form) -> Options {
             if let Some(export) = &args.export {
                 again.push_str(&format!(" --export {export:?}"));
             }
+            for (option, path) in [
+                ("--tls-ca", &args.tls_ca),
+                ("--tls-cert", &args.tls_cert),
+                ("--tls-key", &args.tls_key),
+                ("--tls-psk", &args.tls_psk),
+            ] {
+                if let Some(path) = path {
+                    again.push_str(&format!(" {option} {}", path.display()));
+                }
+            }
         }
         Target::Reference { .. } => again.push_str(" --peer self"),
         Target::Peer(file) => again.push_str(&format!(" --peer {}", file.name())),
@@ -440,12 +536,14 @@ fn options(args: &Args, target: &Target, form: Form) -> Options {
         capture: args.capture.clone(),
         replies: form.replies,
         segmentation: form.segmentation,
+        access: form.access,
         again,
     }
 }
 
 fn client_options(args: &Args, client: &ClientTarget) -> Options {
-    let form = Form { replies: Replies::Default, segmentation: Segmentation::Whole };
+    let (replies, segmentation) = (Replies::Default, Segmentation::Whole);
+    let form = Form { replies, segmentation, access: Access::default() };
     let target = Target::Reference { fault: None };
     let again = format!("nbdcheck run --client {}", client.name());
     Options { again, ..options(args, &target, form) }

@@ -16,7 +16,7 @@ use protocol::values::{
     ReplyFlags, ReplyType, TransmissionFlags,
 };
 
-use super::{Choice, Flow, Interpreter, Selector, Stop, can_say_goodbye};
+use super::{Choice, Flow, Interpreter, Selector, Stop, Upgrade, can_say_goodbye};
 use crate::finding::{Detail, Severity};
 use crate::interpret::matching::Candidate;
 use crate::link::tracker::Phase;
@@ -47,7 +47,7 @@ impl Interpreter<'_> {
             Event::ToTransmission(replies, contexts) => {
                 self.reach_transmission(&name, *replies, contexts, line.span).await
             }
-            Event::Tls(_) => Err(Stop::Error("`-- tls` is not supported yet".to_owned())),
+            Event::Tls(tls) => self.tls(&name, line, tls).await,
             Event::Close | Event::Reset => {
                 let reset = line.event == Event::Reset;
                 if let Some(conn) = self.conns.get_mut(&name) {
@@ -157,11 +157,11 @@ impl Interpreter<'_> {
             ClientFlags::FIXED_NEWSTYLE
         };
         self.say(name, Message::ClientFlags(answer)).await;
-        Ok(())
+        self.upgrade(name, Upgrade::BeforeHaggling, span).await
     }
 
     /// Sends an option and collects the replies up to the final one.
-    async fn option(
+    pub(super) async fn option(
         &mut self,
         name: &str,
         option: OptionType,
@@ -190,7 +190,7 @@ impl Interpreter<'_> {
                 },
                 came => {
                     let rule = match &came {
-                        Candidate::End(End::Close | End::Reset | End::CutOff) => {
+                        Candidate::End(End::Close | End::Notified | End::Reset | End::CutOff) => {
                             "session-no-unjustified-hard-disconnect"
                         }
                         Candidate::End(End::Timeout) => "option-reply-one-final",
@@ -220,6 +220,7 @@ impl Interpreter<'_> {
         if phase == Some(Phase::Start) {
             self.reach_haggling(name, span).await?;
         }
+        self.upgrade(name, Upgrade::BeforeTransmission, span).await?;
         let replies = match replies {
             Replies::Default => self.setup.replies,
             pinned => pinned,
@@ -348,7 +349,7 @@ impl Interpreter<'_> {
         if phase == Some(Phase::Transmission) {
             self.disconnect(name).await;
             let came = self.hear(name).await;
-            if matches!(came, Candidate::End(End::Close | End::Reset)) {
+            if matches!(came, Candidate::End(End::Close | End::Notified | End::Reset)) {
                 if let Some(conn) = self.conns.get_mut(name) {
                     conn.end_expected = true;
                 }
@@ -420,7 +421,9 @@ impl Interpreter<'_> {
         for name in names {
             let Some(conn) = self.conns.get(&name) else { continue };
             let garbled = matches!(conn.end, Some(End::Garbage(_) | End::TooLarge(_)));
-            if conn.end_expected || conn.link.is_closed() || garbled {
+            // Nothing can be said between STARTTLS and TLS.
+            let between = conn.link.tracker().awaits_tls();
+            if conn.end_expected || conn.link.is_closed() || garbled || between {
                 continue;
             }
             let phase = conn.link.tracker().phase();

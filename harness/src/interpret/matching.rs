@@ -86,8 +86,9 @@ pub fn compare(
         Candidate::End(end) => {
             let wanted = matches!(
                 (head.as_deref(), end),
-                (Some("end"), End::Close | End::Reset | End::CutOff)
-                    | (Some("close"), End::Close)
+                (Some("end"), End::Close | End::Notified | End::Reset | End::CutOff)
+                    | (Some("close"), End::Close | End::Notified)
+                    | (Some("close-notify"), End::Notified)
                     | (Some("reset"), End::Reset)
                     | (Some("timeout"), End::Timeout)
             );

@@ -11,8 +11,10 @@ pub mod labels;
 pub mod matching;
 mod rules;
 mod send;
+mod tls;
 
 pub use events::block_size;
+pub use tls::Upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -30,6 +32,7 @@ use crate::finding::{Detail, Finding, Severity};
 use crate::link::tracker::Phase;
 use crate::link::{End, Entry, Incoming, Link, Received, Said};
 use crate::script::ast::{Branch, Items, Replies, Script, Segmentation, Statement, StatementKind};
+use crate::tls::Security;
 use assemble::{Reply, assemble, is_last};
 use conn::{Choice, Conn, Selector, conn_name};
 use eval::{Env, EvalError, number};
@@ -57,6 +60,10 @@ pub struct Setup {
     pub replies: Replies,
     /// How messages are cut when the script leaves it open.
     pub segmentation: Segmentation,
+    /// What there is for TLS with the peer.
+    pub security: Option<Security>,
+    /// When the harness begins TLS of its own accord.
+    pub upgrade: Upgrade,
     /// Where connections come from.
     pub dialer: Dialer,
     /// The client under test, when there is one.

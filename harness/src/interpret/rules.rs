@@ -21,7 +21,7 @@ impl Interpreter<'_> {
         };
         let tracker = conn.link.tracker();
         match candidate {
-            Candidate::End(End::Close | End::CutOff | End::Reset) => {
+            Candidate::End(End::Close | End::Notified | End::CutOff | End::Reset) => {
                 "session-no-unjustified-hard-disconnect"
             }
             Candidate::End(End::Timeout) => match tracker.phase() {

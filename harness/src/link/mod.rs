@@ -1,5 +1,7 @@
 //! One connection of a scenario: the stream, what was said on it, and the judge that listens.
 
+mod carrier;
+pub mod secure;
 pub mod stream;
 pub mod tracker;
 
@@ -35,6 +37,8 @@ const BYTEWISE_LIMIT: usize = 4096;
 pub enum End {
     /// The peer closed in an orderly way, between messages.
     Close,
+    /// The peer ended TLS by its `close_notify`, between messages.
+    Notified,
     /// The peer closed in the middle of a message.
     CutOff,
     /// The peer reset the connection.
@@ -51,6 +55,7 @@ impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Close => f.write_str("close: the peer closed the connection"),
+            Self::Notified => f.write_str("close: the peer ended TLS and closed the connection"),
             Self::CutOff => f.write_str("close: the peer closed in the middle of a message"),
             Self::Reset => f.write_str("reset: the peer reset the connection"),
             Self::Timeout => f.write_str("timeout: nothing came in time"),
@@ -140,6 +145,8 @@ pub trait Tap: Send {
     fn data(&mut self, from: Side, time_ns: u64, bytes: &[u8]);
     /// `from` ended its direction.
     fn closed(&mut self, from: Side, time_ns: u64, reset: bool);
+    /// Secrets of TLS, lines as of `SSLKEYLOGFILE`, before the data that they open.
+    fn secrets(&mut self, lines: &str);
 }
 
 /// A message as it is, without bulk and without lies.
@@ -205,6 +212,12 @@ impl Link {
         &self.tracker
     }
 
+    /// Whether it is inside TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.stream.as_ref().is_some_and(Stream::is_tls)
+    }
+
     /// Whether the harness has closed its end.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -247,8 +260,7 @@ impl Link {
     }
 
     fn now_ns(&self) -> u64 {
-        let elapsed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.epoch_ns.saturating_add(elapsed)
+        self.clock().now_ns()
     }
 
     fn hear(&mut self, from: Side, bytes: &[u8]) {
@@ -344,7 +356,9 @@ impl Link {
     /// Writes, and takes in what the peer sends meanwhile, so that two full directions can't block
     /// each other.
     async fn write(&mut self, mut bytes: &[u8], limit: Duration) {
-        if bytes.is_empty() || self.stream.is_none() {
+        let below = matches!(self.stream, Some(Stream::Below(_)));
+        if bytes.is_empty() || self.stream.is_none() || below {
+            // Nothing may go out in the clear where TLS was agreed.
             return;
         }
         self.hear(self.side, bytes);
@@ -390,7 +404,8 @@ impl Link {
         let from = self.side.other();
         match result {
             Ok([]) => {
-                self.ended = Some(End::Close);
+                let inside = self.stream.as_ref().is_some_and(Stream::is_tls);
+                self.ended = Some(if inside { End::Notified } else { End::Close });
                 self.note("-- the peer closes".to_owned());
                 self.hear_end(from, Close::End);
             }
@@ -398,10 +413,11 @@ impl Link {
                 self.hear(from, bytes);
                 self.inbox.extend_from_slice(bytes);
             }
-            Err(_) => {
-                self.ended = Some(End::Reset);
-                self.note("-- the peer resets".to_owned());
-                self.hear_end(from, Close::Reset);
+            Err(error) => {
+                let (end, note) = secure::end_of(&error);
+                self.ended = Some(end);
+                self.note(note);
+                self.hear_end(from, if end == End::Reset { Close::Reset } else { Close::End });
             }
         }
     }
@@ -417,7 +433,8 @@ impl Link {
                 Err(end) => return Incoming::End(end),
             }
             if let Some(end) = self.ended {
-                let cut = end == End::Close && !self.inbox.is_empty();
+                let ends = matches!(end, End::Close | End::Notified);
+                let cut = ends && !self.inbox.is_empty();
                 return Incoming::End(if cut { End::CutOff } else { end });
             }
             let Some(stream) = &mut self.stream else { return Incoming::End(End::Close) };
@@ -435,6 +452,11 @@ impl Link {
     /// The next message, if all of it is there.
     fn take_message(&mut self) -> Result<Option<Received>, End> {
         let from = self.side.other();
+        if self.tracker.awaits_tls() {
+            for note in secure::skip_alerts(&mut self.inbox) {
+                self.note(note);
+            }
+        }
         let (decoded, taken) = match self.tracker.decode(from, &self.inbox, Limits::default()) {
             Ok(Step::Ready(decoded, taken)) => (decoded, taken),
             Ok(Step::Need(_)) => return Ok(None),

@@ -7,6 +7,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use reference_server::tls::TlsStream;
+
+use super::carrier::Carrier;
+
 /// A connected byte stream.
 #[derive(Debug)]
 pub enum Stream {
@@ -16,16 +20,31 @@ pub enum Stream {
     Unix(UnixStream),
     /// Inside this process.
     Memory(DuplexStream),
+    /// Inside TLS.
+    Tls(Box<TlsStream<Carrier>>),
+    /// Below a TLS that has failed.
+    Below(Box<Carrier>),
 }
 
 impl Stream {
     /// Makes the drop of this stream a reset rather than an orderly close, where the carrier knows
     /// the difference.
-    pub fn reset_on_drop(&self) {
-        if let Self::Tcp(stream) = self {
-            // A stream that is already gone needs no reset.
-            let _ = stream.set_zero_linger();
+    pub fn reset_on_drop(&mut self) {
+        match self {
+            Self::Tcp(stream) => {
+                // A stream that is already gone needs no reset.
+                let _ = stream.set_zero_linger();
+            }
+            Self::Tls(stream) => stream.carrier_mut().reset_on_drop(),
+            Self::Below(carrier) => carrier.reset_on_drop(),
+            Self::Unix(_) | Self::Memory(_) => {}
         }
+    }
+
+    /// Whether it is inside TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 }
 
@@ -35,6 +54,8 @@ macro_rules! delegate {
             Stream::Tcp(stream) => Pin::new(stream).$method($($arg),*),
             Stream::Unix(stream) => Pin::new(stream).$method($($arg),*),
             Stream::Memory(stream) => Pin::new(stream).$method($($arg),*),
+            Stream::Tls(stream) => Pin::new(&mut **stream).$method($($arg),*),
+            Stream::Below(stream) => Pin::new(&mut **stream).$method($($arg),*),
         }
     };
 }

@@ -49,6 +49,7 @@ pub struct Tracker {
     structured: bool,
     extended: bool,
     disconnecting: bool,
+    awaits_tls: bool,
     pending: HashMap<Cookie, Vec<Pending>>,
 }
 
@@ -62,6 +63,7 @@ impl Default for Tracker {
             structured: false,
             extended: false,
             disconnecting: false,
+            awaits_tls: false,
             pending: HashMap::new(),
         }
     }
@@ -105,6 +107,22 @@ impl Tracker {
     #[must_use]
     pub fn request_form(&self) -> RequestForm {
         if self.extended { RequestForm::Extended } else { RequestForm::Compact }
+    }
+
+    /// Whether `NBD_OPT_STARTTLS` was acknowledged and TLS has not begun.
+    #[must_use]
+    pub fn awaits_tls(&self) -> bool {
+        self.awaits_tls
+    }
+
+    /// TLS has begun: nothing that was negotiated counts any more.
+    pub fn tls_started(&mut self) {
+        *self = Self {
+            phase: Phase::Haggling,
+            handshake_flags: self.handshake_flags,
+            client_flags: self.client_flags,
+            ..Self::default()
+        };
     }
 
     /// Whether `NBD_CMD_DISC` was sent.
@@ -226,6 +244,7 @@ impl Tracker {
         if reply.reply == ReplyType::ACK {
             match reply.option {
                 OptionType::GO => self.enter(),
+                OptionType::STARTTLS => self.awaits_tls = true,
                 OptionType::STRUCTURED_REPLY => self.structured = true,
                 OptionType::EXTENDED_HEADERS => self.extended = true,
                 _ => {}

@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 use super::address::Address;
 use super::file::{self, Client};
 use super::process::{Ended, Invocation, Process};
+use super::schema::ClientTls;
 use super::template::{self, TemplateError, Value, Values};
 use super::{PeerError, StartError, shown};
+use crate::script::ast::TlsKind;
+use crate::tls::Security;
+use protocol::uri::Uri;
 
 /// How much of each output stream is kept, in bytes.
 const KEEP: usize = 1 << 20;
@@ -19,7 +23,7 @@ pub struct ClientFile {
 }
 
 /// What an action is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Parameters {
     /// Where the server is.
     pub address: Address,
@@ -31,6 +35,8 @@ pub struct Parameters {
     pub length: u64,
     /// The local file to copy from or to.
     pub file: Option<PathBuf>,
+    /// TLS, if the client is to demand it.
+    pub tls: Option<Security>,
     /// How long the command may take.
     pub limit: Duration,
 }
@@ -40,7 +46,22 @@ impl Parameters {
     #[must_use]
     pub fn new(address: Address, export: &str) -> Self {
         let limit = Duration::from_secs(30);
-        Self { address, export: export.to_owned(), offset: 0, length: 0, file: None, limit }
+        let (export, tls) = (export.to_owned(), None);
+        Self { address, export, offset: 0, length: 0, file: None, tls, limit }
+    }
+
+    /// The NBD URI, with what leads to the credentials.
+    #[must_use]
+    pub fn uri(&self) -> Uri {
+        let uri = match &self.address {
+            Address::Tcp { host, port } => Uri::tcp(host.clone(), *port),
+            Address::Unix(path) => Uri::unix(path),
+        };
+        let uri = uri.with_export(self.export.clone());
+        match &self.tls {
+            Some(security) => security.uri(uri),
+            None => uri,
+        }
     }
 }
 
@@ -130,6 +151,24 @@ impl ClientFile {
         })
     }
 
+    /// Whether it can do an action inside TLS.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn supports_tls(&self, action: &str, kind: TlsKind) -> Result<(), String> {
+        if self.client.tls.get(&described(kind)).is_some_and(|all| all.contains_key(action)) {
+            return Ok(());
+        }
+        Err(match self.client.cannot.get(kind.name()) {
+            Some(reason) => reason.clone(),
+            None => format!(
+                "{} is not described with the action `{action}` inside TLS by {}",
+                self.name(),
+                kind.name()
+            ),
+        })
+    }
+
     /// Asks the program for its version.
     ///
     /// # Errors
@@ -153,7 +192,14 @@ impl ClientFile {
         let program = self.client.common.find()?;
         let dir = tempfile::Builder::new().prefix("nbd-").tempdir();
         let dir = dir.map_err(|e| failed(format!("no place to start in: {e}")))?;
-        let templates = &self.client.actions[action];
+        let templates = match &with.tls {
+            None => &self.client.actions[action],
+            Some(security) => {
+                let kind = security.kind();
+                self.supports_tls(action, kind).map_err(StartError::Unsupported)?;
+                &self.client.tls[&described(kind)][action]
+            }
+        };
         let args = template::words(templates, &values(with, dir.path())).map_err(|error| {
             let name = self.name();
             StartError::Unsupported(match error {
@@ -184,10 +230,17 @@ impl ClientFile {
     }
 }
 
+fn described(kind: TlsKind) -> ClientTls {
+    match kind {
+        TlsKind::X509 => ClientTls::X509,
+        TlsKind::Psk => ClientTls::Psk,
+    }
+}
+
 fn values(with: &Parameters, dir: &Path) -> Values {
     let text = |text: String| Value::Text(text);
     let mut values = Values::from([
-        ("uri", text(with.address.uri(&with.export, false))),
+        ("uri", text(with.uri().to_string())),
         ("name", text(with.export.clone())),
         ("offset", text(with.offset.to_string())),
         ("length", text(with.length.to_string())),
@@ -201,6 +254,9 @@ fn values(with: &Parameters, dir: &Path) -> Values {
         Address::Unix(socket) => {
             values.insert("socket", text(socket.display().to_string()));
         }
+    }
+    if let Some(security) = &with.tls {
+        values.insert("tls-dir", text(security.folder().display().to_string()));
     }
     if let Some(file) = &with.file {
         values.insert("file", text(file.display().to_string()));

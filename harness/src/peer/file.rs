@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use super::PeerError;
 use super::image::parse_size;
 use super::schema::{
-    ClientText, ConfigurationText, FileText, ImageText, ServerText, StartText, TlsKind, Transport,
-    VersionText,
+    ClientText, ClientTls, ConfigurationText, FileText, ImageText, ServerText, StartText, TlsKind,
+    Transport, VersionText,
 };
 use super::template;
 
@@ -30,8 +30,8 @@ const SERVER_WORDS: [&str; 9] =
 /// Those that stand for several words.
 const SERVER_LISTS: [&str; 3] = ["listen", "tls", "args"];
 /// The placeholders of a client's arguments.
-pub(super) const CLIENT_WORDS: [&str; 9] =
-    ["uri", "host", "port", "socket", "name", "offset", "length", "file", "dir"];
+pub(super) const CLIENT_WORDS: [&str; 10] =
+    ["uri", "host", "port", "socket", "name", "offset", "length", "file", "dir", "tls-dir"];
 
 /// What servers and clients have in common.
 #[derive(Debug, Clone)]
@@ -73,6 +73,7 @@ pub(super) struct Server {
     pub(super) common: Common,
     pub(super) start: StartText,
     pub(super) listen: BTreeMap<Transport, Vec<String>>,
+    pub(super) listen_tls: BTreeMap<Transport, Vec<String>>,
     pub(super) tls: BTreeMap<TlsKind, Vec<String>>,
     configurations: BTreeMap<String, Configuration>,
     pub(super) cannot: BTreeMap<String, String>,
@@ -83,6 +84,7 @@ pub(super) struct Server {
 pub(super) struct Client {
     pub(super) common: Common,
     pub(super) actions: BTreeMap<String, Vec<String>>,
+    pub(super) tls: BTreeMap<ClientTls, BTreeMap<String, Vec<String>>>,
     pub(super) cannot: BTreeMap<String, String>,
 }
 
@@ -193,6 +195,9 @@ impl Text {
         for (transport, args) in &text.listen {
             self.check(&format!("`listen.{}`", transport.name()), args, words)?;
         }
+        for (transport, args) in &text.listen_tls {
+            self.check(&format!("`listen-tls.{}`", transport.name()), args, words)?;
+        }
         for (kind, args) in &text.tls {
             self.check(&format!("`tls.{}`", kind.name()), args, words)?;
         }
@@ -217,6 +222,7 @@ impl Text {
             common,
             start: text.start,
             listen: text.listen,
+            listen_tls: text.listen_tls,
             tls: text.tls,
             configurations,
             cannot: text.cannot,
@@ -278,7 +284,10 @@ impl Text {
                 return Err(self.error(text));
             }
         }
-        Ok(Client { common, actions: text.actions, cannot: text.cannot })
+        for (action, args) in text.tls.values().flatten() {
+            self.check(&format!("`tls`: `{action}`"), args, &CLIENT_WORDS)?;
+        }
+        Ok(Client { common, actions: text.actions, tls: text.tls, cannot: text.cannot })
     }
 }
 

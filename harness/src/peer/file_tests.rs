@@ -128,7 +128,7 @@ fn mistakes_are_told_with_their_place() {
       |
     7 | instal = "build it"
       | ^^^^^^
-    unknown field `instal`, expected one of `format`, `kind`, `name`, `title`, `program`, `install`, `env`, `version`, `start`, `listen`, `tls`, `configuration`, `cannot`
+    unknown field `instal`, expected one of `format`, `kind`, `name`, `title`, `program`, `install`, `env`, `version`, `start`, `listen`, `listen-tls`, `tls`, `configuration`, `cannot`
     hint: did you mean `install`?
     "#);
     insta::assert_snapshot!(with("format = 1", "format = 2"), @"`<dir>/mine.toml` is no peer file: `format = 2` is not known here, only `format = 1`");

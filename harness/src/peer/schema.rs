@@ -44,6 +44,9 @@ pub(super) struct ServerText {
     pub(super) version: VersionText,
     pub(super) start: StartText,
     pub(super) listen: BTreeMap<Transport, Vec<String>>,
+    /// In the place of `listen` where there is TLS.
+    #[serde(default)]
+    pub(super) listen_tls: BTreeMap<Transport, Vec<String>>,
     #[serde(default)]
     pub(super) tls: BTreeMap<TlsKind, Vec<String>>,
     pub(super) configuration: BTreeMap<String, ConfigurationText>,
@@ -139,16 +142,32 @@ impl Transport {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum TlsKind {
     X509,
+    X509Verify,
+    X509NoVerify,
+    X509Selective,
     Psk,
+    PskSelective,
 }
 
 impl TlsKind {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::X509 => "x509",
+            Self::X509Verify => "x509-verify",
+            Self::X509NoVerify => "x509-no-verify",
+            Self::X509Selective => "x509-selective",
             Self::Psk => "psk",
+            Self::PskSelective => "psk-selective",
         }
     }
+}
+
+/// The ways of TLS that a client's file may know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ClientTls {
+    X509,
+    Psk,
 }
 
 /// The text of a client's file.
@@ -166,6 +185,9 @@ pub(super) struct ClientText {
     pub(super) env: BTreeMap<String, String>,
     pub(super) version: VersionText,
     pub(super) actions: BTreeMap<String, Vec<String>>,
+    /// The arguments of actions inside TLS, by what the parties know each other.
+    #[serde(default)]
+    pub(super) tls: BTreeMap<ClientTls, BTreeMap<String, Vec<String>>>,
     #[serde(default)]
     pub(super) cannot: BTreeMap<String, String>,
 }

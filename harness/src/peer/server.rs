@@ -26,7 +26,7 @@ pub struct PeerFile {
     server: Server,
 }
 
-/// The TLS that a server is to insist on.
+/// The TLS that a server is to have; where nothing else is said, it insists on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Tls {
     /// None.
@@ -34,8 +34,16 @@ pub enum Tls {
     Off,
     /// X.509: a directory with `ca-cert.pem`, `server-cert.pem` and `server-key.pem`.
     X509(PathBuf),
+    /// The same, and clients must show a certificate.
+    X509Verify(PathBuf),
+    /// The same, and clients need no certificate.
+    X509NoVerify(PathBuf),
+    /// X.509 for those who ask for it.
+    X509Selective(PathBuf),
     /// Pre-shared keys: a directory with `keys.psk`, lines of `user:hexkey`.
     Psk(PathBuf),
+    /// Pre-shared keys for those who ask for TLS.
+    PskSelective(PathBuf),
 }
 
 impl Tls {
@@ -43,7 +51,11 @@ impl Tls {
         match self {
             Self::Off => None,
             Self::X509(dir) => Some((TlsKind::X509, dir)),
+            Self::X509Verify(dir) => Some((TlsKind::X509Verify, dir)),
+            Self::X509NoVerify(dir) => Some((TlsKind::X509NoVerify, dir)),
+            Self::X509Selective(dir) => Some((TlsKind::X509Selective, dir)),
             Self::Psk(dir) => Some((TlsKind::Psk, dir)),
+            Self::PskSelective(dir) => Some((TlsKind::PskSelective, dir)),
         }
     }
 }
@@ -120,6 +132,24 @@ impl PeerFile {
         }
     }
 
+    /// Whether the peer can be reached so.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn can_be_reached(&self, options: &StartOptions) -> Result<(), String> {
+        let reason = |name: &str| {
+            let default = || format!("{} is not described with `{name}`", self.name());
+            self.server.cannot.get(name).cloned().unwrap_or_else(default)
+        };
+        if !self.server.listen.contains_key(&options.transport) {
+            return Err(reason(options.transport.name()));
+        }
+        match options.tls.kind() {
+            Some((kind, _)) if !self.server.tls.contains_key(&kind) => Err(reason(kind.name())),
+            _ => Ok(()),
+        }
+    }
+
     /// Asks the program for its version.
     ///
     /// # Errors
@@ -179,6 +209,10 @@ impl PeerFile {
             Some((kind, dir)) => {
                 Some((server.tls.get(&kind).ok_or_else(|| unsupported(kind.name()))?, dir))
             }
+        };
+        let listen = match tls {
+            Some(_) => server.listen_tls.get(&transport).unwrap_or(listen),
+            None => listen,
         };
         let program = server.common.find()?;
         let place = Place::make(transport, options.parent.as_deref())

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use protocol::describe::Value;
 use protocol::message::{Message, Side};
+use protocol::notation::ast::{Expr, Op};
 use protocol::payload::place;
 use protocol::values::OptionType;
+use reference_server::tls::has_psk;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -16,11 +18,12 @@ use super::runner::{Event, Options, TargetRun, conclude};
 use super::{Outcome, SkipKind};
 use crate::capture::Capture;
 use crate::dial::{ClientProcess, Dialer, Source};
-use crate::interpret::{Played, Setup, play};
+use crate::interpret::{Played, Setup, Upgrade, play};
 use crate::link::{Entry, Said};
 use crate::peer::{Address, ClientFile, ClientRun, Ended, Parameters, StartError, shipped_clients};
 use crate::run::selfclient;
-use crate::script::ast::Script;
+use crate::script::ast::{Script, TlsKind};
+use crate::tls::Security;
 
 /// The name of the export that the harness serves to a client under test.
 const EXPORT: &str = "disk";
@@ -31,7 +34,7 @@ pub enum ClientTarget {
     /// The reference client, in this process.
     Reference,
     /// A program that a peer file describes.
-    Peer(ClientFile),
+    Peer(Box<ClientFile>),
     /// A command of the user's own, with `{uri}` in it.
     Command(String),
 }
@@ -49,14 +52,16 @@ impl ClientTarget {
             let mut all = vec![Self::Reference];
             for name in shipped_clients() {
                 let file = ClientFile::builtin(&name).map_err(|error| error.to_string())?;
-                all.push(Self::Peer(file));
+                all.push(Self::Peer(Box::new(file)));
             }
             return Ok(all);
         }
         if name.contains("{uri}") {
             return Ok(vec![Self::Command(name.to_owned())]);
         }
-        ClientFile::find(name).map(|file| vec![Self::Peer(file)]).map_err(|error| error.to_string())
+        ClientFile::find(name)
+            .map(|file| vec![Self::Peer(Box::new(file))])
+            .map_err(|error| error.to_string())
     }
 
     /// The name in reports.
@@ -89,6 +94,14 @@ impl ClientTarget {
         }
     }
 
+    fn supports_tls(&self, action: &str, kind: TlsKind) -> Result<(), String> {
+        match self {
+            Self::Peer(file) => file.supports_tls(action, kind),
+            // The URI has it all.
+            Self::Reference | Self::Command(_) => Ok(()),
+        }
+    }
+
     async fn act(self, action: String, with: Parameters) -> Result<ClientRun, StartError> {
         match self {
             Self::Reference => Ok(selfclient::act(&action, &with).await),
@@ -104,7 +117,7 @@ async fn run_command(
     action: &str,
     with: &Parameters,
 ) -> Result<ClientRun, StartError> {
-    let uri = with.address.uri(&with.export, false);
+    let uri = with.uri();
     let command = command.replace("{uri}", &format!("'{uri}'")).replace("{action}", action);
     let began = Instant::now();
     let failed = |error: std::io::Error| StartError::Failed {
@@ -216,6 +229,12 @@ fn prepare(client: &ClientTarget, script: &Script) -> Result<Action, String> {
     let text = script.header.action.as_ref().map_or("info", |action| action.node.as_str());
     let action = Action::parse(text)?;
     client.supports(&action.name)?;
+    if let Some(kind) = wanted_tls(script) {
+        client.supports_tls(&action.name, kind)?;
+        if kind == TlsKind::Psk && !has_psk() {
+            return Err("this program was built without pre-shared keys".to_owned());
+        }
+    }
     Ok(action)
 }
 
@@ -239,6 +258,8 @@ async fn perform(
     with.length = action.length;
     with.file = Some(file.clone());
     with.limit = limit.saturating_mul(4);
+    with.tls = wanted_tls(script).map(Security::made).transpose()?;
+    let security = with.tls.clone();
     let capture = match &options.capture {
         Some(folder) => Capture::create(folder, client.name(), &script.id).ok(),
         None => None,
@@ -256,6 +277,8 @@ async fn perform(
         deadline: limit.saturating_mul(12),
         replies: options.replies,
         segmentation: options.segmentation,
+        security,
+        upgrade: Upgrade::Never,
         dialer: Dialer::new(Source::AcceptTcp(listener), capture.map(Capture::into_tap_maker)),
         client: Some(ClientProcess::new(running, Some(file))),
     };
@@ -265,6 +288,17 @@ async fn perform(
         None => conclude(outcome, played),
     }
     Ok(())
+}
+
+/// The TLS that the client is told to demand: `needs: tls=x509`.
+fn wanted_tls(script: &Script) -> Option<TlsKind> {
+    script.header.needs.iter().find_map(|need| match &need.condition {
+        Some((Op::Eq, wanted)) if need.name.node == "tls" => match &wanted.node {
+            Expr::Name(name) if name == "psk" => Some(TlsKind::Psk),
+            _ => Some(TlsKind::X509),
+        },
+        _ => None,
+    })
 }
 
 /// A client that never asks for an option that the scenario is about shows nothing of it.

@@ -7,6 +7,7 @@ pub mod needs;
 pub mod prepare;
 pub mod probe;
 pub mod runner;
+pub mod secured;
 pub mod select;
 pub mod selfclient;
 mod stores;

@@ -9,7 +9,7 @@ use super::prepare::PREPARED;
 use super::probe::Capabilities;
 use crate::interpret::eval::Env;
 use crate::interpret::matching::symbol;
-use crate::script::ast::{Need, Script};
+use crate::script::ast::{Need, Script, TlsKind};
 
 /// What a run allows and knows.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,11 @@ pub fn missing(
 
 fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(SkipKind, String)> {
     let name = need.name.node.as_str();
+    if let Some((op, wanted)) = &need.condition
+        && name == "tls"
+    {
+        return tls(*op, &wanted.node, capabilities);
+    }
     if let Some((op, wanted)) = &need.condition {
         return unmet_comparison(name, *op, &wanted.node, capabilities);
     }
@@ -146,6 +151,28 @@ fn context(wanted: &WireString, capabilities: &Capabilities) -> Option<(SkipKind
         .or_else(|| capabilities.evidence(&["option=NBD_OPT_LIST_META_CONTEXT"]))
         .unwrap_or("the server was not asked");
     Some((SkipKind::NotOffered, format!("no context {wanted}: {evidence}")))
+}
+
+/// `tls=forced`, `tls=psk`, `tls!=off`.
+fn tls(op: Op, wanted: &Expr, capabilities: &Capabilities) -> Option<(SkipKind, String)> {
+    let Expr::Name(wanted) = wanted else {
+        return Some((SkipKind::NotPossible, "`tls` is compared with a word".to_owned()));
+    };
+    let mode = capabilities.tls.name();
+    let kind = capabilities.tls_kind.map_or("nothing", TlsKind::name);
+    let (has, equal) = match wanted.as_str() {
+        "x509" | "psk" => (kind, kind == wanted),
+        wanted => (mode, mode == wanted),
+    };
+    if equal == (op == Op::Eq) {
+        return None;
+    }
+    let evidence = capabilities
+        .evidence(&["option=NBD_OPT_STARTTLS"])
+        .or_else(|| capabilities.evidence(&["greeting"]))
+        .unwrap_or("the server was not asked");
+    let reason = format!("needs tls{}{wanted}, has {has}: {evidence}", symbol(op));
+    Some((SkipKind::NotOffered, reason))
 }
 
 fn unmet_comparison(

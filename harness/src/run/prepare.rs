@@ -7,6 +7,7 @@ use protocol::uri::Uri;
 use reference_server::client::{Client, ClientError, Options};
 
 use crate::peer::{Address, KNOWN};
+use crate::tls::Security;
 
 /// How far the content is made, in bytes; beyond it scenarios know nothing.
 pub const PREPARED: u64 = 16 << 20;
@@ -20,6 +21,7 @@ const PIECE: u64 = 1 << 20;
 /// Why the export can't be written.
 pub async fn prepare(
     address: &Address,
+    tls: Option<&Security>,
     export: &str,
     blank: bool,
     limit: Duration,
@@ -28,7 +30,8 @@ pub async fn prepare(
         Address::Tcp { host, port } => Uri::tcp(host.clone(), *port),
         Address::Unix(path) => Uri::unix(path),
     };
-    let options = Options { timeout: limit, ..Options::default() };
+    let tls = tls.map(Security::of_client);
+    let options = Options { timeout: limit, tls, ..Options::default() };
     let shown = |error: ClientError| format!("the export can't be given known content: {error}");
     let client = Client::connect(&uri.with_export(export), &options).await.map_err(shown)?;
     let end = client.size().min(PREPARED);

@@ -16,8 +16,46 @@ use protocol::values::{
 
 use crate::dial::connect;
 use crate::interpret::block_size;
+use crate::link::secure::{NoTls, Secrets};
 use crate::link::{Incoming, Link, plain};
 use crate::peer::Address;
+use crate::script::ast::TlsKind;
+use crate::tls::{Security, Starter};
+
+/// For whom TLS is a must (section "Server-side requirements").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsMode {
+    /// NOTLS: it has none.
+    #[default]
+    Off,
+    /// SELECTIVETLS: it has TLS for those who ask.
+    Selective,
+    /// FORCEDTLS: nothing is served without.
+    Forced,
+}
+
+impl TlsMode {
+    /// The word in scripts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Selective => "selective",
+            Self::Forced => "forced",
+        }
+    }
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Whom<'a> {
+    /// Where it listens.
+    pub address: &'a Address,
+    /// What there is for TLS with it.
+    pub security: Option<&'a Security>,
+    /// TLS is a must for us.
+    pub insists: bool,
+}
 
 /// What a server offers.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +80,10 @@ pub struct Capabilities {
     pub contexts: Vec<WireString>,
     /// How each option was answered.
     pub options: BTreeMap<OptionType, ReplyType>,
+    /// Which TLS it does.
+    pub tls: TlsMode,
+    /// By what the parties know each other in TLS, where there is something for it.
+    pub tls_kind: Option<TlsKind>,
     /// The answer lines, for evidence.
     pub lines: Vec<String>,
 }
@@ -86,13 +128,19 @@ impl Capabilities {
 /// # Errors
 /// The server can't be reached, says nothing, or refuses the export.
 pub async fn probe(
-    address: &Address,
+    whom: Whom<'_>,
     export: Option<&str>,
     limit: Duration,
 ) -> Result<Capabilities, String> {
     let mut found =
         Capabilities { export: export.unwrap_or_default().to_owned(), ..Capabilities::default() };
-    match ask(address, export, limit, &mut found).await {
+    let asked = ask(whom, export, limit, &mut found).await;
+    if found.fixed && !matches!(asked, Err(Unanswered::Refused(_))) {
+        // A server that misbehaves here has none that could be used.
+        let _ = ask_for_tls(whom, limit, &mut found).await;
+    }
+    let address = whom.address;
+    match asked {
         Ok(()) => Ok(found),
         Err(Unanswered::Misbehaved) if !found.lines.is_empty() => Ok(found),
         Err(Unanswered::Misbehaved) => {
@@ -116,12 +164,48 @@ impl From<String> for Unanswered {
     }
 }
 
+/// Which TLS the server does, on a connection of its own.
+async fn ask_for_tls(
+    whom: Whom<'_>,
+    limit: Duration,
+    found: &mut Capabilities,
+) -> Result<(), Unanswered> {
+    let mut asked = Asker::open(whom.address, limit).await?;
+    let mut apart = Capabilities::default();
+    let Style::Fixed(flags) = asked.greeting(&mut apart).await? else { return Ok(()) };
+    asked.say(Message::ClientFlags(answer(flags))).await;
+    apart.lines.clear();
+    // A server may answer LIST by a refusal of its own; what it does not know tells its mode.
+    let unknown = OptionType(0x4e42_4421);
+    let (_, last) = asked.option(&mut apart, unknown, OptionBody::Empty).await?;
+    let forced = last == ReplyType::ERR_TLS_REQD;
+    let option = OptionType::STARTTLS;
+    let (_, last) = asked.option(&mut apart, option, OptionBody::Empty).await?;
+    found.options.insert(option, last);
+    // The first lines, lest they be taken for what others are to show.
+    found.lines.splice(0..0, std::mem::take(&mut apart.lines));
+    if last != ReplyType::ACK {
+        asked.say(self::option(OptionType::ABORT, OptionBody::Empty)).await;
+        while let Incoming::Message(_) = asked.link.receive(limit).await {}
+        return Ok(());
+    }
+    found.tls = if forced { TlsMode::Forced } else { TlsMode::Selective };
+    if let Some(security) = whom.security {
+        found.tls_kind = Some(security.kind());
+        asked.shake_hands(security).await?;
+        asked.say(self::option(OptionType::ABORT, OptionBody::Empty)).await;
+        while let Incoming::Message(_) = asked.link.receive(limit).await {}
+    }
+    Ok(())
+}
+
 async fn ask(
-    address: &Address,
+    whom: Whom<'_>,
     export: Option<&str>,
     limit: Duration,
     found: &mut Capabilities,
 ) -> Result<(), Unanswered> {
+    let address = whom.address;
     let mut asked = Asker::open(address, limit).await?;
     let flags = match asked.greeting(found).await? {
         Style::Fixed(flags) => flags,
@@ -137,7 +221,18 @@ async fn ask(
         }
     };
     asked.say(Message::ClientFlags(answer(flags))).await;
-    let (listed, last) = asked.option(found, OptionType::LIST, OptionBody::Empty).await?;
+    let mut secure = None;
+    if whom.insists {
+        secure = whom.security;
+        asked.start_tls(found, secure).await?;
+    }
+    let list = OptionType::LIST;
+    let (mut listed, mut last) = asked.option(found, list, OptionBody::Empty).await?;
+    if last == ReplyType::ERR_TLS_REQD && secure.is_none() {
+        secure = whom.security;
+        asked.start_tls(found, secure).await?;
+        (listed, last) = asked.option(found, list, OptionBody::Empty).await?;
+    }
     if last == ReplyType::ACK {
         let names = listed.into_iter().filter_map(|reply| match reply.body {
             ReplyBody::Server { name, .. } => Some(name),
@@ -175,6 +270,9 @@ async fn ask(
             let mut again = Capabilities::default();
             if let Style::Fixed(flags) = asked.greeting(&mut again).await? {
                 asked.say(Message::ClientFlags(answer(flags))).await;
+                if secure.is_some() {
+                    asked.start_tls(&mut again, secure).await?;
+                }
                 let body = OptionBody::Info { name: name.clone(), requests: Vec::new() };
                 asked.option(&mut again, OptionType::INFO, body).await?;
                 let told = match found.offers(structured) {
@@ -363,6 +461,40 @@ impl Asker {
         found.contexts = names.collect();
         self.option(found, OptionType::SET_META_CONTEXT, body).await?;
         Ok(())
+    }
+
+    /// STARTTLS and the handshake; without anything for it there is nothing to be asked.
+    async fn start_tls(
+        &mut self,
+        found: &mut Capabilities,
+        security: Option<&Security>,
+    ) -> Result<(), Unanswered> {
+        let Some(security) = security else {
+            let line = found.lines.last().cloned().unwrap_or_default();
+            return Err(Unanswered::Refused(format!(
+                "the server insists on TLS: {line}\nhint: `--target nbds://...`, with `--tls-ca`, `--tls-cert` and `--tls-key`, or `--tls-psk`"
+            )));
+        };
+        let option = OptionType::STARTTLS;
+        let (_, last) = self.option(found, option, OptionBody::Empty).await?;
+        if last != ReplyType::ACK {
+            let line = found.lines.last().cloned().unwrap_or_default();
+            return Err(Unanswered::Refused(format!("the server has no TLS: {line}")));
+        }
+        self.shake_hands(security).await
+    }
+
+    async fn shake_hands(&mut self, security: &Security) -> Result<(), Unanswered> {
+        let connector = security.connector(&[], None)?;
+        let starter = Starter::Connect(connector);
+        let begun = self.link.start_tls(&starter, &Secrets::default(), self.limit).await;
+        begun.map_err(|error| {
+            let why = match error {
+                NoTls::Failed(why) => why,
+                NoTls::Silent => format!("no end within {:?}", self.limit),
+            };
+            Unanswered::Refused(format!("the TLS handshake with the server failed: {why}"))
+        })
     }
 
     async fn export_name(&mut self, found: &mut Capabilities) -> Result<(), Unanswered> {

@@ -11,16 +11,18 @@ use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, m
 
 use super::needs::{Allowed, missing};
 use super::prepare::prepare;
-use super::probe::{Capabilities, probe};
-use super::target::{Instance, Target, Unavailable};
+use super::probe::{Capabilities, TlsMode, Whom, probe};
+use super::secured::{Wanted, begins_by_steps, is_hand_made};
+use super::target::{Access, Instance, Target, Unavailable};
 use super::{Outcome, SkipKind};
 use crate::capture::Capture;
 use crate::dial::{Dialer, Source, connect};
 use crate::finding::{Detail, Finding, Severity, Verdict};
-use crate::interpret::{Ending, Played, Setup, play};
+use crate::interpret::{Ending, Played, Setup, Upgrade, play};
 use crate::link::{Incoming, Link};
 use crate::peer::Address;
 use crate::script::ast::{Replies, Script, Segmentation, Statement, StatementKind};
+use crate::tls::Security;
 
 /// The scenario that runs first and last against a target.
 pub const SANITY: &str = "2.6-base/sanity";
@@ -49,6 +51,8 @@ pub struct Options {
     pub replies: Replies,
     /// How messages are cut when scenarios leave it open.
     pub segmentation: Segmentation,
+    /// How servers are reached.
+    pub access: Access,
     /// The command line that a failure's `again` begins with.
     pub again: String,
 }
@@ -187,6 +191,7 @@ struct Shared {
     instance: Mutex<Option<Instance>>,
     address: Address,
     owned: bool,
+    security: Option<Security>,
     capabilities: Capabilities,
     /// How many connections it serves at once, as far as was tried.
     capacity: usize,
@@ -204,6 +209,8 @@ struct Runner {
 /// What a scenario is played against.
 struct Place {
     address: Address,
+    security: Option<Security>,
+    upgrade: Upgrade,
     capabilities: Capabilities,
     fresh: Option<Instance>,
     shared: Arc<Shared>,
@@ -232,16 +239,21 @@ impl Runner {
     }
 
     async fn start_shared(&self, configuration: &str) -> Result<Arc<Shared>, Unavailable> {
-        let instance = self.target.start(configuration).await?;
+        let instance = self.target.start(configuration, self.options.access).await?;
         let limit = self.options.timeout;
-        let capabilities = probe(&instance.address, instance.export.as_deref(), limit)
-            .await
-            .map_err(Unavailable::Failed)?;
+        let whom = Whom {
+            address: &instance.address,
+            security: instance.security.as_ref(),
+            insists: self.target.insists_on_tls(),
+        };
+        let capabilities =
+            probe(whom, instance.export.as_deref(), limit).await.map_err(Unavailable::Failed)?;
         let capacity =
             if instance.owned { CAPACITY } else { capacity(&instance.address, limit).await };
         Ok(Arc::new(Shared {
             address: instance.address.clone(),
             owned: instance.owned,
+            security: instance.security.clone(),
             instance: Mutex::new(Some(instance)),
             capabilities,
             capacity,
@@ -268,7 +280,13 @@ impl Runner {
     async fn decide(&self, script: &Arc<Script>, outcome: &mut Outcome) {
         let configuration =
             script.header.export.as_ref().map_or("default", |export| export.node.as_str());
-        if let Err(reason) = self.target.supports(configuration) {
+        let access = self.options.access;
+        if let Err(reason) = self.target.supports(configuration, access) {
+            return outcome.skip(SkipKind::NotPossible, reason);
+        }
+        let hand_made = is_hand_made(script);
+        if access.tls.is_some() && (hand_made || Wanted::of(configuration).1.is_some()) {
+            let reason = "it sees to TLS by itself".to_owned();
             return outcome.skip(SkipKind::NotPossible, reason);
         }
         let shared = match self.shared(configuration).await {
@@ -295,6 +313,19 @@ impl Runner {
             let reason = "it needs a blank export: `--allow-write` lets it be made so".to_owned();
             return outcome.skip(SkipKind::NotAllowed, reason);
         }
+        let forced = shared.capabilities.tls == TlsMode::Forced;
+        let upgrade = match (hand_made, forced, access.tls.is_some()) {
+            _ if shared.security.is_none() => Upgrade::Never,
+            (true, true, _) => Upgrade::BeforeTransmission,
+            (true, false, _) => Upgrade::Never,
+            (false, true, _) | (false, _, true) => Upgrade::BeforeHaggling,
+            (false, false, false) if self.target.insists_on_tls() => Upgrade::BeforeHaggling,
+            (false, false, false) => Upgrade::Never,
+        };
+        if upgrade == Upgrade::BeforeHaggling && !begins_by_steps(script) {
+            let reason = "it greets in a way of its own, which leaves no place for TLS".to_owned();
+            return outcome.skip(SkipKind::NotPossible, reason);
+        }
         if let Some((kind, reason)) = missing(script, &shared.capabilities, allowed) {
             return outcome.skip(kind, reason);
         }
@@ -308,12 +339,14 @@ impl Runner {
         }
         let alone = shared.owned && (writes(script) || script.header.hazard.is_some());
         let played = if alone {
-            self.play_alone(script, configuration, &shared, outcome).await
+            self.play_alone(script, configuration, &shared, upgrade, outcome).await
         } else if shared.owned {
-            self.play_shared(script, configuration, &shared, outcome).await
+            self.play_shared(script, configuration, &shared, upgrade, outcome).await
         } else {
             match self.with_content(script, configuration, &shared).await {
-                Ok(_guard) => self.play_shared(script, configuration, &shared, outcome).await,
+                Ok(_guard) => {
+                    self.play_shared(script, configuration, &shared, upgrade, outcome).await
+                }
                 Err(reason) => return outcome.fail_to_run(reason),
             }
         };
@@ -348,8 +381,10 @@ impl Runner {
         if wanted != Content::Unknown && *alone != wanted {
             *alone = Content::Unknown;
             let blank = wanted == Content::Blank;
-            prepare(&shared.address, &shared.capabilities.export, blank, self.options.timeout)
-                .await?;
+            let export = &shared.capabilities.export;
+            let tls = shared.security.as_ref();
+            let tls = tls.filter(|_| shared.capabilities.tls != TlsMode::Off);
+            prepare(&shared.address, tls, export, blank, self.options.timeout).await?;
             *alone = wanted;
         }
         if writes(script) {
@@ -365,9 +400,10 @@ impl Runner {
         script: &Arc<Script>,
         configuration: &str,
         shared: &Arc<Shared>,
+        upgrade: Upgrade,
         outcome: &mut Outcome,
     ) -> Option<Played> {
-        let instance = match self.target.start(configuration).await {
+        let instance = match self.target.start(configuration, self.options.access).await {
             Ok(instance) => instance,
             Err(Unavailable::NotPossible(reason) | Unavailable::Failed(reason)) => {
                 outcome.fail_to_run(reason);
@@ -376,6 +412,8 @@ impl Runner {
         };
         let mut place = Place {
             address: instance.address.clone(),
+            security: instance.security.clone(),
+            upgrade,
             capabilities: shared.capabilities.clone(),
             fresh: Some(instance),
             shared: shared.clone(),
@@ -399,10 +437,13 @@ impl Runner {
         script: &Arc<Script>,
         configuration: &str,
         shared: &Arc<Shared>,
+        upgrade: Upgrade,
         outcome: &mut Outcome,
     ) -> Option<Played> {
         let place = Place {
             address: shared.address.clone(),
+            security: shared.security.clone(),
+            upgrade,
             capabilities: shared.capabilities.clone(),
             fresh: None,
             shared: shared.clone(),
@@ -416,7 +457,7 @@ impl Runner {
             return Some(played);
         }
         self.shared.lock().await.remove(configuration);
-        self.play_alone(script, configuration, shared, outcome).await
+        self.play_alone(script, configuration, shared, upgrade, outcome).await
     }
 
     async fn play(&self, script: &Arc<Script>, place: &Place, outcome: &mut Outcome) -> Played {
@@ -433,6 +474,8 @@ impl Runner {
             deadline: self.options.timeout.saturating_mul(12),
             replies: self.options.replies,
             segmentation: self.options.segmentation,
+            security: place.security.clone(),
+            upgrade: place.upgrade,
             dialer: Dialer::new(
                 Source::Connect(place.address.clone()),
                 capture.map(Capture::into_tap_maker),

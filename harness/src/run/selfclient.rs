@@ -5,7 +5,8 @@ use std::time::Instant;
 use protocol::uri::Uri;
 use reference_server::client::{Client, ClientError, Haggling, Options};
 
-use crate::peer::{Address, ClientRun, Ended, Parameters};
+use crate::peer::{ClientRun, Ended, Parameters};
+use crate::tls::Security;
 
 /// What it can be told to do.
 const ACTIONS: [&str; 8] = ["info", "list", "read", "write", "copy-out", "flush", "trim", "zero"];
@@ -26,12 +27,9 @@ pub fn supports(action: &str) -> Result<(), String> {
 /// Does an action; the exit status is 0 if all went well.
 pub async fn act(action: &str, with: &Parameters) -> ClientRun {
     let began = Instant::now();
-    let uri = match &with.address {
-        Address::Tcp { host, port } => Uri::tcp(host.clone(), *port),
-        Address::Unix(path) => Uri::unix(path),
-    };
-    let uri = uri.with_export(with.export.clone());
-    let options = Options { timeout: with.limit, ..Options::default() };
+    let uri = with.uri();
+    let tls = with.tls.as_ref().map(Security::of_client);
+    let options = Options { timeout: with.limit, tls, ..Options::default() };
     let result = perform(action, &uri, &options, with).await;
     ClientRun {
         command: format!("reference client: {action} {uri}"),

@@ -1,5 +1,6 @@
 //! What is under test, and how the harness gets hold of it in a wanted configuration.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,16 @@ use reference_server::{
     BlockSizes, Builder, DirtyBitmap, Export, Fault, Features, Handshake, Server, ServerHandle,
 };
 
+use tempfile::TempDir;
+
 use super::stores::{Failing, Slow};
 
-use crate::peer::{Address, KNOWN, PeerFile, Running, StartError, greet};
+use super::secured::Wanted;
+use crate::peer::{
+    Address, KNOWN, PeerFile, Running, StartError, StartOptions, Tls, Transport, greet,
+};
+use crate::script::ast::TlsKind;
+use crate::tls::Security;
 
 /// A server under test.
 #[derive(Debug, Clone)]
@@ -25,6 +33,10 @@ pub enum Target {
         address: Address,
         /// The export under test; `None` for the default one.
         export: Option<String>,
+        /// What there is for TLS with it.
+        security: Option<Box<Security>>,
+        /// Everything is to go through TLS (`nbds`).
+        insists: bool,
     },
     /// The reference server, in this process.
     Reference {
@@ -43,13 +55,24 @@ pub struct Instance {
     pub export: Option<String>,
     /// Whether the harness started it.
     pub owned: bool,
+    /// What there is for TLS with it.
+    pub security: Option<Security>,
     held: Held,
 }
 
 enum Held {
     Nothing,
-    Reference { _handle: ServerHandle },
+    Reference { _handle: ServerHandle, _folder: Option<TempDir> },
     Peer(Box<Running>),
+}
+
+/// How a server is to be reached, where its configuration leaves that open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Access {
+    /// What carries the bytes.
+    pub transport: Transport,
+    /// What protects them.
+    pub tls: Option<TlsKind>,
 }
 
 /// Why there is no server in the wanted configuration.
@@ -59,6 +82,16 @@ pub enum Unavailable {
     NotPossible(String),
     /// It should have worked.
     Failed(String),
+}
+
+impl Access {
+    /// Whether a server that somebody else runs can be reached so.
+    fn of_external(self) -> Result<(), String> {
+        match (self.transport, self.tls) {
+            (Transport::Tcp, None) => Ok(()),
+            _ => Err("how the target is reached is given: this form can't be had".to_owned()),
+        }
+    }
 }
 
 impl Target {
@@ -87,21 +120,38 @@ impl Target {
         }
     }
 
+    /// Whether everything is to go through TLS.
+    #[must_use]
+    pub fn insists_on_tls(&self) -> bool {
+        matches!(self, Self::External { insists: true, .. })
+    }
+
     /// Whether a configuration can be had at all.
     ///
     /// # Errors
     /// The reason why not.
-    pub fn supports(&self, configuration: &str) -> Result<(), String> {
+    pub fn supports(&self, configuration: &str, access: Access) -> Result<(), String> {
+        let (base, tls) = Wanted::of(configuration);
         match self {
             Self::External { .. } => match configuration {
                 // Whether it is, the probe tells.
-                "default" | "blank" | "read-only" | "multi-conn" => Ok(()),
+                "default" | "blank" | "read-only" | "multi-conn" => access.of_external(),
+                "tls-forced" | "tls-selective" | "tls-psk" | "tls-psk-selective" => Ok(()),
                 other => Err(format!(
                     "needs the configuration `{other}`, which only a server that the harness starts can be given"
                 )),
             },
-            Self::Reference { .. } => configure(configuration).map(|_| ()),
-            Self::Peer(file) => file.supports(configuration),
+            Self::Reference { .. } => configure(base).map(|_| ()),
+            Self::Peer(file) => {
+                file.supports(base)?;
+                let tls = tls.or(access.tls.map(Wanted::forced));
+                let tls = tls.map(|tls| tls.of_peer(PathBuf::new())).unwrap_or_default();
+                file.can_be_reached(&StartOptions {
+                    transport: access.transport,
+                    tls,
+                    parent: None,
+                })
+            }
         }
     }
 
@@ -109,23 +159,55 @@ impl Target {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn start(&self, configuration: &str) -> Result<Instance, Unavailable> {
+    pub async fn start(
+        &self,
+        configuration: &str,
+        access: Access,
+    ) -> Result<Instance, Unavailable> {
+        let (base, tls) = Wanted::of(configuration);
+        let tls = tls.or(access.tls.map(Wanted::forced));
+        let made = || {
+            let made = tls.map(|tls| Security::made(tls.kind)).transpose();
+            made.map_err(Unavailable::NotPossible)
+        };
         match self {
-            Self::External { address, export, .. } => Ok(Instance {
+            Self::External { address, export, security, .. } => Ok(Instance {
                 address: address.clone(),
                 export: export.clone(),
                 owned: false,
+                security: security.as_deref().cloned(),
                 held: Held::Nothing,
             }),
             Self::Reference { fault } => {
-                let (builder, export) =
-                    configure(configuration).map_err(Unavailable::NotPossible)?;
+                let security = made()?;
+                let (builder, export) = configure(base).map_err(Unavailable::NotPossible)?;
+                let server = match (tls, &security) {
+                    (Some(tls), Some(security)) => {
+                        Some(tls.of_reference(security).map_err(Unavailable::NotPossible)?)
+                    }
+                    _ => None,
+                };
+                let builder = builder.tls(server);
+                let failed = |error: String| Unavailable::Failed(error);
+                if access.transport == Transport::Unix {
+                    let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
+                    let path = folder.path().join("s");
+                    let handle = builder.fault(*fault).unix(&path).start().await;
+                    let handle = handle.map_err(|error| failed(error.to_string()))?;
+                    return Ok(Instance {
+                        address: Address::Unix(path),
+                        export: Some(export.to_owned()),
+                        owned: true,
+                        security,
+                        held: Held::Reference { _handle: handle, _folder: Some(folder) },
+                    });
+                }
                 let handle = builder
                     .fault(*fault)
                     .tcp(([127, 0, 0, 1], 0).into())
                     .start()
                     .await
-                    .map_err(|error| Unavailable::Failed(error.to_string()))?;
+                    .map_err(|error| failed(error.to_string()))?;
                 let address = handle
                     .tcp_address()
                     .ok_or_else(|| Unavailable::Failed("no address".to_owned()))?;
@@ -133,19 +215,29 @@ impl Target {
                     address: address.into(),
                     export: Some(export.to_owned()),
                     owned: true,
-                    held: Held::Reference { _handle: handle },
+                    security,
+                    held: Held::Reference { _handle: handle, _folder: None },
                 })
             }
-            Self::Peer(file) => match file.start(configuration).await {
-                Ok(running) => Ok(Instance {
-                    address: running.address().clone(),
-                    export: Some(running.export_name().to_owned()),
-                    owned: true,
-                    held: Held::Peer(Box::new(running)),
-                }),
-                Err(StartError::Unsupported(reason)) => Err(Unavailable::NotPossible(reason)),
-                Err(error) => Err(Unavailable::Failed(error.to_string())),
-            },
+            Self::Peer(file) => {
+                let security = made()?;
+                let tls = match (tls, &security) {
+                    (Some(tls), Some(security)) => tls.of_peer(security.folder().to_owned()),
+                    _ => Tls::Off,
+                };
+                let reached = StartOptions { transport: access.transport, tls, parent: None };
+                match file.start_with(base, &reached).await {
+                    Ok(running) => Ok(Instance {
+                        address: running.address().clone(),
+                        export: Some(running.export_name().to_owned()),
+                        owned: true,
+                        security,
+                        held: Held::Peer(Box::new(running)),
+                    }),
+                    Err(StartError::Unsupported(reason)) => Err(Unavailable::NotPossible(reason)),
+                    Err(error) => Err(Unavailable::Failed(error.to_string())),
+                }
+            }
         }
     }
 }
@@ -220,6 +312,10 @@ fn configure(configuration: &str) -> Result<(Builder, &'static str), String> {
             .export(Export::new("beta", MemoryStore::new(MIB)).with_description("another disk"))
             .export(Export::new("gamma", MemoryStore::new(MIB)).with_read_only(true))
             .export(Export::new("drei €", MemoryStore::new(511))),
+        // Who asks without TLS gets the first, and only inside TLS the second.
+        ("tls-only", None) => builder
+            .export(export(known(16 * MIB)))
+            .export(Export::new("secret", MemoryStore::new(MIB)).with_tls_only(true)),
         ("no-list", None) => with_features(|features| features.list = false),
         ("oldstyle", None) => with_features(|features| features.handshake = Handshake::Oldstyle),
         ("newstyle", None) => with_features(|features| features.handshake = Handshake::Newstyle),

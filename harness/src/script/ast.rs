@@ -172,6 +172,8 @@ pub struct EventLine {
     pub event: Event,
     /// To which connection.
     pub conn: Option<Spanned<String>>,
+    /// The requirements that it checks; only TLS has any.
+    pub tags: Vec<Spanned<String>>,
     /// Where it stands.
     pub span: Span,
 }
@@ -198,6 +200,98 @@ pub enum Segmentation {
     Coalesced,
 }
 
+/// By what the parties of a TLS session know each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TlsKind {
+    /// By certificates.
+    X509,
+    /// By a key that both have.
+    Psk,
+}
+
+impl TlsKind {
+    /// The word in scripts and axes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X509 => "x509",
+            Self::Psk => "psk",
+        }
+    }
+}
+
+/// What is unusual about the harness's side of a TLS handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsTwist {
+    /// `no-certificate`: it shows none, though it is asked.
+    NoCertificate,
+    /// `wrong-ca`: its certificate is of an authority that the peer does not know.
+    WrongCa,
+    /// `expired`: its certificate is no longer valid.
+    Expired,
+    /// `other-host`: its certificate is for another host.
+    OtherHost,
+    /// `wrong-key`: it has another key than the peer.
+    WrongKey,
+    /// `unknown-user`: it names a user whom the peer does not know.
+    UnknownUser,
+    /// `only-tls12`: it speaks TLS 1.2 alone.
+    OnlyTls12,
+    /// `only-tls13`: it speaks TLS 1.3 alone.
+    OnlyTls13,
+}
+
+impl TlsTwist {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::NoCertificate,
+        Self::WrongCa,
+        Self::Expired,
+        Self::OtherHost,
+        Self::WrongKey,
+        Self::UnknownUser,
+        Self::OnlyTls12,
+        Self::OnlyTls13,
+    ];
+
+    /// The word in scripts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no-certificate",
+            Self::WrongCa => "wrong-ca",
+            Self::Expired => "expired",
+            Self::OtherHost => "other-host",
+            Self::WrongKey => "wrong-key",
+            Self::UnknownUser => "unknown-user",
+            Self::OnlyTls12 => "only-tls12",
+            Self::OnlyTls13 => "only-tls13",
+        }
+    }
+}
+
+/// How a TLS handshake must come out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsOutcome {
+    /// It succeeds.
+    Succeeds,
+    /// `fail`: it fails.
+    Fails,
+    /// `may-fail`: either; after a failure nothing more is sent.
+    Either,
+}
+
+/// A TLS handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// How it must come out.
+    pub outcome: TlsOutcome,
+    /// By what the parties know each other; `None` for whatever the peer does.
+    pub kind: Option<TlsKind>,
+    /// What is unusual.
+    pub twists: Vec<TlsTwist>,
+}
+
 /// What happens to a connection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -208,8 +302,8 @@ pub enum Event {
     /// `to transmission [structured|extended] [with "CONTEXT"...]`: and an export entered, with
     /// these metadata contexts selected.
     ToTransmission(Replies, Vec<WireString>),
-    /// `tls x509|psk|fail`: the TLS handshake after an acknowledged STARTTLS.
-    Tls(String),
+    /// `tls [fail|may-fail] [x509|psk] ...`: the TLS handshake after an acknowledged STARTTLS.
+    Tls(Tls),
     /// `close`: the harness closes its end, orderly.
     Close,
     /// `shut`: the harness ends its direction only (half-close).

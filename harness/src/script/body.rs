@@ -9,7 +9,8 @@ use protocol::notation::parser::{Parsed, Parser};
 use protocol::text::WireString;
 
 use super::ast::{
-    Branch, Event, EventLine, Items, Replies, Segmentation, Source, Statement, StatementKind,
+    Branch, Event, EventLine, Items, Replies, Segmentation, Source, Statement, StatementKind, Tls,
+    TlsKind, TlsOutcome, TlsTwist,
 };
 use super::error::ScriptError;
 
@@ -289,7 +290,7 @@ impl Reader<'_> {
         let event = match word.node.as_str() {
             "connect" => Event::Connect,
             "to" => self.destination()?,
-            "tls" => Event::Tls(self.choice(&["x509", "psk", "fail"])?.to_owned()),
+            "tls" => Event::Tls(self.tls()?),
             "close" => Event::Close,
             "shut" => Event::Shut,
             "reset" => Event::Reset,
@@ -320,7 +321,32 @@ impl Reader<'_> {
             }
         };
         let conn = self.parser.conn();
-        Ok(EventLine { event, conn, span: self.parser.span_from(start) })
+        let span = self.parser.span_from(start);
+        let tags = if matches!(event, Event::Tls(_)) { self.parser.tags() } else { Vec::new() };
+        Ok(EventLine { event, conn, tags, span })
+    }
+
+    fn tls(&mut self) -> Parsed<Tls> {
+        let outcome = if self.parser.eat_word("fail") {
+            TlsOutcome::Fails
+        } else if self.parser.eat_word("may-fail") {
+            TlsOutcome::Either
+        } else {
+            TlsOutcome::Succeeds
+        };
+        let kind = if self.parser.eat_word("x509") {
+            Some(TlsKind::X509)
+        } else if self.parser.eat_word("psk") {
+            Some(TlsKind::Psk)
+        } else {
+            None
+        };
+        let mut twists = Vec::new();
+        while matches!(self.parser.peek(), Token::Word(_)) {
+            let word = self.choice(&TlsTwist::ALL.map(TlsTwist::name))?;
+            twists.extend(TlsTwist::ALL.into_iter().filter(|twist| twist.name() == word));
+        }
+        Ok(Tls { outcome, kind, twists })
     }
 
     fn destination(&mut self) -> Parsed<Event> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use protocol::message::Side;
 use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
 
-use super::ast::{Event, Replies, Script, Source, Statement, StatementKind, Version};
+use super::ast::{Event, Replies, Script, Source, Statement, StatementKind, TlsKind, Version};
 use super::check::{Relation, relate};
 use super::error::ScriptError;
 use super::walk;
@@ -41,7 +41,7 @@ const SINCE: &[(Version, &[&str])] = &[
             "REQ_ONE",
         ],
     ),
-    (version(3, 0), &["NBD_CMD_CACHE", "SEND_CACHE"]),
+    (version(3, 0), &["NBD_CMD_CACHE", "SEND_CACHE", "psk"]),
     (version(4, 2), &["SEND_FAST_ZERO", "FAST_ZERO", "CAN_MULTI_CONN"]),
     (
         version(8, 2),
@@ -226,7 +226,10 @@ impl<'s> Linter<'s> {
                         look("NBD_OPT_SET_META_CONTEXT", event.span);
                     }
                     Event::ToTransmission(Replies::Structured, _) => look("structured", event.span),
-                    Event::Tls(_) => look("tls", event.span),
+                    Event::Tls(tls) => {
+                        let psk = tls.kind == Some(TlsKind::Psk);
+                        look(if psk { "psk" } else { "tls" }, event.span);
+                    }
                     _ => {}
                 },
                 StatementKind::Either(_)

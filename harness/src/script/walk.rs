@@ -45,6 +45,7 @@ pub(super) fn ids(statement: &Statement) -> Vec<&Spanned<String>> {
             line.tags.iter().collect()
         }
         StatementKind::Check { tags, .. } => tags.iter().collect(),
+        StatementKind::Event(event) => event.tags.iter().collect(),
         StatementKind::Either(branches) => {
             branches.iter().filter_map(|branch| branch.warn.as_ref()).collect()
         }

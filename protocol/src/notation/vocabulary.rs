@@ -49,6 +49,7 @@ const WORDS: &[(&str, Head)] = &[
     ("end", Head::End),
     ("close", Head::End),
     ("reset", Head::End),
+    ("close-notify", Head::End),
     ("timeout", Head::End),
 ];
 

@@ -246,6 +246,7 @@ impl<'l> Accepts<'l> {
             None => other.head.is_none_or(|head| !is_end(head)),
             Some("error") => other.head == Some("error") || is_error_reply(other.head),
             Some("end") => other.head.is_some_and(|head| is_end(head) && head != "timeout"),
+            Some("close") => matches!(other.head, Some("close" | "close-notify")),
             head => head == other.head,
         };
         let variant = match self.variant {
@@ -275,7 +276,9 @@ fn heads_apart(a: Option<&str>, b: Option<&str>) -> bool {
         return false;
     }
     if end(a) && end(b) {
-        let whole = |head: &str, other: &str| head == "end" && other != "timeout";
+        let whole = |head: &str, other: &str| {
+            (head == "end" && other != "timeout") || (head == "close" && other == "close-notify")
+        };
         return !whole(x, y) && !whole(y, x);
     }
     // A whole reply and one of its messages are the same bytes.
