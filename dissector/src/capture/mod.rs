@@ -1,9 +1,12 @@
 //! Capture files: reading pcap and pcapng, writing pcapng.
 //!
 //! Reading streams through a buffer of bounded size, whatever the file's size, and never trusts a
-//! length that the file gives.
+//! length that the file gives. Large files are mapped, a window at a time; compressed ones are taken
+//! out as they are read.
 
+mod compressed;
 mod connection;
+mod map;
 mod pcap;
 mod pcapng;
 mod reader;
@@ -15,6 +18,7 @@ mod tests;
 
 pub use connection::{ConnectionWriter, Conversation};
 pub use reader::{CaptureReader, Item, MAX_BLOCK, Packet, ReadError};
+pub use source::Input;
 pub use writer::CaptureWriter;
 
 use std::fmt;

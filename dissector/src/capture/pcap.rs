@@ -1,11 +1,6 @@
 //! The classic format: a header and records.
 
-use std::io::Read;
-
-use pcap_parser::{
-    LegacyPcapBlock, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified,
-    parse_pcap_header,
-};
+use pcap_parser::parse_pcap_header;
 
 use super::LinkType;
 use super::reader::{Item, MAX_BLOCK, Packet, ReadError};
@@ -22,7 +17,7 @@ pub(super) struct Pcap {
 }
 
 impl Pcap {
-    pub(super) fn new<R: Read>(source: &mut Source<R>) -> Result<Self, ReadError> {
+    pub(super) fn new(source: &mut Source<'_>) -> Result<Self, ReadError> {
         if !source.fill(24)? {
             return Err(ReadError::Cut { at: 0, what: "the file header" });
         }
@@ -39,47 +34,40 @@ impl Pcap {
         Ok(pcap)
     }
 
-    pub(super) fn next_item<'a, R: Read>(
-        &self,
-        source: &'a mut Source<R>,
-        taken: &mut usize,
-    ) -> Result<Option<Item<'a>>, ReadError> {
+    /// Length of a record's header, in bytes.
+    fn head(&self) -> usize {
+        if self.modified { 24 } else { 16 }
+    }
+
+    fn u32_at(&self, bytes: &[u8], at: usize) -> u32 {
+        let word = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()).copied();
+        let word = word.unwrap_or_default();
+        if self.big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
+    }
+
+    /// Brings the next record into the buffer; gives its length.
+    pub(super) fn next_record(&self, source: &mut Source<'_>) -> Result<Option<usize>, ReadError> {
         let at = source.position();
         let cut = ReadError::Cut { at, what: "a packet" };
-        let head = if self.modified { 24 } else { 16 };
-        if !source.fill(head)? {
+        if !source.fill(self.head())? {
             return if source.data().is_empty() { Ok(None) } else { Err(cut) };
         }
-        let bytes = source.data();
-        let length = [bytes[8], bytes[9], bytes[10], bytes[11]];
-        let length =
-            if self.big_endian { u32::from_be_bytes(length) } else { u32::from_le_bytes(length) };
-        let whole = head.saturating_add(length as usize);
+        let whole = self.head().saturating_add(self.u32_at(source.data(), 8) as usize);
         if whole > MAX_BLOCK {
             return Err(ReadError::Corrupt { at, what: "a packet has an impossible length" });
         }
-        if !source.fill(whole)? {
-            return Err(cut);
-        }
-        let parse = match (self.modified, self.big_endian) {
-            (true, _) => parse_pcap_frame_modified,
-            (false, true) => parse_pcap_frame_be,
-            (false, false) => parse_pcap_frame,
-        };
-        let Ok((_, block)) = parse(&source.data()[..whole]) else {
-            return Err(ReadError::Corrupt { at, what: "a packet can't be read" });
-        };
-        *taken = whole;
-        Ok(Some(Item::Packet(self.packet(&block))))
+        if source.fill(whole)? { Ok(Some(whole)) } else { Err(cut) }
     }
 
-    fn packet<'a>(&self, block: &LegacyPcapBlock<'a>) -> Packet<'a> {
-        let fraction = u64::from(block.ts_usec).saturating_mul(self.unit);
-        Packet {
-            time_ns: u64::from(block.ts_sec).saturating_mul(1_000_000_000).saturating_add(fraction),
+    /// Takes a record apart.
+    pub(super) fn item<'a>(&self, record: &'a [u8]) -> Item<'a> {
+        let seconds = u64::from(self.u32_at(record, 0)).saturating_mul(1_000_000_000);
+        let fraction = u64::from(self.u32_at(record, 4)).saturating_mul(self.unit);
+        Item::Packet(Packet {
+            time_ns: seconds.saturating_add(fraction),
             link: self.link,
-            data: block.data,
-            original_length: block.origlen,
-        }
+            data: record.get(self.head()..).unwrap_or_default(),
+            original_length: self.u32_at(record, 12),
+        })
     }
 }

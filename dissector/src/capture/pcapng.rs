@@ -1,8 +1,5 @@
 //! The newer format: sections of blocks, several interfaces in each.
 
-use std::io::Read;
-
-use pcap_parser::traits::PcapNGPacketBlock as _;
 use pcap_parser::{Block, SecretsType, parse_block_be, parse_block_le};
 
 use super::LinkType;
@@ -13,6 +10,8 @@ use super::source::Source;
 const SECTION: u32 = 0x0a0d_0d0a;
 const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 const INTERFACE: u32 = 1;
+/// What came before enhanced packets.
+const OLD_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
 const SECRETS: u32 = 10;
@@ -26,6 +25,8 @@ struct Interface {
     snaplen: u32,
     /// Units of time a second.
     resolution: u64,
+    /// Nanoseconds a unit, where that is a whole number.
+    unit: Option<u64>,
     /// Seconds to add.
     offset: i64,
 }
@@ -41,7 +42,7 @@ pub(super) struct PcapNg {
 
 impl PcapNg {
     /// Checks that the file begins with a section header.
-    pub(super) fn check_head<R: Read>(&mut self, source: &mut Source<R>) -> Result<(), ReadError> {
+    pub(super) fn check_head(&mut self, source: &mut Source<'_>) -> Result<(), ReadError> {
         if !source.fill(12)? {
             return Err(ReadError::Cut { at: 0, what: "the section header" });
         }
@@ -58,11 +59,17 @@ impl PcapNg {
         if self.big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
     }
 
-    pub(super) fn next_item<'a, R: Read>(
+    fn u16_at(&self, bytes: &[u8], at: usize) -> u16 {
+        let half = bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()).copied();
+        let half = half.unwrap_or_default();
+        if self.big_endian { u16::from_be_bytes(half) } else { u16::from_le_bytes(half) }
+    }
+
+    /// Brings the next packet or secret into the buffer; gives the length of its block.
+    pub(super) fn next_record(
         &mut self,
-        source: &'a mut Source<R>,
-        taken: &mut usize,
-    ) -> Result<Option<Item<'a>>, ReadError> {
+        source: &mut Source<'_>,
+    ) -> Result<Option<usize>, ReadError> {
         loop {
             let at = source.position();
             let Some(whole) = self.next_block(source)? else {
@@ -70,22 +77,20 @@ impl PcapNg {
             };
             let bytes = &source.data()[..whole];
             match self.u32_at(bytes, 0) {
-                ENHANCED_PACKET | SIMPLE_PACKET => break,
-                SECRETS if self.u32_at(bytes, 8) == SecretsType::TlsKeyLog.0 => break,
+                ENHANCED_PACKET | SIMPLE_PACKET | OLD_PACKET => return Ok(Some(whole)),
+                SECRETS if self.u32_at(bytes, 8) == SecretsType::TlsKeyLog.0 => {
+                    return Ok(Some(whole));
+                }
                 SECTION => self.interfaces.clear(),
                 INTERFACE => self.interface(bytes, at)?,
                 _ => {} // statistics, names, comments: nothing for us
             }
             source.consume(whole);
         }
-        let at = source.position();
-        // `next_block` has brought all of it in.
-        *taken = self.u32_at(source.data(), 4) as usize;
-        self.item(&source.data()[..*taken], at).map(Some)
     }
 
     /// Brings the next block into the buffer; gives its length. Skips blocks that are too large.
-    fn next_block<R: Read>(&mut self, source: &mut Source<R>) -> Result<Option<usize>, ReadError> {
+    fn next_block(&mut self, source: &mut Source<'_>) -> Result<Option<usize>, ReadError> {
         loop {
             let at = source.position();
             let cut = ReadError::Cut { at, what: "a block" };
@@ -110,7 +115,7 @@ impl PcapNg {
             }
             if length > MAX_BLOCK {
                 let kind = self.u32_at(head, 0);
-                if matches!(kind, SIMPLE_PACKET | ENHANCED_PACKET | SECTION) {
+                if matches!(kind, SIMPLE_PACKET | ENHANCED_PACKET | OLD_PACKET | SECTION) {
                     let what = "a packet has an impossible length";
                     return Err(ReadError::Corrupt { at, what });
                 }
@@ -136,10 +141,14 @@ impl PcapNg {
             return Err(ReadError::Corrupt { at, what: "a section has too many interfaces" });
         }
         if let Block::InterfaceDescription(block) = self.parse(bytes, at)? {
+            let resolution = resolution(block.if_tsresol);
             self.interfaces.push(Interface {
                 link: LinkType(block.linktype.0 as u32),
                 snaplen: block.snaplen,
-                resolution: resolution(block.if_tsresol),
+                resolution,
+                unit: 1_000_000_000_u64
+                    .is_multiple_of(resolution)
+                    .then(|| 1_000_000_000 / resolution),
                 // The parser reads it as little-endian whatever the section is.
                 offset: match self.big_endian {
                     true => block.if_tsoffset.swap_bytes(),
@@ -150,43 +159,47 @@ impl PcapNg {
         Ok(())
     }
 
-    fn item<'a>(&mut self, bytes: &'a [u8], at: u64) -> Result<Item<'a>, ReadError> {
+    /// Takes a block apart that [`PcapNg::next_record`] found.
+    pub(super) fn item<'a>(&mut self, bytes: &'a [u8], at: u64) -> Result<Item<'a>, ReadError> {
+        let unreadable = ReadError::Corrupt { at, what: "a block can't be read" };
+        if self.u32_at(bytes, bytes.len() - 4) as usize != bytes.len() {
+            return Err(unreadable);
+        }
         let no_interface =
             ReadError::Corrupt { at, what: "a packet names an interface that was not described" };
-        match self.parse(bytes, at)? {
-            Block::EnhancedPacket(block) => {
-                let interface =
-                    self.interfaces.get(block.if_id as usize).copied().ok_or(no_interface)?;
-                let units = (u64::from(block.ts_high) << 32) | u64::from(block.ts_low);
-                self.last_ns = nanoseconds(units, interface);
-                // The parser keeps the padding with the data.
-                let length = block.data.len().min(block.caplen as usize);
-                Ok(Item::Packet(Packet {
-                    time_ns: self.last_ns,
-                    link: interface.link,
-                    data: &block.data[..length],
-                    original_length: block.origlen,
-                }))
+        let kind = self.u32_at(bytes, 0);
+        // Behind its fixed fields, before the length at its end; padding and options included.
+        let head = match kind {
+            SIMPLE_PACKET => 12,
+            SECRETS => 16,
+            _ => 28,
+        };
+        let Some(body) = bytes.get(head..bytes.len() - 4) else { return Err(unreadable) };
+        let interface = match kind {
+            SECRETS => {
+                let length = body.len().min(self.u32_at(bytes, 12) as usize);
+                return Ok(Item::TlsKeyLog(&body[..length]));
             }
-            Block::SimplePacket(block) => {
-                let interface = self.interfaces.first().copied().ok_or(no_interface)?;
-                let mut length = block.data.len().min(block.orig_len() as usize);
-                if interface.snaplen > 0 {
-                    length = length.min(interface.snaplen as usize);
-                }
-                Ok(Item::Packet(Packet {
-                    time_ns: self.last_ns,
-                    link: interface.link,
-                    data: &block.data[..length],
-                    original_length: block.orig_len(),
-                }))
-            }
-            Block::DecryptionSecrets(block) => {
-                let length = block.data.len().min(block.secrets_len as usize);
-                Ok(Item::TlsKeyLog(&block.data[..length]))
-            }
-            _ => Err(ReadError::Corrupt { at, what: "a block can't be read" }),
-        }
+            SIMPLE_PACKET => 0,
+            OLD_PACKET => usize::from(self.u16_at(bytes, 8)),
+            _ => self.u32_at(bytes, 8) as usize,
+        };
+        let interface = self.interfaces.get(interface).ok_or(no_interface)?;
+        let (captured, original_length) = if kind == SIMPLE_PACKET {
+            let length = self.u32_at(bytes, 8);
+            let limit = if interface.snaplen > 0 { interface.snaplen } else { u32::MAX };
+            (length.min(limit), length)
+        } else {
+            let high = u64::from(self.u32_at(bytes, 12)) << 32;
+            self.last_ns = nanoseconds(high | u64::from(self.u32_at(bytes, 16)), interface);
+            (self.u32_at(bytes, 20), self.u32_at(bytes, 24))
+        };
+        Ok(Item::Packet(Packet {
+            time_ns: self.last_ns,
+            link: interface.link,
+            data: &body[..body.len().min(captured as usize)],
+            original_length,
+        }))
     }
 }
 
@@ -198,7 +211,12 @@ fn resolution(code: u8) -> u64 {
     base.checked_pow(power).unwrap_or(1_000_000)
 }
 
-fn nanoseconds(units: u64, interface: Interface) -> u64 {
+fn nanoseconds(units: u64, interface: &Interface) -> u64 {
+    if let Some(unit) = interface.unit
+        && interface.offset == 0
+    {
+        return units.saturating_mul(unit);
+    }
     let scaled = u128::from(units) * 1_000_000_000 / u128::from(interface.resolution);
     let scaled = i128::try_from(scaled).unwrap_or(i128::MAX);
     let shifted = scaled.saturating_add(i128::from(interface.offset) * 1_000_000_000);

@@ -1,11 +1,12 @@
 //! Reading a capture file, whichever its format.
 
-use std::io::{self, Read};
+use std::io;
 
 use super::LinkType;
+use super::compressed::{Broken, Compression};
 use super::pcap::Pcap;
 use super::pcapng::PcapNg;
-use super::source::Source;
+use super::source::{Input, Source};
 
 /// The largest packet or block that is kept, in bytes. Larger blocks that are no packets are
 /// skipped; a larger packet means that the file is corrupt.
@@ -79,45 +80,39 @@ enum Format {
     PcapNg(PcapNg),
 }
 
-/// Reads packets from a file of either format, found out by its first bytes.
-pub struct CaptureReader<R> {
-    source: Source<R>,
+/// Reads packets from a file of either format, found out by its first bytes; it may be compressed
+/// by gzip or Zstandard.
+pub struct CaptureReader<'a> {
+    source: Source<'a>,
     format: Format,
     /// How much of the source the last item took.
     last: usize,
 }
 
-impl<R: Read> CaptureReader<R> {
+impl<'a> CaptureReader<'a> {
     /// Reads the head of the file.
     ///
     /// # Errors
     /// It can't be read, is empty, is no capture, or ends within its head.
-    pub fn new(reader: R) -> Result<Self, ReadError> {
-        let mut source = Source::new(reader);
-        if !source.fill(4)? {
-            return Err(match source.data() {
-                [] => ReadError::Empty,
-                _ => ReadError::NotACapture { hint: "" },
-            });
+    pub fn new(input: impl Into<Input<'a>>) -> Result<Self, ReadError> {
+        let mut source = Source::new(input.into());
+        let mut magic = magic(&mut source)?;
+        if let Some(compression) = Compression::of(magic) {
+            source = source.decompress(compression)?;
+            magic = self::magic(&mut source)?;
         }
-        let magic = [source.data()[0], source.data()[1], source.data()[2], source.data()[3]];
         let format = match magic {
             [0x0a, 0x0d, 0x0d, 0x0a] => Format::PcapNg(PcapNg::default()),
-            [0xa1, 0xb2, ..] | [_, _, 0xb2, 0xa1] => Format::Pcap(Pcap::new(&mut source)?),
-            [0x1f, 0x8b, ..] => {
-                let hint = "; it is compressed\nhint: gunzip -c FILE | nbdcheck decode -";
-                return Err(ReadError::NotACapture { hint });
-            }
-            [0x28, 0xb5, 0x2f, 0xfd] => {
-                let hint = "; it is compressed\nhint: zstdcat FILE | nbdcheck decode -";
-                return Err(ReadError::NotACapture { hint });
+            [0xa1, 0xb2, ..] | [_, _, 0xb2, 0xa1] => {
+                Format::Pcap(Pcap::new(&mut source).map_err(|error| or_broken(&source, error))?)
             }
             _ => return Err(ReadError::NotACapture { hint: "" }),
         };
         let mut this = Self { source, format, last: 0 };
         if let Format::PcapNg(format) = &mut this.format {
             // The first block must make sense, or it is some other file with the same first bytes.
-            format.check_head(&mut this.source)?;
+            let head = format.check_head(&mut this.source);
+            head.map_err(|error| or_broken(&this.source, error))?;
         }
         Ok(this)
     }
@@ -129,15 +124,59 @@ impl<R: Read> CaptureReader<R> {
     /// Reading fails, the file is cut off or corrupt.
     pub fn next_item(&mut self) -> Result<Option<Item<'_>>, ReadError> {
         self.source.consume(std::mem::take(&mut self.last));
+        let next = match &mut self.format {
+            Format::Pcap(format) => format.next_record(&mut self.source),
+            Format::PcapNg(format) => format.next_record(&mut self.source),
+        };
+        let whole = match next {
+            Ok(Some(whole)) => whole,
+            // Compressed data may break off between two packets.
+            Ok(None) => return broken(&self.source).map_or(Ok(None), Err),
+            Err(error) => return Err(or_broken(&self.source, error)),
+        };
+        self.last = whole;
+        let (bytes, at) = (&self.source.data()[..whole], self.source.position());
         match &mut self.format {
-            Format::Pcap(format) => format.next_item(&mut self.source, &mut self.last),
-            Format::PcapNg(format) => format.next_item(&mut self.source, &mut self.last),
+            Format::Pcap(format) => Ok(Some(format.item(bytes))),
+            Format::PcapNg(format) => format.item(bytes, at).map(Some),
         }
     }
 
-    /// How many bytes of the file have been read and decoded.
+    /// How many bytes of the capture have been read and decoded.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.source.position()
+    }
+}
+
+fn magic(source: &mut Source<'_>) -> Result<[u8; 4], ReadError> {
+    source.fill(4)?;
+    match *source.data() {
+        [a, b, c, d, ..] => Ok([a, b, c, d]),
+        [] => Err(or_broken(source, ReadError::Empty)),
+        _ => Err(or_broken(source, ReadError::NotACapture { hint: "" })),
+    }
+}
+
+/// What is wrong with the compressed form of a file.
+fn broken(source: &Source<'_>) -> Option<ReadError> {
+    let at = source.position();
+    source.broken().map(|broken| match broken {
+        Broken::Cut => ReadError::Cut { at, what: "its compressed data" },
+        Broken::Corrupt => ReadError::Corrupt { at, what: "its compressed data make no sense" },
+        Broken::TooLarge => ReadError::NotACapture {
+            hint: " that can be decompressed in little memory\n\
+                   hint: zstdcat --memory=2048MB FILE | nbdcheck decode -",
+        },
+    })
+}
+
+/// An end that is due to the file's compressed form is put down to that.
+fn or_broken(source: &Source<'_>, error: ReadError) -> ReadError {
+    match error {
+        ReadError::Cut { .. } | ReadError::Empty | ReadError::NotACapture { .. } => {
+            broken(source).unwrap_or(error)
+        }
+        _ => error,
     }
 }

@@ -1,23 +1,95 @@
-//! Bytes of a file through a buffer of bounded size.
+//! Bytes of a file through a buffer or window of bounded size.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
 
-/// How much is read at once. Large enough that packets are seldom moved within the buffer.
-const CHUNK: usize = 1 << 20;
+use super::compressed::{Broken, Compression, Decompressed};
+use super::map::Window;
+
+/// How much is read at once. Small enough to stay in the processor's cache, large enough that
+/// packets are seldom moved within the buffer.
+const CHUNK: usize = 256 << 10;
+/// Files from this size on are mapped instead of read.
+const MAP_FROM: u64 = 1 << 20;
+
+/// Where a capture comes from.
+pub struct Input<'a>(Origin<'a>);
+
+enum Origin<'a> {
+    Reader(Box<dyn Read + 'a>),
+    File(File),
+}
+
+impl Input<'_> {
+    /// A file, to be read from its beginning. A large one is mapped into memory, a window at a
+    /// time: it may grow meanwhile, but whoever cuts it short while it is read ends this process.
+    ///
+    /// # Errors
+    /// What kind of file it is can't be found out.
+    pub fn file(file: File) -> io::Result<Self> {
+        let about = file.metadata()?;
+        Ok(Self(if about.is_file() && about.len() >= MAP_FROM {
+            Origin::File(file)
+        } else {
+            Origin::Reader(Box::new(file))
+        }))
+    }
+}
+
+impl<'a, R: Read + 'a> From<R> for Input<'a> {
+    fn from(reader: R) -> Self {
+        Self(Origin::Reader(Box::new(reader)))
+    }
+}
+
+enum Bytes<'a> {
+    Read { reader: Box<dyn Read + 'a>, buffer: Vec<u8> },
+    Decompressed { reader: Box<Decompressed<'a>>, buffer: Vec<u8> },
+    Mapped(Window),
+}
 
 /// A reader with look-ahead.
-pub(super) struct Source<R> {
-    reader: R,
-    buffer: Vec<u8>,
+pub(super) struct Source<'a> {
+    bytes: Bytes<'a>,
     start: usize,
     end: usize,
     position: u64,
     at_end: bool,
 }
 
-impl<R: Read> Source<R> {
-    pub(super) fn new(reader: R) -> Self {
-        Self { reader, buffer: vec![0; CHUNK], start: 0, end: 0, position: 0, at_end: false }
+impl<'a> Source<'a> {
+    pub(super) fn new(input: Input<'a>) -> Self {
+        let bytes = match input.0 {
+            Origin::Reader(reader) => Bytes::Read { reader, buffer: vec![0; CHUNK] },
+            Origin::File(file) => Bytes::Mapped(Window::new(file)),
+        };
+        Self { bytes, start: 0, end: 0, position: 0, at_end: false }
+    }
+
+    /// The same bytes without their compression, of which only one layer is taken off. Nothing may
+    /// have been consumed; positions are those in what comes out.
+    pub(super) fn decompress(self, by: Compression) -> io::Result<Self> {
+        let head = self.data().to_vec();
+        let inner: Box<dyn Read + 'a> = match self.bytes {
+            Bytes::Read { reader, .. } => Box::new(io::Cursor::new(head).chain(reader)),
+            Bytes::Decompressed { reader, .. } => Box::new(io::Cursor::new(head).chain(reader)),
+            Bytes::Mapped(window) => {
+                let mut file = window.into_file();
+                file.seek(SeekFrom::Start(0))?;
+                Box::new(file)
+            }
+        };
+        let reader = Box::new(Decompressed::new(inner, by));
+        let bytes = Bytes::Decompressed { reader, buffer: vec![0; CHUNK] };
+        Ok(Self { bytes, start: 0, end: 0, position: 0, at_end: false })
+    }
+
+    /// Whether the bytes ended because their compressed form is damaged.
+    pub(super) fn broken(&self) -> Option<Broken> {
+        match &self.bytes {
+            Bytes::Decompressed { reader, .. } => reader.broken(),
+            _ => None,
+        }
     }
 
     /// Where in the file the first byte of [`Source::data`] is.
@@ -27,7 +99,11 @@ impl<R: Read> Source<R> {
 
     /// What has been read and not consumed.
     pub(super) fn data(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+        let all = match &self.bytes {
+            Bytes::Read { buffer, .. } | Bytes::Decompressed { buffer, .. } => &buffer[..],
+            Bytes::Mapped(window) => window.bytes(),
+        };
+        &all[self.start..self.end]
     }
 
     /// Reads until `want` bytes are there or the file ends; says whether they are there. The
@@ -37,18 +113,27 @@ impl<R: Read> Source<R> {
         if self.end - self.start >= want {
             return Ok(true);
         }
-        if self.buffer.len() - self.start < want {
-            self.buffer.copy_within(self.start..self.end, 0);
+        let (reader, buffer): (&mut dyn Read, _) = match &mut self.bytes {
+            Bytes::Read { reader, buffer } => (reader, buffer),
+            Bytes::Decompressed { reader, buffer } => (reader, buffer),
+            Bytes::Mapped(window) => {
+                self.end = window.move_to(self.position, want)?;
+                self.start = 0;
+                return Ok(self.end >= want);
+            }
+        };
+        if buffer.len() - self.start < want {
+            buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
         while self.end - self.start < want && !self.at_end {
-            if self.end == self.buffer.len() {
+            if self.end == buffer.len() {
                 // Grows with what is there, not with what a file promises.
-                let size = (self.buffer.len() * 2).min(want.next_multiple_of(CHUNK));
-                self.buffer.resize(size, 0);
+                let size = (buffer.len() * 2).min(want.next_multiple_of(CHUNK));
+                buffer.resize(size, 0);
             }
-            match self.reader.read(&mut self.buffer[self.end..]) {
+            match reader.read(&mut buffer[self.end..]) {
                 Ok(0) => self.at_end = true,
                 Ok(count) => self.end += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,4 +1,4 @@
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
@@ -27,7 +27,7 @@ fn pcap(magic: u32, big_endian: bool) -> Vec<u8> {
 }
 
 /// Everything in a file, as text, and how it ended.
-fn read(file: impl Read) -> (Vec<String>, String) {
+fn read<'a>(file: impl Into<Input<'a>>) -> (Vec<String>, String) {
     let mut items = Vec::new();
     let mut reader = match CaptureReader::new(file) {
         Ok(reader) => reader,
@@ -118,6 +118,8 @@ fn pcapng(big_endian: bool) -> Vec<u8> {
         epb(0, 5, b"micro"),
         epb(1, 1 << 33, b"nano"),
         block(0x7777_7777, &[b"unknown block"]),
+        block(4, &[&half(1), &half(12), &[127, 0, 0, 1], b"localhost"]),
+        block(2, &[&half(0), &half(0), &word(0), &word(6), &word(3), &word(4), b"old"]),
         epb(2, 512, b"half a second"),
         block(3, &[&word(9), b"no time!!"]),
         block(10, &[&word(0x544c_534b), &word(7), b"CLIENT\n"]),
@@ -135,6 +137,7 @@ fn reads_pcapng_with_several_interfaces_and_sections() {
     insta::assert_snapshot!(first.join("\n"), @r#"
     5000 raw IP "micro" of 5
     8589934592 Ethernet "nano" of 4
+    6000 raw IP "old" of 4
     2500000000 Linux cooked v1 "half a second" of 13
     2500000000 raw IP "no time!!" of 9
     secrets "CLIENT\n"
@@ -167,10 +170,8 @@ fn what_is_no_capture_is_told() {
     let end = |file: &[u8]| read(file).1;
     insta::assert_snapshot!(end(b""), @"the file is empty");
     insta::assert_snapshot!(end(b"hello world, hello world"), @"not a pcap or pcapng file");
-    insta::assert_snapshot!(end(b"\x1f\x8b\x08\x00"), @"
-    not a pcap or pcapng file; it is compressed
-    hint: gunzip -c FILE | nbdcheck decode -
-    ");
+    insta::assert_snapshot!(end(&gzip(b"hello world")), @"not a pcap or pcapng file");
+    insta::assert_snapshot!(end(&zstandard(b"")), @"the file is empty");
     insta::assert_snapshot!(end(b"\x0a\x0d\x0d\x0aabcdefgh"), @"not a pcap or pcapng file");
 }
 
@@ -188,6 +189,128 @@ fn an_impossible_length_does_not_allocate() {
         read(&file[..]).1,
         @"the file is corrupt at byte 0: a block has an impossible length"
     );
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstandard(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+type Compress = fn(&[u8]) -> Vec<u8>;
+
+#[test]
+fn compressed_files_are_read_as_they_are() {
+    for plain in [pcap(0xa1b2_c3d4, false), pcapng(true)] {
+        for compress in [gzip as Compress, zstandard] {
+            let file = compress(&plain);
+            assert_eq!(read(&file[..]), read(&plain[..]));
+            assert_eq!(read(Slow(&file)), read(&plain[..]));
+            // In several members or frames, as parallel compressors write.
+            let (one, two) = plain.split_at(50);
+            let pieces = [compress(one), compress(two)].concat();
+            assert_eq!(read(&pieces[..]), read(&plain[..]));
+        }
+    }
+    // A frame to be skipped.
+    let plain = pcapng(false);
+    let skipped = [&zstandard(&plain)[..], b"\x50\x2a\x4d\x18\x02\0\0\0ab"].concat();
+    assert_eq!(read(&skipped[..]), read(&plain[..]));
+}
+
+#[test]
+fn compressed_files_are_unpacked_once_only() {
+    let file = gzip(&gzip(&pcap(0xa1b2_c3d4, false)));
+    assert_eq!(read(&file[..]).1, "not a pcap or pcapng file");
+}
+
+#[test]
+fn compressed_files_cut_off_or_damaged_give_what_came_before() {
+    let plain = pcapng(false);
+    let (all, _) = read(&plain[..]);
+    for compress in [gzip as Compress, zstandard] {
+        let file = compress(&plain);
+        for length in (4..file.len() - 1).rev().step_by(5) {
+            let (items, end) = read(&file[..length]);
+            assert!(all.starts_with(&items));
+            // The gzip trailer and a checksum come after all data.
+            assert!(end.contains("cut off"), "{length} of {}: {end}", file.len());
+        }
+        for at in (4..file.len()).step_by(7) {
+            let mut file = file.clone();
+            file[at] ^= 0x55;
+            read(&file[..]);
+        }
+    }
+    let mut file = gzip(&plain);
+    let last = file.len() - 8;
+    file[last] ^= 1; // the checksum
+    let (items, end) = read(&file[..]);
+    assert_eq!(items, all);
+    insta::assert_snapshot!(end, @"the file is corrupt at byte 400: its compressed data make no sense");
+}
+
+#[test]
+fn a_zstandard_window_has_a_limit() {
+    // A frame header that asks for 2 GiB.
+    let (items, end) = read(&b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"[..]);
+    assert_eq!(items, Vec::<String>::new());
+    insta::assert_snapshot!(end, @"
+    not a pcap or pcapng file that can be decompressed in little memory
+    hint: zstdcat --memory=2048MB FILE | nbdcheck decode -
+    ");
+}
+
+#[test]
+fn large_files_are_mapped_window_by_window() {
+    let mut file = pcap(0xa1b2_c3d4, false);
+    let record = |index: u32| {
+        let length = 40_000 + index * 7;
+        let words = [1_700_000_000 + index, 0, length, length].map(u32::to_le_bytes).concat();
+        [words, index.to_le_bytes().repeat(length as usize / 4 + 1)[..length as usize].to_vec()]
+            .concat()
+    };
+    for index in 0..700 {
+        file.extend(record(index));
+    }
+    let path = std::env::temp_dir().join(format!("nbdcheck-mapped-{}", std::process::id()));
+    for (name, bytes) in [
+        ("whole", &file[..]),
+        ("cut", &file[..file.len() - 100]),
+        ("packed", &gzip(&file)[..]),
+        ("small", &file[..5000]),
+    ] {
+        let path = path.with_extension(name);
+        std::fs::write(&path, bytes).unwrap();
+        let mapped = read(Input::file(std::fs::File::open(&path).unwrap()).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        let buffered = read(bytes);
+        assert!(mapped == buffered, "{name}: {} and {}", mapped.1, buffered.1);
+    }
+}
+
+#[test]
+fn a_mapped_file_may_grow() {
+    let mut whole = pcap(0xa1b2_c3d4, false);
+    while whole.len() < 2 << 20 {
+        let words = [1_700_000_000, 0, 60_000, 60_000].map(u32::to_le_bytes).concat();
+        whole.extend([words, vec![7; 60_000]].concat());
+    }
+    let path = std::env::temp_dir().join(format!("nbdcheck-grows-{}", std::process::id()));
+    let half = whole.len() / 2;
+    std::fs::write(&path, &whole[..half]).unwrap();
+    let mut reader =
+        CaptureReader::new(Input::file(std::fs::File::open(&path).unwrap()).unwrap()).unwrap();
+    assert!(reader.next_item().unwrap().is_some());
+    let mut appended = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    appended.write_all(&whole[half..]).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    while reader.next_item().unwrap().is_some() {}
+    assert_eq!(reader.position(), whole.len() as u64);
 }
 
 fn address(text: &str) -> SocketAddr {
@@ -280,6 +403,8 @@ fn both_families_have_right_checksums() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
     #[test]
     fn random_bytes_do_no_harm(head in 0usize..4, bytes: Vec<u8>) {
         let heads: [&[u8]; 4] = [b"", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\x0a\x0d\x0d\x0a"];
@@ -290,6 +415,19 @@ proptest! {
     fn damaged_files_do_no_harm(ng: bool, at: prop::sample::Index, byte: u8) {
         let mut file = if ng { pcapng(false) } else { pcap(0xa1b2_c3d4, false) };
         *at.get_mut(&mut file) = byte;
+        let _ = read(&file[..]);
+    }
+
+    #[test]
+    fn damaged_compressed_files_do_no_harm(
+        zstd: bool,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let plain = pcapng(false);
+        let mut file = if zstd { zstandard(&plain) } else { gzip(&plain) };
+        for (at, byte) in damage {
+            *at.get_mut(&mut file) = byte;
+        }
         let _ = read(&file[..]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use foldhash::fast::RandomState;
 use protocol::describe::Kind;
 use protocol::message::{ChunkForm, Greeting, Message, RequestForm};
 use protocol::values::{ChunkType, Command, ErrorCode, HandshakeFlags, OptionType, ReplyType};
@@ -13,7 +14,7 @@ const MAX_NAMES: usize = 4096;
 /// The number of messages of each kind and name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    named: HashMap<Key, u64>,
+    named: HashMap<Key, u64, RandomState>,
     other: u64,
 }
 

@@ -1,21 +1,19 @@
 //! From a capture file to records.
 
-use std::io::Read;
-
 use super::{Dissector, Note, Options, Record, Sink};
-use crate::capture::{CaptureReader, Item, ReadError};
+use crate::capture::{CaptureReader, Input, Item, ReadError};
 
 /// Decodes a capture file as far as it can be read. Where a file is cut off or corrupt, that is
 /// told as a problem, and what came before counts. Gives the number of sessions.
 ///
 /// # Errors
 /// The file can't be read at all, is no capture, or reading fails midway.
-pub fn dissect<R: Read, S: Sink>(
-    reader: R,
+pub fn dissect<'a, S: Sink>(
+    input: impl Into<Input<'a>>,
     options: Options,
     sink: &mut S,
 ) -> Result<u64, ReadError> {
-    let mut capture = CaptureReader::new(reader)?;
+    let mut capture = CaptureReader::new(input)?;
     let mut dissector = Dissector::new(options);
     let mut last_ns = 0;
     let result = loop {

@@ -28,7 +28,8 @@ pub(super) struct Flow {
     pub(super) last_ns: u64,
     /// Initial sequence numbers, where the handshake was seen.
     initial: [Option<u32>; 2],
-    reassembly: Reassembly,
+    /// Taken out while it hands on.
+    reassembly: Option<Box<Reassembly>>,
     state: State,
 }
 
@@ -60,7 +61,7 @@ impl Flow {
             start_ns: time_ns,
             last_ns: time_ns,
             initial: [None; 2],
-            reassembly: Reassembly::new(),
+            reassembly: Some(Box::default()),
             state: State::Waiting { prelude: Vec::new(), known },
         }
     }
@@ -89,7 +90,7 @@ impl Flow {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.reassembly.held_bytes()
+        self.reassembly.as_ref().map_or(0, |reassembly| reassembly.held_bytes())
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -110,24 +111,28 @@ impl Flow {
         if segment.syn {
             self.initial[from as usize] = Some(segment.sequence);
         }
-        let Self { reassembly, .. } = self;
-        let mut taken = std::mem::take(reassembly);
+        let Some(mut taken) = self.reassembly.take() else {
+            return;
+        };
         taken.segment(from, time_ns, segment, &mut |delivery| self.deliver(&delivery, context));
-        self.reassembly = taken;
-        if self.reassembly.is_over() {
+        let over = taken.is_over();
+        self.reassembly = Some(taken);
+        if over {
             self.finish(context);
         }
         if self.is_over() {
-            self.reassembly = Reassembly::new(); // drops what is held
+            self.reassembly = None; // drops what is held
         }
     }
 
     /// Gives up waiting for what is missing, to free memory.
     pub(super) fn give_up<S: Sink>(&mut self, context: &mut Context<'_, S>) {
-        let mut taken = std::mem::take(&mut self.reassembly);
+        let Some(mut taken) = self.reassembly.take() else {
+            return;
+        };
         let last_ns = self.last_ns;
         taken.finish(last_ns, &mut |delivery| self.deliver(&delivery, context));
-        self.reassembly = taken;
+        self.reassembly = Some(taken);
     }
 
     /// The capture is over, or the connection is.

@@ -3,10 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
+use foldhash::fast::RandomState;
+
 use super::flow::{Context, Flow};
 use super::{Note, Options, Record, Sink};
 use crate::capture::Packet;
-use crate::net::{Frame, Segment, parse};
+use crate::net::{FragmentTrouble, Fragments, Frame, Segment, parse, parse_whole};
 
 /// How many connections are followed at once, those included that may turn out not to be NBD.
 const MAX_FLOWS: usize = 16_384;
@@ -21,18 +23,18 @@ type Key = (SocketAddr, SocketAddr);
 /// Takes packets, tells records. No I/O.
 pub struct Dissector {
     options: Options,
-    flows: HashMap<Key, Flow>,
+    flows: HashMap<Key, Flow, RandomState>,
     over: VecDeque<Key>,
     held: usize,
     sessions: u64,
     last_ns: u64,
+    fragments: Fragments,
     unread: Unread,
 }
 
 /// Packets that could hold NBD but were not understood.
 #[derive(Debug, Default)]
 struct Unread {
-    fragments: u64,
     unknown_link: u64,
     malformed: u64,
 }
@@ -43,11 +45,12 @@ impl Dissector {
     pub fn new(options: Options) -> Self {
         Self {
             options,
-            flows: HashMap::new(),
+            flows: HashMap::default(),
             over: VecDeque::new(),
             held: 0,
             sessions: 0,
             last_ns: 0,
+            fragments: Fragments::default(),
             unread: Unread::default(),
         }
     }
@@ -63,7 +66,15 @@ impl Dissector {
         self.last_ns = self.last_ns.max(packet.time_ns);
         match parse(packet) {
             Frame::Tcp(segment) => self.segment(packet.time_ns, &segment, sink),
-            Frame::Fragment => self.unread.fragments += 1,
+            Frame::Fragment(fragment) => {
+                if let Some(whole) = self.fragments.add(packet.time_ns, &fragment) {
+                    match parse_whole(&whole) {
+                        Frame::Tcp(segment) => self.segment(packet.time_ns, &segment, sink),
+                        Frame::Malformed => self.unread.malformed += 1,
+                        _ => {}
+                    }
+                }
+            }
             Frame::UnknownLink => self.unread.unknown_link += 1,
             Frame::Malformed => self.unread.malformed += 1,
             Frame::Other => {}
@@ -82,9 +93,19 @@ impl Dissector {
         }
         self.over.clear();
         self.held = 0;
-        let Unread { fragments, unknown_link, malformed } = std::mem::take(&mut self.unread);
+        let Unread { unknown_link, malformed } = std::mem::take(&mut self.unread);
+        let FragmentTrouble { lost, conflicts } = self.fragments.finish();
         for (count, kind, text) in [
-            (fragments, "ip-fragments", "IP fragments were left out"),
+            (
+                lost,
+                "ip-fragments",
+                "IP fragments were left out: others of their packets are missing",
+            ),
+            (
+                conflicts,
+                "ip-fragments-differ",
+                "IP packets have fragments that overlap and differ; the bytes that came first count",
+            ),
             (unknown_link, "unknown-link-type", "packets have a link type that is not understood"),
             (malformed, "malformed-packets", "packets have headers that can't be read"),
         ] {

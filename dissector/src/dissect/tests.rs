@@ -333,7 +333,54 @@ fn file_problems_are_told() {
             (time, link, bytes)
         })
         .collect();
-    insta::assert_snapshot!(text(&fragment), @"-- ip-fragments: 21 IP fragments were left out");
+    insta::assert_snapshot!(text(&fragment), @"-- ip-fragments: 21 IP fragments were left out: others of their packets are missing");
+}
+
+/// Cuts a raw IPv4 packet into fragments.
+fn fragments((time, link, bytes): &Owned, id: u16) -> Vec<Owned> {
+    let (header, payload) = bytes.split_at(20);
+    let count = payload.len().div_ceil(1480);
+    let pieces = payload.chunks(1480).enumerate().map(|(index, piece)| {
+        let mut out = [header, piece].concat();
+        out[2..4].copy_from_slice(&(20 + piece.len() as u16).to_be_bytes());
+        out[4..6].copy_from_slice(&id.to_be_bytes());
+        let more = if index + 1 < count { 0x2000 } else { 0 };
+        out[6..8].copy_from_slice(&((index * 185) as u16 | more).to_be_bytes());
+        (*time, *link, out)
+    });
+    pieces.collect()
+}
+
+#[test]
+fn fragmented_packets_decode_as_whole_ones() {
+    let whole = packets(CLIENT, SERVER, START, &session());
+    let pieces: Vec<_> =
+        whole.iter().zip(1..).flat_map(|(packet, id)| fragments(packet, id)).collect();
+    assert!(pieces.len() > whole.len() + 50);
+    assert_eq!(text(&pieces), text(&whole));
+    // Backwards within a packet.
+    let backwards = whole.iter().zip(1..).flat_map(|(packet, id)| {
+        let mut pieces = fragments(packet, id);
+        pieces.reverse();
+        pieces
+    });
+    let pieces: Vec<_> = backwards.collect();
+    assert_eq!(text(&pieces), text(&whole));
+}
+
+#[test]
+fn fragments_that_differ_are_told() {
+    let whole = packets(CLIENT, SERVER, START, &session());
+    let mut pieces: Vec<_> =
+        whole.iter().zip(1..).flat_map(|(packet, id)| fragments(packet, id)).collect();
+    let at = pieces.iter().position(|(.., bytes)| bytes[6] == 0x20).unwrap();
+    let mut other = pieces[at + 1].clone();
+    *other.2.last_mut().unwrap() ^= 1;
+    pieces.insert(at + 2, other);
+    let all = text(&pieces);
+    let (session, note) = all.split_at(all.find("-- ip").unwrap());
+    assert_eq!(session, text(&whole));
+    insta::assert_snapshot!(note, @"-- ip-fragments-differ: 1 IP packets have fragments that overlap and differ; the bytes that came first count");
 }
 
 /// Cuts the bytes of every run of messages of one side at other places.

@@ -1,5 +1,6 @@
 //! From a packet to the TCP segment in it.
 
+mod fragments;
 mod link;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use etherparse::{IpNumber, LaxIpv4Slice, LaxIpv6Slice, LenSource, TcpSlice};
 
 use crate::capture::Packet;
+
+pub use fragments::{Fragment, FragmentTrouble, Fragments};
 
 /// A TCP segment. Checksums are not looked at: captures on the sending machine have wrong ones,
 /// which the network card would have filled in.
@@ -45,8 +48,8 @@ impl Segment<'_> {
 pub enum Frame<'a> {
     /// A TCP segment.
     Tcp(Segment<'a>),
-    /// A fragment of an IP packet.
-    Fragment,
+    /// A fragment of an IP packet that may hold TCP; see [`Fragments`].
+    Fragment(Fragment<'a>),
     /// Nothing of interest: UDP, ARP...
     Other,
     /// A link type that is not understood.
@@ -68,6 +71,12 @@ pub fn parse<'a>(packet: &Packet<'a>) -> Frame<'a> {
         Err(link::Trouble::Unknown) => Frame::UnknownLink,
         Err(link::Trouble::Short) => Frame::Malformed,
     }
+}
+
+/// Finds the TCP segment in a packet that [`Fragments`] put together.
+#[must_use]
+pub fn parse_whole(packet: &[u8]) -> Frame<'_> {
+    ip(packet, 0)
 }
 
 fn ip(bytes: &[u8], cut: usize) -> Frame<'_> {
@@ -97,7 +106,15 @@ fn ip(bytes: &[u8], cut: usize) -> Frame<'_> {
         _ => return Frame::Malformed,
     };
     if payload.fragmented {
-        return Frame::Fragment;
+        let fragment = fragment(source, destination, bytes);
+        return fragment.map_or(Frame::Malformed, |fragment| match fragment.protocol {
+            TCP => Frame::Fragment(fragment),
+            // In IPv6 other headers may come before TCP's.
+            protocol if source.is_ipv6() && !NOT_TCP.contains(&protocol) => {
+                Frame::Fragment(fragment)
+            }
+            _ => Frame::Other,
+        });
     }
     if payload.ip_number != IpNumber::TCP {
         return Frame::Other;
@@ -122,6 +139,51 @@ fn ip(bytes: &[u8], cut: usize) -> Frame<'_> {
         payload: segment.payload(),
         missing: u32::try_from(missing).unwrap_or(u32::MAX),
     })
+}
+
+const TCP: u8 = IpNumber::TCP.0;
+/// UDP, ICMP for IPv6, "no next header".
+const NOT_TCP: [u8; 3] = [17, 58, 59];
+
+/// A fragment, from an IP packet that is known to be one.
+fn fragment(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> Option<Fragment<'_>> {
+    let u16_at = |at: usize| Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
+    // What comes after the packet is padding of the link.
+    let (begin, promised, protocol, place, more, id) = if source.is_ipv4() {
+        let flags = u16_at(6)?;
+        let header = usize::from(bytes.first()? & 15) * 4;
+        let length = usize::from(u16_at(2)?);
+        let id = u32::from(u16_at(4)?);
+        (header, length, *bytes.get(9)?, flags & 0x1fff, flags & 0x2000 != 0, id)
+    } else {
+        let at = fragment_header(bytes)?;
+        let flags = u16_at(at + 2)?;
+        let id = u32::from(u16_at(at + 4)?) << 16 | u32::from(u16_at(at + 6)?);
+        let length = 40 + usize::from(u16_at(4)?);
+        (at + 8, length, *bytes.get(at)?, flags >> 3, flags & 1 != 0, id)
+    };
+    // A piece that was captured in part is of no use.
+    let payload = bytes.get(begin..promised)?;
+    let offset = usize::from(place) * 8;
+    Some(Fragment { source, destination, id, protocol, offset, more, payload })
+}
+
+/// Where the fragment header of an IPv6 packet is.
+fn fragment_header(bytes: &[u8]) -> Option<usize> {
+    let (mut next, mut at) = (*bytes.get(6)?, 40);
+    // Each header takes some bytes, so that this ends.
+    while next != 44 {
+        let length = usize::from(*bytes.get(at + 1)?);
+        let size = match next {
+            // Options by the hop and for the destination, routing, mobility and the like.
+            0 | 43 | 60 | 135 | 139 | 140 => (length + 1) * 8,
+            51 => (length + 2) * 4,
+            _ => return None,
+        };
+        next = *bytes.get(at)?;
+        at += size;
+    }
+    Some(at)
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ fn finds_the_segment_behind_every_link_type() {
         (LinkType::RAW, ip.clone()),
         (LinkType::IPV4, ip.clone()),
         (LinkType::NULL, with(&[2, 0, 0, 0])),
+        (LinkType::NULL, with(&[0, 0, 0, 2])),
         (LinkType::LOOP, with(&[0, 0, 0, 2])),
         (LinkType::ETHERNET, with(&[&ethernet[..], &[8, 0]].concat())),
         (LinkType::ETHERNET, with(&[&ethernet[..], &[0x81, 0, 0, 5, 8, 0]].concat())),
@@ -46,7 +47,12 @@ fn finds_the_segment_behind_every_link_type() {
             LinkType::ETHERNET,
             with(&[&ethernet[..], &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 8, 0]].concat()),
         ),
+        (
+            LinkType::ETHERNET,
+            with(&[&ethernet[..], &[0x91, 0, 0, 5, 0x91, 0, 0, 6, 0x81, 0, 0, 7, 8, 0]].concat()),
+        ),
         (LinkType::LINUX_SLL, with(&[&sll[..], &[8, 0]].concat())),
+        (LinkType::LINUX_SLL, with(&[&sll[..], &[0x81, 0, 0, 5, 8, 0]].concat())),
         (LinkType::LINUX_SLL2, with(&[&[8, 0][..], &[0; 18]].concat())),
     ] {
         let segment = segment(link, &bytes);
@@ -102,7 +108,7 @@ fn fragments_and_others_are_told_apart() {
         let packet = Packet { time_ns: 0, link, data, original_length: 0 };
         match parse(&packet) {
             Frame::Tcp(_) => "tcp",
-            Frame::Fragment => "fragment",
+            Frame::Fragment(_) => "fragment",
             Frame::Other => "other",
             Frame::UnknownLink => "unknown link",
             Frame::Malformed => "malformed",
@@ -114,6 +120,88 @@ fn fragments_and_others_are_told_apart() {
     assert_eq!(frame(LinkType::RAW, &tcp_v4(b"")[..30]), "malformed");
     assert_eq!(frame(LinkType::ETHERNET, &[0; 13]), "malformed");
     assert_eq!(frame(LinkType::ETHERNET, &[0; 14]), "other");
+}
+
+/// Cuts an IPv4 packet into fragments with `size` bytes of payload.
+fn fragments_v4(packet: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let (header, payload) = packet.split_at(20);
+    let count = payload.len().div_ceil(size);
+    let pieces = payload.chunks(size).enumerate().map(|(index, piece)| {
+        let mut out = [header, piece].concat();
+        let length = out.len() as u16;
+        out[2..4].copy_from_slice(&length.to_be_bytes());
+        let more = if index + 1 < count { 0x2000 } else { 0 };
+        let place = (index * size / 8) as u16 | more;
+        out[6..8].copy_from_slice(&place.to_be_bytes());
+        out
+    });
+    pieces.collect()
+}
+
+/// The same for IPv6, with options for the destination before the fragment header and behind it.
+fn fragments_v6(packet: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let (header, payload) = packet.split_at(40);
+    let options = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
+    let payload = [&options(6)[..], payload].concat();
+    let count = payload.len().div_ceil(size);
+    let pieces = payload.chunks(size).enumerate().map(|(index, piece)| {
+        let place = (index * size) as u16 | u16::from(index + 1 < count);
+        let fragment = [&[60, 0][..], &place.to_be_bytes(), &[0, 0, 0, 9]].concat();
+        let mut out = [header, &options(44), &fragment, piece].concat();
+        out[6] = 60;
+        let length = (out.len() - 40) as u16;
+        out[4..6].copy_from_slice(&length.to_be_bytes());
+        out
+    });
+    pieces.collect()
+}
+
+#[test]
+fn fragments_are_put_together() {
+    let payload: Vec<u8> = (0..255).collect();
+    for (pieces, wanted) in [
+        (fragments_v4(&tcp_v4(&payload), 48), 6),
+        (fragments_v6(&tcp_v6(&payload), 48), 6),
+        (fragments_v6(&tcp_v6(&payload), 200), 2),
+    ] {
+        assert_eq!(pieces.len(), wanted);
+        let mut fragments = Fragments::default();
+        let mut whole = None;
+        for data in pieces.iter().rev() {
+            assert!(whole.is_none());
+            let packet = Packet {
+                time_ns: 0,
+                link: LinkType::RAW,
+                data,
+                original_length: data.len() as u32,
+            };
+            let Frame::Fragment(fragment) = parse(&packet) else { panic!("{:?}", parse(&packet)) };
+            whole = fragments.add(0, &fragment);
+        }
+        let whole = whole.unwrap();
+        let Frame::Tcp(segment) = parse_whole(&whole) else { panic!("not TCP") };
+        assert_eq!(segment.payload, payload);
+        assert_eq!((segment.sequence, segment.destination.port()), (7, 10809));
+        assert_eq!(fragments.finish(), FragmentTrouble::default());
+    }
+}
+
+#[test]
+fn headers_before_tcp_are_stepped_over() {
+    let mut four = tcp_v4(b"payload");
+    four.splice(20..20, [1, 1, 1, 0]); // no operation, three times, and the end of options
+    four[0] = 0x46;
+    let length = four.len() as u16;
+    four[2..4].copy_from_slice(&length.to_be_bytes());
+    let mut six = tcp_v6(b"payload");
+    // Hop by hop, routing, and a fragment header for a whole packet.
+    six.splice(40..40, [43, 0, 1, 4, 0, 0, 0, 0, 44, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 1]);
+    six[6] = 0;
+    let length = (six.len() - 40) as u16;
+    six[4..6].copy_from_slice(&length.to_be_bytes());
+    for bytes in [four, six] {
+        assert_eq!(segment(LinkType::RAW, &bytes).payload, b"payload");
+    }
 }
 
 proptest::proptest! {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 
+use foldhash::fast::RandomState;
 use protocol::message::Cookie;
 use protocol::values::{Command, CommandFlags};
 
@@ -79,7 +80,7 @@ pub(super) enum Answered {
 /// All requests in flight.
 #[derive(Debug)]
 pub(super) struct Flight {
-    groups: HashMap<Cookie, Group>,
+    groups: HashMap<Cookie, Group, RandomState>,
     open: usize,
     limit: usize,
     /// Requests were left out: a reply with an unknown cookie says nothing.
@@ -93,7 +94,7 @@ pub(super) struct Flight {
 impl Flight {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            groups: HashMap::new(),
+            groups: HashMap::default(),
             open: 0,
             limit,
             incomplete: false,
@@ -124,7 +125,7 @@ impl Flight {
 
     /// Forgets all requests: their replies can't be followed.
     pub(super) fn clear(&mut self) {
-        self.groups = HashMap::new();
+        self.groups = HashMap::default();
         self.open = 0;
         self.incomplete = true;
     }

@@ -1,10 +1,10 @@
 //! `nbdcheck decode`.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal as _, LineWriter, Read, Write};
+use std::io::{self, BufWriter, IsTerminal as _, LineWriter, Write};
 use std::path::{Path, PathBuf};
 
-use dissector::capture::ReadError;
+use dissector::capture::{Input, ReadError};
 use dissector::dissect::{Options, dissect};
 use dissector::render::{JsonRenderer, Only, Renderer, SummaryRenderer, TextRenderer};
 
@@ -14,7 +14,7 @@ use crate::transcribe::Transcriber;
 /// Command line of `nbdcheck decode`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The capture, pcap or pcapng; `-` for standard input
+    /// The capture, pcap or pcapng, perhaps compressed (gzip, Zstandard); `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -140,19 +140,19 @@ fn as_scenario(args: &Args) -> u8 {
 }
 
 /// Opens a capture; `-` is standard input.
-pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, ReadError> {
+pub(super) fn open(path: &Path) -> Result<Input<'static>, ReadError> {
     if path == Path::new("-") {
         if io::stdin().is_terminal() {
             let error = "standard input is a terminal, not a capture";
             return Err(ReadError::Io(io::Error::other(error)));
         }
-        return Ok(Box::new(io::stdin().lock()));
+        return Ok(Input::from(io::stdin().lock()));
     }
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(ReadError::Io(io::Error::from(io::ErrorKind::IsADirectory)));
     }
-    Ok(Box::new(file))
+    Ok(Input::file(file)?)
 }
 
 /// How messages name a capture; safe to print.

@@ -12,7 +12,7 @@ use crate::exit;
 /// Command line of `nbdcheck validate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The captures, pcap or pcapng; `-` for standard input
+    /// The captures, pcap or pcapng, perhaps compressed (gzip, Zstandard); `-` for standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
