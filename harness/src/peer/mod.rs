@@ -11,6 +11,7 @@ mod client;
 mod file;
 mod greet;
 mod image;
+mod listener;
 mod place;
 mod process;
 mod schema;

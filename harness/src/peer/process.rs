@@ -16,6 +16,7 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, test_kill_process, waitid,
 };
 
+use super::listener;
 use super::tail::Tail;
 
 /// How much of an output stream is kept, in bytes.
@@ -186,6 +187,14 @@ impl Process {
             None => self.launcher_ended(),
             Some(daemon) => (!is_there(daemon)).then_some(Ended::Unseen),
         }
+    }
+
+    /// Whether it, or a process that it started, listens on a TCP port; `None` where that can't be
+    /// seen.
+    pub(super) fn listens_on(&self, port: u16) -> Option<bool> {
+        let mut processes = self.marked();
+        processes.push(self.daemon.unwrap_or(self.pid));
+        listener::is_held_by(port, &processes)
     }
 
     /// Asks it to end: `SIGTERM`.

@@ -15,6 +15,9 @@ use super::{PeerError, StartError, greet, shown};
 
 /// How often a start is tried when the address was taken in the meantime.
 const TRIES: usize = 4;
+/// How long a program may be greeted for by another, such as a container's proxy, before that is
+/// taken for its own greeting. One that found its port taken has ended by then.
+const FOREIGN_LIMIT: Duration = Duration::from_secs(2);
 /// How long one command of `prepare` may take.
 const PREPARE_LIMIT: Duration = Duration::from_secs(20);
 /// How long one attempt to be greeted may take: less than the whole wait, since a socket may listen
@@ -447,6 +450,7 @@ impl Running {
         let daemon = peer.server.start.daemon;
         let mut adopted = false;
         let mut last = None;
+        let mut greeted = None;
         loop {
             let launcher = self.process.launcher_ended();
             let gone = match launcher {
@@ -466,13 +470,20 @@ impl Running {
             if adopted || !daemon {
                 let left = limit.saturating_sub(start.elapsed());
                 match greet(&self.address, left.min(GREET_LIMIT)).await {
-                    Ok(_) => return Ok(()),
-                    Err(error) => last = Some(error),
+                    Ok(_) if self.is_its_own() => return Ok(()),
+                    // Ours will find the port taken and end, unless it listens through another.
+                    Ok(_) => {
+                        if greeted.get_or_insert_with(Instant::now).elapsed() >= FOREIGN_LIMIT {
+                            return Ok(());
+                        }
+                        last = Some(format!("another program greets at {}", self.address));
+                    }
+                    Err(error) => last = Some(error.to_string()),
                 }
             }
             if start.elapsed() >= limit {
                 let why = match last {
-                    Some(error) => error.to_string(),
+                    Some(error) => error,
                     None if launcher.is_none() => "it has not become a daemon".to_owned(),
                     None => "it has written no pid file of a process of its own".to_owned(),
                 };
@@ -480,6 +491,14 @@ impl Running {
                 return Err(self.failed(text));
             }
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Whether it is this process that greets; that it does where it can't be seen.
+    fn is_its_own(&self) -> bool {
+        match &self.address {
+            Address::Tcp { port, .. } => self.process.listens_on(*port).unwrap_or(true),
+            Address::Unix(_) => true,
         }
     }
 
