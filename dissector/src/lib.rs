@@ -7,6 +7,7 @@
 
 pub mod capture;
 pub mod dissect;
+pub mod filter;
 pub mod net;
 pub mod render;
 pub mod session;

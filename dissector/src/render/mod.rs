@@ -9,6 +9,7 @@ mod plural;
 mod summary;
 mod text;
 mod time;
+mod tree;
 
 use std::io;
 
@@ -16,8 +17,9 @@ pub use json::JsonRenderer;
 pub use only::Only;
 pub use plural::Plural;
 pub use summary::SummaryRenderer;
-pub use text::TextRenderer;
+pub use text::{TextOptions, TextRenderer, TimeFormat};
 pub use time::Utc;
+pub use tree::TreeRenderer;
 
 use crate::dissect::Sink;
 

@@ -2,17 +2,52 @@
 //!
 //! What is no message is a comment, but for problems and the ends of directions.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
+
+use protocol::message::{ChunkBody, Message, Side};
+use protocol::values::ErrorCode;
 
 use super::time::{Seconds, Utc};
 use super::{Out, Plural, Renderer};
 use crate::dissect::{Note, Record, SessionInfo, Sink};
 use crate::session::{Close, Seen, Violation};
 
+/// How the time of a message is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeFormat {
+    /// Since the session's first packet, in seconds.
+    #[default]
+    Relative,
+    /// The date and time of day, in UTC.
+    Absolute,
+    /// Since the message before, in seconds.
+    Delta,
+}
+
+/// What lines look like.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TextOptions {
+    /// How times are told.
+    pub time: TimeFormat,
+    /// Tell how long after its request each reply was complete.
+    pub latency: bool,
+    /// Colour lines by party, errors and violations.
+    pub colour: bool,
+}
+
+/// How many requests are remembered for the latency of their replies.
+const REMEMBERED: usize = 1 << 16;
+
 /// Writes the notation.
 pub struct TextRenderer<W> {
     out: Out<W>,
+    options: TextOptions,
+    /// When requests and options came: session and number.
+    asked: HashMap<(u64, u64), u64>,
+    /// When the last message came.
+    last_ns: u64,
     /// Session and number of the last message.
     last: (u64, u64),
     begun: bool,
@@ -21,11 +56,65 @@ pub struct TextRenderer<W> {
 impl<W: Write> TextRenderer<W> {
     /// Writes to this.
     pub fn new(writer: W) -> Self {
-        Self { out: Out::new(writer), last: (0, 0), begun: false }
+        Self::with_options(writer, TextOptions::default())
+    }
+
+    /// Writes to this, lines of this kind.
+    pub fn with_options(writer: W, options: TextOptions) -> Self {
+        Self {
+            out: Out::new(writer),
+            options,
+            asked: HashMap::new(),
+            last_ns: 0,
+            last: (0, 0),
+            begun: false,
+        }
+    }
+
+    pub(super) fn out(&mut self) -> &mut Out<W> {
+        &mut self.out
     }
 
     fn line(&mut self, line: impl fmt::Display) {
-        self.out.write(|writer| writeln!(writer, "{line}"));
+        self.coloured("", line);
+    }
+
+    /// A line in a colour, if colours are wanted: the parameters of an SGR sequence.
+    fn coloured(&mut self, colour: &str, line: impl fmt::Display) {
+        if self.options.colour && !colour.is_empty() {
+            self.out.write(|writer| writeln!(writer, "\x1b[{colour}m{line}\x1b[0m"));
+        } else {
+            self.out.write(|writer| writeln!(writer, "{line}"));
+        }
+    }
+
+    /// The time of a message, as it is to be told.
+    fn time(&mut self, info: &SessionInfo, time_ns: u64) -> String {
+        let before = std::mem::replace(&mut self.last_ns, time_ns);
+        match self.options.time {
+            TimeFormat::Relative => {
+                format!("+{}", Seconds(time_ns.saturating_sub(info.start_ns)))
+            }
+            TimeFormat::Absolute => Utc(time_ns).to_string(),
+            TimeFormat::Delta => format!("+{}", Seconds(time_ns.saturating_sub(before))),
+        }
+    }
+
+    /// How long after its request a reply was complete, where that is wanted and known.
+    fn latency(&mut self, info: &SessionInfo, seen: &Seen) -> String {
+        if !self.options.latency {
+            return String::new();
+        }
+        let Some(number) = seen.answers else {
+            if self.asked.len() >= REMEMBERED {
+                self.asked.clear();
+            }
+            self.asked.insert((info.number, seen.number), seen.time_ns);
+            return String::new();
+        };
+        let asked = self.asked.get(&(info.number, number));
+        let latency = asked.map(|asked| seen.end_ns.saturating_sub(*asked));
+        latency.map(|latency| format!(" after {}", Seconds(latency))).unwrap_or_default()
     }
 
     /// A heading where the lines change to another session.
@@ -42,6 +131,7 @@ impl<W: Write> TextRenderer<W> {
         }
         self.begun = true;
         self.last = (info.number, 0);
+        self.last_ns = info.start_ns;
         let SessionInfo { number, client, server, start_ns } = info;
         self.line(format_args!("# session {number}: {client} -> {server}, {} UTC", Utc(*start_ns)));
     }
@@ -49,32 +139,33 @@ impl<W: Write> TextRenderer<W> {
     fn message(&mut self, info: &SessionInfo, seen: &Seen) {
         self.last.1 = seen.number;
         let description = seen.message.describe(seen.payload.as_ref());
-        self.line(format_args!(
-            "{}: {description}  # +{} @{}",
-            seen.from.letter(),
-            Seconds(seen.time_ns.saturating_sub(info.start_ns)),
-            seen.offset
-        ));
+        let time = self.time(info, seen.time_ns);
+        let latency = self.latency(info, seen);
+        let colour = match seen.from {
+            Side::Server if is_error(&seen.message) => "31",
+            Side::Server => "32",
+            Side::Client => "36",
+        };
+        let (letter, offset) = (seen.from.letter(), seen.offset);
+        self.coloured(colour, format_args!("{letter}: {description}  # {time} @{offset}{latency}"));
     }
 
     fn violation(&mut self, violation: &Violation) {
         let Violation { requirement, party, text, message, .. } = violation;
         let (level, id, party) = (requirement.level, requirement.id, party.name());
-        if *message == self.last.1 {
-            self.line(format_args!("# ! {level} {party} [{id}] {text}"));
-        } else {
-            self.line(format_args!("# ! {level} {party} [{id}] {text} (message {message})"));
-        }
+        let place =
+            if *message == self.last.1 { String::new() } else { format!(" (message {message})") };
+        self.coloured("1;31", format_args!("# ! {level} {party} [{id}] {text}{place}"));
     }
 
     fn problem(&mut self, info: Option<&SessionInfo>, note: &Note) {
         let Note { kind, text, time_ns } = note;
         match info {
             Some(info) => {
-                let time = Seconds(time_ns.saturating_sub(info.start_ns));
-                self.line(format_args!("-- {kind}: {text}  # +{time}"));
+                let time = self.time(info, *time_ns);
+                self.coloured("33", format_args!("-- {kind}: {text}  # {time}"));
             }
-            None => self.line(format_args!("-- {kind}: {text}")),
+            None => self.coloured("33", format_args!("-- {kind}: {text}")),
         }
     }
 
@@ -108,8 +199,8 @@ impl<W: Write> Sink for TextRenderer<W> {
                     Close::End => "close",
                     Close::Reset => "reset",
                 };
-                let time = Seconds(end.time_ns.saturating_sub(info.start_ns));
-                self.line(format_args!("{}: {how}  # +{time}", end.from.letter()));
+                let time = self.time(info, end.time_ns);
+                self.line(format_args!("{}: {how}  # {time}", end.from.letter()));
             }
             Record::Closed(info, totals) => {
                 self.enter(info);
@@ -128,6 +219,16 @@ impl<W: Write> Sink for TextRenderer<W> {
 
     fn is_done(&self) -> bool {
         self.out.is_broken()
+    }
+}
+
+/// Whether a reply says that something failed.
+fn is_error(message: &Message) -> bool {
+    match message {
+        Message::OptionReply(reply) => reply.reply.is_error(),
+        Message::SimpleReply(reply) => reply.error != ErrorCode::OK,
+        Message::Chunk(chunk) => matches!(chunk.body, ChunkBody::Error { .. }),
+        _ => false,
     }
 }
 

@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 
 use dissector::capture::{Input, ReadError};
 use dissector::dissect::{Options, dissect};
-use dissector::render::{JsonRenderer, Only, Renderer, SummaryRenderer, TextRenderer};
+use dissector::filter::{Expression, Filter};
+use dissector::render::{
+    JsonRenderer, Only, Renderer, SummaryRenderer, TextOptions, TextRenderer, TimeFormat,
+    TreeRenderer,
+};
 
 use crate::exit;
 use crate::transcribe::Transcriber;
@@ -18,7 +22,8 @@ pub struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// What to print: the notation, an object of JSON a line, or a summary of each session
+    /// What to print: the notation, that with every field and its bytes, an object of JSON a line,
+    /// or a summary of each session
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 
@@ -31,6 +36,21 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     session: Option<u64>,
 
+    /// Only messages for which this is true, and what was found about them: comparisons of fields,
+    /// joined by `and`, `or` and `not (...)`, such as `name == NBD_CMD_READ and length >= 64KiB`,
+    /// `error != ok`, `latency > 10ms`, `flags has {FUA}`, `session == 2 and from == client`
+    #[arg(long, value_name = "EXPR")]
+    filter: Option<Expression>,
+
+    /// How times are told in text: since the session began, as date and time of day in UTC, or
+    /// since the message before
+    #[arg(long, value_enum, default_value_t = Time::Relative)]
+    time: Time,
+
+    /// Tell in text how long after its request each reply was complete
+    #[arg(long, short)]
+    verbose: bool,
+
     /// Print a session as a scenario that replays its client against any server; with --session
     /// where the capture has several
     #[arg(long, conflicts_with = "format")]
@@ -41,10 +61,22 @@ pub struct Args {
 enum Format {
     /// The `C:`/`S:` notation, a line a message
     Text,
+    /// The notation, and below each message its fields with their bytes
+    Tree,
     /// JSON, an object a line
     Json,
     /// Counts and findings of each session
     Summary,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Time {
+    /// Seconds since the session's first packet
+    Relative,
+    /// Date and time of day in UTC
+    Absolute,
+    /// Seconds since the message before
+    Delta,
 }
 
 /// Runs the command; gives the exit status.
@@ -60,15 +92,30 @@ pub fn run(args: Args) -> u8 {
     } else {
         Box::new(BufWriter::with_capacity(64 << 10, stdout.lock()))
     };
+    let text = TextOptions {
+        time: match args.time {
+            Time::Relative => TimeFormat::Relative,
+            Time::Absolute => TimeFormat::Absolute,
+            Time::Delta => TimeFormat::Delta,
+        },
+        latency: args.verbose,
+        colour: anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never,
+    };
     let mut renderer: Box<dyn Renderer> = match args.format {
-        Format::Text => Box::new(TextRenderer::new(out)),
+        Format::Text => Box::new(TextRenderer::with_options(out, text)),
+        Format::Tree => Box::new(TreeRenderer::new(TextRenderer::with_options(out, text))),
         Format::Json => Box::new(JsonRenderer::new(out)),
         Format::Summary => Box::new(SummaryRenderer::new(out)),
     };
     let options = Options { ports: args.port, recognize: args.format != Format::Summary };
     let name = name(&args.file);
-    let result = open(&args.file)
-        .and_then(|file| dissect(file, options, &mut Only::new(&mut *renderer, args.session)));
+    let result = open(&args.file).and_then(|file| match &args.filter {
+        Some(expression) => {
+            let mut filter = Filter::new(&mut *renderer, expression);
+            dissect(file, options, &mut Only::new(&mut filter, args.session))
+        }
+        None => dissect(file, options, &mut Only::new(&mut *renderer, args.session)),
+    });
     let written = renderer.finish();
     let sessions = match result {
         Ok(sessions) => sessions,
