@@ -100,6 +100,28 @@ async fn works_with_qemu_nbd() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn maps_what_servers_allocate() {
+    const CONTEXT: &str = "base:allocation";
+    let contexts = vec![CONTEXT.to_owned(), "x-none:a".to_owned()];
+    let options = Options { contexts, ..Options::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("q"), folder.path().join("n"));
+    let _qemu = qemu_nbd(&folder, &first).await;
+    let path = second.display().to_string();
+    let _nbdkit = start("nbdkit", &["-f", "-U", &path, "memory", "8M"], &second).await;
+    for (socket, export) in [(first, "disk"), (second, "")] {
+        let client = connect(&socket, export, &options).await;
+        assert_eq!(client.contexts().len(), 1);
+        client.write(0, &[1; 1 << 20]).await.unwrap();
+        let map = client.map(CONTEXT, 0, client.size()).await.unwrap();
+        assert_eq!(map[0].status & 2, 0, "data is not zero");
+        assert_eq!(map.iter().map(|extent| extent.length).sum::<u64>(), client.size());
+        assert!(matches!(client.map("x-none:a", 0, 512).await, Err(ClientError::NotOffered(_))));
+        client.disconnect().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn haggles_with_qemu_nbd() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");

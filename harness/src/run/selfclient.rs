@@ -9,7 +9,10 @@ use crate::peer::{ClientRun, Ended, Parameters};
 use crate::tls::Security;
 
 /// What it can be told to do.
-const ACTIONS: [&str; 8] = ["info", "list", "read", "write", "copy-out", "flush", "trim", "zero"];
+const ACTIONS: [&str; 9] =
+    ["info", "list", "read", "write", "copy-out", "flush", "trim", "zero", "map"];
+/// The context that `map` asks about.
+const ALLOCATION: &str = "base:allocation";
 /// How much `copy-out` reads at a time, in bytes.
 const PIECE: u64 = 1 << 20;
 
@@ -29,7 +32,8 @@ pub async fn act(action: &str, with: &Parameters) -> ClientRun {
     let began = Instant::now();
     let uri = with.uri();
     let tls = with.tls.as_ref().map(Security::of_client);
-    let options = Options { timeout: with.limit, tls, ..Options::default() };
+    let contexts = if action == "map" { vec![ALLOCATION.to_owned()] } else { Vec::new() };
+    let options = Options { timeout: with.limit, contexts, tls, ..Options::default() };
     let result = perform(action, &uri, &options, with).await;
     ClientRun {
         command: format!("reference client: {action} {uri}"),
@@ -85,6 +89,7 @@ async fn transmit(action: &str, client: &Client, with: &Parameters) -> Result<()
         }
         "flush" => client.flush().await.map_err(shown),
         "trim" => client.trim(with.offset, with.length).await.map_err(shown),
+        "map" => client.map(ALLOCATION, with.offset, with.length).await.map(drop).map_err(shown),
         "zero" => client.zero(with.offset, with.length, false).await.map_err(shown),
         other => Err(format!("no action `{other}`")),
     }

@@ -3,13 +3,24 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use protocol::message::Extent;
 use protocol::text::WireString;
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode};
 
 use super::error::{ClientError, Violation};
+use super::extents::Statuses;
 
 /// Content may come in this many separate stretches at once.
 const PIECES: usize = 1 << 16;
+
+/// What a reply holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Answered {
+    /// The data of a read.
+    pub(crate) bytes: Vec<u8>,
+    /// The extents of each context, by its id.
+    pub(crate) extents: Vec<(u32, Vec<Extent>)>,
+}
 
 /// A reply that is coming in.
 #[derive(Debug)]
@@ -21,6 +32,7 @@ pub(crate) struct Assembly {
     /// End by start, neighbours merged, relative to the start of the read.
     covered: BTreeMap<u64, u64>,
     contents: usize,
+    statuses: Statuses,
     failure: Option<(ErrorCode, WireString)>,
 }
 
@@ -35,8 +47,14 @@ impl Assembly {
             bytes: vec![0; length],
             covered: BTreeMap::new(),
             contents: 0,
+            statuses: Statuses::default(),
             failure: None,
         }
+    }
+
+    /// For a block status: the ids of the contexts, and how far request and export go.
+    pub(crate) fn expect_status(&mut self, ids: Vec<u32>, length: u64, room: u64) {
+        self.statuses = Statuses::new(ids, length, room, self.flags.has(CommandFlags::REQ_ONE));
     }
 
     pub(crate) fn command(&self) -> Command {
@@ -103,20 +121,34 @@ impl Assembly {
         if self.covered.len() > PIECES { Err(Violation::TooManyPieces) } else { Ok(()) }
     }
 
+    /// Notes a status chunk.
+    pub(crate) fn status(
+        &mut self,
+        chunk: ChunkType,
+        id: u32,
+        extents: Vec<Extent>,
+    ) -> Result<(), Violation> {
+        if self.command != Command::BLOCK_STATUS {
+            return Err(Violation::UnfitChunk { command: self.command, chunk });
+        }
+        self.statuses.add(id, extents)
+    }
+
     /// Notes a failure; the first one counts.
     pub(crate) fn failed(&mut self, error: ErrorCode, message: WireString) {
         self.failure.get_or_insert((error, message));
     }
 
-    /// The data of a read, nothing for the rest, or why the request failed.
-    pub(crate) fn finish(self) -> Result<Vec<u8>, ClientError> {
+    /// The data of a read, the extents of a block status, nothing for the rest, or why the request
+    /// failed.
+    pub(crate) fn finish(self) -> Result<Answered, ClientError> {
         if let Some((received, message)) = self.failure {
             let error = received.name().map_or(ErrorCode::EINVAL, |_| received);
             return Err(ClientError::Failed { command: self.command, error, received, message });
         }
         let covered: u64 = self.covered.iter().map(|(start, end)| end - start).sum();
         match self.bytes.len() as u64 - covered {
-            0 => Ok(self.bytes),
+            0 => Ok(Answered { bytes: self.bytes, extents: self.statuses.finish()? }),
             missing => Err(Violation::Incomplete { missing }.into()),
         }
     }
@@ -139,7 +171,7 @@ mod tests {
         reply.content(DATA, 104, 2).unwrap().copy_from_slice(b"ef");
         reply.content(DATA, 100, 2).unwrap().copy_from_slice(b"ab");
         reply.content(ChunkType::OFFSET_HOLE, 102, 2).unwrap();
-        assert_eq!(reply.finish().unwrap(), b"ab\0\0ef");
+        assert_eq!(reply.finish().unwrap().bytes, b"ab\0\0ef");
     }
 
     #[test]

@@ -178,6 +178,33 @@ pub enum Violation {
     /// NONE without DONE.
     #[error("NBD_REPLY_TYPE_NONE without DONE")]
     NoneNotDone,
+    /// A success of BLOCK_STATUS in a simple reply.
+    #[error("a simple reply to NBD_CMD_BLOCK_STATUS")]
+    SimpleStatus,
+    /// Two selected contexts with one id.
+    #[error("two metadata contexts have the id {0:#x}")]
+    ContextIdTwice(u32),
+    /// Status of a context that was not selected, or a second time.
+    #[error("status of the context {0:#x}, which was not selected or has come before")]
+    ContextUnexpected(u32),
+    /// A reply without the status of a selected context.
+    #[error("no status of the context {0:#x}")]
+    ContextMissing(u32),
+    /// An extent of no length, or no extent at all.
+    #[error("an extent of no length, or none at all")]
+    EmptyExtent,
+    /// Several extents, or a long one, although one within the request was asked for.
+    #[error("more than one extent within the request, though REQ_ONE was set")]
+    MoreThanOneExtent,
+    /// An extent after the one that reaches the end of the request.
+    #[error("an extent behind the end of the request")]
+    ExtentAfterEnd,
+    /// An extent that reaches beyond the export.
+    #[error("an extent reaches beyond the export")]
+    ExtentBeyondExport,
+    /// More extents than anybody needs.
+    #[error("the extents take no end")]
+    TooManyExtents,
     /// An error chunk that says there is no error.
     #[error("an error chunk with the error value 0")]
     ErrorZero,
@@ -214,6 +241,14 @@ impl Violation {
             Self::Fragmented => "read-df-one-content-chunk",
             Self::NoneNotDone => "chunk-none-done",
             Self::ErrorZero => "chunk-error-nonzero",
+            Self::SimpleStatus => "status-reply-structured",
+            Self::ContextIdTwice(_) => "opt-set-meta-unique-ids",
+            Self::ContextUnexpected(_) | Self::ContextMissing(_) => "status-one-chunk-per-context",
+            Self::EmptyExtent => "status-extent-nonzero",
+            Self::MoreThanOneExtent => "status-req-one-single-extent",
+            Self::ExtentAfterEnd => "status-sum-before-last",
+            Self::ExtentBeyondExport => "status-within-export",
+            Self::TooManyExtents => "status-neighbours-differ",
         }
     }
 }

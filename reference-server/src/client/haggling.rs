@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::error::{ClientError, Violation};
+use super::status::MetaContext;
 use super::{Client, Details, Options, Upgrade, dial, is_unknown};
 use crate::connection::BoxedStream;
 use crate::export::BlockSizes;
@@ -37,7 +38,7 @@ pub struct ListedExport {
 pub(crate) enum Greeted {
     /// Oldstyle: no haggling.
     Transmission(Client),
-    Haggling(Haggling),
+    Haggling(Box<Haggling>),
 }
 
 /// A session before its transmission phase. Leave it by [`Haggling::go`] or [`Haggling::abort`].
@@ -47,6 +48,8 @@ pub struct Haggling {
     fixed: bool,
     no_zeroes: bool,
     structured: bool,
+    /// What was selected last, and for which export.
+    contexts: (String, Vec<MetaContext>),
 }
 
 impl std::fmt::Debug for Haggling {
@@ -66,7 +69,7 @@ pub(crate) async fn greet(stream: BoxedStream, options: &Options) -> Result<Gree
     let offered = match greeting {
         Greeting::Oldstyle { size, flags, padding, .. } => {
             let details = check_details(size, flags, Some(&padding))?;
-            let client = Client::new(incoming, details, false, options);
+            let client = Client::new(incoming, details, false, Vec::new(), options);
             return Ok(Greeted::Transmission(client));
         }
         Greeting::Newstyle { flags } => flags,
@@ -80,10 +83,16 @@ pub(crate) async fn greet(stream: BoxedStream, options: &Options) -> Result<Gree
     if no_zeroes {
         flags = flags | ClientFlags::NO_ZEROES;
     }
-    let mut haggling =
-        Haggling { incoming, options: options.clone(), fixed, no_zeroes, structured: false };
+    let mut haggling = Haggling {
+        incoming,
+        options: options.clone(),
+        fixed,
+        no_zeroes,
+        structured: false,
+        contexts: Default::default(),
+    };
     haggling.send(&Message::ClientFlags(flags)).await?;
-    Ok(Greeted::Haggling(haggling))
+    Ok(Greeted::Haggling(Box::new(haggling)))
 }
 
 /// Waits for a message that must come.
@@ -117,7 +126,7 @@ impl Haggling {
         options: &Options,
     ) -> Result<Self, ClientError> {
         match greet(Box::new(stream), options).await? {
-            Greeted::Haggling(haggling) => Ok(haggling),
+            Greeted::Haggling(haggling) => Ok(*haggling),
             Greeted::Transmission(_) => Err(ClientError::NotOffered("options: it is oldstyle")),
         }
     }
@@ -179,6 +188,7 @@ impl Haggling {
             Err(failed) => return Err(ClientError::Tls(failed.error.to_string())),
         }
         self.structured = false;
+        self.contexts = Default::default();
         Ok(())
     }
 
@@ -232,7 +242,7 @@ impl Haggling {
             return self.export_name(export).await;
         }
         match self.details(OptionType::GO, export).await {
-            Ok(details) => Ok(Client::new(self.incoming, details, self.structured, &self.options)),
+            Ok(details) => Ok(self.enter(export, details)),
             Err(error) if is_unknown(&error) => self.export_name(export).await,
             Err(error) => {
                 if matches!(error, ClientError::Refused { .. }) {
@@ -258,7 +268,19 @@ impl Haggling {
             wait(self.options.timeout, "the answer to NBD_OPT_EXPORT_NAME", answer).await?;
         let ExportInfo { size, flags, padding } = answer;
         let details = check_details(size, flags, Some(&padding))?;
-        Ok(Client::new(self.incoming, details, self.structured, &self.options))
+        Ok(self.enter(export, details))
+    }
+
+    /// The transmission phase. A selection counts for the export that it was made for.
+    fn enter(self, export: &str, details: Details) -> Client {
+        let (of, contexts) = self.contexts;
+        let contexts = if of == export { contexts } else { Vec::new() };
+        Client::new(self.incoming, details, self.structured, contexts, &self.options)
+    }
+
+    /// Notes what was selected.
+    pub(crate) fn select(&mut self, export: &str, contexts: Vec<MetaContext>) {
+        self.contexts = (export.to_owned(), contexts);
     }
 
     /// Ends the session softly: `NBD_OPT_ABORT`. A server that hangs up without the reply that it
@@ -304,7 +326,7 @@ impl Haggling {
     }
 
     /// Sends an option and collects its replies up to the ACK, which is left out.
-    async fn ask(
+    pub(crate) async fn ask(
         &mut self,
         option: OptionType,
         body: OptionBody,
@@ -359,14 +381,14 @@ impl Haggling {
 }
 
 /// A name must be a string of the protocol (section "Conventions").
-fn check_name(name: &str) -> Result<WireString, ClientError> {
+pub(crate) fn check_name(name: &str) -> Result<WireString, ClientError> {
     if name.len() > STRING_LIMIT || name.contains('\0') {
         return Err(ClientError::Misuse("an export name has at most 4096 bytes and no zero byte"));
     }
     Ok(name.into())
 }
 
-fn text(text: WireString) -> Result<String, ClientError> {
+pub(crate) fn text(text: WireString) -> Result<String, ClientError> {
     match text.to_str() {
         Some(valid) if text.len() <= STRING_LIMIT && !valid.contains('\0') => Ok(valid.to_owned()),
         _ => Err(Violation::Text(text.len()).into()),

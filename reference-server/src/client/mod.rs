@@ -16,7 +16,9 @@
 
 mod assembly;
 mod error;
+mod extents;
 mod haggling;
+mod status;
 mod transmission;
 
 use std::time::Duration;
@@ -32,6 +34,7 @@ use crate::tls::{BadTls, Connector, Credentials, Identity, KeyLog, Versions};
 
 pub use error::{ClientError, Violation};
 pub use haggling::{Haggling, ListedExport};
+pub use status::MetaContext;
 pub use transmission::{Call, Client};
 
 /// What a client wants of a session.
@@ -43,6 +46,8 @@ pub struct Options {
     pub no_zeroes: bool,
     /// Ask for structured replies.
     pub structured_reply: bool,
+    /// Metadata contexts to select, where the server has them; they take structured replies.
+    pub contexts: Vec<String>,
     /// Use `NBD_OPT_GO` where the server knows it.
     pub go: bool,
     /// Ask for the size constraints.
@@ -60,6 +65,7 @@ impl Default for Options {
             fixed_newstyle: true,
             no_zeroes: true,
             structured_reply: true,
+            contexts: Vec::new(),
             go: true,
             block_size: true,
             tls: None,
@@ -206,6 +212,13 @@ impl Client {
             match haggling.structured_reply().await {
                 // Whatever the reason, simple replies will do.
                 Ok(()) | Err(ClientError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !options.contexts.is_empty() && haggling.is_structured() {
+            match haggling.set_meta_contexts(export, &options.contexts).await {
+                // Without contexts there is no block status; the rest works.
+                Ok(_) | Err(ClientError::Refused { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

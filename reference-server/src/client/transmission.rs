@@ -16,8 +16,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::assembly::Assembly;
+use super::assembly::{Answered, Assembly};
 use super::error::{ClientError, Violation};
+use super::status::MetaContext;
 use super::{Details, Options};
 use crate::connection::BoxedStream;
 use crate::export::BlockSizes;
@@ -76,6 +77,7 @@ pub struct Client {
 struct Shared {
     details: Details,
     structured: bool,
+    contexts: Vec<MetaContext>,
     limit: Duration,
     next_cookie: AtomicU64,
     pending: Mutex<Pending>,
@@ -87,7 +89,7 @@ struct Pending {
     failed: Option<ClientError>,
 }
 
-type Answer = Result<Vec<u8>, ClientError>;
+type Answer = Result<Answered, ClientError>;
 
 #[derive(Debug)]
 struct Waiting {
@@ -115,11 +117,13 @@ impl Client {
         incoming: Incoming<BoxedStream>,
         details: Details,
         structured: bool,
+        contexts: Vec<MetaContext>,
         options: &Options,
     ) -> Self {
         let shared = Arc::new(Shared {
             details,
             structured,
+            contexts,
             limit: options.timeout,
             next_cookie: AtomicU64::new(1),
             pending: Mutex::default(),
@@ -150,18 +154,34 @@ impl Client {
         self.shared.structured
     }
 
+    /// The metadata contexts that were selected for this export.
+    #[must_use]
+    pub fn contexts(&self) -> &[MetaContext] {
+        &self.shared.contexts
+    }
+
     /// Sends a request as it is, even one that breaks the rules, and waits for its reply: the data
     /// of a read, nothing for the rest.
     ///
     /// # Errors
     /// The server fails the request or misbehaves, or the connection fails.
     pub async fn call(&self, call: Call) -> Result<Vec<u8>, ClientError> {
+        Ok(self.answered(call).await?.bytes)
+    }
+
+    /// The same with all that the reply holds.
+    pub(crate) async fn answered(&self, call: Call) -> Answer {
         let cookie = Cookie(self.shared.next_cookie.fetch_add(1, Ordering::Relaxed));
         let length = call.length as usize;
         if call.command == Command::READ && length > DEFAULT_MAXIMUM_PAYLOAD as usize * 2 {
             return Err(ClientError::Misuse("a read of more than 64 MiB"));
         }
-        let assembly = Assembly::new(call.command, call.flags, call.offset, length);
+        let mut assembly = Assembly::new(call.command, call.flags, call.offset, length);
+        if call.command == Command::BLOCK_STATUS {
+            let ids = self.contexts().iter().map(|context| context.id).collect();
+            let room = self.size().saturating_sub(call.offset);
+            assembly.expect_status(ids, u64::from(call.length), room);
+        }
         let (done, answer) = oneshot::channel();
         {
             let mut pending = self.shared.pending();
@@ -289,7 +309,7 @@ impl Client {
         self.sizes().maximum().min(DEFAULT_MAXIMUM_PAYLOAD)
     }
 
-    fn check_range(&self, offset: u64, length: u64) -> Result<(), ClientError> {
+    pub(crate) fn check_range(&self, offset: u64, length: u64) -> Result<(), ClientError> {
         let minimum = u64::from(self.sizes().minimum());
         if !offset.is_multiple_of(minimum) || !length.is_multiple_of(minimum) {
             return Err(ClientError::Misuse("the range is not aligned to the minimum block size"));
@@ -458,6 +478,8 @@ async fn simple_reply(
     }
     if error != ErrorCode::OK {
         assembly.failed(error, Default::default());
+    } else if assembly.command() == Command::BLOCK_STATUS {
+        return Err(Violation::SimpleStatus.into());
     } else {
         let place = assembly.whole();
         let data = incoming.bulk(place.len()).await?;
@@ -491,6 +513,7 @@ async fn structured_chunk(
         ChunkBody::Hole { offset, size } => {
             assembly.content(chunk, offset, u64::from(size))?;
         }
+        ChunkBody::BlockStatus { id, extents } => assembly.status(chunk, id, extents)?,
         ChunkBody::Error { error, message, .. } => {
             if error == ErrorCode::OK {
                 return Err(Violation::ErrorZero.into());

@@ -1,0 +1,117 @@
+//! Metadata contexts and block status, from the client's side.
+
+use protocol::message::{Extent, OptionBody, OptionReply, ReplyBody};
+use protocol::text::WireString;
+use protocol::values::{Command, CommandFlags, OptionType};
+
+use super::error::{ClientError, Violation};
+use super::haggling::{check_name, text};
+use super::{Call, Client, Haggling};
+
+/// The longest range that is asked about at once, in bytes: a multiple of any minimum block size.
+const RANGE: u64 = 0xffff_0000;
+/// How many extents of one map are kept.
+const EXTENTS: usize = 1 << 22;
+
+/// A metadata context that the server has selected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaContext {
+    /// What its status chunks carry, in this session.
+    pub id: u32,
+    /// Namespace, colon, leaf.
+    pub name: String,
+}
+
+impl Haggling {
+    /// `NBD_OPT_SET_META_CONTEXT`: those that the server has of the contexts that the queries name,
+    /// for this export. They replace any selection before.
+    ///
+    /// # Errors
+    /// Structured replies were not agreed, or the server refuses or misbehaves.
+    pub async fn set_meta_contexts(
+        &mut self,
+        export: &str,
+        queries: &[String],
+    ) -> Result<Vec<MetaContext>, ClientError> {
+        if !self.is_structured() {
+            return Err(ClientError::NotOffered("structured replies, which contexts need"));
+        }
+        self.select(export, Vec::new());
+        let option = OptionType::SET_META_CONTEXT;
+        let queries = queries.iter().map(|query| WireString::from(query.as_str())).collect();
+        let body = OptionBody::Meta { export: check_name(export)?, queries };
+        let mut contexts: Vec<MetaContext> = Vec::new();
+        for OptionReply { reply, body, .. } in self.ask(option, body).await? {
+            let ReplyBody::MetaContext { id, name } = body else {
+                return Err(Violation::UnfitReply { option, reply }.into());
+            };
+            if contexts.iter().any(|context| context.id == id) {
+                return Err(Violation::ContextIdTwice(id).into());
+            }
+            contexts.push(MetaContext { id, name: text(name)? });
+        }
+        self.select(export, contexts.clone());
+        Ok(contexts)
+    }
+}
+
+impl Client {
+    /// `NBD_CMD_BLOCK_STATUS` in one request: the extents of each selected context, by its id. With
+    /// `one` there is one extent for each, within the range; else the last may reach beyond it.
+    ///
+    /// # Errors
+    /// As for [`Client::call`], or no context was selected.
+    pub async fn block_status(
+        &self,
+        offset: u64,
+        length: u32,
+        one: bool,
+    ) -> Result<Vec<(u32, Vec<Extent>)>, ClientError> {
+        if self.contexts().is_empty() {
+            return Err(ClientError::NotOffered("any of the metadata contexts"));
+        }
+        let flags = if one { CommandFlags::REQ_ONE } else { CommandFlags::EMPTY };
+        let call = Call::new(Command::BLOCK_STATUS, offset, length).with_flags(flags);
+        Ok(self.answered(call).await?.extents)
+    }
+
+    /// The extents of a context that cover a range, neighbours of the same status joined.
+    ///
+    /// # Errors
+    /// As for [`Client::block_status`], or the range breaks the rules for clients.
+    pub async fn map(
+        &self,
+        context: &str,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<Extent>, ClientError> {
+        self.check_range(offset, length)?;
+        let context = self.contexts().iter().find(|one| one.name == context);
+        let id = context.ok_or(ClientError::NotOffered("the metadata context"))?.id;
+        let end = offset + length;
+        let (mut at, mut map) = (offset, Vec::new());
+        while at < end {
+            let piece = (end - at).min(RANGE) as u32;
+            let told = self.block_status(at, piece, false).await?;
+            let extents = told.into_iter().find(|(of, _)| *of == id);
+            for extent in extents.map(|(_, extents)| extents).unwrap_or_default() {
+                let length = extent.length.min(end - at);
+                push(&mut map, Extent { length, ..extent })?;
+                at += length;
+            }
+        }
+        Ok(map)
+    }
+}
+
+/// Adds an extent, to the last one if that has the same status.
+fn push(map: &mut Vec<Extent>, extent: Extent) -> Result<(), ClientError> {
+    let full = map.len() >= EXTENTS;
+    match map.last_mut() {
+        Some(last) if last.status == extent.status => last.length += extent.length,
+        _ if extent.length == 0 => {}
+        _ if full => return Err(Violation::TooManyExtents.into()),
+        _ => map.push(extent),
+    }
+    Ok(())
+}
