@@ -52,6 +52,11 @@ impl Agreed {
         }
     }
 
+    /// The contexts of the last selection, whatever export it was for: only a fault tells them.
+    pub(crate) fn contexts_of_any(&self) -> &[Selected] {
+        self.selection.as_ref().map_or(&[], |selection| &selection.contexts)
+    }
+
     /// `NBD_OPT_STRUCTURED_REPLY`.
     pub(crate) fn structured_reply(&mut self, config: &Config, body: &OptionBody) -> Answer {
         let option = OptionType::STRUCTURED_REPLY;
@@ -102,13 +107,22 @@ impl Agreed {
         tls: bool,
         request: &OptionRequest,
     ) -> Answer {
-        self.selection = None;
+        if !config.breaks(Fault::ContextSelectionKept) {
+            self.selection = None;
+        }
         let (export, queries) = match self.query(config, tls, request) {
             Ok(asked) => asked,
             Err(answer) => return answer,
         };
         let all = contexts::available(&config.features, &export);
-        let named = contexts::named(all, queries);
+        let named = match config.fault {
+            Some(Fault::ContextWithoutQuery) if queries.is_empty() => all,
+            Some(Fault::ContextWildcardSelects) if !queries.is_empty() => {
+                contexts::listed(all, queries)
+            }
+            Some(Fault::ContextPrefixSelects) => contexts::begun(all, queries),
+            _ => contexts::named(all, queries),
+        };
         let select = |context| Selected { id: self.id(), context };
         let contexts: Vec<Selected> = named.into_iter().map(select).collect();
         let told = contexts.iter().map(|selected| (selected.id, selected.context.clone()));
@@ -142,7 +156,7 @@ impl Agreed {
                 return refusal(ReplyType::ERR_INVALID, &why);
             }
         };
-        if self.replies() == Replies::Simple {
+        if self.replies() == Replies::Simple && !config.breaks(Fault::ContextEarly) {
             let why = "structured replies or extended headers must be agreed first";
             return refusal(ReplyType::ERR_INVALID, why);
         }

@@ -79,6 +79,15 @@ pub(crate) fn named(all: Vec<Context>, queries: &[WireString]) -> Vec<Context> {
     all.into_iter().filter(wanted).collect()
 }
 
+/// Those of which a query has the beginning or more: only a fault selects so.
+pub(crate) fn begun(all: Vec<Context>, queries: &[WireString]) -> Vec<Context> {
+    let wanted = |context: &Context| {
+        let name = context.name();
+        queries.iter().any(|query| name.as_bytes().starts_with(query.as_bytes()))
+    };
+    all.into_iter().filter(wanted).collect()
+}
+
 impl Context {
     pub(crate) fn name(&self) -> String {
         match self {

@@ -11,7 +11,7 @@ use crate::agreed::Agreed;
 use crate::config::{Config, Replies};
 use crate::contexts::Selected;
 use crate::export::Export;
-use crate::fault::{Fault, FaultyStore};
+use crate::fault::{self, Fault, FaultyStore};
 use crate::store::{Run, Store};
 
 /// The size of an extent in the longer of its two forms, in bytes.
@@ -75,7 +75,10 @@ impl Terms {
         };
         Self {
             flags: config.features.transmission_flags(export, agreed, replies),
-            contexts: agreed.contexts(export).to_vec(),
+            contexts: match config.breaks(Fault::ContextSelectionAnywhere) {
+                true => agreed.contexts_of_any().to_vec(),
+                false => agreed.contexts(export).to_vec(),
+            },
             config: config.clone(),
             export: export.clone(),
             replies,
@@ -142,6 +145,11 @@ impl Terms {
                 if request.command == Command::READ && request.length == 0 =>
             {
                 return Verdict::Close("an empty read".into());
+            }
+            Some(Fault::StatusZeroCloses)
+                if request.command == Command::BLOCK_STATUS && effect_length(request) == 0 =>
+            {
+                return Verdict::Close("a status of nothing".into());
             }
             Some(Fault::CommandUnknownCloses) if !self.knows(request.command) => {
                 return Verdict::Close("an unknown command".into());
@@ -300,6 +308,7 @@ impl Terms {
         let error = match (request.command, self.config.fault) {
             (Command::READ, Some(Fault::ReadPastEnd))
             | (Command::WRITE, Some(Fault::WritePastEnd))
+            | (Command::BLOCK_STATUS, Some(Fault::StatusPastEnd))
             | (Command::WRITE_ZEROES, Some(Fault::ZeroesPastEnd))
             | (Command::CACHE, Some(Fault::CachePastEnd)) => return Ok(()),
             (Command::WRITE, Some(Fault::WritePastEndEio)) => ErrorCode::EIO,
@@ -390,6 +399,9 @@ impl Terms {
     /// Notes a change in the dirty bitmaps, before it is made: they may say too much for a moment,
     /// but never too little.
     fn mark(&self, offset: u64, length: u64) {
+        if self.breaks(Fault::BitmapWritesUnmarked) {
+            return;
+        }
         for bitmap in self.export.bitmaps() {
             bitmap.mark(offset, length);
         }
@@ -399,15 +411,22 @@ impl Terms {
         let one = request.flags.has(CommandFlags::REQ_ONE);
         let limit = if one { 1 } else { self.extents_at_most() as usize };
         let unit = u64::from(self.export.block_sizes().minimum());
-        let range = request.offset..request.offset.saturating_add(effect_length(request));
+        let mut range = request.offset..request.offset.saturating_add(effect_length(request));
+        if self.breaks(Fault::StatusBefore) {
+            range = range.start.saturating_sub(65_536)..range.end.saturating_sub(65_536);
+        }
         let asked = |id: &u32| match &request.status {
             Some(status) => status.ids.contains(id),
             None => true,
         };
         let mut all = Vec::new();
-        for Selected { id, context } in self.contexts.iter().filter(|selected| asked(&selected.id))
-        {
-            all.push((*id, context.extents(&*self.store, range.clone(), unit, limit)?));
+        for selected in self.contexts.iter().filter(|selected| asked(&selected.id)) {
+            let context = &selected.context;
+            let mut extents = context.extents(&*self.store, range.clone(), unit, limit)?;
+            if let Some(fault) = self.config.fault {
+                fault::distort_extents(fault, request, self.export.size(), selected, &mut extents);
+            }
+            all.push((selected.id, extents));
         }
         Ok(Outcome::Status(all))
     }

@@ -7,7 +7,9 @@ use protocol::message::{Cookie, Message, OptionBody, OptionRequest, Request, Req
 use protocol::values::{ClientFlags, Command, CommandFlags, InfoType, OptionType};
 use reference_server::client::{Client, Options};
 use reference_server::store::MemoryStore;
-use reference_server::{BlockSizes, Ending, Export, Fault, Features, Handshake, Server};
+use reference_server::{
+    BlockSizes, DirtyBitmap, Ending, Export, Fault, Features, Handshake, Server,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SIZE: u64 = 256 << 10;
@@ -22,10 +24,20 @@ fn server(fault: Option<Fault>, handshake: Handshake) -> Server {
         .export(Export::new("ro", MemoryStore::pattern(SIZE, 2)).with_read_only(true))
         .export(Export::new("blocks", MemoryStore::new(SIZE)).with_block_sizes(sizes))
         .export(Export::new("large", MemoryStore::new(16 << 20)))
+        .export(mapped())
         .features(Features { handshake, ..Features::default() })
         .fault(fault)
         .build()
         .unwrap()
+}
+
+/// An export with every context: data at 0 (128 KiB), at first dirty (64 KiB).
+fn mapped() -> Export {
+    let store = MemoryStore::new(SIZE);
+    reference_server::store::Store::write(&store, 0, &[7; 131_072]).unwrap();
+    let bitmap = DirtyBitmap::new("b0", 65_536).unwrap();
+    bitmap.mark(0, 65_536);
+    Export::new("mapped", store).with_bitmap(bitmap)
 }
 
 fn option(option: OptionType, body: OptionBody) -> Message {
@@ -91,6 +103,60 @@ fn options() -> Vec<Message> {
     ]
 }
 
+fn contexts(kind: OptionType, export: &str, queries: &[&str]) -> Message {
+    let queries = queries.iter().map(|query| (*query).into()).collect();
+    option(kind, OptionBody::Meta { export: export.into(), queries })
+}
+
+/// Sessions about metadata contexts and block status.
+fn mapping() -> Vec<Vec<Message>> {
+    use OptionType as O;
+    const BASE: &str = "base:allocation";
+    let list = |queries: &[&str]| contexts(O::LIST_META_CONTEXT, "mapped", queries);
+    let set = |queries: &[&str]| contexts(O::SET_META_CONTEXT, "mapped", queries);
+    let malformed = option(O::SET_META_CONTEXT, OptionBody::Raw(vec![0; 5]));
+    let go = |export: &str| info(O::GO, export, &[InfoType::BLOCK_SIZE]);
+    let status = |flags, offset, length| request(Command::BLOCK_STATUS, flags, offset, length);
+    let one = 8;
+    let queries = vec![
+        set(&[BASE]),
+        structured(),
+        list(&[]),
+        list(&["base:"]),
+        list(&["qemu:"]),
+        list(&["qemu:dirty-bitmap:"]),
+        list(&["x-none:a"]),
+        list(&["base:none"]),
+        malformed.clone(),
+        set(&[]),
+        set(&["base:"]),
+        set(&["base:all"]),
+        set(&["x-none:a", BASE]),
+        set(&[BASE, BASE]),
+        option(O::ABORT, OptionBody::Empty),
+    ];
+    let statuses = vec![
+        structured(),
+        set(&[BASE, "qemu:dirty-bitmap:b0", "qemu:allocation-depth"]),
+        go("mapped"),
+        status(0, 0, SIZE),
+        status(one, 0, SIZE),
+        status(one, 0, 65_536),
+        status(0, 65_536, SIZE - 65_536),
+        status(0, SIZE, 512),
+        status(0, 0, 0),
+        request(Command::WRITE, 0, SIZE - 512, 512),
+        status(0, SIZE - 65_536, 65_536),
+        disc(),
+    ];
+    let ends = |set: Vec<Message>, export: &str| {
+        [vec![structured()], set, vec![go(export), status(0, 0, 512), disc()]].concat()
+    };
+    let kept = ends(vec![set(&[BASE]), malformed], "mapped");
+    let elsewhere = ends(vec![set(&[BASE])], "holey");
+    vec![queries, statuses, kept, elsewhere]
+}
+
 /// Requests that an honest server serves or refuses without hanging up.
 fn requests() -> Vec<Message> {
     use Command as C;
@@ -145,6 +211,7 @@ fn conversations() -> Vec<(Handshake, Vec<u8>)> {
         (fixed, talk(3, &[go("large"), request(Command::READ, 0, 0, 2 << 20), disc()])),
         (fixed, talk(3, &[go("blocks"), request(Command::READ, 0, 1, 2), disc()])),
     ];
+    all.extend(mapping().iter().map(|messages| (fixed, talk(3, messages))));
     for export in ["", "holey", "ro"] {
         all.push((fixed, talk(3, &with(&[name(export)], requests()))));
         all.push((fixed, talk(3, &with(&[structured(), go(export)], requests()))));

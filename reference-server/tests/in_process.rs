@@ -354,6 +354,10 @@ async fn the_client_notices_what_a_server_gets_wrong() {
             if client.details().flags.has(TransmissionFlags::SEND_DF) {
                 client.call(Call::new(Command::READ, 0, 4096).with_flags(df)).await?;
             }
+            if !client.contexts().is_empty() {
+                client.block_status(0, 65_536, false).await?;
+                client.block_status(0, 65_536, true).await?;
+            }
             client.write(0, &[1; 512]).await?;
             match client.call(Call::new(Command::READ, 1 << 20, 512)).await {
                 Ok(_) | Err(ClientError::Failed { .. }) => {}
@@ -368,7 +372,19 @@ async fn the_client_notices_what_a_server_gets_wrong() {
     };
     let structured = Options::default();
     let by_name = Options { go: false, no_zeroes: false, ..Options::default() };
+    let base = "base:allocation".to_owned();
+    let mapping = Options { contexts: vec![base.clone(), base], ..Options::default() };
     for (fault, options, requirement) in [
+        (Fault::ContextSelectedTwice, &mapping, "opt-set-meta-unique-ids"),
+        (Fault::ContextIdOther, &mapping, "status-one-chunk-per-context"),
+        (Fault::StatusChunkTwice, &mapping, "status-one-chunk-per-context"),
+        (Fault::StatusChunkMissing, &mapping, "status-one-chunk-per-context"),
+        (Fault::StatusSimple, &mapping, "status-reply-structured"),
+        (Fault::StatusExtentEmpty, &mapping, "status-extent-nonzero"),
+        (Fault::StatusExtentTooMany, &mapping, "status-sum-before-last"),
+        (Fault::StatusBeyondExport, &mapping, "status-within-export"),
+        (Fault::StatusOneTwice, &mapping, "status-req-one-single-extent"),
+        (Fault::StatusOneLonger, &mapping, "status-req-one-single-extent"),
         (Fault::OptionReplyOtherCode, &structured, "option-reply-echoes-option"),
         (Fault::InfoWithoutExport, &structured, "opt-info-export-required"),
         (Fault::BlockSizeMinimumOdd, &structured, "block-size-min-power-of-2"),

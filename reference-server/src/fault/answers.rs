@@ -7,7 +7,7 @@ use protocol::message::{
 use protocol::text::WireString;
 use protocol::values::{InfoType, OptionType, ReplyType};
 
-use super::Fault;
+use super::{Fault, contexts};
 use crate::ending::Ending;
 use crate::negotiation::{Answer, Next, message, refuse};
 use crate::parts::{Part, Parts};
@@ -34,6 +34,9 @@ pub(crate) fn distort_answer(
                 OptionType::ABORT if fault == Fault::AbortWithoutAck => answer.parts.list.clear(),
                 OptionType::LIST => list(fault, answer),
                 OptionType::INFO | OptionType::GO => info(fault, request, answer),
+                OptionType::LIST_META_CONTEXT | OptionType::SET_META_CONTEXT => {
+                    contexts::distort(fault, request, answer);
+                }
                 _ => {}
             }
             general(fault, request, answer);

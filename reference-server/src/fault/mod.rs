@@ -1,7 +1,9 @@
 //! Deliberate faults: each breaks one rule, so that whoever judges the server can be judged.
 
 mod answers;
+mod contexts;
 mod replies;
+mod status;
 mod store;
 
 use std::fmt;
@@ -9,6 +11,7 @@ use std::str::FromStr;
 
 pub(crate) use answers::{distort_answer, lenient_info};
 pub(crate) use replies::distort_reply;
+pub(crate) use status::distort_extents;
 pub(crate) use store::FaultyStore;
 
 macro_rules! faults {
@@ -333,6 +336,109 @@ faults! {
         "hangs up on an unknown command", ["error-unknown-command-einval"];
     CommandUnknownSucceeds = "command-unknown-succeeds",
         "reports success for unknown commands", ["error-unknown-command-einval"];
+
+    // Metadata contexts.
+    ContextMalformedAccepted = "context-malformed-accepted",
+        "acknowledges context options whose data is malformed", ["opt-meta-malformed-invalid"];
+    ContextEarly = "context-early",
+        "lets contexts be selected before structured replies are agreed",
+        ["opt-set-meta-early-invalid"];
+    ContextUnknownRefused = "context-unknown-refused",
+        "refuses queries of unknown namespaces", ["opt-meta-unknown-namespace-ignored"];
+    ContextNoneRefused = "context-none-refused",
+        "fails `NBD_OPT_LIST_META_CONTEXT` when no context matches", ["opt-list-meta-no-match-ack"];
+    ContextListEmpty = "context-list-empty",
+        "lists no context when there is no query", ["opt-list-meta-zero-queries"];
+    ContextListTooBig = "context-list-too-big",
+        "takes the list of all contexts for too big", ["opt-list-meta-zero-queries-not-too-big"];
+    ContextUnlisted = "context-unlisted",
+        "lists no context for any query", ["opt-list-meta-matches", "qemu-list-specific"];
+    ContextListId = "context-list-id",
+        "sends ids other than 0 in the list of contexts", ["opt-list-meta-id-zero"];
+    ContextNameBare = "context-name-bare",
+        "leaves the colon out of the names of contexts",
+        ["opt-list-meta-name-form", "meta-name-form"];
+    ContextNamespaceEmpty = "context-namespace-empty",
+        "leaves the namespace out of the names of contexts", ["meta-namespace-characters"];
+    ContextNamespaceOther = "context-namespace-other",
+        "tells contexts of a namespace that is not registered", ["meta-namespace-registered"];
+    ContextNameNotUtf8 = "context-name-not-utf8",
+        "tells names of contexts that are not UTF-8", ["rep-meta-context-utf8"];
+    ContextNameTooLong = "context-name-too-long",
+        "tells names of contexts of 5000 bytes", ["meta-name-string-limits"];
+    ContextReplyShort = "context-reply-short",
+        "sends an `NBD_REP_META_CONTEXT` of 2 bytes", ["rep-meta-context-layout"];
+    ContextReplyUnfit = "context-reply-unfit",
+        "answers context options with `NBD_REP_SERVER`", ["rep-type-fits-option"];
+    ContextSelectedTwice = "context-selected-twice",
+        "selects a context as often as there are queries",
+        ["opt-set-meta-unique-ids", "opt-set-meta-reply"];
+    ContextIdOther = "context-id-other",
+        "tells other ids in haggling than in status chunks", ["status-one-chunk-per-context"];
+    ContextWithoutQuery = "context-without-query",
+        "selects all contexts when there is no query", ["opt-set-meta-zero-queries"];
+    ContextWildcardSelects = "context-wildcard-selects",
+        "selects what a wildcard matches",
+        ["meta-empty-leaf-selects-nothing", "qemu-wildcards-select-nothing"];
+    ContextPrefixSelects = "context-prefix-selects",
+        "selects contexts of which a query has the beginning", ["opt-set-meta-reply"];
+    ContextSelectionKept = "context-selection-kept",
+        "keeps a selection when the next one fails", ["opt-set-meta-replaces"];
+    ContextSelectionAnywhere = "context-selection-anywhere",
+        "takes a selection for whatever export is entered", ["status-without-context-einval"];
+    QemuContextOther = "qemu-context-other",
+        "tells a context of the namespace qemu that does not exist", ["qemu-context-names"];
+    QemuWildcardUnlisted = "qemu-wildcard-unlisted",
+        "lists nothing for the query `qemu:`", ["qemu-list-wildcard-namespace"];
+    BitmapWildcardUnlisted = "bitmap-wildcard-unlisted",
+        "lists nothing for the query `qemu:dirty-bitmap:`", ["qemu-list-wildcard-dirty-bitmap"];
+
+    // NBD_CMD_BLOCK_STATUS.
+    StatusPastEnd = "status-past-end",
+        "tells the status of what is beyond the end", ["status-beyond-end-einval"];
+    StatusZeroCloses = "status-zero-closes",
+        "hangs up on an `NBD_CMD_BLOCK_STATUS` of length 0", ["status-zero-length-no-disconnect"];
+    StatusSimple = "status-simple",
+        "answers `NBD_CMD_BLOCK_STATUS` with simple replies", ["status-reply-structured"];
+    StatusChunkMissing = "status-chunk-missing",
+        "answers `NBD_CMD_BLOCK_STATUS` with NONE alone", ["status-one-chunk-per-context"];
+    StatusChunkTwice = "status-chunk-twice",
+        "sends the first status chunk twice", ["status-one-chunk-per-context"];
+    StatusChunkLength = "status-chunk-length",
+        "sends status chunks with 2 bytes too many", ["chunk-block-status-length"];
+    StatusNoExtent = "status-no-extent",
+        "sends status chunks without extents", ["status-at-least-one-extent"];
+    StatusExtentEmpty = "status-extent-empty",
+        "begins a status chunk with an extent of length 0", ["status-extent-nonzero"];
+    StatusExtentTooMany = "status-extent-too-many",
+        "adds an extent behind the end of the request", ["status-sum-before-last"];
+    StatusBeyondExport = "status-beyond-export",
+        "tells extents that reach beyond the export", ["status-within-export"];
+    StatusOneTwice = "status-one-twice",
+        "sends two extents in spite of REQ_ONE", ["status-req-one-single-extent"];
+    StatusOneLonger = "status-one-longer",
+        "sends an extent longer than the request in spite of REQ_ONE", ["status-req-one-length"];
+    StatusNeighboursEqual = "status-neighbours-equal",
+        "cuts an extent in two of the same status", ["status-neighbours-differ"];
+    StatusCutAnywhere = "status-cut-anywhere",
+        "cuts extents at multiples of 1000",
+        ["status-extents-multiple-of-512", "status-extents-multiple-of-min"];
+    StatusBefore = "status-before",
+        "tells the status of what lies 64 KiB before the request", ["status-extents-consecutive"];
+    StatusReservedBits = "status-reserved-bits",
+        "sets bit 4 in the status of `base:allocation`", ["base-alloc-reserved-bits-zero"];
+    StatusDataAsZero = "status-data-as-zero",
+        "calls all data zero", ["base-alloc-zero-flag-true"];
+    StatusHolesHidden = "status-holes-hidden",
+        "calls holes data", ["status-known-reported"];
+    BitmapOtherBits = "bitmap-other-bits",
+        "sets bit 1 in the status of bitmaps", ["qemu-dirty-bitmap-status"];
+    BitmapInverted = "bitmap-inverted",
+        "calls clean what is dirty", ["qemu-dirty-bitmap-content"];
+    BitmapWritesUnmarked = "bitmap-writes-unmarked",
+        "does not mark writes in bitmaps", ["qemu-dirty-bitmap-content"];
+    DepthFromZero = "depth-from-zero",
+        "counts allocation depths from 0", ["qemu-allocation-depth-status"];
 
     // NBD_CMD_DISC.
     DiscAnswered = "disc-answered",

@@ -5,7 +5,7 @@ use protocol::message::{Chunk, ChunkBody, Message, Request};
 use protocol::text::WireString;
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
-use super::Fault;
+use super::{Fault, status};
 use crate::parts::{Part, Parts};
 use crate::reply::{chunk, is_read};
 
@@ -37,6 +37,7 @@ pub(crate) fn distort_reply(fault: Fault, structured: bool, request: &Request, p
     } else if fault == Fault::SimpleErrorWithData && is_read(request) && failed(parts) {
         parts.list.push(Part::Bytes(vec![0; request.length.min(1 << 20) as usize]));
     }
+    status::distort(fault, request, parts);
     match fault {
         Fault::ReplyTwice => parts.list.extend(parts.list.clone()),
         Fault::ReplyMissing if request.command == Command::FLUSH => parts.list.clear(),

@@ -1,0 +1,113 @@
+//! Faults in the answers to `NBD_CMD_BLOCK_STATUS`: honest extents go in, faulty ones come out.
+
+use protocol::message::{Chunk, ChunkBody, Extent, Message, Request, SimpleReply};
+use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
+
+use super::Fault;
+use crate::contexts::{Context, Selected};
+use crate::parts::{Part, Parts};
+use crate::reply::chunk;
+
+/// Changes the extents of a context.
+pub(crate) fn distort_extents(
+    fault: Fault,
+    request: &Request,
+    size: u64,
+    selected: &Selected,
+    extents: &mut Vec<Extent>,
+) {
+    let one = request.flags.has(CommandFlags::REQ_ONE);
+    let context = &selected.context;
+    let Some(last) = extents.last_mut() else { return };
+    match fault {
+        Fault::StatusExtentEmpty => extents.insert(0, Extent { length: 0, status: 0 }),
+        Fault::StatusNoExtent => extents.clear(),
+        Fault::StatusOneLonger if one => last.length += 65_536,
+        Fault::StatusOneTwice if one => split(extents),
+        Fault::StatusExtentTooMany if !one => {
+            let status = u64::from(last.status == 0);
+            extents.push(Extent { length: 512, status });
+        }
+        Fault::StatusBeyondExport if !one => last.length += size,
+        Fault::StatusNeighboursEqual if !one => split(extents),
+        Fault::StatusCutAnywhere if !one => {
+            if let Some(first) = extents.first_mut().filter(|first| first.length > 1000) {
+                first.length = 1000;
+                extents.truncate(1);
+            }
+        }
+        Fault::StatusReservedBits if matches!(context, Context::Allocation) => {
+            extents.iter_mut().for_each(|extent| extent.status |= 1 << 4);
+        }
+        Fault::StatusDataAsZero if matches!(context, Context::Allocation) => {
+            extents.iter_mut().for_each(|extent| extent.status = 3);
+        }
+        Fault::StatusHolesHidden if matches!(context, Context::Allocation) => {
+            extents.iter_mut().for_each(|extent| extent.status = 0);
+        }
+        Fault::BitmapOtherBits if matches!(context, Context::Bitmap(_)) => {
+            extents.iter_mut().for_each(|extent| extent.status |= 2);
+        }
+        Fault::BitmapInverted if matches!(context, Context::Bitmap(_)) => {
+            extents.iter_mut().for_each(|extent| extent.status ^= 1);
+        }
+        Fault::DepthFromZero if matches!(context, Context::Depth) => {
+            let less = |extent: &mut Extent| extent.status = extent.status.saturating_sub(1);
+            extents.iter_mut().for_each(less);
+        }
+        _ => {}
+    }
+}
+
+/// The first extent in two halves, if it can be.
+fn split(extents: &mut Vec<Extent>) {
+    if let Some(first) = extents.first_mut().filter(|first| first.length >= 1024) {
+        let half = first.length / 1024 * 512;
+        first.length -= half;
+        let second = Extent { length: half, status: first.status };
+        extents.insert(1, second);
+    }
+}
+
+/// Changes the chunks of an answer.
+pub(super) fn distort(fault: Fault, request: &Request, parts: &mut Parts) {
+    if request.command != Command::BLOCK_STATUS {
+        return;
+    }
+    let is_status = |part: &Part| match part {
+        Part::Message(Message::Chunk(chunk)) => {
+            matches!(chunk.chunk, ChunkType::BLOCK_STATUS | ChunkType::BLOCK_STATUS_EXT)
+        }
+        _ => false,
+    };
+    if !parts.list.iter().any(is_status) {
+        return;
+    }
+    match fault {
+        Fault::StatusChunkMissing => {
+            let none = chunk(request, ReplyFlags::DONE, ChunkType::NONE, ChunkBody::Empty);
+            parts.list = vec![Part::Message(none)];
+        }
+        Fault::StatusChunkTwice => {
+            let mut first = parts.list.first().cloned();
+            if let Some(Part::Message(Message::Chunk(chunk))) = &mut first {
+                chunk.flags = ReplyFlags::EMPTY;
+            }
+            parts.list.splice(..0, first);
+        }
+        Fault::StatusSimple => {
+            let reply = SimpleReply { error: ErrorCode::OK, cookie: request.cookie };
+            parts.list = vec![Part::Message(Message::SimpleReply(reply))];
+        }
+        Fault::StatusChunkLength => {
+            for message in parts.messages_mut() {
+                let Message::Chunk(Chunk { body, .. }) = message else { continue };
+                let mut data = Vec::new();
+                body.encode(&mut data);
+                data.extend_from_slice(&[0; 2]);
+                *body = ChunkBody::Raw(data);
+            }
+        }
+        _ => {}
+    }
+}
