@@ -1,17 +1,16 @@
 //! `nbdcheck run`: scenarios against servers and clients, a verdict, reports.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::uri::{Endpoint, Uri};
-use tokio::sync::mpsc;
 
 use crate::exit;
 use crate::finding::Verdict;
 use crate::peer::{Address, PeerFile, Transport, shipped_servers};
-use crate::report::progress::Progress;
+use crate::report::begun::Begun;
 use crate::report::{Report, terminal};
 use crate::run::clients::{ClientTarget, run_client};
 use crate::run::deviations::{Deviations, counts};
@@ -84,8 +83,8 @@ pub struct Args {
     /// How long one wait may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     timeout: f64,
-    /// Write a report when the run is over: `json=PATH` or `junit=PATH`; `-` is standard output.
-    /// Repeatable
+    /// Write a report when the run is over, also when it is interrupted; FORMAT is `json`, `junit`,
+    /// `tap`, `html` or `markdown`, PATH `-` is standard output. Repeatable
     #[arg(long, value_name = "FORMAT=PATH")]
     report: Vec<Report>,
     /// Write a pcapng for each scenario below this folder
@@ -396,24 +395,26 @@ fn peer(name: &str) -> Result<(Target, Deviations), Refusal> {
 
 async fn execute(args: &Args, plan: Plan) -> u8 {
     let mut runs = Vec::new();
-    let mut interrupted = false;
-    {
-        let work = work(args, &plan, &mut runs);
-        tokio::select! {
-            () = work => {}
-            _ = tokio::signal::ctrl_c() => interrupted = true,
-        }
+    let begun = Begun::default();
+    let interrupted = tokio::select! {
+        () = work(args, &plan, &begun, &mut runs) => false,
+        () = stopped() => true,
+    };
+    if interrupted && let Some((run, known)) = begun.take() {
+        finish(args, &plan, run, known, &mut runs);
     }
+    let mut unwritten = false;
     for report in &args.report {
         if let Err(error) = report.write(&runs) {
-            return complain(
-                &format!("can't write {}: {error}", report.path.display()),
-                exit::NO_VERDICT,
-            );
+            unwritten = true;
+            anstream::eprintln!("error: can't write {}: {error}", report.path.display());
         }
     }
     if interrupted {
         return complain("interrupted", exit::NO_VERDICT);
+    }
+    if unwritten {
+        return exit::NO_VERDICT;
     }
     let mismatches = plan.expect.map_or_else(Vec::new, |expect| expect.mismatches(&runs));
     for mismatch in &mismatches {
@@ -422,35 +423,48 @@ async fn execute(args: &Args, plan: Plan) -> u8 {
     verdict(&runs, args.strict, !mismatches.is_empty())
 }
 
-async fn work(args: &Args, plan: &Plan, runs: &mut Vec<TargetRun>) {
-    let machine = args.report.iter().any(|report| report.path.as_os_str() == "-");
+async fn work(args: &Args, plan: &Plan, begun: &Begun, runs: &mut Vec<TargetRun>) {
     if !plan.for_servers.is_empty() {
         for (target, _) in &plan.servers {
             for form in &plan.forms {
                 let options = options(args, target, *form);
-                let total = plan.for_servers.len();
-                let (events, progress) = watch(target.name(), total);
+                let suffix = form.suffix();
+                let name = match suffix.as_str() {
+                    "" => target.name().to_owned(),
+                    suffix => format!("{} ({suffix})", target.name()),
+                };
+                let known = known_of(target).await;
+                let events = begun.begin(&name, known.clone(), plan.for_servers.len());
                 let mut run =
                     run_target(target, &plan.for_servers, plan.sanity.clone(), &options, events)
                         .await;
-                progress.await.ok();
-                let suffix = form.suffix();
-                if !suffix.is_empty() {
-                    run.name = format!("{} ({suffix})", run.name);
-                }
-                finish(args, plan, run, known_of(target).await, machine, runs);
+                run.name = name;
+                begun.end().await;
+                finish(args, plan, run, known, runs);
             }
         }
     }
     if !plan.for_clients.is_empty() {
         for client in &plan.clients {
             let options = client_options(args, client);
-            let (events, progress) = watch(client.name(), plan.for_clients.len());
+            let known = Deviations::shipped(client.name(), client.version().await.as_deref());
+            let events = begun.begin(client.name(), known.clone(), plan.for_clients.len());
             let run = run_client(client, &plan.for_clients, &options, events).await;
-            progress.await.ok();
-            let known = Deviations::shipped(client.name(), run.version.as_deref());
-            finish(args, plan, run, known, machine, runs);
+            begun.end().await;
+            finish(args, plan, run, known, runs);
         }
+    }
+}
+
+/// Returns when the user, or the system, wants the run to end.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
     }
 }
 
@@ -467,9 +481,9 @@ fn finish(
     plan: &Plan,
     mut run: TargetRun,
     known: Deviations,
-    machine: bool,
     runs: &mut Vec<TargetRun>,
 ) {
+    let machine = args.report.iter().any(Report::is_stdout);
     let record = match &plan.expect {
         Some(expect) => known.with(expect.clone()),
         None => known,
@@ -486,21 +500,6 @@ fn finish(
     // Nobody reads any more: the exit status still tells.
     drop(printed);
     runs.push(run);
-}
-
-fn watch(
-    name: &str,
-    total: usize,
-) -> (mpsc::UnboundedSender<crate::run::runner::Event>, tokio::task::JoinHandle<()>) {
-    let (sender, mut events) = mpsc::unbounded_channel();
-    let mut progress = Progress::new(name, total, std::io::stderr().is_terminal());
-    let task = tokio::spawn(async move {
-        while let Some(event) = events.recv().await {
-            progress.on(&event);
-        }
-        progress.finish();
-    });
-    (sender, task)
 }
 
 fn options(args: &Args, target: &Target, form: Form) -> Options {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::finding::Finding;
 use crate::run::runner::TargetRun;
-use crate::run::{Outcome, Totals, features};
+use crate::run::{Outcome, SkipKind, Totals, features};
 
 #[derive(Serialize)]
 struct Document<'r> {
@@ -70,6 +70,8 @@ struct Scenario<'r> {
     /// Every failure of it is recorded as a known deviation.
     known: bool,
     reason: Option<&'r str>,
+    /// Of a skip: `not-offered`, `not-allowed` or `not-possible`.
+    skipped: Option<&'static str>,
     duration_ms: u128,
     requirements: &'r [&'static str],
     capture: Option<&'r str>,
@@ -144,6 +146,7 @@ fn scenario(outcome: &Outcome) -> Scenario<'_> {
         verdict: outcome.verdict.name(),
         known: outcome.is_known(),
         reason: outcome.reason.as_deref(),
+        skipped: outcome.skipped.map(SkipKind::name),
         duration_ms: outcome.duration.as_millis(),
         requirements: &outcome.requirements,
         capture: outcome.capture.as_deref(),

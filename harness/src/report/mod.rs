@@ -1,9 +1,16 @@
 //! Reports: one stream of outcomes feeds the terminal and every file.
 
+pub mod begun;
+pub mod digest;
+pub mod html;
 pub mod json;
 pub mod junit;
+pub mod markdown;
 pub mod progress;
+pub mod tap;
 pub mod terminal;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,35 +18,54 @@ use std::str::FromStr;
 
 use crate::run::runner::TargetRun;
 
-/// A file that a run leaves behind.
+/// A file that a command leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct Report<F = Format> {
     /// In which format.
-    pub format: Format,
+    pub format: F,
     /// Where; `-` for standard output.
     pub path: PathBuf,
 }
 
-/// The formats of reports.
+/// The formats of a run's reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The contract's JSON.
     Json,
     /// JUnit XML, as CI systems read it.
     Junit,
+    /// TAP, version 14.
+    Tap,
+    /// One HTML file.
+    Html,
+    /// Markdown.
+    Markdown,
 }
 
-impl FromStr for Report {
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "json" => Ok(Self::Json),
+            "junit" => Ok(Self::Junit),
+            "tap" => Ok(Self::Tap),
+            "html" => Ok(Self::Html),
+            "markdown" => Ok(Self::Markdown),
+            other => Err(format!(
+                "`{other}` is no format: there are json, junit, tap, html and markdown"
+            )),
+        }
+    }
+}
+
+impl<F: FromStr<Err = String>> FromStr for Report<F> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (format, path) =
             text.split_once('=').ok_or("expected FORMAT=PATH, such as json=out.json")?;
-        let format = match format {
-            "json" => Format::Json,
-            "junit" => Format::Junit,
-            other => return Err(format!("`{other}` is no format: there are json and junit")),
-        };
+        let format = format.parse()?;
         if path.is_empty() {
             return Err("a path is missing".to_owned());
         }
@@ -48,16 +74,34 @@ impl FromStr for Report {
 }
 
 impl Report {
-    /// Writes the report.
+    /// Writes the report of a run.
     ///
     /// # Errors
     /// What the system says.
     pub fn write(&self, runs: &[TargetRun]) -> io::Result<()> {
-        let text = match self.format {
+        self.put(&match self.format {
             Format::Json => json::render(runs)?,
             Format::Junit => junit::render(runs)?,
-        };
-        if self.path == Path::new("-") {
+            Format::Tap => tap::render(runs),
+            Format::Html => html::render(runs),
+            Format::Markdown => markdown::render(runs),
+        })
+    }
+}
+
+impl<F> Report<F> {
+    /// Whether it goes to standard output.
+    #[must_use]
+    pub fn is_stdout(&self) -> bool {
+        self.path == Path::new("-")
+    }
+
+    /// Puts a text where the report belongs.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn put(&self, text: &str) -> io::Result<()> {
+        if self.is_stdout() {
             use io::Write as _;
             return io::stdout().write_all(text.as_bytes());
         }

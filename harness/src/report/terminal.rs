@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
+use super::digest::{self, cut};
 use crate::finding::{Finding, Severity, Verdict};
+use crate::markup::clean;
 use crate::run::deviations::counts;
 use crate::run::runner::TargetRun;
-use crate::run::{FeatureVerdict, Outcome, SkipKind, Totals, features};
+use crate::run::{Outcome, Totals, features};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -25,10 +27,7 @@ fn styled(style: Style, text: impl std::fmt::Display) -> String {
 #[must_use]
 pub fn render(run: &TargetRun, strict: bool) -> String {
     let mut out = String::new();
-    let version = run.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-    let address = run.address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
-    let title = format!("{}{version}{address}", run.name);
-    let _ = writeln!(out, "{}", styled(STRONG, title));
+    let _ = writeln!(out, "{}", styled(STRONG, clean(&digest::title(run))));
     if !run.outcomes.is_empty() {
         let _ = writeln!(out, "{}\n", table(run));
     }
@@ -41,7 +40,7 @@ pub fn render(run: &TargetRun, strict: bool) -> String {
     known(run, &mut out);
     skips(run, &mut out);
     if let Some(problem) = &run.problem {
-        let _ = writeln!(out, "{} {problem}\n", styled(BAD, "no verdict:"));
+        let _ = writeln!(out, "{} {}\n", styled(BAD, "no verdict:"), clean(problem));
     }
     let _ = writeln!(out, "{}", totals_line(run));
     out
@@ -57,15 +56,10 @@ fn table(run: &TargetRun) -> Table {
             let text = if n == 0 { "·".to_owned() } else { n.to_string() };
             Cell::new(text).set_alignment(CellAlignment::Right)
         };
-        let verdict = match feature.verdict {
-            FeatureVerdict::Fail if failed == 0 => "fail (known)",
-            verdict if errors > 0 && verdict == FeatureVerdict::NotTested => "error",
-            verdict => verdict.name(),
-        };
         table.add_row(vec![
             Cell::new(feature.since).set_alignment(CellAlignment::Right),
             Cell::new(feature.name),
-            Cell::new(verdict),
+            Cell::new(digest::word(&feature)),
             number(passed),
             number(warned),
             number(failed + errors),
@@ -96,6 +90,12 @@ pub fn totals_line(run: &TargetRun) -> String {
     format!("{}: {}; {ran} of {all} ran, {:.2?}", run.name, words.join(", "), run.duration)
 }
 
+/// The last line without colours.
+#[must_use]
+pub fn totals_text(run: &TargetRun) -> String {
+    anstream::adapter::strip_str(&totals_line(run)).to_string()
+}
+
 /// An outcome with all its findings, without colours.
 #[must_use]
 pub fn outcome_text(outcome: &Outcome) -> String {
@@ -114,7 +114,7 @@ fn outcome_styled(outcome: &Outcome) -> String {
     let time = outcome.duration.as_secs_f64();
     let _ = writeln!(out, "{} [{time:>7.3}s] {}", styled(style, word), styled(STRONG, &outcome.id));
     if let Some(reason) = &outcome.reason {
-        for line in reason.lines() {
+        for line in clean(reason).lines() {
             let _ = writeln!(out, "  {line}");
         }
     }
@@ -134,7 +134,7 @@ fn render_finding(finding: &Finding, with_lines: bool, out: &mut String) {
         Severity::Failure => BAD,
         Severity::Warning => DOUBT,
     };
-    let section = sections(rule.section);
+    let section = digest::sections(rule.section);
     let _ = writeln!(
         out,
         "  {}   {} ({}, {}; {section})",
@@ -143,7 +143,7 @@ fn render_finding(finding: &Finding, with_lines: bool, out: &mut String) {
         rule.level,
         finding.party.name(),
     );
-    let _ = writeln!(out, "     {}", finding.message);
+    let _ = writeln!(out, "     {}", clean(&finding.message));
     if let Some(reason) = &finding.known {
         let _ = writeln!(out, "     {}     {reason}", styled(QUIET, "known"));
     }
@@ -181,176 +181,40 @@ fn render_finding(finding: &Finding, with_lines: bool, out: &mut String) {
     }
 }
 
-/// The headings of the specification where a rule stands, in quotes.
-fn sections(section: &str) -> String {
-    let parts: Vec<String> =
-        section.split(" ; ").take(2).map(|part| format!("\"{part}\"")).collect();
-    let word = if parts.len() == 1 { "section" } else { "sections" };
-    format!("{word} {}", parts.join(", "))
-}
-
 fn warnings(run: &TargetRun, strict: bool, out: &mut String) {
     if strict {
         return;
     }
     let mut lines = Vec::new();
-    for outcome in &run.outcomes {
-        for finding in &outcome.findings {
-            if finding.severity == Severity::Warning && finding.known.is_none() {
-                let rule = finding.requirement;
-                lines.push(format!(
-                    "  {}  {} ({}): {}",
-                    outcome.id, rule.id, rule.level, finding.message
-                ));
-                if !finding.detail.received.is_empty() && finding.detail.received != finding.message
-                {
-                    lines.push(format!("      {}", shortened(&finding.detail.received)));
-                }
-            }
+    for (outcome, finding) in digest::warnings(run) {
+        let rule = finding.requirement;
+        lines.push(format!("  {}  {} ({}): {}", outcome.id, rule.id, rule.level, finding.message));
+        if !finding.detail.received.is_empty() && finding.detail.received != finding.message {
+            lines.push(format!("      {}", digest::shortened(&finding.detail.received)));
         }
     }
-    if !lines.is_empty() {
-        let _ = writeln!(out, "{}\n{}\n", styled(DOUBT, "warnings"), lines.join("\n"));
-    }
-}
-
-/// A line as evidence: names may be thousands of bytes long.
-fn cut(line: &str) -> String {
-    limited(line, 500)
-}
-
-/// A line for an overview.
-fn shortened(text: &str) -> String {
-    limited(text.lines().next().unwrap_or_default(), 160)
-}
-
-fn limited(line: &str, characters: usize) -> String {
-    match line.char_indices().nth(characters) {
-        Some((at, _)) => format!("{}... ({} bytes in all)", &line[..at], line.len()),
-        None => line.to_owned(),
-    }
+    list("warnings", DOUBT, &lines, out);
 }
 
 fn known(run: &TargetRun, out: &mut String) {
-    let mut lines = Vec::new();
-    for outcome in &run.outcomes {
-        for finding in &outcome.findings {
-            if let Some(reason) = &finding.known {
-                lines.push(format!("  {}  {}: {reason}", outcome.id, finding.requirement.id));
-            }
-        }
-    }
-    if !lines.is_empty() {
-        let _ = writeln!(out, "{}\n{}\n", styled(DOUBT, "known deviations"), lines.join("\n"));
-    }
+    let lines: Vec<String> = digest::known(run)
+        .map(|(outcome, finding, reason)| {
+            format!("  {}  {}: {reason}", outcome.id, finding.requirement.id)
+        })
+        .collect();
+    list("known deviations", DOUBT, &lines, out);
 }
 
 fn skips(run: &TargetRun, out: &mut String) {
-    let mut groups: std::collections::BTreeMap<(SkipKind, &str), Vec<&str>> = Default::default();
-    for outcome in &run.outcomes {
-        if let (Some(kind), Some(reason)) = (outcome.skipped, &outcome.reason) {
-            groups.entry((kind, reason)).or_default().push(&outcome.id);
-        }
-    }
-    if groups.is_empty() {
-        return;
-    }
-    let _ = writeln!(out, "{}", styled(QUIET, "skipped"));
-    for ((_, reason), ids) in groups {
-        let _ = match ids.as_slice() {
-            [id] => writeln!(out, "  {id}: {reason}"),
-            ids => writeln!(out, "  {} scenarios: {reason}", ids.len()),
-        };
-    }
-    out.push('\n');
+    let lines: Vec<String> = digest::skips(run)
+        .into_iter()
+        .map(|(reason, ids)| format!("  {}: {}", digest::whom(&ids), clean(reason)))
+        .collect();
+    list("skipped", QUIET, &lines, out);
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::finding::Detail;
-    use crate::script::ast::Version;
-    use protocol::message::Side;
-    use std::time::Duration;
-
-    fn finding(id: &str, severity: Severity) -> Finding {
-        let received = "S: NBD_REP_INFO NBD_INFO_BLOCK_SIZE option=NBD_OPT_GO minimum=768 preferred=4096 maximum=33554432";
-        Finding {
-            requirement: protocol::requirements::find(id).unwrap(),
-            severity,
-            party: Side::Server,
-            message: "minimum=768 is not a power of 2".to_owned(),
-            at: "scenarios/2.10-go/block-size.nbd:18".to_owned(),
-            detail: Detail {
-                expected: vec!["An advertised minimum block size is a power of two.".to_owned()],
-                received: received.to_owned(),
-                is_end: false,
-                mark: Some((received.find("minimum").unwrap(), 11, "minimum=768 is not a power of 2".to_owned())),
-                bytes: Some("00 00 03 00 at byte 22 of the message (server stream offset 72)".to_owned()),
-                after: vec![
-                    "C: NBD_OPT_GO name=\"disk\" info={NBD_INFO_BLOCK_SIZE}".to_owned(),
-                    "S: NBD_REP_INFO NBD_INFO_EXPORT option=NBD_OPT_GO size=1048576 flags={HAS_FLAGS}".to_owned(),
-                ],
-            },
-            known: None,
-        }
-    }
-
-    fn outcome(id: &str, verdict: Verdict, findings: Vec<Finding>) -> Outcome {
-        Outcome {
-            target: "example".to_owned(),
-            id: id.to_owned(),
-            title: "block sizes are lawful".to_owned(),
-            since: Version { major: 2, minor: 10 },
-            feature: "NBD_OPT_GO".to_owned(),
-            verdict,
-            reason: None,
-            skipped: None,
-            duration: Duration::from_millis(21),
-            requirements: Vec::new(),
-            capture: None,
-            findings,
-            again: format!("nbdcheck run --target 127.0.0.1:10809 --scenario {id} --capture out/"),
-        }
-    }
-
-    fn run(outcomes: Vec<Outcome>) -> TargetRun {
-        TargetRun {
-            name: "example".to_owned(),
-            version: Some("1.2".to_owned()),
-            address: None,
-            problem: None,
-            outcomes,
-            duration: Duration::from_millis(42),
-        }
-    }
-
-    fn plain(run: &TargetRun) -> String {
-        anstream::adapter::strip_str(&render(run, false)).to_string()
-    }
-
-    #[test]
-    fn a_failure_shows_rule_evidence_and_how_to_run_it_again() {
-        let findings = vec![finding("block-size-min-power-of-2", Severity::Failure)];
-        let failed = outcome("2.10-go/block-size", Verdict::Fail, findings);
-        insta::assert_snapshot!(plain(&run(vec![failed])));
-    }
-
-    #[test]
-    fn skips_warnings_and_known_failures_are_told_apart() {
-        let mut skipped = outcome("2.11-structured/df", Verdict::Skip, Vec::new());
-        skipped.skipped = Some(SkipKind::NotOffered);
-        skipped.reason =
-            Some("no SEND_DF: S: NBD_REP_INFO NBD_INFO_EXPORT flags={HAS_FLAGS}".to_owned());
-        let warned = outcome(
-            "2.10-go/size",
-            Verdict::Warn,
-            vec![finding("export-size-multiple-of-min", Severity::Warning)],
-        );
-        let mut known = finding("block-size-min-power-of-2", Severity::Failure);
-        known.known = Some("says 768; section \"Size constraints\"".to_owned());
-        let known = outcome("2.10-go/block-size", Verdict::Fail, vec![known]);
-        let passed = outcome("2.6-base/sanity", Verdict::Pass, Vec::new());
-        insta::assert_snapshot!(plain(&run(vec![skipped, warned, known, passed])));
+fn list(title: &str, style: Style, lines: &[String], out: &mut String) {
+    if !lines.is_empty() {
+        let _ = writeln!(out, "{}\n{}\n", styled(style, title), lines.join("\n"));
     }
 }

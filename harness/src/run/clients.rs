@@ -74,7 +74,8 @@ impl ClientTarget {
         }
     }
 
-    async fn version(&self) -> Option<String> {
+    /// The version that it tells, if it does.
+    pub async fn version(&self) -> Option<String> {
         match self {
             Self::Reference => Some(env!("CARGO_PKG_VERSION").to_owned()),
             Self::Peer(file) => file.version().await.ok(),

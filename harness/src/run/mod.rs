@@ -29,6 +29,18 @@ pub enum SkipKind {
     NotPossible,
 }
 
+impl SkipKind {
+    /// The word in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotOffered => "not-offered",
+            Self::NotAllowed => "not-allowed",
+            Self::NotPossible => "not-possible",
+        }
+    }
+}
+
 /// How one scenario came out against one target.
 #[derive(Debug, Clone)]
 pub struct Outcome {

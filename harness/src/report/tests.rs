@@ -1,0 +1,159 @@
+//! A sample of each kind of outcome, in each format.
+
+use std::time::Duration;
+
+use protocol::message::Side;
+
+use super::*;
+use crate::finding::{Detail, Finding, Severity, Verdict};
+use crate::run::{Outcome, SkipKind};
+use crate::script::ast::Version;
+
+fn finding(id: &str, severity: Severity) -> Finding {
+    let received = "S: NBD_REP_INFO NBD_INFO_BLOCK_SIZE option=NBD_OPT_GO minimum=768 preferred=4096 maximum=33554432";
+    Finding {
+        requirement: protocol::requirements::find(id).unwrap(),
+        severity,
+        party: Side::Server,
+        message: "minimum=768 is not a power of 2".to_owned(),
+        at: "scenarios/2.10-go/block-size.nbd:18".to_owned(),
+        detail: Detail {
+            expected: vec!["An advertised minimum block size is a power of two.".to_owned()],
+            received: received.to_owned(),
+            is_end: false,
+            mark: Some((
+                received.find("minimum").unwrap(),
+                11,
+                "minimum=768 is not a power of 2".to_owned(),
+            )),
+            bytes: Some(
+                "00 00 03 00 at byte 22 of the message (server stream offset 72)".to_owned(),
+            ),
+            after: vec![
+                "C: NBD_OPT_GO name=\"disk\" info={NBD_INFO_BLOCK_SIZE}".to_owned(),
+                "S: NBD_REP_INFO NBD_INFO_EXPORT option=NBD_OPT_GO size=1048576 flags={HAS_FLAGS}"
+                    .to_owned(),
+            ],
+        },
+        known: None,
+    }
+}
+
+pub(super) fn outcome(id: &str, verdict: Verdict, findings: Vec<Finding>) -> Outcome {
+    Outcome {
+        target: "example".to_owned(),
+        id: id.to_owned(),
+        title: "block sizes are lawful".to_owned(),
+        since: Version { major: 2, minor: 10 },
+        feature: "NBD_OPT_GO".to_owned(),
+        verdict,
+        reason: None,
+        skipped: None,
+        duration: Duration::from_millis(21),
+        requirements: Vec::new(),
+        capture: None,
+        findings,
+        again: format!("nbdcheck run --target 127.0.0.1:10809 --scenario {id} --capture out/"),
+    }
+}
+
+fn run(outcomes: Vec<Outcome>) -> TargetRun {
+    TargetRun {
+        name: "example".to_owned(),
+        version: Some("1.2".to_owned()),
+        address: None,
+        problem: None,
+        outcomes,
+        duration: Duration::from_millis(42),
+    }
+}
+
+fn plain(run: &TargetRun) -> String {
+    anstream::adapter::strip_str(&terminal::render(run, false)).to_string()
+}
+
+#[test]
+fn a_failure_shows_rule_evidence_and_how_to_run_it_again() {
+    let findings = vec![finding("block-size-min-power-of-2", Severity::Failure)];
+    let failed = outcome("2.10-go/block-size", Verdict::Fail, findings);
+    insta::assert_snapshot!(plain(&run(vec![failed])));
+}
+
+/// One of each kind, with words of a peer that mean something in each format.
+fn mixed() -> TargetRun {
+    let mut skipped = outcome("2.11-structured/df", Verdict::Skip, Vec::new());
+    skipped.skipped = Some(SkipKind::NotOffered);
+    skipped.reason =
+        Some("no SEND_DF: S: NBD_REP_INFO NBD_INFO_EXPORT flags={HAS_FLAGS}".to_owned());
+    let warned = outcome(
+        "2.10-go/size",
+        Verdict::Warn,
+        vec![finding("export-size-multiple-of-min", Severity::Warning)],
+    );
+    let mut known = finding("block-size-min-power-of-2", Severity::Failure);
+    known.known = Some("says 768; section \"Size constraints\"".to_owned());
+    let known = outcome("2.10-go/block-size", Verdict::Fail, vec![known]);
+    let passed = outcome("2.6-base/sanity", Verdict::Pass, Vec::new());
+    run(vec![skipped, warned, known, passed])
+}
+
+/// A failure, an error and a problem, with words of a peer that mean something in each format.
+fn hostile() -> TargetRun {
+    let mut bad = finding("string-utf8", Severity::Failure);
+    bad.message = "message </pre><script>alert(1)</script> # | `x`\n- ok 1\u{1b}[2J".to_owned();
+    bad.detail.received = "S: NBD_REP_ERR_UNKNOWN message=\"<b>&\\xff\"".to_owned();
+    bad.detail.mark = Some((23, 7, "not UTF-8".to_owned()));
+    bad.detail.after.push("```".to_owned());
+    let failed = outcome("2.10-go/name-not-utf8", Verdict::Fail, vec![bad]);
+    let mut error = outcome("2.6-base/cookies", Verdict::Error, Vec::new());
+    error.reason = Some("can't connect: <refused> # SKIP\n...".to_owned());
+    let mut run = run(vec![failed, error]);
+    run.name = "example # <x>".to_owned();
+    run.problem = Some("the server's process ended (<signal> 11)".to_owned());
+    run
+}
+
+#[test]
+fn skips_warnings_and_known_failures_are_told_apart() {
+    insta::assert_snapshot!(plain(&mixed()));
+}
+
+#[test]
+fn as_tap() {
+    insta::assert_snapshot!(tap::render(&[mixed(), hostile()]));
+}
+
+#[test]
+fn as_markdown() {
+    insta::assert_snapshot!(markdown::render(&[mixed(), hostile()]));
+}
+
+#[test]
+fn as_html() {
+    let page = html::render(&[mixed(), hostile()]);
+    assert!(!page.contains("<script>") && !page.contains('\u{1b}') && !page.contains("://"));
+    let body = page.split_once("<body>").map(|(_, body)| body).unwrap_or_default();
+    let mut lines = body.to_owned();
+    for tag in ["<tr>", "<li>", "<h2", "<h3", "<details", "<p>", "<pre>"] {
+        lines = lines.replace(tag, &format!("\n{tag}"));
+    }
+    insta::assert_snapshot!(lines);
+}
+
+#[test]
+fn as_json() {
+    insta::assert_snapshot!(json::render(&[mixed()]).unwrap());
+}
+
+#[test]
+fn as_junit() {
+    insta::assert_snapshot!(junit::render(&[mixed(), hostile()]).unwrap());
+}
+
+#[test]
+fn several_targets_are_several_documents() {
+    let text = json::render(&[mixed(), hostile()]).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["runs"].as_array().map(Vec::len), Some(2));
+    assert_eq!(value["summary"]["errors"], 1);
+}
