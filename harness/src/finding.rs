@@ -73,6 +73,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Pass, Self::Warn, Self::Fail, Self::Skip, Self::Error];
+
     /// The contract's word.
     #[must_use]
     pub const fn name(self) -> &'static str {

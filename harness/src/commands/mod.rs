@@ -5,9 +5,12 @@ pub mod decode;
 pub mod explain;
 pub mod fmt;
 pub mod list;
+pub mod matrix;
+pub mod probe;
 pub mod run;
 pub mod serve;
 pub mod shell;
+pub mod targets;
 pub mod validate;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +29,10 @@ pub struct Cli {
 pub enum Command {
     /// Run scenarios against a server or client and report a verdict
     Run(run::Args),
+    /// Show servers side by side: which features of which qemu version each has, and has right
+    Matrix(matrix::Args),
+    /// Ask a server what it offers, and with which qemu version it is level
+    Probe(probe::Args),
     /// Decode a capture of NBD traffic
     Decode(decode::Args),
     /// Report the violations in captures; exit 1 if there are any
@@ -51,6 +58,8 @@ pub enum Command {
 pub fn dispatch(cli: Cli) -> u8 {
     match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Matrix(args) => matrix::run(args),
+        Command::Probe(args) => probe::run(args),
         Command::Decode(args) => decode::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Serve(args) => serve::run(args),

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::uri::{Endpoint, Uri};
-
+use super::targets::{TlsArgs, external, started};
 use crate::exit;
 use crate::finding::Verdict;
-use crate::peer::{Address, PeerFile, Transport, shipped_servers};
+use crate::peer::Transport;
 use crate::report::begun::Begun;
 use crate::report::{Report, terminal};
 use crate::run::clients::{ClientTarget, run_client};
@@ -19,7 +18,6 @@ use crate::run::select::Selection;
 use crate::run::target::{Access, Target};
 use crate::scenarios;
 use crate::script::ast::{Replies, Script, Segmentation, TlsKind, Version};
-use crate::tls::{Files, Security};
 
 /// Command line of `nbdcheck run`.
 #[derive(Debug, clap::Args)]
@@ -61,19 +59,8 @@ pub struct Args {
     /// The export to test on `--target`
     #[arg(long, value_name = "NAME")]
     export: Option<String>,
-    /// Who may vouch for `--target` in TLS (PEM)
-    #[arg(long, value_name = "FILE")]
-    tls_ca: Option<PathBuf>,
-    /// The certificate to show to `--target` (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-    /// The private key of the certificate (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-    /// Pre-shared keys for `--target` instead of certificates: lines of `user:hexkey` (needs a
-    /// build with the feature `psk`)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["tls_ca", "tls_cert"])]
-    tls_psk: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Warnings (a SHOULD not kept) fail the run as well
     #[arg(long)]
     strict: bool,
@@ -81,7 +68,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     /// How long one wait may take, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
     timeout: f64,
     /// Write a report when the run is over, also when it is interrupted; FORMAT is `json`, `junit`,
     /// `tap`, `html` or `markdown`, PATH `-` is standard output. Repeatable
@@ -98,10 +85,12 @@ pub struct Args {
     partition: Option<(usize, usize)>,
 }
 
+/// How long one wait may take, in seconds, if nothing else is said.
+pub(super) const DEFAULT_TIMEOUT: f64 = 5.0;
 /// The stack of a thread that plays scripts, in bytes.
 const STACK: usize = 8 << 20;
 
-fn default_jobs() -> u16 {
+pub(super) fn default_jobs() -> u16 {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     u16::try_from(cores * 2).unwrap_or(16).clamp(2, 16)
 }
@@ -235,15 +224,10 @@ impl Form {
 #[must_use]
 pub fn run(args: Args) -> u8 {
     match prepare(&args) {
-        Ok(plan) => {
-            // Scripts nest, and so do the futures that play them.
-            let mut runtime = tokio::runtime::Builder::new_multi_thread();
-            let runtime = match runtime.enable_all().thread_stack_size(STACK).build() {
-                Ok(runtime) => runtime,
-                Err(error) => return complain(&format!("no runtime: {error}"), exit::NO_VERDICT),
-            };
-            runtime.block_on(execute(&args, plan))
-        }
+        Ok(plan) => match runtime() {
+            Ok(runtime) => runtime.block_on(execute(&args, plan)),
+            Err(text) => complain(&text, exit::NO_VERDICT),
+        },
         Err(Refusal::Usage(text)) => complain(&text, exit::USAGE),
         // A script's mistakes are rendered with their lines already.
         Err(Refusal::Script(text)) => {
@@ -253,7 +237,25 @@ pub fn run(args: Args) -> u8 {
     }
 }
 
-fn complain(text: &str, status: u8) -> u8 {
+/// Where scenarios are played: scripts nest, and so do the futures that play them.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK)
+        .build()
+        .map_err(|error| format!("no runtime: {error}"))
+}
+
+/// The wait that `--timeout` allows.
+pub(super) fn timeout(seconds: f64) -> Result<Duration, String> {
+    if seconds.is_finite() && seconds > 0.0 && seconds <= 3600.0 {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("--timeout takes more than 0 and at most 3600 seconds".to_owned())
+    }
+}
+
+pub(super) fn complain(text: &str, status: u8) -> u8 {
     anstream::eprintln!("error: {text}");
     status
 }
@@ -298,24 +300,14 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
     for path in selection.files() {
         scripts.push(Arc::new(own_script(path)?));
     }
-    if !(args.timeout.is_finite() && args.timeout > 0.0 && args.timeout <= 3600.0) {
-        return Err("--timeout takes more than 0 and at most 3600 seconds".to_owned().into());
-    }
+    timeout(args.timeout)?;
     let mut servers = Vec::new();
     for text in &args.target {
-        servers.push((external(text, args)?, Deviations::default()));
+        let target = external(text, args.export.as_deref(), &args.tls)?;
+        servers.push((target, Deviations::default()));
     }
     for name in &args.peer {
-        match name.as_str() {
-            "self" => servers.push((Target::Reference { fault: None }, Deviations::default())),
-            "all" => {
-                servers.push((Target::Reference { fault: None }, Deviations::default()));
-                for name in shipped_servers() {
-                    servers.push(peer(&name)?);
-                }
-            }
-            name => servers.push(peer(name)?),
-        }
+        servers.extend(started(name)?.into_iter().map(|target| (target, Deviations::default())));
     }
     let mut clients = Vec::new();
     for name in &args.client {
@@ -358,39 +350,6 @@ fn own_script(path: &std::path::Path) -> Result<Script, Refusal> {
     let id = shown.trim_end_matches(".nbd");
     let id = id.rsplit_once("scenarios/").map_or(id, |(_, id)| id);
     scenarios::load(id, &shown, &text).map_err(Refusal::Script)
-}
-
-fn external(text: &str, args: &Args) -> Result<Target, Refusal> {
-    let hint = "hint: `--target` takes host:port, [v6]:port, nbd://, nbds:// and nbd+unix:// URIs";
-    let uri = Uri::from_target(text).map_err(|error| format!("{error}\n{hint}"))?;
-    let files = Files {
-        authority: args.tls_ca.clone(),
-        certificate: args.tls_cert.clone(),
-        key: args.tls_key.clone(),
-        psk: args.tls_psk.clone(),
-    };
-    let security = if uri.tls || files.is_any() {
-        let host = match &uri.endpoint {
-            Endpoint::Tcp { host, .. } => host.as_str(),
-            Endpoint::Unix(_) => "localhost",
-        };
-        let security = Security::given(files.credentials(&uri)?, host)?;
-        // What can't be used is known before anything runs.
-        security.connector(&[], None)?;
-        Some(Box::new(security))
-    } else {
-        None
-    };
-    let insists = uri.tls;
-    let address = Address::from(uri.endpoint);
-    let named = (!uri.export.is_empty()).then_some(uri.export);
-    let export = args.export.clone().or(named);
-    Ok(Target::External { name: text.to_owned(), address, export, security, insists })
-}
-
-fn peer(name: &str) -> Result<(Target, Deviations), Refusal> {
-    let file = PeerFile::find(name).map_err(|error| error.to_string())?;
-    Ok((Target::Peer(Box::new(file)), Deviations::default()))
 }
 
 async fn execute(args: &Args, plan: Plan) -> u8 {
@@ -457,7 +416,7 @@ async fn work(args: &Args, plan: &Plan, begun: &Begun, runs: &mut Vec<TargetRun>
 }
 
 /// Returns when the user, or the system, wants the run to end.
-async fn stopped() {
+pub(super) async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => tokio::select! {
@@ -469,7 +428,7 @@ async fn stopped() {
 }
 
 /// The shipped record of a target's known deviations.
-async fn known_of(target: &Target) -> Deviations {
+pub(super) async fn known_of(target: &Target) -> Deviations {
     match target {
         Target::Peer(file) => Deviations::shipped(file.name(), target.version().await.as_deref()),
         Target::External { .. } | Target::Reference { .. } => Deviations::default(),
@@ -510,16 +469,7 @@ fn options(args: &Args, target: &Target, form: Form) -> Options {
             if let Some(export) = &args.export {
                 again.push_str(&format!(" --export {export:?}"));
             }
-            for (option, path) in [
-                ("--tls-ca", &args.tls_ca),
-                ("--tls-cert", &args.tls_cert),
-                ("--tls-key", &args.tls_key),
-                ("--tls-psk", &args.tls_psk),
-            ] {
-                if let Some(path) = path {
-                    again.push_str(&format!(" {option} {}", path.display()));
-                }
-            }
+            again.push_str(&args.tls.written());
         }
         Target::Reference { .. } => again.push_str(" --peer self"),
         Target::Peer(file) => again.push_str(&format!(" --peer {}", file.name())),

@@ -143,10 +143,10 @@ impl Row {
     }
 }
 
-/// A note and the places that it belongs to.
+/// A note and the places that it belongs to: these rows in these columns.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Note<'g> {
-    pub(super) row: &'g str,
+    pub(super) rows: Vec<&'g str>,
     pub(super) columns: Vec<&'g str>,
     pub(super) mark: Option<Mark>,
     pub(super) text: &'g str,
@@ -159,25 +159,40 @@ impl Grid {
         self.rows.iter().any(|row| row.group.is_some())
     }
 
-    /// The notes, row by row; what several cells of a row share is told once.
+    /// The notes, row by row; what several cells share is told once.
     pub(super) fn notes(&self) -> Vec<Note<'_>> {
         let mut notes: Vec<Note<'_>> = Vec::new();
         for row in &self.rows {
-            let first = notes.len();
+            let mut own: Vec<Note<'_>> = Vec::new();
             for (column, cell) in self.columns.iter().zip(&row.cells) {
                 let Some(text) = cell.note.as_deref() else { continue };
-                let same = |note: &&mut Note<'_>| note.text == text && note.mark == cell.mark;
-                match notes[first..].iter_mut().find(same) {
+                match own.iter_mut().find(|note| note.text == text && note.mark == cell.mark) {
                     Some(note) => note.columns.push(&column.name),
-                    None => notes.push(Note {
-                        row: &row.name,
+                    None => own.push(Note {
+                        rows: vec![&row.name],
                         columns: vec![&column.name],
                         mark: cell.mark,
                         text,
                     }),
                 }
             }
+            for note in own {
+                let same = |told: &&mut Note<'_>| {
+                    told.text == note.text && told.mark == note.mark && told.columns == note.columns
+                };
+                match notes.iter_mut().find(same) {
+                    Some(told) => told.rows.extend(note.rows),
+                    None => notes.push(note),
+                }
+            }
         }
         notes
+    }
+}
+
+impl Note<'_> {
+    /// The places: rows, then columns.
+    pub(super) fn place(&self) -> String {
+        format!("{}, {}", self.rows.join(", "), self.columns.join(", "))
     }
 }

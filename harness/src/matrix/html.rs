@@ -44,7 +44,7 @@ fn grid(grid: &Grid) -> Markup {
                         @if let Some(mark) = note.mark {
                             span.badge.(mark.name()) { (mark.name()) } " "
                         }
-                        strong { (text(note.row)) } ", " (text(&note.columns.join(", "))) ": "
+                        strong { (text(&note.rows.join(", "))) } ", " (text(&note.columns.join(", "))) ": "
                         code { (text(note.text)) }
                     }
                 } }

@@ -41,9 +41,7 @@ fn grid(grid: &Grid) -> String {
     }
     for note in notes {
         let mark = note.mark.map(|mark| format!(" ({})", mark.name())).unwrap_or_default();
-        let columns = note.columns.join(", ");
-        let _ =
-            writeln!(out, "- {}, {}{mark}: {}", text(note.row), text(&columns), text(note.text));
+        let _ = writeln!(out, "- {}{mark}: {}", text(&note.place()), text(note.text));
     }
     for (index, remark) in grid.remarks.iter().enumerate() {
         let gap = if index == 0 { "\n" } else { "" };

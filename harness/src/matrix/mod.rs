@@ -3,11 +3,13 @@
 //! A matrix is a list of [`Grid`]s; terminal, JSON, markdown and HTML are renderings of the same
 //! grids, so that they can't disagree.
 
+pub mod features;
 pub mod grid;
 pub mod html;
 pub mod json;
 pub mod markdown;
 pub mod terminal;
+pub mod tested;
 
 pub use grid::{Cell, Column, Grid, Mark, Row};
 

@@ -9,7 +9,7 @@ use super::grid::{Cell, Column, Grid, Mark};
 use crate::markup::clean;
 
 /// The width where there is no terminal to ask.
-pub const WIDTH: u16 = 110;
+pub const WIDTH: u16 = 118;
 /// Columns are not made wider than this; longer words are wrapped.
 const WIDEST: usize = 26;
 
@@ -50,7 +50,7 @@ fn grid(grid: &Grid, look: Look) -> String {
     }
     for note in notes {
         let mark = note.mark.map(|mark| format!(" ({})", mark.name())).unwrap_or_default();
-        let place = clean(&format!("{}, {}{mark}", note.row, note.columns.join(", ")));
+        let place = clean(&format!("{}{mark}", note.place()));
         let _ = writeln!(out, "  {place}:");
         for line in clean(note.text).lines() {
             let _ = writeln!(out, "      {}", shortened(line));
@@ -134,18 +134,18 @@ fn bands(grid: &Grid, width: usize) -> Vec<Vec<usize>> {
         texts.flat_map(str::lines).map(|line| line.chars().count()).max().unwrap_or_default()
     };
     let names = &mut grid.rows.iter().map(|row| row.name.as_str()).chain([grid.corner.0.as_str()]);
-    // Two frame characters, and a space on both sides of each column.
-    let mut labels = 2 + longest(names) + 2;
+    // Each column has a space on both sides, and one character towards the next.
+    let mut labels = 1 + longest(names) + 3;
     if grid.is_grouped() {
         let groups = grid.rows.iter().filter_map(|row| row.group.as_deref());
-        labels += longest(&mut groups.chain([grid.corner.1.as_str()])) + 2;
+        labels += longest(&mut groups.chain([grid.corner.1.as_str()])) + 3;
     }
     let mut bands: Vec<Vec<usize>> = Vec::new();
     let mut used = 0;
     for (at, column) in grid.columns.iter().enumerate() {
         let heads = [column.name.as_str(), column.detail.as_deref().unwrap_or_default()];
         let cells = grid.rows.iter().filter_map(|row| row.cell(at)).map(Cell::shown);
-        let needed = longest(&mut cells.chain(heads)).min(WIDEST) + 2;
+        let needed = longest(&mut cells.chain(heads)).min(WIDEST) + 3;
         match bands.last_mut() {
             Some(band) if used + needed <= width => {
                 band.push(at);

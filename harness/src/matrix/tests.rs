@@ -1,5 +1,7 @@
 use super::terminal::Look;
 use super::*;
+use crate::finding::Verdict;
+use crate::run::SkipKind;
 
 fn grid() -> Grid {
     let row = |group: &str, name: &str, cells: Vec<Cell>| Row {
@@ -82,4 +84,77 @@ fn what_is_too_wide_is_cut_into_several_tables() {
             assert!(plain.contains("self@13.0"), "{plain}");
         }
     }
+}
+
+fn tested(name: &str, scenarios: Vec<tested::Scenario>) -> tested::Tested {
+    tested::Tested {
+        name: name.to_owned(),
+        version: Some("1.2".to_owned()),
+        problem: None,
+        scenarios,
+        offers: crate::run::milestones::offers(std::iter::empty()),
+    }
+}
+
+fn scenario(since: &str, feature: &str, verdict: Verdict) -> tested::Scenario {
+    tested::Scenario {
+        id: format!("{since}/{feature}"),
+        feature: feature.to_owned(),
+        since: since.parse().unwrap(),
+        verdict,
+        known: false,
+        skipped: None,
+        reason: Some("as it was".to_owned()),
+    }
+}
+
+#[test]
+fn features_are_judged_by_offers_and_scenarios() {
+    let mut good = tested(
+        "good",
+        vec![
+            scenario("2.8", "WRITE_ZEROES", Verdict::Pass),
+            scenario("2.10", "WRITE_ZEROES", Verdict::Pass),
+            scenario("2.10", "malformed NBD_OPT_GO", Verdict::Warn),
+            scenario("4.2", "CAN_MULTI_CONN", Verdict::Fail),
+            scenario("7.1", "CAN_MULTI_CONN", Verdict::Pass),
+            scenario("3.0", "CACHE", Verdict::Skip),
+        ],
+    );
+    for offer in &mut good.offers {
+        offer.offered = Some(true);
+    }
+    let mut poor = tested(
+        "poor",
+        vec![
+            // It tests those who do not offer it.
+            scenario("3.0", "CACHE", Verdict::Pass),
+            scenario("2.11", "structured replies", Verdict::Skip),
+            tested::Scenario { known: true, ..scenario("4.2", "FAST_ZERO", Verdict::Fail) },
+            scenario("8.2", "extended headers", Verdict::Error),
+        ],
+    );
+    poor.scenarios[1].skipped = Some(SkipKind::NotOffered);
+    for offer in &mut poor.offers {
+        offer.offered = (offer.name == "CACHE").then_some(false);
+    }
+    poor.problem = Some("it died".to_owned());
+    insta::assert_snapshot!(terminal::render(&[features::grid(&[good, poor])], Look::default()));
+}
+
+#[test]
+fn what_a_run_wrote_can_be_read_again() {
+    let run = crate::report::tests::mixed();
+    let text = crate::report::json::render(std::slice::from_ref(&run)).unwrap();
+    let read = tested::parse(text.as_bytes()).unwrap();
+    let mut wanted = tested::Tested::from(&run);
+    // Whether a failure is known is kept; the reason why is the run's own.
+    assert_eq!(read[0].scenarios.iter().filter(|one| one.known).count(), 1);
+    for (one, other) in wanted.scenarios.iter_mut().zip(&read[0].scenarios) {
+        one.reason.clone_from(&other.reason);
+    }
+    assert_eq!(read, [wanted]);
+    let text = crate::report::json::render(&[run.clone(), run]).unwrap();
+    assert_eq!(tested::parse(text.as_bytes()).unwrap().len(), 2);
+    assert!(tested::parse(b"{\"grids\": []}").is_err());
 }

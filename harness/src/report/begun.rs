@@ -77,6 +77,7 @@ impl Begun {
             address: None,
             problem: Some("interrupted".to_owned()),
             outcomes,
+            offers: Vec::new(),
             duration: current.since.elapsed().max(Duration::from_millis(1)),
         };
         Some((run, current.known))

@@ -5,6 +5,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::finding::Finding;
+use crate::run::milestones::Offer;
 use crate::run::runner::TargetRun;
 use crate::run::{Outcome, SkipKind, Totals, features};
 
@@ -16,7 +17,21 @@ struct Document<'r> {
     /// What prevented a verdict, if anything.
     problem: Option<&'r str>,
     features: Vec<FeatureRow<'r>>,
+    /// What the server was seen to offer, whatever the scenarios found.
+    offers: Vec<OfferRow<'r>>,
     scenarios: Vec<Scenario<'r>>,
+}
+
+#[derive(Serialize)]
+struct OfferRow<'r> {
+    since: String,
+    feature: &'r str,
+    /// It hangs on how the server was set up.
+    setup: bool,
+    /// Null where nothing shows it.
+    offered: Option<bool>,
+    /// The line that shows that it is not offered.
+    evidence: Option<&'r str>,
 }
 
 /// Several targets: one document each.
@@ -133,7 +148,18 @@ fn document(run: &TargetRun) -> Document<'_> {
                 verdict: feature.verdict.name(),
             })
             .collect(),
+        offers: run.offers.iter().map(offer).collect(),
         scenarios: run.outcomes.iter().map(scenario).collect(),
+    }
+}
+
+fn offer(offer: &Offer) -> OfferRow<'_> {
+    OfferRow {
+        since: offer.since.to_string(),
+        feature: &offer.name,
+        setup: offer.setup,
+        offered: offer.offered,
+        evidence: offer.evidence.as_deref(),
     }
 }
 

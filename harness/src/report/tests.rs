@@ -6,6 +6,7 @@ use protocol::message::Side;
 
 use super::*;
 use crate::finding::{Detail, Finding, Severity, Verdict};
+use crate::run::milestones::Offer;
 use crate::run::{Outcome, SkipKind};
 use crate::script::ast::Version;
 
@@ -57,6 +58,17 @@ pub(super) fn outcome(id: &str, verdict: Verdict, findings: Vec<Finding>) -> Out
     }
 }
 
+fn offer(offered: Option<bool>) -> Offer {
+    let denies = offered == Some(false);
+    Offer {
+        name: if denies { "CACHE" } else { "WRITE_ZEROES" }.to_owned(),
+        since: Version { major: if denies { 3 } else { 2 }, minor: if denies { 0 } else { 8 } },
+        setup: false,
+        offered,
+        evidence: denies.then(|| "S: NBD_REP_INFO NBD_INFO_EXPORT flags={HAS_FLAGS}".to_owned()),
+    }
+}
+
 fn run(outcomes: Vec<Outcome>) -> TargetRun {
     TargetRun {
         name: "example".to_owned(),
@@ -64,6 +76,7 @@ fn run(outcomes: Vec<Outcome>) -> TargetRun {
         address: None,
         problem: None,
         outcomes,
+        offers: vec![offer(Some(true)), offer(Some(false))],
         duration: Duration::from_millis(42),
     }
 }
@@ -80,7 +93,7 @@ fn a_failure_shows_rule_evidence_and_how_to_run_it_again() {
 }
 
 /// One of each kind, with words of a peer that mean something in each format.
-fn mixed() -> TargetRun {
+pub(crate) fn mixed() -> TargetRun {
     let mut skipped = outcome("2.11-structured/df", Verdict::Skip, Vec::new());
     skipped.skipped = Some(SkipKind::NotOffered);
     skipped.reason =

@@ -198,6 +198,7 @@ pub async fn run_client(
         address: None,
         problem: None,
         outcomes: Vec::new(),
+        offers: Vec::new(),
         duration: Duration::ZERO,
     };
     while let Some(done) = tasks.join_next().await {

@@ -212,6 +212,7 @@ mod tests {
             address: None,
             problem: None,
             outcomes: vec![outcome],
+            offers: Vec::new(),
             duration: std::time::Duration::ZERO,
         };
         let differs = |word: &str| {

@@ -3,6 +3,8 @@
 
 pub mod clients;
 pub mod deviations;
+pub mod exports;
+pub mod milestones;
 pub mod needs;
 pub mod prepare;
 pub mod probe;
@@ -11,6 +13,7 @@ pub mod secured;
 pub mod select;
 pub mod selfclient;
 mod stores;
+pub mod survey;
 pub mod target;
 
 use std::time::Duration;
@@ -30,6 +33,9 @@ pub enum SkipKind {
 }
 
 impl SkipKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::NotOffered, Self::NotAllowed, Self::NotPossible];
+
     /// The word in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -121,6 +121,9 @@ impl Capabilities {
     }
 }
 
+/// How many waits the questions may take in all.
+const WAITS: u32 = 12;
+
 /// Asks a server what it offers; `export` is the one to enter, `None` for the default one or the
 /// first that is listed. A server that misbehaves while it is asked offers what it told until then:
 /// the scenarios will name what is wrong.
@@ -134,10 +137,12 @@ pub async fn probe(
 ) -> Result<Capabilities, String> {
     let mut found =
         Capabilities { export: export.unwrap_or_default().to_owned(), ..Capabilities::default() };
-    let asked = ask(whom, export, limit, &mut found).await;
+    let all = limit.saturating_mul(WAITS);
+    let asked = tokio::time::timeout(all, ask(whom, export, limit, &mut found)).await;
+    let asked = asked.unwrap_or(Err(Unanswered::Misbehaved));
     if found.fixed && !matches!(asked, Err(Unanswered::Refused(_))) {
         // A server that misbehaves here has none that could be used.
-        let _ = ask_for_tls(whom, limit, &mut found).await;
+        let _ = tokio::time::timeout(all, ask_for_tls(whom, limit, &mut found)).await;
     }
     let address = whom.address;
     match asked {
@@ -151,7 +156,7 @@ pub async fn probe(
 }
 
 /// Why a question has no answer.
-enum Unanswered {
+pub(super) enum Unanswered {
     /// There is no connection, or the export is refused.
     Refused(String),
     /// The server hung up, said nothing, or said what can't be an answer.
@@ -186,7 +191,7 @@ async fn ask_for_tls(
     found.lines.splice(0..0, std::mem::take(&mut apart.lines));
     if last != ReplyType::ACK {
         asked.say(self::option(OptionType::ABORT, OptionBody::Empty)).await;
-        while let Incoming::Message(_) = asked.link.receive(limit).await {}
+        asked.wait_for_close().await;
         return Ok(());
     }
     found.tls = if forced { TlsMode::Forced } else { TlsMode::Selective };
@@ -194,7 +199,7 @@ async fn ask_for_tls(
         found.tls_kind = Some(security.kind());
         asked.shake_hands(security).await?;
         asked.say(self::option(OptionType::ABORT, OptionBody::Empty)).await;
-        while let Incoming::Message(_) = asked.link.receive(limit).await {}
+        asked.wait_for_close().await;
     }
     Ok(())
 }
@@ -378,15 +383,57 @@ fn option(option: OptionType, body: OptionBody) -> Message {
 }
 
 /// A connection on which questions are asked.
-struct Asker {
+pub(super) struct Asker {
     link: Link,
     limit: Duration,
+    /// How much has been heard, in characters.
+    heard: usize,
 }
+
+/// How many messages may still come once we have taken leave.
+const FAREWELLS: usize = 100;
+/// The most that is listened to on one connection, in characters.
+const HEARD: usize = 4 << 20;
+/// The longest line that is kept as evidence, in characters; what is cut is no evidence.
+const LINE: usize = 16 << 10;
 
 impl Asker {
     async fn open(address: &Address, limit: Duration) -> Result<Self, String> {
         let stream = connect(address, limit).await?;
-        Ok(Self { link: Link::new("", Side::Client, stream, None), limit })
+        Ok(Self { link: Link::new("", Side::Client, stream, None), limit, heard: 0 })
+    }
+
+    /// A connection on which options can be asked, through TLS where the server insists; `None` if
+    /// it takes no options.
+    pub(super) async fn haggling(
+        whom: Whom<'_>,
+        found: &Capabilities,
+        limit: Duration,
+        told: &mut Capabilities,
+    ) -> Result<Option<Self>, Unanswered> {
+        let mut asked = Self::open(whom.address, limit).await?;
+        let Style::Fixed(flags) = asked.greeting(told).await? else { return Ok(None) };
+        asked.say(Message::ClientFlags(answer(flags))).await;
+        if whom.insists || found.tls == TlsMode::Forced {
+            asked.start_tls(told, whom.security).await?;
+        }
+        Ok(Some(asked))
+    }
+
+    /// Ends the haggling, and waits for the close: the server may have one place only.
+    pub(super) async fn leave(&mut self) {
+        self.say(option(OptionType::ABORT, OptionBody::Empty)).await;
+        self.wait_for_close().await;
+    }
+
+    /// Until the close, but not for ever.
+    async fn wait_for_close(&mut self) {
+        for _ in 0..FAREWELLS {
+            match self.link.receive(self.limit).await {
+                Incoming::Message(_) => drop(self.link.take_transcript()),
+                Incoming::End(_) => return,
+            }
+        }
     }
 
     async fn say(&mut self, message: Message) {
@@ -396,7 +443,16 @@ impl Asker {
     async fn hear(&mut self, found: &mut Capabilities) -> Result<Message, Unanswered> {
         match self.link.receive(self.limit).await {
             Incoming::Message(received) => {
-                found.lines.push(format!("S: {}", received.message.describe(None)));
+                // Nobody will read it here.
+                drop(self.link.take_transcript());
+                let line = format!("S: {}", received.message.describe(None));
+                self.heard += line.len();
+                if self.heard > HEARD {
+                    return Err(Unanswered::Misbehaved);
+                }
+                if line.len() <= LINE {
+                    found.lines.push(line);
+                }
                 Ok(received.message)
             }
             Incoming::End(_) => Err(Unanswered::Misbehaved),
@@ -423,7 +479,7 @@ impl Asker {
     }
 
     /// The intermediate replies and the type of the final one.
-    async fn option(
+    pub(super) async fn option(
         &mut self,
         found: &mut Capabilities,
         asked: OptionType,
@@ -523,6 +579,6 @@ impl Asker {
         };
         self.say(Message::Request(request)).await;
         // Wait for the close, so that a server with one place is free again.
-        while let Incoming::Message(_) = self.link.receive(self.limit).await {}
+        self.wait_for_close().await;
     }
 }

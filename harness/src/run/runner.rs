@@ -9,6 +9,7 @@ use protocol::message::Side;
 use protocol::requirements;
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc};
 
+use super::milestones::{Offer, offers};
 use super::needs::{Allowed, missing};
 use super::prepare::prepare;
 use super::probe::{Capabilities, TlsMode, Whom, probe};
@@ -34,7 +35,7 @@ const FIXED_FLAG: &str = "handshake-fixed-newstyle-flag";
 const GREETING_LIMIT: Duration = Duration::from_secs(3);
 
 /// What a run allows and asks for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Scenarios may write to an external target. Servers that the harness starts hold nobody's
     /// data and are always written to.
@@ -82,6 +83,8 @@ pub struct TargetRun {
     pub problem: Option<String>,
     /// Each scenario, by id.
     pub outcomes: Vec<Outcome>,
+    /// What a server was seen to offer; empty for clients.
+    pub offers: Vec<Offer>,
     /// How long it all took.
     pub duration: Duration,
 }
@@ -101,6 +104,7 @@ pub async fn run_target(
         address: None,
         problem: None,
         outcomes: Vec::new(),
+        offers: Vec::new(),
         duration: Duration::ZERO,
     };
     let runner = Arc::new(Runner {
@@ -175,6 +179,7 @@ pub async fn run_target(
             ));
         }
     }
+    run.offers = runner.offers().await;
     runner.stop().await;
     run.outcomes.sort_by(|a, b| a.id.cmp(&b.id));
     run.duration = began.elapsed();
@@ -217,6 +222,18 @@ struct Place {
 }
 
 impl Runner {
+    /// What the server shows in all configurations that were started.
+    async fn offers(&self) -> Vec<Offer> {
+        let all = self.shared.lock().await;
+        let started = all.iter().filter_map(|(configuration, shared)| {
+            Some((configuration.as_str(), &shared.as_ref().ok()?.capabilities))
+        });
+        let mut started: Vec<_> = started.collect();
+        // Where several show that a feature is missing, the plainest is quoted.
+        started.sort_by_key(|(configuration, _)| (*configuration != "default", *configuration));
+        offers(started)
+    }
+
     async fn stop(&self) {
         for (_, shared) in self.shared.lock().await.drain() {
             if let Ok(shared) = shared

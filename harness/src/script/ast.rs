@@ -179,9 +179,10 @@ pub struct EventLine {
 }
 
 /// How far `-- to` goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Replies {
     /// Whatever the axis says; simple by default.
+    #[default]
     Default,
     /// Structured replies are negotiated.
     Structured,
@@ -190,9 +191,10 @@ pub enum Replies {
 }
 
 /// How messages are cut into segments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Segmentation {
     /// One write a message.
+    #[default]
     Whole,
     /// One write a byte.
     Bytewise,

@@ -1,0 +1,198 @@
+//! `nbdcheck matrix`: many servers side by side.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::run::{self, DEFAULT_TIMEOUT};
+use super::targets::{TlsArgs, servers};
+use crate::exit;
+use crate::matrix::grid::{Grid, Mark};
+use crate::matrix::tested::{self, Tested};
+use crate::matrix::{features, html, json, markdown, terminal};
+use crate::peer::{PeerFile, StartError, shipped_servers};
+use crate::report::Report;
+use crate::report::begun::Begun;
+use crate::run::milestones::MILESTONES;
+use crate::run::runner::{Options, SANITY, run_target};
+use crate::run::target::Target;
+use crate::scenarios;
+use crate::script::ast::Script;
+
+/// Command line of `nbdcheck matrix`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// JSON reports of `run`, to be shown in place of new runs
+    #[arg(value_name = "REPORT.json", conflicts_with_all = ["server", "jobs", "timeout"])]
+    reports: Vec<PathBuf>,
+    /// A server: `self`, a shipped peer, the path of a peer file, `host:port` or an NBD URI; by
+    /// default `self` and every shipped peer that is installed. Repeatable
+    #[arg(long, value_name = "PEER|URI")]
+    server: Vec<String>,
+    /// How many scenarios at once
+    #[arg(long, value_name = "N", default_value_t = run::default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// How long one wait may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
+    timeout: f64,
+    /// Write the matrix: FORMAT is `json`, `html` or `markdown`, PATH `-` is standard output.
+    /// Repeatable
+    #[arg(long, value_name = "FORMAT=PATH")]
+    report: Vec<Report<Format>>,
+}
+
+/// The formats of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The contract's JSON.
+    Json,
+    /// One HTML file.
+    Html,
+    /// Markdown.
+    Markdown,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "json" => Ok(Self::Json),
+            "html" => Ok(Self::Html),
+            "markdown" => Ok(Self::Markdown),
+            other => Err(format!("`{other}` is no format: there are json, html and markdown")),
+        }
+    }
+}
+
+/// Runs the command; gives the exit status.
+#[must_use]
+pub fn run(args: Args) -> u8 {
+    let tested = if args.reports.is_empty() { test(&args) } else { read(&args.reports) };
+    let tested = match tested {
+        Ok(tested) => tested,
+        Err((text, status)) => return run::complain(&text, status),
+    };
+    let grids = [features::grid(&tested)];
+    if let Err(text) = show(&args, &grids) {
+        return run::complain(&text, exit::NO_VERDICT);
+    }
+    status(&tested, &grids)
+}
+
+fn read(paths: &[PathBuf]) -> Result<Vec<Tested>, (String, u8)> {
+    let mut tested = Vec::new();
+    for path in paths {
+        let read = tested::read(path).map_err(|error| (error.to_string(), exit::NO_VERDICT))?;
+        tested.extend(read);
+    }
+    Ok(tested)
+}
+
+/// Runs the scenarios of the matrix against each server.
+fn test(args: &Args) -> Result<Vec<Tested>, (String, u8)> {
+    let usage = |text: String| (text, exit::USAGE);
+    let limit = run::timeout(args.timeout).map_err(usage)?;
+    let all = scenarios::all().map_err(usage)?;
+    let scripts: Vec<Arc<Script>> = all
+        .into_iter()
+        .filter(|script| {
+            let header = &script.header;
+            header.tests == protocol::message::Side::Server
+                && MILESTONES.iter().any(|one| one.covers(&header.feature.node, header.since.node))
+        })
+        .collect();
+    let mut targets = Vec::new();
+    for name in &args.server {
+        targets.extend(servers(name, None, &TlsArgs::default()).map_err(usage)?);
+    }
+    let runtime = run::runtime().map_err(|text| (text, exit::NO_VERDICT))?;
+    runtime.block_on(async {
+        if targets.is_empty() {
+            targets = installed().await;
+        }
+        let begun = Begun::default();
+        let mut tested = Vec::new();
+        let interrupted = tokio::select! {
+            () = play(args, limit, &targets, &scripts, &begun, &mut tested) => false,
+            () = run::stopped() => true,
+        };
+        if interrupted {
+            return Err(("interrupted".to_owned(), exit::NO_VERDICT));
+        }
+        Ok(tested)
+    })
+}
+
+/// The reference server and every shipped peer that is here.
+async fn installed() -> Vec<Target> {
+    let mut targets = vec![Target::Reference { fault: None }];
+    for name in shipped_servers() {
+        if let Ok(file) = PeerFile::find(&name)
+            && !matches!(file.version().await, Err(StartError::Missing { .. }))
+        {
+            targets.push(Target::Peer(Box::new(file)));
+        }
+    }
+    targets
+}
+
+async fn play(
+    args: &Args,
+    limit: Duration,
+    targets: &[Target],
+    scripts: &[Arc<Script>],
+    begun: &Begun,
+    tested: &mut Vec<Tested>,
+) {
+    for target in targets {
+        let options =
+            Options { jobs: usize::from(args.jobs), timeout: limit, ..Options::default() };
+        let known = run::known_of(target).await;
+        let events = begun.begin(target.name(), known.clone(), scripts.len());
+        let mut run = run_target(target, scripts, scenarios::find(SANITY), &options, events).await;
+        begun.end().await;
+        for outcome in &mut run.outcomes {
+            known.mark(outcome);
+        }
+        tested.push(Tested::from(&run));
+    }
+}
+
+fn show(args: &Args, grids: &[Grid]) -> Result<(), String> {
+    let width = comfy_table::Table::new().width().unwrap_or(terminal::WIDTH).max(60);
+    // The stream takes the colours out where they are not wanted.
+    let text = terminal::render(grids, terminal::Look { width, colour: true });
+    // Nobody may read any more: the exit status still tells.
+    drop(if args.report.iter().any(Report::is_stdout) {
+        write!(anstream::stderr(), "{text}")
+    } else {
+        write!(anstream::stdout(), "{text}")
+    });
+    for report in &args.report {
+        let text = match report.format {
+            Format::Json => json::render(grids),
+            Format::Html => Ok(html::render("nbdcheck matrix", grids)),
+            Format::Markdown => Ok(markdown::render(grids)),
+        };
+        text.and_then(|text| report.put(&text))
+            .map_err(|error| format!("can't write {}: {error}", report.path.display()))?;
+    }
+    Ok(())
+}
+
+fn status(tested: &[Tested], grids: &[Grid]) -> u8 {
+    let has = |wanted: Mark| {
+        let cells = grids.iter().flat_map(|grid| &grid.rows).flat_map(|row| &row.cells);
+        cells.into_iter().any(|cell| cell.mark == Some(wanted))
+    };
+    if has(Mark::Fail) {
+        exit::FAILED
+    } else if has(Mark::Error) || tested.iter().any(|one| one.problem.is_some()) {
+        exit::NO_VERDICT
+    } else {
+        exit::OK
+    }
+}

@@ -1,0 +1,102 @@
+//! `nbdcheck probe`: what a server offers.
+
+use std::io::Write as _;
+
+use super::run;
+use super::targets::{TlsArgs, servers};
+use crate::exit;
+use crate::report::probe::{json, text};
+use crate::run::probe::Whom;
+use crate::run::survey::{Survey, survey};
+use crate::run::target::{Access, Target, Unavailable};
+
+/// Command line of `nbdcheck probe`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// `host:port`, `[v6]:port`, an NBD URI, or a server that nbdcheck starts itself: `self`, a
+    /// shipped peer, the path of a peer file
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// The export to enter; otherwise the default one, or the first that is listed
+    #[arg(long, value_name = "NAME")]
+    export: Option<String>,
+    /// For a server that nbdcheck starts: how it is set up, as scenarios name it in `export:`
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    configuration: String,
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// How long one wait may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = run::DEFAULT_TIMEOUT)]
+    timeout: f64,
+    /// How it is shown
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// The forms of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Runs the command; gives the exit status.
+#[must_use]
+pub fn run(args: Args) -> u8 {
+    let usage = |text: &str| run::complain(text, exit::USAGE);
+    let limit = match run::timeout(args.timeout) {
+        Ok(limit) => limit,
+        Err(text) => return usage(&text),
+    };
+    let targets = servers(&args.target, args.export.as_deref(), &args.tls);
+    let target = match targets.as_deref() {
+        Ok([target]) => target,
+        Ok(_) => return usage("one server at a time"),
+        Err(text) => return usage(text),
+    };
+    let runtime = match run::runtime() {
+        Ok(runtime) => runtime,
+        Err(text) => return run::complain(&text, exit::NO_VERDICT),
+    };
+    let asked = async {
+        tokio::select! {
+            found = ask(target, &args, limit) => found,
+            () = run::stopped() => Err("interrupted".to_owned()),
+        }
+    };
+    let (name, found) = match runtime.block_on(asked) {
+        Ok(found) => found,
+        Err(text) => return run::complain(&text, exit::NO_VERDICT),
+    };
+    let shown = match args.format {
+        Format::Text => text(&name, &found),
+        Format::Json => json(&name, &found),
+    };
+    // Nobody may read any more.
+    let _ = write!(anstream::stdout(), "{shown}");
+    exit::OK
+}
+
+async fn ask(
+    target: &Target,
+    args: &Args,
+    limit: std::time::Duration,
+) -> Result<(String, Survey), String> {
+    let configuration = args.configuration.as_str();
+    let instance = match target.start(configuration, Access::default()).await {
+        Ok(instance) => instance,
+        Err(Unavailable::NotPossible(reason) | Unavailable::Failed(reason)) => return Err(reason),
+    };
+    let whom = Whom {
+        address: &instance.address,
+        security: instance.security.as_ref(),
+        insists: target.insists_on_tls(),
+    };
+    let export = args.export.as_deref().or(instance.export.as_deref());
+    let found = survey(whom, export, configuration, limit).await;
+    let version = target.version().await.map(|version| format!(" {version}")).unwrap_or_default();
+    instance.stop().await;
+    Ok((format!("{}{version}", target.name()), found?))
+}

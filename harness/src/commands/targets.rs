@@ -1,0 +1,108 @@
+//! How the command line names servers.
+
+use std::path::{Path, PathBuf};
+
+use protocol::uri::{Endpoint, Uri};
+
+use crate::peer::{Address, PeerFile, shipped_servers};
+use crate::run::target::Target;
+use crate::tls::{Files, Security};
+
+/// What there is for TLS with a server that somebody else runs.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct TlsArgs {
+    /// Who may vouch for the target in TLS (PEM)
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// The certificate to show to the target (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Pre-shared keys for the target instead of certificates: lines of `user:hexkey` (needs a
+    /// build with the feature `psk`)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tls_ca", "tls_cert"])]
+    tls_psk: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    /// The options that were given, as they are written.
+    #[must_use]
+    pub fn written(&self) -> String {
+        [
+            ("--tls-ca", &self.tls_ca),
+            ("--tls-cert", &self.tls_cert),
+            ("--tls-key", &self.tls_key),
+            ("--tls-psk", &self.tls_psk),
+        ]
+        .into_iter()
+        .filter_map(|(option, path)| Some(format!(" {option} {}", path.as_ref()?.display())))
+        .collect()
+    }
+
+    fn files(&self) -> Files {
+        Files {
+            authority: self.tls_ca.clone(),
+            certificate: self.tls_cert.clone(),
+            key: self.tls_key.clone(),
+            psk: self.tls_psk.clone(),
+        }
+    }
+}
+
+/// A server that somebody else runs.
+///
+/// # Errors
+/// It is no address, or the files for TLS can't be used.
+pub fn external(text: &str, export: Option<&str>, tls: &TlsArgs) -> Result<Target, String> {
+    let hint = "hint: a target is host:port, [v6]:port, or an nbd://, nbds:// or nbd+unix:// URI";
+    let uri = Uri::from_target(text).map_err(|error| format!("{error}\n{hint}"))?;
+    let files = tls.files();
+    let security = if uri.tls || files.is_any() {
+        let host = match &uri.endpoint {
+            Endpoint::Tcp { host, .. } => host.as_str(),
+            Endpoint::Unix(_) => "localhost",
+        };
+        let security = Security::given(files.credentials(&uri)?, host)?;
+        // What can't be used is known before anything runs.
+        security.connector(&[], None)?;
+        Some(Box::new(security))
+    } else {
+        None
+    };
+    let insists = uri.tls;
+    let address = Address::from(uri.endpoint);
+    let named = (!uri.export.is_empty()).then_some(uri.export);
+    let export = export.map(str::to_owned).or(named);
+    Ok(Target::External { name: text.to_owned(), address, export, security, insists })
+}
+
+/// Servers that nbdcheck starts itself.
+///
+/// # Errors
+/// There is no such peer.
+pub fn started(name: &str) -> Result<Vec<Target>, String> {
+    let peer = |name: &str| {
+        let file = PeerFile::find(name).map_err(|error| error.to_string())?;
+        Ok(Target::Peer(Box::new(file)))
+    };
+    match name {
+        "self" => Ok(vec![Target::Reference { fault: None }]),
+        "all" => {
+            let reference = Ok(Target::Reference { fault: None });
+            let peers = shipped_servers().into_iter().map(|name| peer(&name));
+            std::iter::once(reference).chain(peers).collect()
+        }
+        name => Ok(vec![peer(name)?]),
+    }
+}
+
+/// Servers that nbdcheck starts, or one that somebody else runs.
+///
+/// # Errors
+/// It is neither.
+pub fn servers(text: &str, export: Option<&str>, tls: &TlsArgs) -> Result<Vec<Target>, String> {
+    let is_address = text.contains(':') && !Path::new(text).exists();
+    if is_address { Ok(vec![external(text, export, tls)?]) } else { started(text) }
+}
