@@ -113,6 +113,17 @@ pub struct BlockSize {
     pub maximum: u32,
 }
 
+impl BlockSize {
+    /// Whether a client could abide by it (section "Size constraints").
+    fn is_lawful(self) -> bool {
+        self.minimum.is_power_of_two()
+            && self.minimum <= 1 << 16
+            && self.preferred.is_power_of_two()
+            && self.preferred >= self.minimum.max(512)
+            && self.maximum >= self.preferred
+    }
+}
+
 /// What transmission was entered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {

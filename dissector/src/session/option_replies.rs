@@ -201,6 +201,8 @@ impl Session {
         let learned = option.name.as_ref().and_then(|name| self.options.learned(name));
         let asked = option.asked_block_size() || learned.is_some_and(|(_, asked)| asked);
         let block_size = option.block_size().or(learned.map(|(size, _)| size));
+        // Nobody can abide by constraints that are none.
+        let block_size = block_size.filter(|size| size.is_lawful());
         let export = option.items.iter().find_map(|item| match *item {
             Info::Export { size, flags } => {
                 Some(Export { size, flags, block_size, asked_block_size: asked })

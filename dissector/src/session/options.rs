@@ -176,11 +176,13 @@ impl Session {
             _ => 0,
         };
         if self.phase == Phase::Transmission {
-            self.option_in_transmission(found);
+            self.option_in_transmission(*option, found);
             return Verdict { bulk, ..Verdict::default() };
         }
-        // "Fixed newstyle negotiation": no option before the final reply to the one before.
-        if self.options.began_early && self.follows(Side::Server) {
+        // "Fixed newstyle negotiation": no option before the final reply to the one before. But a
+        // client may leave softly whenever it wishes.
+        let leaves = *option == OptionType::ABORT;
+        if self.options.began_early && self.follows(Side::Server) && !leaves {
             let before = self.options.back().map_or_else(String::new, |o| o.to_string());
             let text = format!("{option} before the final reply to {before}");
             found.client(Rule::OptionOneOutstanding, "", text);
@@ -249,10 +251,12 @@ impl Session {
         }
     }
 
-    fn option_in_transmission(&mut self, found: &mut Findings) {
+    fn option_in_transmission(&mut self, option: OptionType, found: &mut Findings) {
         self.replies.set_doubtful();
         self.replies.excuse_strays();
-        if self.options.go_sent {
+        if self.options.go_sent && option == OptionType::ABORT {
+            // A client may leave softly whenever it wishes: this one may have met the ACK on its way.
+        } else if self.options.go_sent {
             // NBD_OPT_GO: no further options unless the final reply was an error.
             let text = "an option after NBD_REP_ACK to NBD_OPT_GO";
             found.client(Rule::GoNoMoreOptions, "", text);

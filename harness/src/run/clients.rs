@@ -318,6 +318,7 @@ fn not_asked_for(script: &Script, played: &Played) -> Option<String> {
         .collect();
     let needed = script.header.needs.iter().filter_map(|need| match need.name.node.as_str() {
         "structured" => Some(OptionType::STRUCTURED_REPLY),
+        "extended" => Some(OptionType::EXTENDED_HEADERS),
         name => name.parse().ok(),
     });
     // A client that said nothing at all is not one that did without.

@@ -295,7 +295,7 @@ fn configure(configuration: &str) -> Result<(Builder, &'static str), String> {
         ("read-only", None) => builder.export(export(known(16 * MIB)).with_read_only(true)),
         ("single-conn", None) => builder.export(export(known(16 * MIB)).with_multi_conn(false)),
         ("odd-size", None) => builder.export(export(known(1_000_001))),
-        ("large", None) => builder.export(export(known(9 << 30))),
+        ("large" | "vast" | "vast-blocks", None) => builder.export(export(known(9 << 30))),
         ("size", Some(size)) => {
             let size = size.parse().map_err(|_| format!("`{size}` is no size in bytes"))?;
             builder.export(export(known(size)))

@@ -106,6 +106,28 @@ mod tests {
         assert!(told.is_empty(), "{told}");
     }
 
+    /// The table of past flaws names scenarios that exist, and all of its own folder.
+    #[test]
+    fn the_table_of_past_flaws_is_true() {
+        let table = include_str!("../../../scenarios/security/README.md");
+        let ids: Vec<&str> = entries().iter().map(|entry| entry.id.as_str()).collect();
+        let mut named = Vec::new();
+        for row in table.lines().filter(|line| line.starts_with('|')) {
+            let Some((flaw, told)) = row[1..].split_once('|') else { continue };
+            let scenarios: Vec<&str> = told.split('`').skip(1).step_by(2).collect();
+            let heads = ["flaw", "form", "---"];
+            let reasoned = told.contains("none") || heads.contains(&flaw.trim());
+            assert!(reasoned || !scenarios.is_empty(), "no scenario and no reason: {row}");
+            for id in &scenarios {
+                assert!(ids.contains(id), "no such scenario: {id}, in {row}");
+            }
+            named.extend(scenarios);
+        }
+        for id in ids.iter().filter(|id| id.starts_with("security/")) {
+            assert!(named.contains(id), "{id} stands in no row of the table");
+        }
+    }
+
     #[test]
     fn there_are_scenarios() {
         assert!(!entries().is_empty());
