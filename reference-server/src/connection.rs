@@ -113,7 +113,8 @@ async fn haggle(
             incoming.skip(u64::from(length)).await?;
         }
         let answer = negotiation.option(&option, *states.borrow() >= State::Draining);
-        if matches!(answer.next, Next::Tls(_)) && !incoming.is_empty() {
+        let behind = !incoming.is_empty() && !config.breaks(Fault::TlsInjection);
+        if matches!(answer.next, Next::Tls(_)) && behind {
             // Whoever sits in between could have added it: it must not be acted on, now or later.
             let why = "bytes in the clear behind NBD_OPT_STARTTLS";
             return Err(Ending::Refused(why.to_owned()));
@@ -122,8 +123,11 @@ async fn haggle(
         match answer.next {
             Next::Option => {}
             Next::Tls(acceptor) => {
-                start_tls(&acceptor, incoming).await?;
-                negotiation.inside_tls();
+                match start_tls(&acceptor, incoming).await {
+                    Ok(()) => negotiation.inside_tls(),
+                    Err(Ending::Tls(_)) if config.breaks(Fault::TlsFailedGoesOn) => {}
+                    Err(ending) => return Err(ending),
+                }
             }
             Next::Transmit(terms) => return Ok(*terms),
             Next::Close(ending) => return Err(ending),

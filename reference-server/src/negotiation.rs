@@ -67,7 +67,11 @@ impl Negotiation {
     /// flags are not.
     pub(crate) fn inside_tls(&mut self) {
         let Self { fixed, no_zeroes, options, .. } = *self;
-        *self = Self { fixed, no_zeroes, options, tls: true, ..Self::new(self.config.clone()) };
+        let fresh = Self::new(self.config.clone());
+        let old = std::mem::replace(self, Self { fixed, no_zeroes, options, tls: true, ..fresh });
+        if self.config.breaks(Fault::TlsStateKept) {
+            self.agreed = old.agreed;
+        }
     }
 
     /// The first message; after an oldstyle one comes transmission.
@@ -140,13 +144,23 @@ impl Negotiation {
             OptionType::EXPORT_NAME => self.export_name(body, shutdown),
             // Without fixed newstyle no other option can be answered.
             _ if !self.fixed => close("an option that needs fixed newstyle"),
+            OptionType::ABORT
+                if self.insists_on_tls() && self.config.breaks(Fault::TlsForcedAbort) =>
+            {
+                tls_required(*option)
+            }
             OptionType::ABORT => Answer {
                 next: Next::Close(Ending::Aborted),
                 ..reply(*option, ReplyType::ACK, ReplyBody::Empty)
             },
             _ if shutdown => refuse(*option, ReplyType::ERR_SHUTDOWN, "the server shuts down"),
             OptionType::STARTTLS => self.starttls(body),
-            _ if self.insists_on_tls() => tls_required(*option),
+            _ if self.insists_on_tls()
+                && !(option.name().is_some()
+                    && self.config.breaks(Fault::TlsForcedForgotten)) =>
+            {
+                tls_required(*option)
+            }
             OptionType::LIST if features.list => self.list(body),
             // Everybody knows the option, so it can only be forbidden ("Baseline").
             OptionType::LIST => refuse(
@@ -168,6 +182,7 @@ impl Negotiation {
             OptionType::SET_META_CONTEXT if features.meta_context => {
                 self.agreed.set_contexts(&self.config, self.tls, request)
             }
+            _ if self.tls && self.config.breaks(Fault::TlsRequiredInside) => tls_required(*option),
             _ => unsupported(*option),
         }
     }
@@ -180,7 +195,7 @@ impl Negotiation {
 
     /// SELECTIVETLS mode, no TLS yet, and an export that takes it.
     fn withholds(&self, export: &Export) -> bool {
-        export.is_tls_only() && !self.tls
+        export.is_tls_only() && !self.tls && !self.config.breaks(Fault::TlsOnlyServed)
     }
 
     fn starttls(&self, body: &OptionBody) -> Answer {
@@ -188,6 +203,9 @@ impl Negotiation {
         let Some(tls) = &self.config.tls else {
             return refuse(option, ReplyType::ERR_POLICY, "this server offers no TLS");
         };
+        if self.tls && self.config.breaks(Fault::TlsTwice) {
+            return reply(option, ReplyType::ACK, ReplyBody::Empty);
+        }
         if self.tls {
             return refuse(option, ReplyType::ERR_INVALID, "TLS has begun already");
         }
@@ -205,7 +223,7 @@ impl Negotiation {
         let OptionBody::Name(name) = body else {
             return close("an export name that is far too long");
         };
-        if self.insists_on_tls() {
+        if self.insists_on_tls() && !self.config.breaks(Fault::TlsForcedExportName) {
             return close("an export without TLS");
         }
         let Some(export) = self.config.exports.find(name.as_bytes()) else {

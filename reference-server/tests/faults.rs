@@ -265,6 +265,10 @@ async fn every_fault_changes_some_conversation() {
         ) {
             continue;
         }
+        // These take TLS: the harness shows them.
+        if fault.name().starts_with("tls-") {
+            continue;
+        }
         let mut shows = false;
         for (conversation, honest) in conversations.iter().zip(&honest) {
             shows |= hold(Some(*fault), conversation).await != *honest;

@@ -363,7 +363,9 @@ impl Link {
         }
         self.hear(self.side, bytes);
         let deadline = tokio::time::Instant::now() + limit;
-        while !bytes.is_empty() {
+        let mut flushed = false;
+        // TLS may take bytes and have no room on the wire yet: they are out when it is flushed.
+        while !flushed {
             let Some(stream) = &mut self.stream else { return };
             // On the heap: futures that hold it would be large.
             let mut buffer = vec![0; 16 << 10];
@@ -372,7 +374,14 @@ impl Link {
             let written = tokio::time::timeout_at(
                 deadline,
                 poll_fn(|cx| {
-                    if let Poll::Ready(result) = Pin::new(&mut *stream).poll_write(cx, bytes) {
+                    if bytes.is_empty() {
+                        if let Poll::Ready(result) = Pin::new(&mut *stream).poll_flush(cx) {
+                            flushed = true;
+                            return Poll::Ready(result.map(|()| 0));
+                        }
+                    } else if let Poll::Ready(result) =
+                        Pin::new(&mut *stream).poll_write(cx, bytes)
+                    {
                         return Poll::Ready(result);
                     }
                     if room {

@@ -306,6 +306,10 @@ impl Runner {
             let reason = "it sees to TLS by itself".to_owned();
             return outcome.skip(SkipKind::NotPossible, reason);
         }
+        let own_greeting = || "it greets in a way of its own: no place for TLS".to_owned();
+        if access.tls.is_some() && !begins_by_steps(script) {
+            return outcome.skip(SkipKind::NotPossible, own_greeting());
+        }
         let shared = match self.shared(configuration).await {
             Ok(shared) => shared,
             Err(Unavailable::NotPossible(reason)) => {
@@ -340,8 +344,7 @@ impl Runner {
             (false, false, false) => Upgrade::Never,
         };
         if upgrade == Upgrade::BeforeHaggling && !begins_by_steps(script) {
-            let reason = "it greets in a way of its own, which leaves no place for TLS".to_owned();
-            return outcome.skip(SkipKind::NotPossible, reason);
+            return outcome.skip(SkipKind::NotPossible, own_greeting());
         }
         if let Some((kind, reason)) = missing(script, &shared.capabilities, allowed) {
             return outcome.skip(kind, reason);

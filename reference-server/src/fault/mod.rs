@@ -164,6 +164,32 @@ faults! {
     GoNameLengthCut = "go-name-length-cut",
         "reads the length of the name in GO as 8 bits", ["opt-info-missing-export-unknown"];
 
+    // NBD_OPT_STARTTLS.
+    TlsInjection = "tls-injection",
+        "acts inside TLS on options that came in the clear behind `NBD_OPT_STARTTLS`",
+        ["tls-no-plaintext-after-ack"];
+    TlsStateKept = "tls-state-kept",
+        "keeps what was agreed before `NBD_OPT_STARTTLS`", ["opt-starttls-resets-state"];
+    TlsTwice = "tls-twice",
+        "acknowledges `NBD_OPT_STARTTLS` inside TLS", ["tls-starttls-twice-invalid"];
+    TlsForcedForgotten = "tls-forced-forgotten",
+        "serves known options in the clear where TLS is a must",
+        ["tls-forced-error-other-options"];
+    TlsForcedExportName = "tls-forced-export-name",
+        "serves `NBD_OPT_EXPORT_NAME` in the clear where TLS is a must",
+        ["tls-forced-export-name-closes"];
+    TlsForcedAbort = "tls-forced-abort",
+        "wants TLS for `NBD_OPT_ABORT` too", ["tls-forced-abort-exempt"];
+    TlsOnlyServed = "tls-only-served",
+        "serves exports in the clear that take TLS",
+        ["tls-selective-tls-only-tls-reqd"];
+    TlsFailedGoesOn = "tls-failed-goes-on",
+        "goes on in the clear after a TLS handshake that failed",
+        ["tls-server-ends-on-failed-handshake"];
+    TlsRequiredInside = "tls-required-inside",
+        "answers unknown options inside TLS with `NBD_REP_ERR_TLS_REQD`",
+        ["tls-no-tls-reqd-inside-tls"];
+
     // NBD_OPT_STRUCTURED_REPLY and transmission flags.
     StructuredDataAccepted = "structured-data-accepted",
         "acknowledges `NBD_OPT_STRUCTURED_REPLY` with data", ["opt-structured-data-invalid"];
