@@ -122,13 +122,11 @@ async fn haggle(
         send(incoming, &answer.parts).await?;
         match answer.next {
             Next::Option => {}
-            Next::Tls(acceptor) => {
-                match start_tls(&acceptor, incoming).await {
-                    Ok(()) => negotiation.inside_tls(),
-                    Err(Ending::Tls(_)) if config.breaks(Fault::TlsFailedGoesOn) => {}
-                    Err(ending) => return Err(ending),
-                }
-            }
+            Next::Tls(acceptor) => match start_tls(&acceptor, incoming).await {
+                Ok(()) => negotiation.inside_tls(),
+                Err(Ending::Tls(_)) if config.breaks(Fault::TlsFailedGoesOn) => {}
+                Err(ending) => return Err(ending),
+            },
             Next::Transmit(terms) => return Ok(*terms),
             Next::Close(ending) => return Err(ending),
         }

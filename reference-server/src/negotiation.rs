@@ -156,8 +156,7 @@ impl Negotiation {
             _ if shutdown => refuse(*option, ReplyType::ERR_SHUTDOWN, "the server shuts down"),
             OptionType::STARTTLS => self.starttls(body),
             _ if self.insists_on_tls()
-                && !(option.name().is_some()
-                    && self.config.breaks(Fault::TlsForcedForgotten)) =>
+                && !(option.name().is_some() && self.config.breaks(Fault::TlsForcedForgotten)) =>
             {
                 tls_required(*option)
             }

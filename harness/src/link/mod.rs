@@ -379,8 +379,7 @@ impl Link {
                             flushed = true;
                             return Poll::Ready(result.map(|()| 0));
                         }
-                    } else if let Poll::Ready(result) =
-                        Pin::new(&mut *stream).poll_write(cx, bytes)
+                    } else if let Poll::Ready(result) = Pin::new(&mut *stream).poll_write(cx, bytes)
                     {
                         return Poll::Ready(result);
                     }

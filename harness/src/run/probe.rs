@@ -232,11 +232,23 @@ async fn ask(
         asked.start_tls(found, secure).await?;
     }
     let list = OptionType::LIST;
-    let (mut listed, mut last) = asked.option(found, list, OptionBody::Empty).await?;
+    let asked_inside = |secure: bool, error| {
+        match error {
+        // In TLS 1.3 a client is content before the server has looked at its certificate.
+        Unanswered::Misbehaved if secure => Unanswered::Refused(
+            "the server ends the session after the TLS handshake\nhint: does it demand a certificate, `--tls-cert` and `--tls-key`?"
+                .to_owned(),
+        ),
+        error => error,
+    }
+    };
+    let heard = asked.option(found, list, OptionBody::Empty).await;
+    let (mut listed, mut last) = heard.map_err(|error| asked_inside(secure.is_some(), error))?;
     if last == ReplyType::ERR_TLS_REQD && secure.is_none() {
         secure = whom.security;
         asked.start_tls(found, secure).await?;
-        (listed, last) = asked.option(found, list, OptionBody::Empty).await?;
+        let heard = asked.option(found, list, OptionBody::Empty).await;
+        (listed, last) = heard.map_err(|error| asked_inside(true, error))?;
     }
     if last == ReplyType::ACK {
         let names = listed.into_iter().filter_map(|reply| match reply.body {
