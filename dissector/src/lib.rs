@@ -11,4 +11,5 @@ pub mod filter;
 pub mod net;
 pub mod render;
 pub mod session;
+pub mod stats;
 pub mod tcp;

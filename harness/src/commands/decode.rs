@@ -11,6 +11,7 @@ use dissector::render::{
     JsonRenderer, Only, Renderer, SummaryRenderer, TextOptions, TextRenderer, TimeFormat,
     TreeRenderer,
 };
+use dissector::stats::StatsRenderer;
 
 use crate::exit;
 use crate::transcribe::Transcriber;
@@ -51,9 +52,15 @@ pub struct Args {
     #[arg(long, short)]
     verbose: bool,
 
+    /// For each session and command: how many, bytes, errors, the share that is sequential, latency
+    /// with a histogram; requests in flight over time, the slowest. With `--format json` an object a
+    /// line
+    #[arg(long)]
+    stats: bool,
+
     /// Print a session as a scenario that replays its client against any server; with --session
     /// where the capture has several
-    #[arg(long, conflicts_with = "format")]
+    #[arg(long, conflicts_with_all = ["format", "stats"])]
     as_scenario: bool,
 }
 
@@ -102,6 +109,7 @@ pub fn run(args: Args) -> u8 {
         colour: anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never,
     };
     let mut renderer: Box<dyn Renderer> = match args.format {
+        format if args.stats => Box::new(StatsRenderer::new(out, format == Format::Json)),
         Format::Text => Box::new(TextRenderer::with_options(out, text)),
         Format::Tree => Box::new(TreeRenderer::new(TextRenderer::with_options(out, text))),
         Format::Json => Box::new(JsonRenderer::new(out)),
