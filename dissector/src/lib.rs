@@ -1,8 +1,8 @@
 //! From bytes seen to verdicts: capture files, packets, TCP streams, sessions, rules, renderers.
 //!
 //! ```text
-//! capture -> net -> tcp -> session -> dissect -> render
-//! file       packet  bytes  messages   records    text, JSON
+//! capture -> net -> tcp (-> tls) -> session -> dissect -> render
+//! file       packet  bytes          messages   records    text, JSON
 //! ```
 
 pub mod capture;
@@ -13,3 +13,4 @@ pub mod render;
 pub mod session;
 pub mod stats;
 pub mod tcp;
+pub mod tls;

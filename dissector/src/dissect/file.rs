@@ -25,7 +25,7 @@ pub fn dissect<'a, S: Sink>(
                     return Ok(dissector.sessions());
                 }
             }
-            Ok(Some(Item::TlsKeyLog(_))) => {}
+            Ok(Some(Item::TlsKeyLog(log))) => dissector.secrets(log),
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         }

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use protocol::message::Side;
 use protocol::values::INIT_MAGIC;
 
+use super::secure::Secure;
 use super::{Ended, Note, Record, SessionInfo, Sink, Totals};
 use crate::net::Segment;
 use crate::session::{Close, Config, Event, Problem, Session};
 use crate::tcp::{Delivery, Reassembly};
+use crate::tls::KeyLog;
 
 /// What a flow needs from outside while it takes a segment.
 pub(super) struct Context<'a, S> {
@@ -17,6 +19,8 @@ pub(super) struct Context<'a, S> {
     pub(super) sessions: &'a mut u64,
     /// Whether payloads are recognised.
     pub(super) recognize: bool,
+    /// What TLS can be opened with.
+    pub(super) keys: &'a KeyLog,
 }
 
 /// A connection.
@@ -46,11 +50,13 @@ enum State {
     Over,
 }
 
-struct Live {
-    info: SessionInfo,
+pub(super) struct Live {
+    pub(super) info: SessionInfo,
     /// `None` for a session that began before the capture.
-    judge: Option<Session>,
-    totals: Totals,
+    pub(super) judge: Option<Session>,
+    /// Once TLS has begun.
+    pub(super) tls: Option<Box<Secure>>,
+    pub(super) totals: Totals,
 }
 
 impl Flow {
@@ -179,7 +185,7 @@ impl Flow {
     fn deliver<S: Sink>(&mut self, delivery: &Delivery<'_>, context: &mut Context<'_, S>) {
         match &mut self.state {
             State::Over => {}
-            State::Live(live) => live.deliver(delivery, context.sink),
+            State::Live(live) => live.deliver(delivery, context),
             State::Waiting { .. } => self.decide(delivery, context),
         }
     }
@@ -223,7 +229,7 @@ impl Flow {
         };
         let judge = whole
             .then(|| Session::new(Config { recognize: context.recognize, ..Config::default() }));
-        let mut live = Box::new(Live { info, judge, totals });
+        let mut live = Box::new(Live { info, judge, tls: None, totals });
         context.sink.record(Record::Opened(&live.info));
         if !whole {
             live.note(
@@ -238,10 +244,10 @@ impl Flow {
         if !prelude.is_empty() {
             let early =
                 Delivery::Data { from: Side::Server, time_ns: self.start_ns, bytes: &prelude };
-            live.deliver(&early, context.sink);
+            live.deliver(&early, context);
         }
         if let Some(delivery) = delivery {
-            live.deliver(delivery, context.sink);
+            live.deliver(delivery, context);
         }
         self.state = State::Live(live);
     }
@@ -283,7 +289,7 @@ fn start(prelude: &mut Vec<u8>, known: bool, from_start: bool, delivery: &Delive
 }
 
 impl Live {
-    fn deliver<S: Sink>(&mut self, delivery: &Delivery<'_>, sink: &mut S) {
+    fn deliver<S: Sink>(&mut self, delivery: &Delivery<'_>, context: &mut Context<'_, S>) {
         let (Delivery::Data { time_ns, .. }
         | Delivery::Gap { time_ns, .. }
         | Delivery::End { time_ns, .. }
@@ -297,20 +303,33 @@ impl Live {
             Delivery::Reset { from, .. } => Some(Ended { from, time_ns, how: Close::Reset }),
             Delivery::Data { .. } | Delivery::Gap { .. } => None,
         };
-        if let Some(judge) = &mut self.judge {
+        if self.begins_with_tls(delivery) {
+            self.begin_tls(true);
+        }
+        if self.tls.is_some() {
+            self.deliver_tls(delivery, context);
+        } else if let Some(judge) = &mut self.judge {
             match *delivery {
-                Delivery::Data { from, bytes, .. } => judge.received(from, time_ns, bytes),
+                Delivery::Data { from, bytes, .. } => {
+                    let rest = judge.received(from, time_ns, bytes);
+                    if judge.expects_tls() {
+                        self.begin_tls(false);
+                        let bytes = &bytes[bytes.len() - rest..];
+                        self.drain(None, context.sink);
+                        self.deliver_tls(&Delivery::Data { from, time_ns, bytes }, context);
+                    }
+                }
                 Delivery::Gap { from, missing, .. } => judge.gap(from, time_ns, missing),
                 Delivery::End { from, .. } => judge.closed(from, time_ns, Close::End),
                 Delivery::Reset { from, .. } => judge.closed(from, time_ns, Close::Reset),
             }
         }
-        self.drain(ended, sink);
+        self.drain(ended, context.sink);
     }
 
     /// Hands on what the judge has to tell. The end of a direction comes after what it cut off and
     /// before what is wrong with it.
-    fn drain<S: Sink>(&mut self, mut ended: Option<Ended>, sink: &mut S) {
+    pub(super) fn drain<S: Sink>(&mut self, mut ended: Option<Ended>, sink: &mut S) {
         while let Some(event) = self.judge.as_mut().and_then(Session::next_event) {
             match event {
                 Event::Message(seen) => {
@@ -345,6 +364,7 @@ impl Live {
     }
 
     fn finish<S: Sink>(&mut self, sink: &mut S) {
+        self.finish_tls(self.totals.end_ns);
         if let Some(judge) = &mut self.judge {
             judge.finish();
         }

@@ -7,6 +7,9 @@
 mod counts;
 mod file;
 mod flow;
+mod secure;
+#[cfg(test)]
+mod secure_tests;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,7 @@ use protocol::message::Side;
 use protocol::values::DEFAULT_PORT;
 
 use crate::session::{Close, Seen, Violation};
+use crate::tls::{KeyLog, Parameters};
 
 pub use counts::Counts;
 pub use file::dissect;
@@ -31,11 +35,13 @@ pub struct Options {
     /// Whether payloads are recognised, for their pattern or digest; without, only their length is
     /// told, which is faster.
     pub recognize: bool,
+    /// Secrets that TLS is opened with, besides those that the capture holds.
+    pub keys: KeyLog,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ports: Vec::new(), recognize: true }
+        Self { ports: Vec::new(), recognize: true, keys: KeyLog::default() }
     }
 }
 
@@ -125,6 +131,15 @@ pub struct Ended {
     pub how: Close,
 }
 
+/// TLS is open: what follows was inside of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsOpened {
+    /// When, in nanoseconds since 1970 (UTC).
+    pub time_ns: u64,
+    /// Version and cipher suite.
+    pub parameters: Parameters,
+}
+
 /// What the dissector tells, in the order in which it became known.
 #[derive(Debug, Clone, Copy)]
 pub enum Record<'a> {
@@ -132,6 +147,8 @@ pub enum Record<'a> {
     Opened(&'a SessionInfo),
     /// A message is complete.
     Message(&'a SessionInfo, &'a Seen),
+    /// The messages that follow were inside TLS.
+    Tls(&'a SessionInfo, &'a TlsOpened),
     /// A rule was broken.
     Violation(&'a SessionInfo, &'a Violation),
     /// Something could not be seen or understood; without a session it concerns the file.
@@ -149,6 +166,7 @@ impl Record<'_> {
         match self {
             Self::Opened(info)
             | Self::Message(info, _)
+            | Self::Tls(info, _)
             | Self::Violation(info, _)
             | Self::Ended(info, _)
             | Self::Closed(info, _) => Some(info.number),

@@ -9,6 +9,7 @@ use super::flow::{Context, Flow};
 use super::{Note, Options, Record, Sink};
 use crate::capture::Packet;
 use crate::net::{FragmentTrouble, Fragments, Frame, Segment, parse, parse_whole};
+use crate::tls::KeyLog;
 
 /// How many connections are followed at once, those included that may turn out not to be NBD.
 const MAX_FLOWS: usize = 16_384;
@@ -23,6 +24,7 @@ type Key = (SocketAddr, SocketAddr);
 /// Takes packets, tells records. No I/O.
 pub struct Dissector {
     options: Options,
+    keys: KeyLog,
     flows: HashMap<Key, Flow, RandomState>,
     over: VecDeque<Key>,
     held: usize,
@@ -42,8 +44,9 @@ struct Unread {
 impl Dissector {
     /// Begins a capture.
     #[must_use]
-    pub fn new(options: Options) -> Self {
+    pub fn new(mut options: Options) -> Self {
         Self {
+            keys: std::mem::take(&mut options.keys),
             options,
             flows: HashMap::default(),
             over: VecDeque::new(),
@@ -53,6 +56,11 @@ impl Dissector {
             fragments: Fragments::default(),
             unread: Unread::default(),
         }
+    }
+
+    /// Secrets of TLS, as a key log; for connections that begin after this.
+    pub fn secrets(&mut self, log: &[u8]) {
+        self.keys.add(log);
     }
 
     /// How many sessions there have been.
@@ -87,7 +95,8 @@ impl Dissector {
         let mut flows: Vec<_> = std::mem::take(&mut self.flows).into_values().collect();
         flows.sort_by_key(Flow::order);
         let recognize = self.options.recognize;
-        let mut context = Context { sink, sessions: &mut self.sessions, recognize };
+        let mut context =
+            Context { sink, sessions: &mut self.sessions, recognize, keys: &self.keys };
         for mut flow in flows {
             flow.finish(&mut context);
         }
@@ -136,7 +145,12 @@ impl Dissector {
             }
             if let Some(mut old) = self.flows.insert(key, flow) {
                 self.held -= old.held_bytes();
-                old.finish(&mut Context { sink, sessions: &mut self.sessions, recognize });
+                old.finish(&mut Context {
+                    sink,
+                    sessions: &mut self.sessions,
+                    recognize,
+                    keys: &self.keys,
+                });
             }
         }
         let Some(flow) = self.flows.get_mut(&key) else {
@@ -144,7 +158,8 @@ impl Dissector {
         };
         let was_over = flow.is_over();
         let held = flow.held_bytes();
-        let mut context = Context { sink, sessions: &mut self.sessions, recognize };
+        let mut context =
+            Context { sink, sessions: &mut self.sessions, recognize, keys: &self.keys };
         flow.segment(time_ns, segment, &mut context);
         self.held = self.held - held + flow.held_bytes();
         if self.held > MAX_HELD {
@@ -195,7 +210,8 @@ impl Dissector {
             self.flows.iter().map(|(key, flow)| (flow.last_ns, flow.order(), *key)).collect();
         by_age.sort_unstable();
         let recognize = self.options.recognize;
-        let mut context = Context { sink, sessions: &mut self.sessions, recognize };
+        let mut context =
+            Context { sink, sessions: &mut self.sessions, recognize, keys: &self.keys };
         for (.., key) in by_age.into_iter().take(MAX_FLOWS / 8) {
             if let Some(mut flow) = self.flows.remove(&key) {
                 self.held -= flow.held_bytes();

@@ -15,18 +15,22 @@ use super::*;
 use crate::capture::{CaptureReader, CaptureWriter, Conversation, Item, LinkType, Packet};
 use crate::render::{JsonRenderer, Renderer, SummaryRenderer, TextRenderer};
 
-const CLIENT: &str = "127.0.0.1:51234";
-const SERVER: &str = "127.0.0.1:10809";
-const START: u64 = 1_700_000_000_000_000_000;
+pub(super) const CLIENT: &str = "127.0.0.1:51234";
+pub(super) const SERVER: &str = "127.0.0.1:10809";
+pub(super) const START: u64 = 1_700_000_000_000_000_000;
 
 /// A packet, owned: time, link type, bytes.
-type Owned = (u64, LinkType, Vec<u8>);
+pub(super) type Owned = (u64, LinkType, Vec<u8>);
 
-fn option(option: OptionType, body: OptionBody) -> (Side, Vec<u8>) {
+pub(super) fn option(option: OptionType, body: OptionBody) -> (Side, Vec<u8>) {
     (Side::Client, Message::Option(OptionRequest { option, body }).to_bytes())
 }
 
-fn option_reply(option: OptionType, reply: ReplyType, body: ReplyBody) -> (Side, Vec<u8>) {
+pub(super) fn option_reply(
+    option: OptionType,
+    reply: ReplyType,
+    body: ReplyBody,
+) -> (Side, Vec<u8>) {
     (Side::Server, Message::OptionReply(OptionReply { option, reply, body }).to_bytes())
 }
 
@@ -44,7 +48,7 @@ fn request(command: Command, cookie: u64, offset: u64, length: u64) -> Vec<u8> {
 }
 
 /// A lawful session: who sends what.
-fn session() -> Vec<(Side, Vec<u8>)> {
+pub(super) fn session() -> Vec<(Side, Vec<u8>)> {
     let greeting = Greeting::Newstyle {
         flags: HandshakeFlags::FIXED_NEWSTYLE.with(HandshakeFlags::NO_ZEROES),
     };
@@ -82,12 +86,17 @@ fn session() -> Vec<(Side, Vec<u8>)> {
     ]
 }
 
-fn address(text: &str) -> SocketAddr {
+pub(super) fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
 /// The packets of a conversation, a millisecond between messages.
-fn packets(client: &str, server: &str, start: u64, messages: &[(Side, Vec<u8>)]) -> Vec<Owned> {
+pub(super) fn packets(
+    client: &str,
+    server: &str,
+    start: u64,
+    messages: &[(Side, Vec<u8>)],
+) -> Vec<Owned> {
     let mut file = CaptureWriter::new(Vec::new()).unwrap();
     let mut conversation = Conversation::new(address(client), address(server));
     let mut time = start;
@@ -123,18 +132,21 @@ fn render<'a>(
     renderer.finish().unwrap();
 }
 
-fn text<'a>(packets: impl IntoIterator<Item = &'a Owned>) -> String {
+pub(super) fn text<'a>(packets: impl IntoIterator<Item = &'a Owned>) -> String {
     text_with(packets, Options::default())
 }
 
-fn text_with<'a>(packets: impl IntoIterator<Item = &'a Owned>, options: Options) -> String {
+pub(super) fn text_with<'a>(
+    packets: impl IntoIterator<Item = &'a Owned>,
+    options: Options,
+) -> String {
     let mut out = Vec::new();
     render(packets, options, &mut TextRenderer::new(&mut out));
     String::from_utf8(out).unwrap()
 }
 
 /// The messages alone: no times, no comments.
-fn lines(text: &str) -> Vec<String> {
+pub(super) fn lines(text: &str) -> Vec<String> {
     text.lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
         .map(|line| line.split("  # ").next().unwrap_or_default().to_owned())

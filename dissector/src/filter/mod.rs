@@ -89,7 +89,7 @@ impl<S: Sink + ?Sized> Sink for Filter<'_, S> {
                 }
                 self.inner.record(record);
             }
-            Record::Ended(info, _) => {
+            Record::Ended(info, _) | Record::Tls(info, _) => {
                 if self.opened.contains(&info.number) {
                     self.inner.record(record);
                 }

@@ -40,6 +40,12 @@ enum Line<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         answers: Option<u64>,
     },
+    Tls {
+        session: u64,
+        time_ns: u64,
+        version: String,
+        suite: String,
+    },
     Violation {
         session: u64,
         message: u64,
@@ -217,6 +223,12 @@ impl<W: Write> Sink for JsonRenderer<W> {
                     answers: seen.answers,
                 });
             }
+            Record::Tls(info, opened) => self.line(&Line::Tls {
+                session: info.number,
+                time_ns: opened.time_ns,
+                version: opened.parameters.version.to_string(),
+                suite: opened.parameters.suite.to_string(),
+            }),
             Record::Violation(info, violation) => self.line(&Line::Violation {
                 session: info.number,
                 message: violation.message,

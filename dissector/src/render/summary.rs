@@ -107,7 +107,7 @@ impl<W: Write> Sink for SummaryRenderer<W> {
             Record::Violation(info, violation) => self.violation(info.number, violation),
             Record::Problem(info, note) => self.problem(info.map_or(0, |info| info.number), note),
             Record::Closed(info, totals) => self.closed(info, totals),
-            Record::Opened(_) | Record::Message(..) | Record::Ended(..) => {}
+            Record::Opened(_) | Record::Message(..) | Record::Tls(..) | Record::Ended(..) => {}
         }
     }
 

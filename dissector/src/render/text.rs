@@ -13,6 +13,7 @@ use super::time::{Seconds, Utc};
 use super::{Out, Plural, Renderer};
 use crate::dissect::{Note, Record, SessionInfo, Sink};
 use crate::session::{Close, Seen, Violation};
+use crate::tls::Parameters;
 
 /// How the time of a message is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -182,6 +183,12 @@ impl<W: Write> Sink for TextRenderer<W> {
             Record::Message(info, seen) => {
                 self.enter(info);
                 self.message(info, seen);
+            }
+            Record::Tls(info, opened) => {
+                self.enter(info);
+                let time = self.time(info, opened.time_ns);
+                let Parameters { version, suite } = opened.parameters;
+                self.line(format_args!("-- tls {version} opened  # {time} {suite}"));
             }
             Record::Violation(info, violation) => {
                 self.enter(info);

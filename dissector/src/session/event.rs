@@ -83,6 +83,8 @@ pub enum ProblemKind {
     Ambiguous,
     /// Bytes inside TLS that were not opened.
     Encrypted,
+    /// Something of TLS itself: an alert, an end that is not authentic.
+    Tls,
     /// A message was cut off by the end of its direction.
     CutOff,
     /// Requests or options that got no answer.
@@ -100,6 +102,7 @@ impl ProblemKind {
             Self::Lost => "lost",
             Self::Ambiguous => "ambiguous",
             Self::Encrypted => "encrypted",
+            Self::Tls => "tls",
             Self::CutOff => "cut-off",
             Self::Unanswered => "unanswered",
             Self::Limit => "limit",

@@ -257,7 +257,8 @@ impl Session {
 
     /// The padding of the answer to `NBD_OPT_EXPORT_NAME` is missing although it is due.
     pub(super) fn lacks_padding(&self, info: &ExportInfo) -> bool {
-        info.padding == Padding::Absent && !self.no_zeroes()
+        let known = self.client_flags.is_some() && self.greeting.is_some();
+        info.padding == Padding::Absent && known && !self.no_zeroes()
     }
 
     /// No message that may stand here begins like this.

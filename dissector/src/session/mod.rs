@@ -11,8 +11,8 @@
 //!   the capture), what depends on it is not judged, on either side. A party is free to hang up
 //!   after the other one broke a MUST. Requests of length 0 may be answered in any way.
 //! - Rules that take a stimulus, a store or a clock belong to the scenarios, not here. [`NOT_YET`]
-//!   lists what could be seen on the wire and is not judged, with reasons: the records of TLS, and
-//!   what is a matter of degree. Where the extension "extended headers" is negotiated, its rules
+//!   lists what could be seen on the wire and is not judged, with reasons: mostly what is a matter
+//!   of degree. Where the extension "extended headers" is negotiated, its rules
 //!   apply; what it leaves as it was is judged by the base rules.
 //!
 //! The order in which the two directions are handed in matters: a request before its reply. Whoever
@@ -33,6 +33,7 @@ mod options;
 mod progress;
 mod requests;
 mod rules;
+mod secure;
 mod status;
 mod stream;
 mod strings;
@@ -252,12 +253,21 @@ impl Session {
 
     /// Bytes that `from` sent, in order, seen at `time_ns`. Fetch the events between calls, and
     /// hand in pieces of moderate size (64 KiB): each message in the piece is an event in memory.
-    pub fn received(&mut self, from: Side, time_ns: u64, bytes: &[u8]) {
+    /// Gives how many bytes at the end of the piece are TLS, which was agreed in the piece.
+    pub fn received(&mut self, from: Side, time_ns: u64, bytes: &[u8]) -> usize {
         self.out.now_ns = time_ns;
-        if self.stream(from).closed.is_some() {
-            return;
+        let stream = self.stream(from);
+        if stream.closed.is_some() {
+            return 0;
         }
+        let unread = stream.unread;
         self.follow(from, time_ns, bytes);
+        match self.stream(from) {
+            Stream { mode: Mode::Tls, unread: now, .. } => {
+                bytes.len().min((*now - unread) as usize)
+            }
+            _ => 0,
+        }
     }
 
     /// `from` will send no more.
@@ -275,24 +285,6 @@ impl Session {
         if self.stream(from).closed.is_none() && missing > 0 {
             self.skip(from, missing);
         }
-    }
-
-    /// From here on [`Session::received`] is given what is inside TLS, of both directions, from
-    /// the first byte; offsets count from 0 again. To be called after [`Session::expects_tls`].
-    pub fn tls_opened(&mut self, time_ns: u64) {
-        self.out.now_ns = time_ns;
-        for stream in &mut self.streams {
-            if stream.closed.is_none() {
-                *stream = Stream::default();
-            }
-        }
-        self.tls = true;
-    }
-
-    /// Whether TLS was agreed and not opened: the next bytes of both sides are TLS records.
-    #[must_use]
-    pub fn expects_tls(&self) -> bool {
-        self.streams.iter().any(|stream| matches!(stream.mode, Mode::Tls))
     }
 
     /// How far the session has come.

@@ -227,7 +227,7 @@ impl Session {
         let client = self.stream(Side::Client);
         if !client.buffer.is_empty() {
             let bytes = client.buffer.len();
-            client.unread += bytes as u64;
+            client.offset += bytes as u64;
             client.buffer.clear();
             let text = format!("{bytes} bytes of a message before TLS are not followed");
             self.problem(ProblemKind::CutOff, Side::Client, text);

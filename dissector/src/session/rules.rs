@@ -73,13 +73,16 @@ rules! {
     ListReply = "opt-list-reply";
     ServerNameLength = "rep-server-name-length";
     ServerDetailsAreText = "rep-server-details-are-text";
-    // STARTTLS, as far as it shows outside of TLS.
+    // STARTTLS, and how TLS begins and ends.
     StarttlsReply = "opt-starttls-reply";
     StarttlsDefersState = "opt-starttls-client-defers-state";
     StarttlsNeedsFixed = "tls-client-starttls-needs-fixed";
     NoSecondStarttls = "tls-client-no-second-starttls";
     NoTlsReqdInsideTls = "tls-no-tls-reqd-inside-tls";
     TlsViaStarttls = "tls-via-starttls-upgrade";
+    NoPlaintextAfterAck = "tls-no-plaintext-after-ack";
+    ClientUpgradesOnAck = "tls-client-upgrades-on-ack";
+    HardDisconnectTlsFirst = "session-hard-disconnect-tls-first";
     // INFO and GO.
     InfoGoLayout = "opt-info-go-layout";
     InfoGoNameLength = "opt-info-go-name-length";
@@ -322,13 +325,8 @@ pub const NOT_YET: &[(&str, &str)] = &[
     ("disc-server-closes", "only a time limit tells that a close does not come: the harness waits"),
     ("request-aligned-to-preferred", "\"where possible\" is the client's knowledge; counted only"),
     ("structured-few-chunks", "a matter of degree; counted only"),
-    ("session-hard-disconnect-tls-first", TLS),
-    ("tls-client-starttls-first", TLS),
-    ("tls-client-upgrades-on-ack", TLS),
-    ("tls-no-plaintext-after-ack", TLS),
+    ("tls-client-starttls-first", "what a client prefers is not seen"),
 ];
-
-const TLS: &str = "needs the TLS records; comes with opening them";
 
 /// A rule that was broken, before the message that broke it has a number.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -68,6 +68,8 @@ pub(super) struct Stream {
     /// How many bytes came that were not followed: TLS, garbage.
     pub(super) unread: u64,
     pub(super) closed: Option<Close>,
+    /// TLS can't be opened (any more): no bytes of it will be handed in.
+    pub(super) sealed: bool,
 }
 
 impl Stream {

@@ -1,7 +1,7 @@
 //! `nbdcheck decode`.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal as _, LineWriter, Write};
+use std::io::{self, BufReader, BufWriter, IsTerminal as _, LineWriter, Write};
 use std::path::{Path, PathBuf};
 
 use dissector::capture::{Input, ReadError};
@@ -12,6 +12,7 @@ use dissector::render::{
     TreeRenderer,
 };
 use dissector::stats::StatsRenderer;
+use dissector::tls::KeyLog;
 
 use crate::exit;
 use crate::transcribe::Transcriber;
@@ -32,6 +33,11 @@ pub struct Args {
     /// server's greeting
     #[arg(long, value_name = "N")]
     port: Vec<u16>,
+
+    /// Secrets of TLS (what SSLKEYLOGFILE makes programs write); those inside a pcapng are found
+    /// without
+    #[arg(long, value_name = "FILE")]
+    keylog: Vec<PathBuf>,
 
     /// Only the session with this number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -89,8 +95,12 @@ enum Time {
 /// Runs the command; gives the exit status.
 #[must_use]
 pub fn run(args: Args) -> u8 {
+    let keys = match keys(&args.keylog) {
+        Ok(keys) => keys,
+        Err(status) => return status,
+    };
     if args.as_scenario {
-        return as_scenario(&args);
+        return as_scenario(&args, keys);
     }
     // On a terminal each line shows at once, for a capture that is still being made.
     let stdout = io::stdout();
@@ -115,7 +125,8 @@ pub fn run(args: Args) -> u8 {
         Format::Json => Box::new(JsonRenderer::new(out)),
         Format::Summary => Box::new(SummaryRenderer::new(out)),
     };
-    let options = Options { ports: args.port, recognize: args.format != Format::Summary };
+    let recognize = args.format != Format::Summary;
+    let options = Options { ports: args.port, recognize, keys };
     let name = name(&args.file);
     let result = open(&args.file).and_then(|file| match &args.filter {
         Some(expression) => {
@@ -155,11 +166,11 @@ pub fn run(args: Args) -> u8 {
 }
 
 /// Prints a session as a scenario; gives the exit status.
-fn as_scenario(args: &Args) -> u8 {
+fn as_scenario(args: &Args, keys: KeyLog) -> u8 {
     let name = name(&args.file);
     let session = args.session.unwrap_or(1);
     let mut transcriber = Transcriber::new(&format!("session {session} of {name}"));
-    let options = Options { ports: args.port.clone(), recognize: true };
+    let options = Options { ports: args.port.clone(), recognize: true, keys };
     let result = open(&args.file)
         .and_then(|file| dissect(file, options, &mut Only::new(&mut transcriber, Some(session))));
     let sessions = match result {
@@ -208,6 +219,26 @@ pub(super) fn open(path: &Path) -> Result<Input<'static>, ReadError> {
         return Err(ReadError::Io(io::Error::from(io::ErrorKind::IsADirectory)));
     }
     Ok(Input::file(file)?)
+}
+
+/// Reads key logs; complains and gives the exit status if that fails.
+pub(super) fn keys(files: &[PathBuf]) -> Result<KeyLog, u8> {
+    let mut keys = KeyLog::default();
+    for path in files {
+        match File::open(path).and_then(|file| keys.read(BufReader::new(file))) {
+            Ok(0) => {
+                eprintln!("error: {}: no secrets of TLS", name(path));
+                eprintln!("hint: a key log has lines like `CLIENT_RANDOM 5f3a... 91c0...`");
+                return Err(exit::USAGE);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                eprintln!("error: can't read {}: {error}", name(path));
+                return Err(exit::USAGE);
+            }
+        }
+    }
+    Ok(keys)
 }
 
 /// How messages name a capture; safe to print.

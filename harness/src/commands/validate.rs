@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use dissector::dissect::{Options, Record, Sink, Totals, dissect};
 use dissector::render::Plural;
 
-use super::decode::{complain, name, no_sessions, open};
+use super::decode::{complain, keys, name, no_sessions, open};
 use crate::exit;
 
 /// Command line of `nbdcheck validate`.
@@ -20,19 +20,28 @@ pub struct Args {
     /// server's greeting
     #[arg(long, value_name = "N")]
     port: Vec<u16>,
+
+    /// Secrets of TLS (what SSLKEYLOGFILE makes programs write); those inside a pcapng are found
+    /// without
+    #[arg(long, value_name = "FILE")]
+    keylog: Vec<PathBuf>,
 }
 
 /// Runs the command; gives the exit status: failed when a MUST was broken, no verdict when a file
 /// could not be read or holds no NBD.
 #[must_use]
 pub fn run(args: Args) -> u8 {
+    let keys = match keys(&args.keylog) {
+        Ok(keys) => keys,
+        Err(status) => return status,
+    };
     let mut out = BufWriter::new(io::stdout().lock());
     let mut all = Totals::default();
     let mut no_verdict = false;
     for file in &args.files {
         let name = name(file);
         let mut sink = Violations { file: &name, out: &mut out, error: None, totals: &mut all };
-        let options = Options { ports: args.port.clone(), recognize: false };
+        let options = Options { ports: args.port.clone(), recognize: false, keys: keys.clone() };
         let result = open(file).and_then(|file| dissect(file, options, &mut sink));
         let error = sink.error.take().or_else(|| out.flush().err());
         match error {
@@ -109,7 +118,7 @@ impl<W: Write> Sink for Violations<'_, W> {
                 eprintln!("{}: {}: {}", self.file, note.kind, note.text);
             }
             Record::Closed(_, totals) => self.totals.add(totals),
-            Record::Opened(_) | Record::Message(..) | Record::Ended(..) => {}
+            Record::Opened(_) | Record::Message(..) | Record::Tls(..) | Record::Ended(..) => {}
         }
     }
 

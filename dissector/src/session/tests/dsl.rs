@@ -90,6 +90,24 @@ impl Talk {
         self
     }
 
+    /// Bytes beside TLS.
+    pub(super) fn beside_tls(&mut self, side: Side, first: bool) -> &mut Self {
+        self.session.tls_plaintext(side, 0, first);
+        self.fetch()
+    }
+
+    /// A side ends its direction without closing TLS.
+    pub(super) fn unclosed(&mut self, side: Side) -> &mut Self {
+        self.session.tls_unclosed(side, 0);
+        self.close(side)
+    }
+
+    /// A side reports that TLS failed.
+    pub(super) fn tls_failed(&mut self, side: Side) -> &mut Self {
+        self.session.tls_failed(side, 0, "TLS failed");
+        self.fetch()
+    }
+
     /// Message `number` is at fault.
     pub(super) fn set_culprit(&mut self, number: u64) -> &mut Self {
         self.culprit = Some(number);

@@ -7,6 +7,7 @@ mod handshake;
 mod loss;
 mod options;
 mod requests;
+mod secure;
 mod simple;
 mod status;
 mod teardown;
@@ -22,6 +23,7 @@ fn every_rule_has_a_talk_that_breaks_it() {
         handshake::RULES,
         options::RULES,
         requests::RULES,
+        secure::RULES,
         simple::RULES,
         status::RULES,
         teardown::RULES,

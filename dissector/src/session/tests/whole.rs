@@ -162,7 +162,9 @@ proptest! {
         }
         for happening in happenings {
             match happening {
-                Happening::Bytes(side, bytes) => session.received(side, 0, &bytes),
+                Happening::Bytes(side, bytes) => {
+                    session.received(side, 0, &bytes);
+                }
                 Happening::Replay(index) => {
                     let (side, bytes) = &sent[index % sent.len()];
                     session.received(*side, 0, bytes);

@@ -1,0 +1,193 @@
+//! Sessions inside TLS.
+
+use protocol::message::{OptionBody, ReplyBody, Side};
+use protocol::values::{OptionType, ReplyType};
+
+use super::tests::{CLIENT, Owned, SERVER, START, lines, option, option_reply, packets, session};
+use super::tests::{address, text, text_with};
+use super::*;
+use crate::capture::{CaptureWriter, Conversation};
+use crate::render::{JsonRenderer, Renderer as _, TextRenderer};
+use crate::tls::tests::{Choice, Talk, say};
+
+const SUITE: Choice = Choice::new("TLS_AES_128_GCM_SHA256");
+
+/// NBD_OPT_STARTTLS and its acknowledgment.
+fn starttls() -> [(Side, Vec<u8>); 2] {
+    let kind = OptionType::STARTTLS;
+    [option(kind, OptionBody::Empty), option_reply(kind, ReplyType::ACK, ReplyBody::Empty)]
+}
+
+/// The session of the other tests inside TLS, and its secrets.
+fn secured() -> (Talk, Options) {
+    let (sealed, log) = say(SUITE, &session()[2..]);
+    let mut options = Options::default();
+    options.keys.add(&log);
+    ([&session()[..2], &starttls(), &sealed].concat(), options)
+}
+
+fn sent(talk: &[(Side, Vec<u8>)]) -> Vec<Owned> {
+    packets(CLIENT, SERVER, START, talk)
+}
+
+/// The lines that are no messages.
+fn remarks(text: &str) -> Vec<&str> {
+    let is_remark = |line: &&str| line.starts_with("-- ") || line.starts_with("# !");
+    text.lines().filter(is_remark).map(|line| line.split("  # +").next().unwrap()).collect()
+}
+
+/// Whether it says that a connection was not opened. (How many records there are depends on the
+/// version of OpenSSL.)
+fn is_sealed(remark: &str) -> bool {
+    remark.starts_with("-- encrypted: tls 1.3 TLS_AES_128_GCM_SHA256, no keys: ")
+        && remark.ends_with(" records not opened")
+}
+
+#[test]
+fn a_session_reads_the_same_inside_tls() {
+    let (talk, options) = secured();
+    let all = text_with(&sent(&talk), options);
+    let mut wanted = lines(&text(&sent(&session())));
+    let close = wanted.len() - 2..;
+    let close: Vec<_> = wanted.drain(close).collect();
+    assert_eq!(close, ["C: close", "S: close"]);
+    wanted.splice(
+        2..2,
+        [
+            "C: NBD_OPT_STARTTLS".to_owned(),
+            "S: NBD_REP_ACK option=NBD_OPT_STARTTLS".to_owned(),
+            "-- tls 1.3 opened".to_owned(),
+        ],
+    );
+    wanted.extend(close);
+    assert_eq!(lines(&all), wanted);
+    assert!(all.contains(" TLS_AES_128_GCM_SHA256\n"), "{all}");
+    assert_eq!(remarks(&all), ["-- tls 1.3 opened"]);
+}
+
+#[test]
+fn json_says_what_was_inside() {
+    let (talk, options) = secured();
+    let mut dissector = Dissector::new(options);
+    let mut renderer = JsonRenderer::new(Vec::new());
+    for (time_ns, link, data) in &sent(&talk) {
+        let (time_ns, link, original_length) = (*time_ns, *link, data.len() as u32);
+        let packet = crate::capture::Packet { time_ns, link, data, original_length };
+        dissector.packet(&packet, &mut renderer);
+    }
+    dissector.finish(&mut renderer);
+    renderer.finish().unwrap();
+    let out = String::from_utf8(renderer.into_inner()).unwrap();
+    let all: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let opened = all.iter().position(|line| line["type"] == "tls").unwrap();
+    assert_eq!(all[opened]["version"], "1.3");
+    assert_eq!(all[opened]["suite"], "TLS_AES_128_GCM_SHA256");
+    for (at, line) in all.iter().enumerate().filter(|(_, line)| line["type"] == "message") {
+        assert_eq!(line["tls"], at > opened);
+    }
+    assert_eq!(all[opened + 1]["offset"], 0);
+}
+
+#[test]
+fn without_secrets_records_are_counted_and_named() {
+    let all = text(&sent(&secured().0));
+    assert_eq!(remarks(&all).len(), 1, "{all}");
+    assert!(is_sealed(remarks(&all)[0]), "{all}");
+}
+
+#[test]
+fn secrets_inside_the_file_are_used() {
+    let (sealed, log) = say(SUITE, &session()[2..]);
+    let talk = [&session()[..2], &starttls(), &sealed].concat();
+    let mut file = CaptureWriter::new(Vec::new()).unwrap();
+    file.tls_key_log(std::str::from_utf8(&log).unwrap()).unwrap();
+    let mut conversation = Conversation::new(address(CLIENT), address(SERVER));
+    conversation.opened(&mut file, START).unwrap();
+    for (from, bytes) in &talk {
+        conversation.data(&mut file, *from, START, bytes).unwrap();
+    }
+    let mut renderer = TextRenderer::new(Vec::new());
+    dissect(&file.into_inner()[..], Options::default(), &mut renderer).unwrap();
+    let all = String::from_utf8(renderer.into_inner()).unwrap();
+    assert_eq!(remarks(&all), ["-- tls 1.3 opened"]);
+    assert!(all.contains("C: NBD_CMD_DISC"), "{all}");
+}
+
+#[test]
+fn a_damaged_record_ends_its_direction_and_accuses_nobody() {
+    let (talk, options) = secured();
+    for at in 4..talk.len() {
+        let mut talk = talk.clone();
+        let last = talk[at].1.len() - 1;
+        talk[at].1[last] ^= 1;
+        let all = text_with(&sent(&talk), options.clone());
+        assert!(!all.contains("# !"), "record {at}: {all}");
+        let told = all.contains("-- lost: a TLS record is damaged")
+            || all.contains("ended within the handshake");
+        // A hello or an alert may be changed where it does not matter here.
+        assert!(told || at < 7 || at == talk.len() - 1, "record {at}: {all}");
+    }
+}
+
+#[test]
+fn a_hole_inside_tls_is_told_and_accuses_nobody() {
+    let (talk, options) = secured();
+    let whole = sent(&talk);
+    for lost in 3..whole.len() {
+        let rest = whole.iter().enumerate().filter(|(at, _)| *at != lost).map(|(_, p)| p);
+        let all = text_with(rest, options.clone());
+        assert!(!all.contains("# !"), "without packet {lost}:\n{all}");
+    }
+}
+
+#[test]
+fn plaintext_where_tls_belongs_is_a_violation() {
+    let list = || option(OptionType::LIST, OptionBody::Empty);
+    // After the acknowledgment.
+    let talk = [&session()[..2], &starttls(), &[list()]].concat();
+    insta::assert_snapshot!(remarks(&text(&sent(&talk))).join("\n"), @r"
+    # ! MUST client [tls-client-upgrades-on-ack] bytes of the client after NBD_REP_ACK to NBD_OPT_STARTTLS are no TLS (message 3)
+    -- lost: what the client sends beside TLS can't be followed
+    ");
+    // Behind NBD_OPT_STARTTLS, before the acknowledgment; and one that is not complete.
+    let [ask, ack] = starttls();
+    let pipelined = |length: usize| {
+        let mut list = list();
+        list.1.truncate(length);
+        text(&sent(&[&session()[..2], &[ask.clone(), list, ack.clone()]].concat()))
+    };
+    insta::assert_snapshot!(remarks(&pipelined(16)).join("\n"), @"# ! MUST NOT client [option-one-outstanding] NBD_OPT_LIST before the final reply to NBD_OPT_STARTTLS");
+    insta::assert_snapshot!(remarks(&pipelined(10)).join("\n"), @"-- cut-off: 10 bytes of a message before TLS are not followed");
+}
+
+#[test]
+fn tls_from_the_first_byte_is_told() {
+    let (sealed, log) = say(SUITE, &session());
+    let mut options = Options::default();
+    options.keys.add(&log);
+    let all = text_with(&sent(&sealed), options);
+    insta::assert_snapshot!(remarks(&all).join("\n"), @r"
+    -- tls: the connection is TLS from its first byte, without NBD_OPT_STARTTLS
+    -- tls 1.3 opened
+    ");
+    assert!(all.contains("S: greeting") && all.contains("C: NBD_CMD_DISC"), "{all}");
+    let all = text(&sent(&sealed));
+    assert!(matches!(remarks(&all)[..], [_, sealed] if is_sealed(sealed)), "{all}");
+    // The server speaks NBD.
+    let talk = [&sealed[..1], &session()[..1]].concat();
+    insta::assert_snapshot!(text(&sent(&talk)), @r"
+    # session 1: 127.0.0.1:51234 -> 127.0.0.1:10809, 2023-11-14 22:13:20.000000 UTC
+    # ! MUST client [tls-via-starttls-upgrade] a TLS handshake before the greeting
+    -- lost: the client's TLS can't be followed  # +0.002000
+    S: greeting fixed-newstyle flags={NO_ZEROES}  # +0.002000 @0
+    C: close  # +0.003000
+    S: close  # +0.003000
+    # session 1 ends: 1 message, 1 violation, 0 warnings, 1 problem
+    ");
+    // Nothing comes back.
+    insta::assert_snapshot!(remarks(&text(&sent(&sealed[..1]))).join("\n"), @r"
+    # ! MUST client [tls-via-starttls-upgrade] a TLS handshake before the greeting
+    -- lost: the client's TLS can't be followed
+    ");
+}

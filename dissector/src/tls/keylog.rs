@@ -1,0 +1,191 @@
+//! The secrets of connections, in the format of `SSLKEYLOGFILE` ("NSS key log").
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, BufRead, Read as _};
+
+use protocol::message::Side;
+
+/// How many connections' secrets are kept; those of more are left out.
+const MAX_CONNECTIONS: usize = 1 << 16;
+/// Longer lines are no secrets.
+const MAX_LINE: usize = 1024;
+
+/// A secret: up to 48 bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Secret {
+    bytes: [u8; 48],
+    length: usize,
+}
+
+impl Secret {
+    /// `None` when it is too long.
+    pub(super) fn new(secret: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 48];
+        bytes.get_mut(..secret.len())?.copy_from_slice(secret);
+        Some(Self { bytes, length: secret.len() })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// What is known of a connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Secrets {
+    /// Before TLS 1.3.
+    pub(super) master: Option<Secret>,
+    /// TLS 1.3, of each side.
+    pub(super) handshake: [Option<Secret>; 2],
+    pub(super) application: [Option<Secret>; 2],
+}
+
+/// Secrets by the random of the client's hello.
+#[derive(Debug, Clone, Default)]
+pub struct KeyLog {
+    connections: HashMap<[u8; 32], Secrets>,
+}
+
+impl KeyLog {
+    /// Adds the secrets of a log; gives how many there were. Lines that are not understood, as
+    /// those of other tools and of later versions, are passed over.
+    pub fn add(&mut self, log: &[u8]) -> usize {
+        log.split(|byte| *byte == b'\n').filter(|line| self.line(line).is_some()).count()
+    }
+
+    /// Adds the secrets of a log of any size, as [`KeyLog::add`] does.
+    ///
+    /// # Errors
+    /// Reading fails.
+    pub fn read(&mut self, mut log: impl BufRead) -> io::Result<usize> {
+        let mut found = 0;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            log.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line)?;
+            if line.is_empty() {
+                return Ok(found);
+            }
+            found += self.add(&line);
+        }
+    }
+
+    /// How many connections' secrets there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there are no secrets.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    pub(super) fn find(&self, client_random: &[u8; 32]) -> Option<&Secrets> {
+        self.connections.get(client_random)
+    }
+
+    fn line(&mut self, line: &[u8]) -> Option<()> {
+        let mut words =
+            line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+        let label = words.next()?;
+        let random: [u8; 32] = hex(words.next()?)?.bytes().try_into().ok()?;
+        let secret = hex(words.next()?)?;
+        let place: fn(&mut Secrets) -> &mut Option<Secret> = match (label, secret.length) {
+            (b"CLIENT_RANDOM", 48) => |secrets| &mut secrets.master,
+            (b"CLIENT_HANDSHAKE_TRAFFIC_SECRET", 32 | 48) => {
+                |secrets| &mut secrets.handshake[Side::Client as usize]
+            }
+            (b"SERVER_HANDSHAKE_TRAFFIC_SECRET", 32 | 48) => {
+                |secrets| &mut secrets.handshake[Side::Server as usize]
+            }
+            (b"CLIENT_TRAFFIC_SECRET_0", 32 | 48) => {
+                |secrets| &mut secrets.application[Side::Client as usize]
+            }
+            (b"SERVER_TRAFFIC_SECRET_0", 32 | 48) => {
+                |secrets| &mut secrets.application[Side::Server as usize]
+            }
+            _ => return None,
+        };
+        if self.connections.len() == MAX_CONNECTIONS && !self.connections.contains_key(&random) {
+            return None;
+        }
+        *place(self.connections.entry(random).or_default()) = Some(secret);
+        Some(())
+    }
+}
+
+fn hex(digits: &[u8]) -> Option<Secret> {
+    let digit = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
+    let (pairs, []) = digits.as_chunks::<2>() else {
+        return None;
+    };
+    let mut bytes = [0; 48];
+    for (at, [high, low]) in pairs.iter().enumerate() {
+        *bytes.get_mut(at)? = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(Secret { bytes, length: pairs.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(label: &str, random: u8, secret: u8, length: usize) -> String {
+        let hex = |byte: u8, count: usize| format!("{byte:02x}").repeat(count);
+        format!("{label} {} {}\n", hex(random, 32), hex(secret, length))
+    }
+
+    #[test]
+    fn secrets_are_found_by_the_random_of_the_client() {
+        let mut log = KeyLog::default();
+        let lines = [
+            "# a comment\n".to_owned(),
+            line("CLIENT_RANDOM", 1, 0xaa, 48),
+            line("SERVER_HANDSHAKE_TRAFFIC_SECRET", 2, 0xbb, 32),
+            line("CLIENT_TRAFFIC_SECRET_0", 2, 0xcc, 48).replace('\n', "\r\n"),
+            line("EXPORTER_SECRET", 2, 0xdd, 32),
+            line("CLIENT_RANDOM", 3, 0xaa, 47),
+            line("CLIENT_RANDOM", 3, 0xaa, 49),
+            line("CLIENT_RANDOM", 3, 0xaa, 48).replace('a', "g"),
+            "CLIENT_RANDOM\nRSA 00 11\n\n".to_owned(),
+        ];
+        let lines = lines.concat();
+        assert_eq!(log.add(lines.as_bytes()), 3);
+        assert_eq!(log.len(), 2);
+        let first = log.find(&[1; 32]).expect("it was logged");
+        assert_eq!(first.master, Secret::new(&[0xaa; 48]));
+        let second = log.find(&[2; 32]).expect("it was logged");
+        assert_eq!(second.handshake, [None, Secret::new(&[0xbb; 32])]);
+        assert_eq!(second.application, [Secret::new(&[0xcc; 48]), None]);
+        let mut read = KeyLog::default();
+        assert_eq!(read.read(lines.as_bytes()).ok(), Some(3));
+        assert!(!format!("{log:?}").contains("aa"));
+    }
+
+    proptest! {
+        #[test]
+        fn anything_can_be_read(log: Vec<u8>) {
+            KeyLog::default().add(&log);
+        }
+
+        #[test]
+        fn damaged_lines_do_no_harm(at in 0usize..150, byte: u8) {
+            let mut log = line("CLIENT_RANDOM", 1, 2, 48).into_bytes();
+            log[at] = byte;
+            let mut keys = KeyLog::default();
+            prop_assert!(keys.add(&log) <= 1);
+            prop_assert!(keys.len() <= 1);
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! Opens TLS with secrets that somebody logged: TLS 1.2 and 1.3, AES-GCM, AES-CCM, ChaCha20 and
+//! AES-CBC.
+//!
+//! Sans-io: [`Connection::next`] takes the bytes of a direction and gives what is inside, record
+//! by record, decrypted in place. A direction holds at most one record. What is not authentic is
+//! never given out. All cryptography is that of *ring* and, for CBC and CCM, of RustCrypto.
+//!
+//! An onlooker needs little of the handshake: the randoms, by which secrets are found and (before
+//! 1.3) keys derived, what the server chose, and where keys change. Certificates are not looked
+//! at. Early data is not opened.
+
+mod derive;
+mod handshake;
+mod keylog;
+mod opener;
+mod record;
+mod suites;
+#[cfg(test)]
+pub(crate) mod tests;
+mod version;
+
+use std::fmt;
+use std::ops::Range;
+
+use protocol::message::Side;
+
+use handshake::{Messages, ServerHello};
+use keylog::Secret;
+use opener::Opener;
+use record::{NoRecord, Records};
+
+use crate::render::Plural;
+
+pub use keylog::KeyLog;
+pub use suites::Suite;
+pub use version::Version;
+
+/// What the server chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameters {
+    /// The version.
+    pub version: Version,
+    /// The cipher suite.
+    pub suite: Suite,
+}
+
+/// `1.3 TLS_AES_128_GCM_SHA256`
+impl fmt::Display for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.version, self.suite)
+    }
+}
+
+/// What became known of a direction.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output<'a> {
+    /// The handshake is done and the application's first bytes were opened; they come next.
+    Opened(Parameters),
+    /// Bytes of the application.
+    Data(&'a [u8]),
+    /// The sender closed its direction within TLS.
+    CloseNotify,
+    /// The sender reported a fatal error, by its number in the registry of IANA.
+    Alert(u8),
+    /// The direction can't be followed any more.
+    Stopped(Stop),
+}
+
+/// Why a direction can't be followed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// There are bytes that are no TLS record.
+    NoRecord {
+        /// They begin the direction.
+        first: bool,
+        /// They are how a message of NBD begins.
+        is_nbd: bool,
+    },
+    /// A record is not authentic: damaged, or the secrets are another connection's.
+    Damaged,
+    /// The handshake makes no sense.
+    Handshake,
+}
+
+/// How the records of a direction are protected.
+#[derive(Default)]
+enum Protection {
+    /// Not at all yet.
+    #[default]
+    Clear,
+    /// With known keys.
+    Open(Box<Opener>),
+    /// With keys that are not known: records are only counted.
+    Sealed,
+    /// Not followed.
+    Stopped,
+}
+
+/// Why records stay sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    NoKeys,
+    Unsupported,
+    NoHello,
+}
+
+#[derive(Default)]
+struct Direction {
+    records: Records,
+    messages: Messages,
+    protection: Protection,
+    /// TLS 1.3: the secret of what comes now.
+    secret: Option<Secret>,
+    /// TLS 1.3: the secret of what comes after the handshake.
+    later: Option<Secret>,
+    /// TLS 1.2: the keys of what comes after the change of cipher.
+    ready: Option<Box<Opener>>,
+    /// How many records came.
+    count: u64,
+    /// Content of the record at hand that was not given out yet.
+    pending: Option<Range<usize>>,
+}
+
+/// One TLS connection: both directions.
+#[derive(Default)]
+pub struct Connection {
+    sides: [Direction; 2],
+    client_random: Option<[u8; 32]>,
+    server: Option<ServerHello>,
+    opened: bool,
+    sealed: u64,
+    reason: Option<Reason>,
+}
+
+impl Connection {
+    /// A connection of which nothing has been seen.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the server chose, as far as it was seen.
+    #[must_use]
+    pub fn parameters(&self) -> Option<Parameters> {
+        self.server.map(|hello| Parameters { version: hello.version, suite: hello.suite })
+    }
+
+    /// Whether anything of the application was opened.
+    #[must_use]
+    pub fn is_opened(&self) -> bool {
+        self.opened
+    }
+
+    /// How many records came.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.sides.iter().map(|direction| direction.count).sum()
+    }
+
+    /// Whether a record of this direction is incomplete.
+    #[must_use]
+    pub fn is_amid_record(&self, side: Side) -> bool {
+        self.sides[side as usize].records.incomplete() > 0
+    }
+
+    /// Takes bytes that `from` sent until something is known, and gives that; `None` when all are
+    /// taken. The secrets must be there when the server's hello comes.
+    pub fn next<'a>(
+        &'a mut self,
+        from: Side,
+        input: &mut &[u8],
+        keys: &KeyLog,
+    ) -> Option<Output<'a>> {
+        let content = loop {
+            let direction = &mut self.sides[from as usize];
+            if let Some(content) = direction.pending.take() {
+                if let (false, Some(parameters)) = (self.opened, self.parameters()) {
+                    self.opened = true;
+                    self.sides[from as usize].pending = Some(content);
+                    return Some(Output::Opened(parameters));
+                }
+                break content;
+            }
+            if matches!(direction.protection, Protection::Stopped) {
+                *input = &[];
+                return None;
+            }
+            match direction.records.fill(input) {
+                Ok(true) => direction.count += 1,
+                Ok(false) => return None,
+                Err(NoRecord { is_nbd }) => {
+                    let first = direction.count == 0;
+                    return Some(self.stop(from, Stop::NoRecord { first, is_nbd }));
+                }
+            }
+            match self.record(from, keys) {
+                Ok(None) => {}
+                Ok(Some(output)) => return Some(output),
+                Err(stop) => return Some(self.stop(from, stop)),
+            }
+        };
+        Some(Output::Data(&self.sides[from as usize].records.record().1[content]))
+    }
+
+    /// Bytes of `from` are missing: the direction can't be followed any more.
+    pub fn gap(&mut self, from: Side) {
+        self.stop(from, Stop::Damaged);
+    }
+
+    fn stop(&mut self, from: Side, stop: Stop) -> Output<'static> {
+        let direction = &mut self.sides[from as usize];
+        *direction = Direction { count: direction.count, ..Direction::default() };
+        direction.protection = Protection::Stopped;
+        Output::Stopped(stop)
+    }
+
+    /// Reads the record at hand.
+    fn record(&mut self, from: Side, keys: &KeyLog) -> Result<Option<Output<'static>>, Stop> {
+        let direction = &mut self.sides[from as usize];
+        let (header, body) = direction.records.record();
+        let is_1_3 = self.server.is_some_and(|hello| hello.version == Version::TLS13);
+        let (kind, content, opened) = match &mut direction.protection {
+            // Version 1.3 sends records in the clear for old devices on the way, and alerts of a
+            // side that could not make keys.
+            _ if is_1_3 && header[0] == record::CHANGE_CIPHER_SPEC => return Ok(None),
+            Protection::Open(_) if is_1_3 && header[0] == record::ALERT && body.len() == 2 => {
+                (header[0], 0..body.len(), false)
+            }
+            Protection::Clear => (header[0], 0..body.len(), false),
+            Protection::Open(opener) => {
+                let opened = opener.open(header, body).map_err(|_| Stop::Damaged)?;
+                (opened.kind, opened.content, true)
+            }
+            Protection::Sealed | Protection::Stopped => {
+                self.sealed += 1;
+                return Ok(None);
+            }
+        };
+        Ok(match kind {
+            record::APPLICATION_DATA if opened => {
+                direction.pending = (!content.is_empty()).then_some(content);
+                None
+            }
+            // Before there are keys, or a server whose hello was not seen.
+            record::APPLICATION_DATA => {
+                self.seal(from, Reason::NoHello);
+                self.sealed += 1;
+                None
+            }
+            record::ALERT => match body.get(content) {
+                Some([_, 0]) => Some(Output::CloseNotify),
+                Some([2, number]) => Some(Output::Alert(*number)),
+                _ => None,
+            },
+            record::CHANGE_CIPHER_SPEC => {
+                self.change_cipher(from);
+                None
+            }
+            record::HANDSHAKE => {
+                self.handshake(from, content, keys)?;
+                None
+            }
+            _ => None,
+        })
+    }
+
+    fn handshake(&mut self, from: Side, content: Range<usize>, keys: &KeyLog) -> Result<(), Stop> {
+        let direction = &mut self.sides[from as usize];
+        let Direction { records, messages, .. } = direction;
+        let mut input = &records.record().1[content];
+        // Few messages fit into a record; those of interest are handled after it is read.
+        let mut seen = Vec::new();
+        while let Some((kind, body)) = messages.next(&mut input) {
+            if matches!(
+                kind,
+                handshake::CLIENT_HELLO
+                    | handshake::SERVER_HELLO
+                    | handshake::FINISHED
+                    | handshake::KEY_UPDATE
+            ) {
+                seen.push((kind, body));
+            }
+        }
+        for (kind, body) in seen {
+            match (kind, from) {
+                (handshake::CLIENT_HELLO, Side::Client) => {
+                    let random = handshake::client_random(&body).ok_or(Stop::Handshake)?;
+                    self.client_random = Some(random);
+                }
+                (handshake::SERVER_HELLO, Side::Server) => {
+                    let hello = ServerHello::parse(&body).ok_or(Stop::Handshake)?;
+                    if !hello.is_retry() {
+                        self.server = Some(hello);
+                        self.find_keys(&hello, keys);
+                    }
+                }
+                (handshake::FINISHED, _) => self.finished(from),
+                (handshake::KEY_UPDATE, _) => self.key_update(from),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The server has chosen: from here on keys are needed.
+    fn find_keys(&mut self, hello: &ServerHello, keys: &KeyLog) {
+        self.reason = self.prepare(hello, keys).err();
+        if let Some(reason) = self.reason
+            && hello.version == Version::TLS13
+        {
+            for side in [Side::Client, Side::Server] {
+                self.seal(side, reason);
+            }
+        }
+    }
+
+    fn prepare(&mut self, hello: &ServerHello, keys: &KeyLog) -> Result<(), Reason> {
+        let random = self.client_random.ok_or(Reason::NoHello)?;
+        if hello.suite.bulk().is_none()
+            || hello.compresses
+            || ![Version::TLS12, Version::TLS13].contains(&hello.version)
+        {
+            return Err(Reason::Unsupported);
+        }
+        let secrets = keys.find(&random).ok_or(Reason::NoKeys)?;
+        if hello.version == Version::TLS13 {
+            for (direction, side) in self.sides.iter_mut().zip(0..) {
+                let now = secrets.handshake[side].ok_or(Reason::NoKeys)?;
+                let later = secrets.application[side].ok_or(Reason::NoKeys)?;
+                let opener = Opener::tls13(hello.suite, &now).ok_or(Reason::Unsupported)?;
+                if !matches!(direction.protection, Protection::Stopped) {
+                    direction.protection = Protection::Open(Box::new(opener));
+                    (direction.secret, direction.later) = (Some(now), Some(later));
+                }
+            }
+            return Ok(());
+        }
+        let master = secrets.master.ok_or(Reason::NoKeys)?;
+        let ServerHello { suite, random: server, encrypt_then_mac, .. } = hello;
+        let openers = Opener::tls12(*suite, &master, &random, server, *encrypt_then_mac)
+            .ok_or(Reason::Unsupported)?;
+        for (direction, opener) in self.sides.iter_mut().zip(openers) {
+            direction.ready = Some(Box::new(opener));
+        }
+        Ok(())
+    }
+
+    /// TLS 1.2: what follows is protected with the new keys.
+    fn change_cipher(&mut self, from: Side) {
+        let other = &self.sides[from.other() as usize].protection;
+        let is_followed = !matches!(other, Protection::Stopped);
+        let direction = &mut self.sides[from as usize];
+        match direction.ready.take() {
+            Some(opener) => direction.protection = Protection::Open(opener),
+            // After a hello that asks for another one it means nothing (RFC 8446, D.4).
+            None if self.server.is_none() && is_followed => {}
+            None => self.seal(from, self.reason.unwrap_or(Reason::NoHello)),
+        }
+    }
+
+    /// TLS 1.3: what follows is protected with the application's keys.
+    fn finished(&mut self, from: Side) {
+        let direction = &mut self.sides[from as usize];
+        if let Some(later) = direction.later.take() {
+            direction.secret = Some(later);
+            self.rekey(from);
+        }
+    }
+
+    /// TLS 1.3: what follows is protected with the next keys.
+    fn key_update(&mut self, from: Side) {
+        let Some(hello) = self.server else { return };
+        let direction = &mut self.sides[from as usize];
+        if let Some(secret) = direction.secret {
+            direction.secret = derive::updated(hello.suite.derivation(), &secret);
+            self.rekey(from);
+        }
+    }
+
+    fn rekey(&mut self, from: Side) {
+        let direction = &mut self.sides[from as usize];
+        let suite = self.server.map(|hello| hello.suite);
+        let opener = suite.zip(direction.secret).and_then(|(suite, s)| Opener::tls13(suite, &s));
+        match opener {
+            Some(opener) => direction.protection = Protection::Open(Box::new(opener)),
+            None => self.seal(from, Reason::Unsupported),
+        }
+    }
+
+    fn seal(&mut self, side: Side, reason: Reason) {
+        self.reason = Some(reason);
+        let direction = &mut self.sides[side as usize];
+        if !matches!(direction.protection, Protection::Stopped) {
+            direction.protection = Protection::Sealed;
+        }
+    }
+
+    /// What to tell of a connection that was not opened, or not to its end: `tls 1.3
+    /// TLS_AES_128_GCM_SHA256, no keys: 120 records not opened`.
+    #[must_use]
+    pub fn sealed(&self) -> Option<String> {
+        let Some(parameters) = self.parameters() else {
+            let records = Plural(self.records(), "record");
+            return (self.records() > 0).then(|| format!("tls, no hello of the server: {records}"));
+        };
+        let sealed = Plural(self.sealed, "record");
+        let reason = match self.reason {
+            Some(Reason::NoKeys) => "no keys",
+            Some(Reason::Unsupported) => "which can't be opened",
+            Some(Reason::NoHello) => "no hello of the client",
+            None if self.opened => return None,
+            None => {
+                let records = Plural(self.records(), "record");
+                return Some(format!("tls {parameters}, ended within the handshake: {records}"));
+            }
+        };
+        Some(format!("tls {parameters}, {reason}: {sealed} not opened"))
+    }
+}
