@@ -1,10 +1,12 @@
 #!/bin/bash
-# Records the captures in recorded/: real clients with real servers, over loopback.
+# Records the captures in recorded/, and in tls/ those whose names begin with tls: real clients with real
+# servers, over loopback.
 #
 #   golden/record.sh [NAME]...       all of them without names; a recording is replaced
 #
 # Needs root (for tcpdump and a network namespace), tcpdump, qemu, nbdkit, libnbd's tools, nbd-server and
-# nbd-client; for the names that begin with self-, `nbdcheck` in PATH or its path in $NBDCHECK. Every
+# nbd-client; for the names that begin with tls, GnuTLS's tools and editcap (Wireshark); for those that begin
+# with self-, `nbdcheck` in PATH or its path in $NBDCHECK. Every
 # recording runs in a network namespace of its own, so that ports are free and nothing else is captured.
 # Afterwards run the tests and look at the changes of the snapshots: times, ports and cookies differ.
 set -euo pipefail
@@ -17,6 +19,8 @@ names=(
   qemu-img-qemu-nbd nbdcopy-nbdkit nbdsh-nbdkit nbdsh-nbdkit-errors nbd-client-nbd-server nbdinfo-ipv6
   other-port
   self-qemu-img self-nbdcopy self-nbdsh self-nbd-client
+  tls13-nbdcopy-nbdkit tls13-psk-nbdsh-nbdkit tls12-gcm-nbdsh-qemu-nbd tls12-chacha-nbdsh-qemu-nbd
+  tls12-cbc-nbdsh-qemu-nbd tls12-cbc-mac-inside-nbdsh-qemu-nbd
 )
 
 if [ -z "${NBDCHECK_RECORDING-}" ]; then
@@ -52,6 +56,7 @@ wait_port() {  # PORT: until something listens, 5 s at most
     sleep 0.05
   done
   echo "$name: nothing listens on port $1" >&2
+  cat server.log >&2
   exit 1
 }
 
@@ -75,6 +80,22 @@ listen() {  # starts the capture
 
 client() {  # COMMAND...: runs a client; its failure is part of the recording
   timeout 20 "$@" > client.log 2>&1 || echo "  (exit $?) $*"
+}
+
+make_pki() {  # a certificate authority, a server and a client, thrown away afterwards
+  mkdir pki
+  printf 'cn = nbdcheck\nca\ncert_signing_key\nexpiration_days = 30\n' > ca.info
+  printf 'cn = localhost\ndns_name = localhost\ntls_www_server\nencryption_key\nsigning_key\n' > server.info
+  printf 'cn = client1\ntls_www_client\nencryption_key\nsigning_key\n' > client.info
+  {
+    certtool --generate-privkey --key-type=rsa --bits=2048 --outfile pki/ca-key.pem
+    certtool --generate-self-signed --load-privkey pki/ca-key.pem --template ca.info --outfile pki/ca-cert.pem
+    for who in server client; do
+      certtool --generate-privkey --key-type=rsa --bits=2048 --outfile pki/$who-key.pem
+      certtool --generate-certificate --load-ca-certificate pki/ca-cert.pem --load-ca-privkey pki/ca-key.pem \
+        --load-privkey pki/$who-key.pem --template $who.info --outfile pki/$who-cert.pem
+    done
+  } > pki.log 2>&1
 }
 
 uri=nbd://127.0.0.1:10809
@@ -158,6 +179,45 @@ other-port)  # found by its greeting
   listen
   client nbdinfo --no-content nbd://127.0.0.1:$port
   ;;
+tls*)
+  export SSLKEYLOGFILE=$work/keylog  # GnuTLS honours it
+  case $name in
+  *psk*)
+    mkdir psk
+    psktool -u alice -p psk/keys.psk > /dev/null 2>&1
+    serve env -u SSLKEYLOGFILE nbdkit -f -i 127.0.0.1 -p 10809 --tls=require --tls-psk=psk/keys.psk memory 1M
+    login="h.set_tls(nbd.TLS_REQUIRE); h.set_tls_username('alice'); h.set_tls_psk_file('psk/keys.psk')"
+    ;;
+  *nbdkit*)
+    make_pki
+    serve env -u SSLKEYLOGFILE nbdkit -f -i 127.0.0.1 -p 10809 --tls=require --tls-certificates=pki memory 64K
+    ;;
+  *)  # the server decides
+    make_pki
+    case $name in
+    tls12-gcm-*) priority=+AES-256-GCM:+AEAD ;;
+    tls12-chacha-*) priority=+CHACHA20-POLY1305:+AEAD ;;
+    tls12-cbc-mac-inside-*) priority=+AES-128-CBC:+SHA1:%NO_ETM ;;
+    tls12-cbc-*) priority=+AES-256-CBC:+SHA1 ;;
+    esac
+    priority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:-MAC-ALL:$priority
+    serve env -u SSLKEYLOGFILE qemu-nbd -f raw -b 127.0.0.1 -p 10809 -x disk -t --tls-creds tls0 \
+      --object tls-creds-x509,id=tls0,endpoint=server,dir=pki,priority=$priority disk.img
+    login="h.set_tls(nbd.TLS_REQUIRE); h.set_tls_certificates('pki'); h.set_tls_verify_peer(True)"
+    ;;
+  esac
+  listen
+  case $name in
+  *nbdcopy*)
+    truncate -s 64K source.img
+    client nbdcopy source.img "nbds://localhost:10809/?tls-certificates=pki"
+    client nbdcopy --connections=1 --requests=4 --request-size=16384 \
+      "nbds://localhost:10809/?tls-certificates=pki" null:
+    ;;
+  *nbdkit) client nbdsh -c 'name, host, port = "", "localhost", "10809"' -c "$login" -c "$read_write_sh" ;;
+  *) client nbdsh -c 'name, host, port = "disk", "localhost", "10809"' -c "$login" -c "$read_write_sh" ;;
+  esac
+  ;;
 self-*)
   size=1MiB
   [ $name != self-nbdcopy ] || size=256KiB
@@ -193,4 +253,9 @@ if ! grep -q '^0 packets dropped by kernel' dump.log; then
   cat dump.log >&2
   exit 1
 fi
-cp out.pcap "$here/recorded/$name.pcap"
+case $name in
+tls*)  # with its secrets inside
+  editcap -F pcapng --inject-secrets "tls,$work/keylog" out.pcap "$here/tls/$name.pcapng"
+  ;;
+*) cp out.pcap "$here/recorded/$name.pcap" ;;
+esac

@@ -1,6 +1,6 @@
 //! Captures of real programs decode to the text that is kept beside them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -16,11 +16,10 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden")
 }
 
-/// Every capture: its folder, its name without extension, its path. Captures whose sessions run
-/// inside TLS are decoded elsewhere.
+/// Every capture: its folder, its name without extension, its path.
 fn captures() -> Vec<(PathBuf, String, PathBuf)> {
     let mut found = Vec::new();
-    for folder in ["qemu", "recorded"] {
+    for folder in ["qemu", "recorded", "tls"] {
         let folder = golden().join(folder);
         let entries = fs::read_dir(&folder).expect("the folder of golden captures is there");
         for entry in entries {
@@ -37,10 +36,19 @@ fn captures() -> Vec<(PathBuf, String, PathBuf)> {
     found
 }
 
+/// With the secrets beside a capture; most have theirs inside.
+fn options(path: &Path) -> Options {
+    let mut options = Options::default();
+    if let Ok(log) = fs::read(path.with_extension("keylog")) {
+        assert!(options.keys.add(&log) > 0, "{}: no secrets", path.display());
+    }
+    options
+}
+
 fn decode(path: &Path) -> String {
     let file = File::open(path).expect("a capture can be opened");
     let mut renderer = TextRenderer::new(Vec::new());
-    let sessions = dissect(file, Options::default(), &mut renderer).expect("a capture can be read");
+    let sessions = dissect(file, options(path), &mut renderer).expect("a capture can be read");
     renderer.finish().expect("memory can be written");
     assert!(sessions > 0, "{}: no sessions", path.display());
     String::from_utf8(renderer.into_inner()).expect("the notation is UTF-8")
@@ -99,25 +107,37 @@ impl Sink for ReadAgain {
 fn every_decoded_line_reads_back_as_the_same_message() {
     for (_, name, path) in captures() {
         println!("{name}");
-        let file = File::open(path).expect("a capture can be opened");
-        dissect(file, Options::default(), &mut ReadAgain).expect("a capture can be read");
+        let file = File::open(&path).expect("a capture can be opened");
+        dissect(file, options(&path), &mut ReadAgain).expect("a capture can be read");
     }
 }
 
 /// Adds up messages.
 #[derive(Default)]
-struct Coverage(HashMap<u64, [u64; 2]>);
+struct Coverage {
+    /// Up to where messages came, of each session.
+    covered: HashMap<u64, [u64; 2]>,
+    /// Sessions whose bytes are counted outside of TLS.
+    tls: HashSet<u64>,
+}
 
 impl Sink for Coverage {
     fn record(&mut self, record: Record<'_>) {
         match record {
             Record::Message(info, seen) => {
-                let covered = &mut self.0.entry(info.number).or_default()[seen.from as usize];
+                let covered = self.covered.entry(info.number).or_default();
+                let covered = &mut covered[seen.from as usize];
                 assert_eq!(seen.offset, *covered, "session {}: {seen:?}", info.number);
                 *covered += seen.length;
             }
-            Record::Closed(info, totals) if totals.problems == 0 => {
-                assert_eq!(self.0.get(&info.number), Some(&totals.bytes), "{info:?}");
+            Record::Tls(info, _) => {
+                self.covered.remove(&info.number); // offsets begin again
+                self.tls.insert(info.number);
+            }
+            Record::Closed(info, totals)
+                if totals.problems == 0 && !self.tls.contains(&info.number) =>
+            {
+                assert_eq!(self.covered.get(&info.number), Some(&totals.bytes), "{info:?}");
             }
             _ => {}
         }
@@ -128,8 +148,8 @@ impl Sink for Coverage {
 fn every_byte_belongs_to_one_message() {
     for (_, name, path) in captures() {
         println!("{name}");
-        let file = File::open(path).expect("a capture can be opened");
-        dissect(file, Options::default(), &mut Coverage::default()).expect("it can be read");
+        let file = File::open(&path).expect("a capture can be opened");
+        dissect(file, options(&path), &mut Coverage::default()).expect("it can be read");
     }
 }
 
@@ -202,8 +222,8 @@ fn findings_are_those_that_were_checked_against_the_specification() {
     let mut findings = Findings { name: String::new(), lines: Vec::new() };
     for (_, name, path) in captures() {
         findings.name = name;
-        let file = File::open(path).expect("a capture can be opened");
-        dissect(file, Options::default(), &mut findings).expect("a capture can be read");
+        let file = File::open(&path).expect("a capture can be opened");
+        dissect(file, options(&path), &mut findings).expect("a capture can be read");
     }
     insta::with_settings!({
         snapshot_path => golden(),
