@@ -68,6 +68,10 @@ impl Agreed {
             let why = "extended headers have been agreed, and take precedence";
             return refuse(option, ReplyType::ERR_EXT_HEADER_REQD, why);
         }
+        if self.structured && config.manners.structured_once {
+            let why = "structured replies have been agreed already";
+            return refuse(option, ReplyType::ERR_INVALID, why);
+        }
         self.structured = true;
         reply(option, ReplyType::ACK, ReplyBody::Empty)
     }
@@ -156,11 +160,14 @@ impl Agreed {
                 return refusal(ReplyType::ERR_INVALID, &why);
             }
         };
-        if self.replies() == Replies::Simple && !config.breaks(Fault::ContextEarly) {
+        let early = (option == OptionType::LIST_META_CONTEXT
+            && config.manners.lists_contexts_early)
+            || config.breaks(Fault::ContextEarly);
+        if self.replies() == Replies::Simple && !early {
             let why = "structured replies or extended headers must be agreed first";
             return refusal(ReplyType::ERR_INVALID, why);
         }
-        if let Err(why) = check_name(name) {
+        if let Err(why) = check_name(name, config.manners.name_limit) {
             return refusal(ReplyType::ERR_INVALID, why);
         }
         if queries.len() > QUERIES {

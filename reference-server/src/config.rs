@@ -8,6 +8,7 @@ use protocol::values::{HandshakeFlags, TransmissionFlags};
 use crate::agreed::Agreed;
 use crate::export::{Export, Exports};
 use crate::fault::Fault;
+use crate::manners::Manners;
 use crate::tls::Acceptor;
 
 /// The three ways to begin a session (section "Handshake").
@@ -111,32 +112,35 @@ pub struct Features {
 impl Default for Features {
     /// Everything.
     fn default() -> Self {
-        Self {
-            handshake: Handshake::FixedNewstyle,
-            no_zeroes: true,
-            list: true,
-            info_and_go: true,
-            block_size: true,
-            structured_reply: true,
-            extended_headers: true,
-            meta_context: true,
-            base_allocation: true,
-            dirty_bitmaps: true,
-            allocation_depth: true,
-            status_payload: true,
-            flush: true,
-            fua: true,
-            trim: true,
-            write_zeroes: true,
-            fast_zero: true,
-            cache: true,
-            df: true,
-            multi_conn: true,
-        }
+        Self::EVERYTHING
     }
 }
 
 impl Features {
+    /// Everything.
+    pub(crate) const EVERYTHING: Self = Self {
+        handshake: Handshake::FixedNewstyle,
+        no_zeroes: true,
+        list: true,
+        info_and_go: true,
+        block_size: true,
+        structured_reply: true,
+        extended_headers: true,
+        meta_context: true,
+        base_allocation: true,
+        dirty_bitmaps: true,
+        allocation_depth: true,
+        status_payload: true,
+        flush: true,
+        fua: true,
+        trim: true,
+        write_zeroes: true,
+        fast_zero: true,
+        cache: true,
+        df: true,
+        multi_conn: true,
+    };
+
     /// The flags of a newstyle greeting.
     pub(crate) fn handshake_flags(&self) -> HandshakeFlags {
         let mut flags = HandshakeFlags::EMPTY;
@@ -155,10 +159,12 @@ impl Features {
         export: &Arc<Export>,
         agreed: &Agreed,
         replies: Replies,
+        manners: &Manners,
     ) -> TransmissionFlags {
         use TransmissionFlags as F;
         let writable = !export.is_read_only();
-        let zeroes = self.write_zeroes && writable;
+        let changes = writable || manners.trim_on_read_only;
+        let zeroes = self.write_zeroes && changes;
         let chunks = replies != Replies::Simple;
         let extended = replies == Replies::Extended;
         let contexts = !agreed.contexts(export).is_empty();
@@ -168,10 +174,10 @@ impl Features {
             (F::SEND_FLUSH, self.flush),
             (F::SEND_FUA, self.fua),
             (F::ROTATIONAL, export.is_rotational()),
-            (F::SEND_TRIM, self.trim && writable),
+            (F::SEND_TRIM, self.trim && changes),
             (F::SEND_WRITE_ZEROES, zeroes),
             (F::SEND_DF, self.df && chunks),
-            (F::CAN_MULTI_CONN, self.multi_conn && export.is_multi_conn()),
+            (F::CAN_MULTI_CONN, self.multi_conn && manners.multi_conn.applies(export)),
             (F::SEND_CACHE, self.cache),
             (F::SEND_FAST_ZERO, zeroes && self.fast_zero),
             (F::BLOCK_STATUS_PAYLOAD, self.status_payload && extended && contexts),
@@ -229,6 +235,7 @@ impl Default for Limits {
 pub(crate) struct Config {
     pub(crate) exports: Exports,
     pub(crate) features: Features,
+    pub(crate) manners: Manners,
     pub(crate) limits: Limits,
     pub(crate) tls: Option<ServerTls>,
     pub(crate) fault: Option<Fault>,

@@ -89,6 +89,10 @@ pub(crate) fn begun(all: Vec<Context>, queries: &[WireString]) -> Vec<Context> {
 }
 
 impl Context {
+    pub(crate) fn is_allocation(&self) -> bool {
+        matches!(self, Self::Allocation)
+    }
+
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Allocation => ALLOCATION.to_owned(),

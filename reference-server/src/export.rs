@@ -6,7 +6,7 @@ use std::sync::Arc;
 use protocol::values::{DEFAULT_MAXIMUM_PAYLOAD, STRING_LIMIT};
 
 use crate::bitmap::DirtyBitmap;
-use crate::store::Store;
+use crate::store::{PaddedStore, Store};
 
 /// The size constraints of an export (section "Size constraints"), in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,6 +287,14 @@ impl Export {
     #[must_use]
     pub fn bitmaps(&self) -> &[Arc<DirtyBitmap>] {
         &self.bitmaps
+    }
+
+    /// The same with its size rounded up to a multiple of `unit` bytes.
+    pub(crate) fn rounded_up(mut self, unit: u32) -> Self {
+        if unit > 1 {
+            self.store = PaddedStore::rounded_up(self.store, unit);
+        }
+        self
     }
 
     fn check(&self) -> Result<(), BadExport> {

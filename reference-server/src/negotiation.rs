@@ -131,6 +131,9 @@ impl Negotiation {
             return close("too many options");
         }
         let mut answer = self.honest(request, shutdown);
+        if !self.config.manners.error_texts {
+            answer.parts.messages_mut().for_each(silence);
+        }
         if let Some(fault) = self.config.fault {
             fault::distort_answer(fault, request, &mut answer, self.no_zeroes);
         }
@@ -222,6 +225,9 @@ impl Negotiation {
         let OptionBody::Name(name) = body else {
             return close("an export name that is far too long");
         };
+        if name.len() > self.config.manners.name_limit {
+            return close("an export name that is too long for this server");
+        }
         if self.insists_on_tls() && !self.config.breaks(Fault::TlsForcedExportName) {
             return close("an export without TLS");
         }
@@ -283,7 +289,7 @@ impl Negotiation {
                 return refuse(option, ReplyType::ERR_INVALID, &why);
             }
         };
-        if let Err(why) = check_name(name) {
+        if let Err(why) = check_name(name, self.config.manners.name_limit) {
             return refuse(option, ReplyType::ERR_INVALID, why);
         }
         let Some(export) = self.find(name) else {
@@ -294,9 +300,11 @@ impl Negotiation {
             return tls_required(option);
         }
         let asked = requests.contains(&InfoType::BLOCK_SIZE);
-        let required = export.is_block_size_required() && self.config.features.block_size;
+        let (features, manners) = (&self.config.features, &self.config.manners);
+        let insists = manners.info_insists && option == OptionType::INFO;
+        let required = (export.is_block_size_required() || insists) && features.block_size;
         let mut parts = Parts::default();
-        for info in self.items(export, requests, required && !asked) {
+        for info in self.items(option, export, requests, required && !asked) {
             parts.message(message(option, ReplyType::INFO, ReplyBody::Info(info)));
         }
         if required && !asked {
@@ -311,23 +319,36 @@ impl Negotiation {
     }
 
     /// What to tell of an export: always size and flags, and what was asked for.
-    fn items(&self, export: &Arc<Export>, requests: &[InfoType], sizes_anyway: bool) -> Vec<Info> {
+    fn items(
+        &self,
+        option: OptionType,
+        export: &Arc<Export>,
+        requests: &[InfoType],
+        sizes_anyway: bool,
+    ) -> Vec<Info> {
+        let manners = &self.config.manners;
         let asked = |info| requests.contains(&info);
+        let told = |info| asked(info) || manners.tells_unasked;
         let size = export.size();
         let mut items = vec![Info::Export { size, flags: self.advertised(export) }];
-        if asked(InfoType::NAME) {
+        if asked(InfoType::NAME) && manners.info_name {
             items.push(Info::Name(export.name().into()));
         }
-        if asked(InfoType::DESCRIPTION) && !export.description().is_empty() {
+        if told(InfoType::DESCRIPTION) && !export.description().is_empty() {
             items.push(Info::Description(export.description().into()));
         }
-        if self.config.features.block_size && (asked(InfoType::BLOCK_SIZE) || sizes_anyway) {
+        if self.config.features.block_size && (told(InfoType::BLOCK_SIZE) || sizes_anyway) {
             let sizes = export.block_sizes();
+            let committed = asked(InfoType::BLOCK_SIZE) || option == OptionType::INFO;
+            let least = if committed { manners.least_minimum } else { 1 };
             items.push(Info::BlockSize {
-                minimum: sizes.minimum(),
-                preferred: sizes.preferred(),
-                maximum: sizes.maximum(),
+                minimum: sizes.minimum().max(least),
+                preferred: sizes.preferred().max(least),
+                maximum: sizes.maximum().max(least),
             });
+        }
+        if manners.export_last {
+            items.rotate_left(1);
         }
         items
     }
@@ -346,7 +367,12 @@ impl Negotiation {
 
     fn advertised(&self, export: &Arc<Export>) -> TransmissionFlags {
         let replies = self.agreed.replies();
-        let flags = self.config.features.transmission_flags(export, &self.agreed, replies);
+        let flags = self.config.features.transmission_flags(
+            export,
+            &self.agreed,
+            replies,
+            &self.config.manners,
+        );
         match self.config.fault {
             Some(Fault::HasFlagsClear) => flags.without(TransmissionFlags::HAS_FLAGS),
             Some(Fault::FastZeroAlone) => {
@@ -364,9 +390,10 @@ impl Negotiation {
 }
 
 /// A name must be a string of the protocol (section "Conventions").
-pub(crate) fn check_name(name: &WireString) -> Result<(), &'static str> {
+pub(crate) fn check_name(name: &WireString, limit: usize) -> Result<(), &'static str> {
     match name.to_str() {
         _ if name.len() > STRING_LIMIT => Err("an export name has at most 4096 bytes"),
+        _ if name.len() > limit => Err("the export name is too long for this server"),
         None => Err("an export name is UTF-8"),
         Some(text) if text.contains('\0') => Err("an export name has no zero byte"),
         Some(_) => Ok(()),
@@ -396,6 +423,13 @@ pub(crate) fn reply(option: OptionType, reply: ReplyType, body: ReplyBody) -> An
 
 pub(crate) fn refuse(option: OptionType, error: ReplyType, why: &str) -> Answer {
     reply(option, error, ReplyBody::Message(why.into()))
+}
+
+/// Takes the text out of an error.
+fn silence(message: &mut Message) {
+    if let Message::OptionReply(OptionReply { body: ReplyBody::Message(text), .. }) = message {
+        *text = WireString::default();
+    }
 }
 
 fn tls_required(option: OptionType) -> Answer {
@@ -433,6 +467,7 @@ mod tests {
         Config {
             exports: Exports::new(exports, None).unwrap(),
             features: Features::default(),
+            manners: Default::default(),
             limits: Limits::default(),
             tls: None,
             fault: None,

@@ -20,7 +20,8 @@ const HOLES_AT_MOST: u64 = 64;
 /// The whole answer to a request.
 pub(crate) fn answer(terms: &Terms, request: &Request, outcome: Outcome) -> Parts {
     let chunks = terms.replies != Replies::Simple;
-    let mut parts = if chunks { structured(request, outcome) } else { simple(request, outcome) };
+    let mut parts =
+        if chunks { structured(terms, request, outcome) } else { simple(request, outcome) };
     if let Some(fault) = terms.config.fault {
         fault::distort_reply(fault, chunks, request, &mut parts);
     }
@@ -41,7 +42,8 @@ fn simple(request: &Request, outcome: Outcome) -> Parts {
     parts
 }
 
-fn structured(request: &Request, outcome: Outcome) -> Parts {
+fn structured(terms: &Terms, request: &Request, outcome: Outcome) -> Parts {
+    let manners = &terms.config.manners;
     let mut parts = Parts::default();
     let done = ReplyFlags::DONE;
     match outcome {
@@ -56,10 +58,17 @@ fn structured(request: &Request, outcome: Outcome) -> Parts {
         }
         Outcome::Data { bytes, runs } if !bytes.is_empty() => {
             let whole = request.flags.has(CommandFlags::DF);
-            content(&mut parts, request, &pieces(&runs, whole));
+            let mut pieces = pieces(&runs, whole);
+            if !manners.holes_in_reads {
+                pieces = vec![Run { length: bytes.len() as u64, hole: false }];
+            }
+            content(&mut parts, request, &pieces);
             parts.payload = bytes;
         }
         Outcome::Status(contexts) => statuses(&mut parts, request, contexts),
+        Outcome::Done if manners.simple_success && request.form == RequestForm::Compact => {
+            return simple(request, Outcome::Done);
+        }
         // A read of nothing has no content chunk: those can't be empty.
         Outcome::Done | Outcome::Data { .. } => {
             parts.message(chunk(request, done, ChunkType::NONE, ChunkBody::Empty));

@@ -19,6 +19,8 @@ use crate::connection::{self, BoxedStream, State, Stream, reached};
 use crate::ending::Ending;
 use crate::export::{BadExport, Export, Exports};
 use crate::fault::Fault;
+use crate::manners::Manners;
+use crate::profile::Profile;
 
 /// How long to wait before accepting again after the system had no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -68,6 +70,12 @@ pub enum StartError {
     /// TLS is for everybody, and nobody could ask for it.
     #[error("TLS takes fixed newstyle: with another handshake it can't be forced")]
     TlsHandshake,
+    /// A profile without pre-shared keys, with TLS by such keys.
+    #[error("{0} has no TLS with pre-shared keys; 3.0 and later have")]
+    NoPsk(&'static str),
+    /// A profile without TLS over Unix sockets, with both.
+    #[error("{0} has no TLS over Unix sockets; 7.0 and later have")]
+    NoTlsOverUnix(&'static str),
     /// An address can't be listened on.
     #[error("can't listen on `{address}`: {error}")]
     Listen {
@@ -79,11 +87,13 @@ pub enum StartError {
 }
 
 /// What a server will be.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Builder {
     exports: Vec<Export>,
     default: Option<String>,
     features: Features,
+    manners: Manners,
+    profile: Option<&'static Profile>,
     limits: Limits,
     tls: Option<ServerTls>,
     fault: Option<Fault>,
@@ -118,6 +128,21 @@ impl Builder {
     pub fn features(mut self, features: Features) -> Self {
         self.features = features;
         self
+    }
+
+    /// How it behaves where there is a choice; as recommended by default.
+    #[must_use]
+    pub fn manners(mut self, manners: Manners) -> Self {
+        self.manners = manners;
+        self
+    }
+
+    /// Offers and answers as a release of qemu does. Features and manners that are set later count
+    /// more.
+    #[must_use]
+    pub fn profile(mut self, profile: &'static Profile) -> Self {
+        self.profile = Some(profile);
+        self.features(profile.features().clone()).manners(profile.manners().clone())
     }
 
     /// How much is put up with.
@@ -166,9 +191,24 @@ impl Builder {
     ///
     /// # Errors
     /// There is no export, or one breaks the rules.
-    pub fn build(self) -> Result<Server, StartError> {
+    pub fn build(mut self) -> Result<Server, StartError> {
         if self.exports.is_empty() {
             return Err(StartError::NoExport);
+        }
+        if self.manners.oldstyle_without_name
+            && self.tls.is_none()
+            && self.exports.len() == 1
+            && self.exports[0].name().is_empty()
+        {
+            self.features.handshake = Handshake::Oldstyle;
+        }
+        if let (Some(profile), Some(tls)) = (self.profile, &self.tls) {
+            if tls.acceptor.is_psk() && !profile.has_psk() {
+                return Err(StartError::NoPsk(profile.name()));
+            }
+            if !self.unix.is_empty() && !profile.has_tls_over_unix() {
+                return Err(StartError::NoTlsOverUnix(profile.name()));
+            }
         }
         match &self.tls {
             None => {
@@ -183,9 +223,12 @@ impl Builder {
                 }
             }
         }
+        let unit = self.manners.size_unit;
+        let exports = self.exports.into_iter().map(|export| export.rounded_up(unit));
         let config = Config {
-            exports: Exports::new(self.exports, self.default)?,
+            exports: Exports::new(exports.collect(), self.default)?,
             features: self.features,
+            manners: self.manners,
             limits: self.limits,
             tls: self.tls,
             fault: self.fault,
@@ -204,7 +247,7 @@ impl Builder {
     /// # Errors
     /// As for [`Builder::build`], or an address can't be listened on.
     pub async fn start(mut self) -> Result<ServerHandle, StartError> {
-        let (tcp, unix) = (std::mem::take(&mut self.tcp), std::mem::take(&mut self.unix));
+        let (tcp, unix) = (std::mem::take(&mut self.tcp), self.unix.clone());
         let server = self.build()?;
         let mut handle = ServerHandle {
             server: server.clone(),

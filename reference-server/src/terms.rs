@@ -2,6 +2,7 @@
 //! clock; only [`Terms::perform`] touches the store.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use protocol::message::{Extent, Request, RequestForm};
@@ -9,7 +10,7 @@ use protocol::values::{Command, CommandFlags, EXTENT_LIMIT, ErrorCode, Transmiss
 
 use crate::agreed::Agreed;
 use crate::config::{Config, Replies};
-use crate::contexts::Selected;
+use crate::contexts::{Context, HOLE, Selected, ZERO};
 use crate::export::Export;
 use crate::fault::{self, Fault, FaultyStore};
 use crate::store::{Run, Store};
@@ -74,7 +75,7 @@ impl Terms {
             (_, replies) => replies,
         };
         Self {
-            flags: config.features.transmission_flags(export, agreed, replies),
+            flags: config.features.transmission_flags(export, agreed, replies, &config.manners),
             contexts: match config.breaks(Fault::ContextSelectionAnywhere) {
                 true => agreed.contexts_of_any().to_vec(),
                 false => agreed.contexts(export).to_vec(),
@@ -135,6 +136,10 @@ impl Terms {
                 return Verdict::Close("an extended request that was not agreed".into());
             }
             (RequestForm::Compact, _) => {}
+        }
+        let large = request.command == Command::WRITE && request.length > self.maximum();
+        if large && self.config.manners.large_write_closes {
+            return Verdict::Close(format!("a write of {} bytes", request.length));
         }
         let carries = matches!(request.command, Command::READ | Command::WRITE);
         match self.config.fault {
@@ -241,6 +246,9 @@ impl Terms {
             Some(Fault::FlagInapplicableAccepted) => request.flags.without(allowed).unknown(),
             Some(Fault::CacheFlagsUnchecked) if request.command == Command::CACHE => F::EMPTY,
             Some(Fault::DfRefused) => request.flags.without(allowed.without(F::DF)),
+            _ if self.config.manners.ignores_flags => {
+                request.flags.without(allowed).without(request.flags.unknown())
+            }
             _ => request.flags.without(allowed),
         };
         if unwanted == F::EMPTY {
@@ -258,7 +266,7 @@ impl Terms {
         }
         let error = match self.config.fault {
             Some(Fault::ReadOnlyEio) => ErrorCode::EIO,
-            _ => ErrorCode::EPERM,
+            _ => self.config.manners.read_only,
         };
         Err(Failure::new(error, "the export is read-only"))
     }
@@ -312,7 +320,7 @@ impl Terms {
             | (Command::WRITE_ZEROES, Some(Fault::ZeroesPastEnd))
             | (Command::CACHE, Some(Fault::CachePastEnd)) => return Ok(()),
             (Command::WRITE, Some(Fault::WritePastEndEio)) => ErrorCode::EIO,
-            (Command::WRITE | Command::WRITE_ZEROES, _) => ErrorCode::ENOSPC,
+            (Command::WRITE | Command::WRITE_ZEROES, _) => self.config.manners.past_end,
             _ => ErrorCode::EINVAL,
         };
         let why =
@@ -326,7 +334,8 @@ impl Terms {
         let minimum = u64::from(sizes.minimum());
         let aligned = request.offset.is_multiple_of(minimum)
             && effect_length(request).is_multiple_of(minimum);
-        if !aligned && !self.breaks(Fault::ReadUnaligned) {
+        let any = self.config.manners.serves_unaligned;
+        if !aligned && !any && !self.breaks(Fault::ReadUnaligned) {
             let why = format!("offset and length must be multiples of {minimum}");
             return Err(Failure::new(ErrorCode::EINVAL, why));
         }
@@ -409,7 +418,7 @@ impl Terms {
 
     fn status(&self, request: &Request) -> io::Result<Outcome> {
         let one = request.flags.has(CommandFlags::REQ_ONE);
-        let limit = if one { 1 } else { self.extents_at_most() as usize };
+        let most = self.extents_at_most() as usize;
         let unit = u64::from(self.export.block_sizes().minimum());
         let mut range = request.offset..request.offset.saturating_add(effect_length(request));
         if self.breaks(Fault::StatusBefore) {
@@ -422,13 +431,53 @@ impl Terms {
         let mut all = Vec::new();
         for selected in self.contexts.iter().filter(|selected| asked(&selected.id)) {
             let context = &selected.context;
+            let few = one || (self.config.manners.one_extent && context.is_allocation());
+            let limit = if few { 1 } else { most };
             let mut extents = context.extents(&*self.store, range.clone(), unit, limit)?;
+            self.shape(context, &range, one, &mut extents);
             if let Some(fault) = self.config.fault {
                 fault::distort_extents(fault, request, self.export.size(), selected, &mut extents);
             }
             all.push((selected.id, extents));
         }
         Ok(Outcome::Status(all))
+    }
+
+    /// Makes of a range's extents what the manners make of them.
+    fn shape(&self, context: &Context, range: &Range<u64>, one: bool, extents: &mut Vec<Extent>) {
+        let manners = &self.config.manners;
+        match context {
+            Context::Allocation if !manners.zeroes_are_holes => {
+                for extent in extents.iter_mut().filter(|extent| extent.status == HOLE | ZERO) {
+                    extent.status = ZERO;
+                }
+                // Neighbours that were different may be so no more.
+                extents.dedup_by(|next, last| {
+                    let same = next.status == last.status;
+                    if same {
+                        last.length += next.length;
+                    }
+                    same
+                });
+            }
+            // A single extent must not be longer than what was asked about.
+            Context::Bitmap(bitmap) if manners.bitmaps_run_over && !one => {
+                let (end, size) = (range.end, self.export.size());
+                let whole: u64 = extents.iter().map(|extent| extent.length).sum();
+                if end >= size || range.start + whole != end {
+                    return;
+                }
+                let (dirty, until) = bitmap.at(end, size);
+                if let Some(last) = extents.last_mut()
+                    && last.status == u64::from(dirty)
+                    // Of the compact form, whose lengths have 32 bits.
+                    && last.length + (until - end) <= u64::from(u32::MAX)
+                {
+                    last.length += until - end;
+                }
+            }
+            _ => {}
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Args {
     /// `nbd+unix:///name?socket=path`, and the same with `nbds` for TLS. Repeatable
     #[arg(long, value_name = "ADDR|URI")]
     target: Vec<String>,
-    /// A server that nbdcheck starts itself: `self`, `qemu-nbd`, `nbdkit`, `nbd-server`,
+    /// A server that nbdcheck starts itself: `self`, `self@V` (as qemu V), `self@all`, `qemu-nbd`, `nbdkit`, `nbd-server`,
     /// `qemu-storage-daemon`, `all`, or the path of a peer file. Repeatable
     #[arg(long, value_name = "NAME|FILE")]
     peer: Vec<String>,
@@ -431,7 +431,9 @@ pub(super) async fn stopped() {
 pub(super) async fn known_of(target: &Target) -> Deviations {
     match target {
         Target::Peer(file) => Deviations::shipped(file.name(), target.version().await.as_deref()),
-        Target::External { .. } | Target::Reference { .. } => Deviations::default(),
+        Target::External { .. } | Target::Reference { .. } | Target::Profile(_) => {
+            Deviations::default()
+        }
     }
 }
 
@@ -472,6 +474,7 @@ fn options(args: &Args, target: &Target, form: Form) -> Options {
             again.push_str(&args.tls.written());
         }
         Target::Reference { .. } => again.push_str(" --peer self"),
+        Target::Profile(profile) => again.push_str(&format!(" --peer {}", profile.peer())),
         Target::Peer(file) => again.push_str(&format!(" --peer {}", file.name())),
     }
     if !form.suffix().is_empty() {

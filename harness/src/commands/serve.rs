@@ -10,7 +10,8 @@ use reference_server::spec::ExportSpec;
 use reference_server::store::MemoryStore;
 use reference_server::tls::{Acceptor, ClientCertificates, Identity, PskKeys, Versions};
 use reference_server::{
-    Builder, Event, Export, Fault, Features, Handshake, Server, ServerTls, StartError, TlsMode,
+    Builder, Event, Export, Fault, Features, Handshake, Profile, Server, ServerTls, StartError,
+    TlsMode,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -38,6 +39,7 @@ Examples:
   nbdcheck serve --export a=mem:1GiB,min=512 --export b=pattern:1MiB --default a
   nbdcheck serve --tls forced --tls-cert cert.pem --tls-key key.pem --tls-ca ca.pem
   nbdcheck serve --export disk=mem:1GiB,backing=file:base.img,bitmap=b0
+  nbdcheck serve --profile qemu-2.6 --export disk=mem:1GiB
   nbdcheck serve --fault cookie-truncated")]
 pub struct Args {
     /// Listen on this TCP address; port 0 takes a free one [default: 127.0.0.1:10809, unless
@@ -56,6 +58,10 @@ pub struct Args {
     /// Serve this export to clients that name none
     #[arg(long, value_name = "NAME")]
     default: Option<String>,
+
+    /// Offer and answer as this release of qemu does: `qemu-2.6` or `2.6`, up to `8.2`
+    #[arg(long, value_name = "VERSION", value_parser = parse_profile)]
+    profile: Option<&'static Profile>,
 
     /// Break one rule on purpose
     #[arg(long, value_name = "NAME", value_parser = parse_fault)]
@@ -127,6 +133,10 @@ fn parse_export(text: &str) -> Result<(String, ExportSpec), String> {
     Ok((name.to_owned(), spec))
 }
 
+fn parse_profile(text: &str) -> Result<&'static Profile, String> {
+    Profile::find(text).map_err(|error| error.to_string())
+}
+
 fn parse_fault(text: &str) -> Result<Fault, String> {
     text.parse().map_err(|error| {
         let near = |fault: &&Fault| strsim::jaro_winkler(fault.name(), text);
@@ -166,6 +176,8 @@ pub fn run(args: Args) -> u8 {
                 StartError::Export(_)
                 | StartError::NoExport
                 | StartError::NoTls(_)
+                | StartError::NoPsk(_)
+                | StartError::NoTlsOverUnix(_)
                 | StartError::TlsHandshake => exit::USAGE,
             }
         }
@@ -189,16 +201,22 @@ fn print(text: &str) {
 }
 
 fn builder(args: &Args) -> Result<Builder, String> {
-    let mut builder = Server::builder().fault(args.fault).features(Features {
+    let mut builder = Server::builder().fault(args.fault);
+    let mut features = Features::default();
+    if let Some(profile) = args.profile {
+        builder = builder.profile(profile);
+        features = profile.features().clone();
+    }
+    builder = builder.features(Features {
         handshake: match (args.oldstyle, args.newstyle) {
             (true, _) => Handshake::Oldstyle,
             (_, true) => Handshake::Newstyle,
             _ => Handshake::FixedNewstyle,
         },
-        structured_reply: !args.no_structured,
-        extended_headers: !args.no_extended,
-        meta_context: !args.no_contexts,
-        ..Features::default()
+        structured_reply: features.structured_reply && !args.no_structured,
+        extended_headers: features.extended_headers && !args.no_extended,
+        meta_context: features.meta_context && !args.no_contexts,
+        ..features
     });
     builder = builder.tls(tls(args)?);
     if args.exports.is_empty() {

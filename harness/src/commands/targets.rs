@@ -1,5 +1,6 @@
 //! How the command line names servers.
 
+use reference_server::Profile;
 use std::path::{Path, PathBuf};
 
 use protocol::uri::{Endpoint, Uri};
@@ -94,7 +95,14 @@ pub fn started(name: &str) -> Result<Vec<Target>, String> {
             let peers = shipped_servers().into_iter().map(|name| peer(&name));
             std::iter::once(reference).chain(peers).collect()
         }
-        name => Ok(vec![peer(name)?]),
+        "self@all" => Ok(Profile::ALL.iter().map(Target::Profile).collect()),
+        name => match name.strip_prefix("self@") {
+            Some(version) => {
+                let profile = Profile::find(version).map_err(|error| error.to_string())?;
+                Ok(vec![Target::Profile(profile)])
+            }
+            None => Ok(vec![peer(name)?]),
+        },
     }
 }
 

@@ -85,7 +85,9 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
         "structured" => option(OptionType::STRUCTURED_REPLY, capabilities),
         "extended" => option(OptionType::EXTENDED_HEADERS, capabilities),
         "block-size" if capabilities.block_size.is_none() => {
-            not_offered("no NBD_INFO_BLOCK_SIZE", &["NBD_REP_INFO"])
+            let told = capabilities.evidence(&["NBD_REP_INFO"]).is_some();
+            let texts = if told { ["NBD_REP_INFO"] } else { ["option=NBD_OPT_GO"] };
+            not_offered("no NBD_INFO_BLOCK_SIZE", &texts)
         }
         "block-size" => None,
         "list" => option(OptionType::LIST, capabilities),

@@ -290,7 +290,9 @@ async fn ask(
                 if secure.is_some() {
                     asked.start_tls(&mut again, secure).await?;
                 }
-                let body = OptionBody::Info { name: name.clone(), requests: Vec::new() };
+                // qemu 2.10 to 3.1 refuse INFO to those who do not ask for the block size.
+                let requests = vec![InfoType::BLOCK_SIZE];
+                let body = OptionBody::Info { name: name.clone(), requests };
                 asked.option(&mut again, OptionType::INFO, body).await?;
                 let told = match found.offers(structured) {
                     true => asked.contexts(&mut again, name).await,

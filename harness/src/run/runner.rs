@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use protocol::message::Side;
 use protocol::requirements;
+use reference_server::Profile;
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc};
 
 use super::milestones::{Offer, offers};
@@ -22,7 +23,7 @@ use crate::finding::{Detail, Finding, Severity, Verdict};
 use crate::interpret::{Ending, Played, Setup, Upgrade, play};
 use crate::link::{Incoming, Link};
 use crate::peer::Address;
-use crate::script::ast::{Replies, Script, Segmentation, Statement, StatementKind};
+use crate::script::ast::{Replies, Script, Segmentation, Statement, StatementKind, Version};
 use crate::tls::Security;
 
 /// The scenario that runs first and last against a target.
@@ -376,6 +377,9 @@ impl Runner {
                 played.findings.retain(|finding| finding.requirement.id != FIXED_FLAG);
             }
             conclude(outcome, played);
+            if let Target::Profile(profile) = &self.target {
+                older(outcome, profile);
+            }
         }
     }
 
@@ -592,6 +596,20 @@ pub(super) fn conclude(outcome: &mut Outcome, played: Played) {
             outcome.fail_to_run(reason);
         }
         Ending::Skipped(_) | Ending::Error(_) => {}
+    }
+}
+
+/// A profile of a release that is older than a scenario's feature is no worse for not having it.
+fn older(outcome: &mut Outcome, profile: &Profile) {
+    let newer = profile.version().parse::<Version>().is_ok_and(|version| outcome.since > version);
+    let unsupported = |finding: &Finding| finding.detail.received.contains("NBD_REP_ERR_UNSUP");
+    if newer && outcome.verdict == Verdict::Fail && outcome.findings.iter().all(unsupported) {
+        let received = outcome.findings.first().map(|finding| finding.detail.received.clone());
+        let feature = outcome.feature.clone();
+        outcome.findings.clear();
+        outcome.verdict = Verdict::Skip;
+        let reason = format!("{feature} is not offered: {}", received.unwrap_or_default());
+        outcome.skip(SkipKind::NotOffered, reason);
     }
 }
 

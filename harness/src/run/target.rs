@@ -8,7 +8,8 @@ use protocol::payload::place;
 use protocol::values::DEFAULT_MAXIMUM_PAYLOAD;
 use reference_server::store::{MemoryStore, Store};
 use reference_server::{
-    BlockSizes, Builder, DirtyBitmap, Export, Fault, Features, Handshake, Server, ServerHandle,
+    BlockSizes, Builder, DirtyBitmap, Export, Fault, Features, Handshake, Profile, Server,
+    ServerHandle,
 };
 
 use tempfile::TempDir;
@@ -43,6 +44,8 @@ pub enum Target {
         /// What it does wrong on purpose.
         fault: Option<Fault>,
     },
+    /// The reference server as a release of qemu, in this process.
+    Profile(&'static Profile),
     /// A program that the harness starts.
     Peer(Box<PeerFile>),
 }
@@ -101,7 +104,24 @@ impl Target {
         match self {
             Self::External { name, .. } => name,
             Self::Reference { .. } => "self",
+            Self::Profile(profile) => profile.peer(),
             Self::Peer(file) => file.name(),
+        }
+    }
+
+    /// The release that the reference server is to be like.
+    fn profile(&self) -> Option<&'static Profile> {
+        match self {
+            Self::Profile(profile) => Some(profile),
+            _ => None,
+        }
+    }
+
+    /// The deliberate fault of the reference server.
+    fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Reference { fault } => *fault,
+            _ => None,
         }
     }
 
@@ -115,7 +135,7 @@ impl Target {
     pub async fn version(&self) -> Option<String> {
         match self {
             Self::External { .. } => None,
-            Self::Reference { .. } => Some(env!("CARGO_PKG_VERSION").to_owned()),
+            Self::Reference { .. } | Self::Profile(_) => Some(env!("CARGO_PKG_VERSION").to_owned()),
             Self::Peer(file) => file.version().await.ok(),
         }
     }
@@ -141,7 +161,9 @@ impl Target {
                     "needs the configuration `{other}`, which only a server that the harness starts can be given"
                 )),
             },
-            Self::Reference { .. } => configure(base).map(|_| ()),
+            Self::Reference { .. } | Self::Profile(_) => {
+                configure(base, self.profile()).map(|_| ())
+            }
             Self::Peer(file) => {
                 file.supports(base)?;
                 let tls = tls.or(access.tls.map(Wanted::forced));
@@ -178,22 +200,23 @@ impl Target {
                 security: security.as_deref().cloned(),
                 held: Held::Nothing,
             }),
-            Self::Reference { fault } => {
+            Self::Reference { .. } | Self::Profile(_) => {
                 let security = made()?;
-                let (builder, export) = configure(base).map_err(Unavailable::NotPossible)?;
+                let (builder, export) =
+                    configure(base, self.profile()).map_err(Unavailable::NotPossible)?;
                 let server = match (tls, &security) {
                     (Some(tls), Some(security)) => {
                         Some(tls.of_reference(security).map_err(Unavailable::NotPossible)?)
                     }
                     _ => None,
                 };
-                let builder = builder.tls(server);
+                let builder = builder.tls(server).fault(self.fault());
                 let failed = |error: String| Unavailable::Failed(error);
                 if access.transport == Transport::Unix {
                     let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
                     let path = folder.path().join("s");
-                    let handle = builder.fault(*fault).unix(&path).start().await;
-                    let handle = handle.map_err(|error| failed(error.to_string()))?;
+                    let handle = builder.unix(&path).start().await;
+                    let handle = handle.map_err(unavailable)?;
                     return Ok(Instance {
                         address: Address::Unix(path),
                         export: Some(export.to_owned()),
@@ -202,12 +225,8 @@ impl Target {
                         held: Held::Reference { _handle: handle, _folder: Some(folder) },
                     });
                 }
-                let handle = builder
-                    .fault(*fault)
-                    .tcp(([127, 0, 0, 1], 0).into())
-                    .start()
-                    .await
-                    .map_err(|error| failed(error.to_string()))?;
+                let handle =
+                    builder.tcp(([127, 0, 0, 1], 0).into()).start().await.map_err(unavailable)?;
                 let address = handle
                     .tcp_address()
                     .ok_or_else(|| Unavailable::Failed("no address".to_owned()))?;
@@ -239,6 +258,15 @@ impl Target {
                 }
             }
         }
+    }
+}
+
+/// Why the reference server did not start.
+fn unavailable(error: reference_server::StartError) -> Unavailable {
+    use reference_server::StartError as E;
+    match error {
+        E::NoPsk(_) | E::NoTlsOverUnix(_) => Unavailable::NotPossible(error.to_string()),
+        error => Unavailable::Failed(error.to_string()),
     }
 }
 
@@ -275,15 +303,24 @@ impl Instance {
 const MIB: u64 = 1 << 20;
 
 /// The reference server in a configuration, and the name of the export under test.
-fn configure(configuration: &str) -> Result<(Builder, &'static str), String> {
+fn configure(
+    configuration: &str,
+    profile: Option<&'static Profile>,
+) -> Result<(Builder, &'static str), String> {
+    if let Some(profile) = profile {
+        lacks(profile, configuration)?;
+    }
     let export = |store: MemoryStore| {
         Export::new("disk", store).with_description("a disk to test with").with_multi_conn(true)
     };
-    let builder = Server::builder();
+    let builder = match profile {
+        Some(profile) => Server::builder().profile(profile),
+        None => Server::builder(),
+    };
     let with_features = |change: fn(&mut Features)| {
-        let mut features = Features::default();
+        let mut features = profile.map_or_else(Features::default, |it| it.features().clone());
         change(&mut features);
-        builder_with(known(16 * MIB), features)
+        builder.clone().export(export(known(16 * MIB))).features(features)
     };
     let (name, value) = match configuration.split_once('-') {
         Some((name @ ("size" | "block"), value)) => (name, Some(value)),
@@ -334,11 +371,24 @@ fn configure(configuration: &str) -> Result<(Builder, &'static str), String> {
         ("bitmap", None) => builder.export(with_bitmaps()?),
         _ => return Err(format!("the reference server has no configuration `{configuration}`")),
     };
-    Ok((builder.default_export("disk"), "disk"))
+    // The servers of qemu have no default export but one with the empty name.
+    let default =
+        if profile.is_some() && configuration != "oldstyle" { None } else { Some("disk") };
+    Ok((default.into_iter().fold(builder, Builder::default_export), "disk"))
 }
 
-fn builder_with(store: MemoryStore, features: Features) -> Builder {
-    Server::builder().export(Export::new("disk", store).with_multi_conn(true)).features(features)
+/// Configurations that a release can't be brought into.
+fn lacks(profile: &Profile, configuration: &str) -> Result<(), String> {
+    let features = profile.features();
+    let reason = match configuration {
+        "no-list" => "it always answers NBD_OPT_LIST",
+        "newstyle" => "it is always fixed newstyle",
+        "no-structured" if features.structured_reply => "it can't turn structured replies off",
+        "oldstyle" if !profile.manners().oldstyle_without_name => "it is newstyle only",
+        "bitmap" if !features.dirty_bitmaps => "it exports no dirty bitmaps",
+        _ => return Ok(()),
+    };
+    Err(format!("not possible with {profile}: {reason}"))
 }
 
 /// What is allocated before and after the bitmaps of the configuration `bitmap` are enabled:

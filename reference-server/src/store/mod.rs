@@ -2,12 +2,14 @@
 
 mod file;
 mod memory;
+mod padded;
 
 use std::fmt;
 use std::io;
 
 pub use file::FileStore;
 pub use memory::{DEFAULT_MEMORY_LIMIT, MemoryStore, PAGE_SIZE};
+pub use padded::PaddedStore;
 
 /// A stretch of a store that is stored, or reads as zeroes because nothing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

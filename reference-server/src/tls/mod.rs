@@ -151,6 +151,12 @@ impl fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
+    /// Whether it takes pre-shared keys instead of certificates.
+    #[must_use]
+    pub fn is_psk(&self) -> bool {
+        !matches!(self.0, Server::X509(_))
+    }
+
     /// With a certificate. `authority` has the certificates of those who may vouch for clients.
     ///
     /// # Errors

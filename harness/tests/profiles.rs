@@ -1,0 +1,90 @@
+//! The reference server as each release of qemu: every scenario passes, or needs what the release
+//! does not have.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::finding::Verdict;
+use harness::run::runner::{Options, TargetRun, run_target};
+use harness::run::target::{Access, Target};
+use harness::run::{Outcome, SkipKind};
+use harness::scenarios;
+use harness::script::ast::{Replies, Script, Segmentation};
+use protocol::message::Side;
+use reference_server::Profile;
+
+fn options() -> Options {
+    Options {
+        write: true,
+        hazard: true,
+        jobs: 8,
+        timeout: Duration::from_secs(10),
+        capture: None,
+        replies: Replies::Default,
+        segmentation: Segmentation::Whole,
+        access: Access::default(),
+        again: String::new(),
+    }
+}
+
+async fn run(profile: &'static Profile, scripts: &[Arc<Script>]) -> TargetRun {
+    let (events, _) = tokio::sync::mpsc::unbounded_channel();
+    run_target(&Target::Profile(profile), scripts, None, &options(), events).await
+}
+
+/// What went wrong, and what was skipped without evidence that it is not there.
+fn wrong(outcome: &Outcome) -> Option<String> {
+    let id = &outcome.id;
+    let reason = outcome.reason.as_deref().unwrap_or("no reason");
+    let found = || outcome.findings.iter().map(|it| it.message.as_str()).collect::<Vec<_>>();
+    match outcome.verdict {
+        Verdict::Pass | Verdict::Warn => None,
+        Verdict::Skip if outcome.skipped != Some(SkipKind::NotOffered) => None,
+        Verdict::Skip if reason.contains("S: ") => None,
+        _ => Some(format!("{}: {id}: {reason} {:?}", outcome.target, found())),
+    }
+}
+
+fn check(profiles: &'static [Profile]) {
+    let all = scenarios::all().unwrap();
+    let servers: Vec<_> =
+        all.into_iter().filter(|script| script.header.tests == Side::Server).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap();
+    let count = servers.len();
+    let runs = runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for profile in profiles {
+            let servers = servers.clone();
+            tasks.spawn(async move { run(profile, &servers).await });
+        }
+        tasks.join_all().await
+    });
+    for run in runs {
+        assert_eq!(run.problem, None, "{}", run.name);
+        let wrong: Vec<String> = run.outcomes.iter().filter_map(wrong).collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let ran = run.outcomes.iter().filter(|it| it.verdict != Verdict::Skip).count();
+        assert!(ran * 2 > count, "{}: only {ran} of {count} ran", run.name);
+    }
+}
+
+#[test]
+fn qemu_2_6_to_2_11_pass_what_they_have() {
+    check(&Profile::ALL[..4]);
+}
+
+#[test]
+fn qemu_2_12_to_4_2_pass_what_they_have() {
+    check(&Profile::ALL[4..7]);
+}
+
+#[test]
+fn qemu_5_2_to_8_2_pass_what_they_have() {
+    check(&Profile::ALL[7..]);
+}
