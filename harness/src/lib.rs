@@ -8,6 +8,8 @@ pub mod exit;
 pub mod finding;
 pub mod interpret;
 pub mod link;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod markup;
 pub mod matrix;
 pub mod peer;

@@ -1,8 +1,8 @@
-//! Writing pcapng: one section, one interface of raw IP packets.
+//! Writing pcapng: one section, one interface.
 
 use std::io::{self, Write};
 
-use super::LinkType;
+use super::{LinkType, Packet};
 
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
@@ -28,6 +28,17 @@ impl<W: Write> CaptureWriter<W> {
     /// # Errors
     /// Writing fails.
     pub fn new(out: W) -> io::Result<Self> {
+        Self::for_link(out, LinkType::RAW)
+    }
+
+    /// Writes the head of the file: a section and an interface of this link type, whose times are
+    /// in nanoseconds.
+    ///
+    /// # Errors
+    /// Writing fails, or the link type is none of pcapng (16 bits).
+    pub fn for_link(out: W, link: LinkType) -> io::Result<Self> {
+        let link = u16::try_from(link.0)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "link type too large"))?;
         let mut this = Self { out, block: Vec::new() };
         this.begin(SECTION);
         this.put32(0x1a2b_3c4d);
@@ -38,7 +49,7 @@ impl<W: Write> CaptureWriter<W> {
         this.option(OPTION_END, &[]);
         this.end()?;
         this.begin(INTERFACE);
-        this.put16(LinkType::RAW.0 as u16);
+        this.put16(link);
         this.put16(0);
         this.put32(0); // packets are whole
         this.option(OPTION_TIME_RESOLUTION, &[9]);
@@ -47,19 +58,31 @@ impl<W: Write> CaptureWriter<W> {
         Ok(this)
     }
 
-    /// Writes a packet, which begins with its IP header. `time_ns` counts from 1970 (UTC).
+    /// Writes a packet, which begins with the header of the link type. `time_ns` counts from 1970
+    /// (UTC).
     ///
     /// # Errors
     /// Writing fails.
     pub fn packet(&mut self, time_ns: u64, packet: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(packet.len())
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "packet too large"))?;
+        self.cut_packet(time_ns, packet, packet.len())
+    }
+
+    /// Writes a packet as it was captured; its link type must be that of the file.
+    ///
+    /// # Errors
+    /// Writing fails.
+    pub fn captured(&mut self, packet: &Packet<'_>) -> io::Result<()> {
+        self.cut_packet(packet.time_ns, packet.data, packet.original_length as usize)
+    }
+
+    fn cut_packet(&mut self, time_ns: u64, packet: &[u8], whole: usize) -> io::Result<()> {
+        let too_large = |_| io::Error::new(io::ErrorKind::InvalidInput, "packet too large");
         self.begin(ENHANCED_PACKET);
         self.put32(0);
         self.put32((time_ns >> 32) as u32);
         self.put32(time_ns as u32);
-        self.put32(length);
-        self.put32(length);
+        self.put32(u32::try_from(packet.len()).map_err(too_large)?);
+        self.put32(u32::try_from(whole).map_err(too_large)?);
         self.block.extend_from_slice(packet);
         self.end()
     }

@@ -1,95 +1,39 @@
 //! `nbdcheck decode`.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, IsTerminal as _, LineWriter, Write};
+use std::io::{self, BufReader, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use dissector::capture::{Input, ReadError};
 use dissector::dissect::{Options, dissect};
-use dissector::filter::{Expression, Filter};
-use dissector::render::{
-    JsonRenderer, Only, Renderer, SummaryRenderer, TextOptions, TextRenderer, TimeFormat,
-    TreeRenderer,
-};
-use dissector::stats::StatsRenderer;
+use dissector::render::Only;
 use dissector::tls::KeyLog;
 
+use super::view::View;
 use crate::exit;
 use crate::transcribe::Transcriber;
 
 /// Command line of `nbdcheck decode`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Sessions are found on port 10809, on those given with --port, and by the \
+server's greeting on any port.")]
 pub struct Args {
     /// The capture, pcap or pcapng, perhaps compressed (gzip, Zstandard); `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// What to print: the notation, that with every field and its bytes, an object of JSON a line,
-    /// or a summary of each session
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-
-    /// TCP port of an NBD server, besides 10809; on other ports sessions are found by the
-    /// server's greeting
-    #[arg(long, value_name = "N")]
-    port: Vec<u16>,
+    #[command(flatten)]
+    view: View,
 
     /// Secrets of TLS (what SSLKEYLOGFILE makes programs write); those inside a pcapng are found
     /// without
     #[arg(long, value_name = "FILE")]
     keylog: Vec<PathBuf>,
 
-    /// Only the session with this number
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    session: Option<u64>,
-
-    /// Only messages for which this is true, and what was found about them: comparisons of fields,
-    /// joined by `and`, `or` and `not (...)`, such as `name == NBD_CMD_READ and length >= 64KiB`,
-    /// `error != ok`, `latency > 10ms`, `flags has {FUA}`, `session == 2 and from == client`
-    #[arg(long, value_name = "EXPR")]
-    filter: Option<Expression>,
-
-    /// How times are told in text: since the session began, as date and time of day in UTC, or
-    /// since the message before
-    #[arg(long, value_enum, default_value_t = Time::Relative)]
-    time: Time,
-
-    /// Tell in text how long after its request each reply was complete
-    #[arg(long, short)]
-    verbose: bool,
-
-    /// For each session and command: how many, bytes, errors, the share that is sequential, latency
-    /// with a histogram; requests in flight over time, the slowest. With `--format json` an object a
-    /// line
-    #[arg(long)]
-    stats: bool,
-
     /// Print a session as a scenario that replays its client against any server; with --session
     /// where the capture has several
     #[arg(long, conflicts_with_all = ["format", "stats"])]
     as_scenario: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// The `C:`/`S:` notation, a line a message
-    Text,
-    /// The notation, and below each message its fields with their bytes
-    Tree,
-    /// JSON, an object a line
-    Json,
-    /// Counts and findings of each session
-    Summary,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Time {
-    /// Seconds since the session's first packet
-    Relative,
-    /// Date and time of day in UTC
-    Absolute,
-    /// Seconds since the message before
-    Delta,
 }
 
 /// Runs the command; gives the exit status.
@@ -102,56 +46,20 @@ pub fn run(args: Args) -> u8 {
     if args.as_scenario {
         return as_scenario(&args, keys);
     }
-    // On a terminal each line shows at once, for a capture that is still being made.
-    let stdout = io::stdout();
-    let out: Box<dyn Write> = if stdout.is_terminal() {
-        Box::new(LineWriter::new(stdout.lock()))
-    } else {
-        Box::new(BufWriter::with_capacity(64 << 10, stdout.lock()))
-    };
-    let text = TextOptions {
-        time: match args.time {
-            Time::Relative => TimeFormat::Relative,
-            Time::Absolute => TimeFormat::Absolute,
-            Time::Delta => TimeFormat::Delta,
-        },
-        latency: args.verbose,
-        colour: anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never,
-    };
-    let mut renderer: Box<dyn Renderer> = match args.format {
-        format if args.stats => Box::new(StatsRenderer::new(out, format == Format::Json)),
-        Format::Text => Box::new(TextRenderer::with_options(out, text)),
-        Format::Tree => Box::new(TreeRenderer::new(TextRenderer::with_options(out, text))),
-        Format::Json => Box::new(JsonRenderer::new(out)),
-        Format::Summary => Box::new(SummaryRenderer::new(out)),
-    };
-    let recognize = args.format != Format::Summary;
-    let options = Options { ports: args.port, recognize, keys };
     let name = name(&args.file);
-    let result = open(&args.file).and_then(|file| match &args.filter {
-        Some(expression) => {
-            let mut filter = Filter::new(&mut *renderer, expression);
-            dissect(file, options, &mut Only::new(&mut filter, args.session))
-        }
-        None => dissect(file, options, &mut Only::new(&mut *renderer, args.session)),
-    });
-    let written = renderer.finish();
-    let sessions = match result {
-        Ok(sessions) => sessions,
-        Err(error) => {
+    let options = args.view.options(keys);
+    let shown = args
+        .view
+        .show(false, |sink| open(&args.file).and_then(|file| dissect(file, options, sink)));
+    let sessions = match shown {
+        Ok(Ok(sessions)) => sessions,
+        Ok(Err(error)) => {
             complain(&name, &error);
             return exit::NO_VERDICT;
         }
+        Err(status) => return status,
     };
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return exit::OK,
-        Err(error) => {
-            eprintln!("error: can't write the output: {error}");
-            return exit::NO_VERDICT;
-        }
-        Ok(()) => {}
-    }
-    match args.session {
+    match args.view.session {
         _ if sessions == 0 => {
             no_sessions(&name);
             exit::NO_VERDICT
@@ -168,9 +76,9 @@ pub fn run(args: Args) -> u8 {
 /// Prints a session as a scenario; gives the exit status.
 fn as_scenario(args: &Args, keys: KeyLog) -> u8 {
     let name = name(&args.file);
-    let session = args.session.unwrap_or(1);
+    let session = args.view.session.unwrap_or(1);
     let mut transcriber = Transcriber::new(&format!("session {session} of {name}"));
-    let options = Options { ports: args.port.clone(), recognize: true, keys };
+    let options = Options { ports: args.view.port.clone(), recognize: true, keys };
     let result = open(&args.file)
         .and_then(|file| dissect(file, options, &mut Only::new(&mut transcriber, Some(session))));
     let sessions = match result {
@@ -185,7 +93,7 @@ fn as_scenario(args: &Args, keys: KeyLog) -> u8 {
         return exit::NO_VERDICT;
     }
     // One that is found by chance is not what was meant.
-    if session > sessions || (args.session.is_none() && sessions > 1) {
+    if session > sessions || (args.view.session.is_none() && sessions > 1) {
         eprintln!("error: {name} has {sessions} sessions, not just one to take");
         eprintln!("hint: `--session N` chooses; `nbdcheck decode --format summary` shows them all");
         return exit::USAGE;

@@ -1,5 +1,6 @@
 //! The subcommands, a module each: `Args` for the command line and `run` for the work.
 
+pub mod capture;
 pub mod coverage;
 pub mod decode;
 pub mod explain;
@@ -12,6 +13,7 @@ pub mod serve;
 pub mod shell;
 pub mod targets;
 pub mod validate;
+mod view;
 
 use clap::{Parser, Subcommand};
 
@@ -37,6 +39,8 @@ pub enum Command {
     Decode(decode::Args),
     /// Report the violations in captures; exit 1 if there are any
     Validate(validate::Args),
+    /// Decode NBD traffic while it passes an interface
+    Capture(capture::Args),
     /// Serve exports with the reference server
     Serve(serve::Args),
     /// List the scenarios
@@ -62,6 +66,7 @@ pub fn dispatch(cli: Cli) -> u8 {
         Command::Probe(args) => probe::run(args),
         Command::Decode(args) => decode::run(args),
         Command::Validate(args) => validate::run(args),
+        Command::Capture(args) => capture::run(args),
         Command::Serve(args) => serve::run(args),
         Command::List(args) => list::run(args),
         Command::Explain(args) => explain::run(args),
