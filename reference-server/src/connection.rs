@@ -253,7 +253,10 @@ impl Requests {
         // Back-pressure: nothing is read while as many requests as may be are in flight.
         let slot = acquire(&self.slots, 1).await?;
         let decode = |bytes: &[u8]| codec::request(bytes, codec::Limits::default());
-        let request = incoming.next(decode).await?.ok_or(Ending::Left)?;
+        let mut request = incoming.next(decode).await?.ok_or(Ending::Left)?;
+        if self.terms.config.breaks(Fault::ExtendedLengthCut) {
+            request.length &= u64::from(u32::MAX);
+        }
         if request.command == Command::DISC {
             return self.disconnect(&request, slot);
         }

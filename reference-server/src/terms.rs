@@ -284,6 +284,7 @@ impl Terms {
             None if request.flags.has(CommandFlags::PAYLOAD_LEN) => {
                 return refusal("the payload must be a length and context ids");
             }
+            Some(_) if self.breaks(Fault::StatusPayloadUnchecked) => {}
             Some(status) => {
                 for (index, id) in status.ids.iter().enumerate() {
                     if status.ids[..index].contains(id) {
@@ -425,8 +426,8 @@ impl Terms {
             range = range.start.saturating_sub(65_536)..range.end.saturating_sub(65_536);
         }
         let asked = |id: &u32| match &request.status {
-            Some(status) => status.ids.contains(id),
-            None => true,
+            Some(status) if !self.breaks(Fault::StatusPayloadIgnored) => status.ids.contains(id),
+            _ => true,
         };
         let mut all = Vec::new();
         for selected in self.contexts.iter().filter(|selected| asked(&selected.id)) {

@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should say where")]
 
-use protocol::message::{Cookie, Message, OptionBody, OptionRequest, Request, RequestForm};
+use protocol::message::{
+    Cookie, Message, OptionBody, OptionRequest, Request, RequestForm, StatusPayload,
+};
 use protocol::values::{ClientFlags, Command, CommandFlags, InfoType, OptionType};
 use reference_server::client::{Client, Options};
 use reference_server::store::MemoryStore;
@@ -77,6 +79,20 @@ fn name(name: &str) -> Message {
 
 fn structured() -> Message {
     option(OptionType::STRUCTURED_REPLY, OptionBody::Empty)
+}
+
+fn extended() -> Message {
+    option(OptionType::EXTENDED_HEADERS, OptionBody::Empty)
+}
+
+/// A request with an extended header; that of a block status names contexts.
+fn wide(command: Command, flags: u16, offset: u64, length: u64, ids: Option<&[u32]>) -> Message {
+    let Message::Request(compact) = request(command, flags, offset, length) else {
+        unreachable!("it makes requests")
+    };
+    let status = ids.map(|ids| StatusPayload { effect_length: length, ids: ids.to_vec() });
+    let length = status.as_ref().map_or(length, |status| 8 + 4 * status.ids.len() as u64);
+    Message::Request(Request { form: RequestForm::Extended, length, status, ..compact })
 }
 
 fn disc() -> Message {
@@ -157,6 +173,43 @@ fn mapping() -> Vec<Vec<Message>> {
     vec![queries, statuses, kept, elsewhere]
 }
 
+/// Sessions with extended headers.
+fn widened() -> Vec<Vec<Message>> {
+    use Command as C;
+    use OptionType as O;
+    /// The id of the context that is selected first.
+    const FIRST: u32 = 0x9e37_79b1;
+    let payload = 32;
+    let haggled = |contexts: Vec<Message>| {
+        [vec![extended()], contexts, vec![info(O::GO, "mapped", &[InfoType::BLOCK_SIZE])]].concat()
+    };
+    let disc = wide(C::DISC, 0, 0, 0, None);
+    let options = vec![
+        option(O::EXTENDED_HEADERS, OptionBody::Raw(b"data".to_vec())),
+        extended(),
+        structured(),
+        option(O::ABORT, OptionBody::Empty),
+    ];
+    let without_contexts = vec![wide(C::READ, 0, 4096, 512, None), disc.clone()];
+    let all = ["base:allocation", "qemu:dirty-bitmap:b0"];
+    let set = contexts(O::SET_META_CONTEXT, "mapped", &all);
+    let requests = vec![
+        wide(C::FLUSH, 0, 0, 0, None),
+        wide(C::WRITE_ZEROES, 0, 0, (1 << 32) + 512, None),
+        wide(C::BLOCK_STATUS, 0, 0, SIZE, None),
+        wide(C::BLOCK_STATUS, payload, 0, SIZE, Some(&[FIRST])),
+        wide(C::BLOCK_STATUS, payload, 0, SIZE, Some(&[FIRST, FIRST])),
+        wide(C::BLOCK_STATUS, payload, 0, SIZE, Some(&[77])),
+        wide(C::TRIM, payload, 0, 512, None),
+        disc,
+    ];
+    vec![
+        options,
+        [haggled(Vec::new()), without_contexts].concat(),
+        [haggled(vec![set]), requests].concat(),
+    ]
+}
+
 /// Requests that an honest server serves or refuses without hanging up.
 fn requests() -> Vec<Message> {
     use Command as C;
@@ -212,6 +265,7 @@ fn conversations() -> Vec<(Handshake, Vec<u8>)> {
         (fixed, talk(3, &[go("blocks"), request(Command::READ, 0, 1, 2), disc()])),
     ];
     all.extend(mapping().iter().map(|messages| (fixed, talk(3, messages))));
+    all.extend(widened().iter().map(|messages| (fixed, talk(3, messages))));
     for export in ["", "holey", "ro"] {
         all.push((fixed, talk(3, &with(&[name(export)], requests()))));
         all.push((fixed, talk(3, &with(&[structured(), go(export)], requests()))));

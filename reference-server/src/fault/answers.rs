@@ -5,7 +5,7 @@ use protocol::message::{
     Info, Message, OptionBody, OptionReply, OptionRequest, Padding, ReplyBody,
 };
 use protocol::text::WireString;
-use protocol::values::{InfoType, OptionType, ReplyType};
+use protocol::values::{InfoType, OptionType, ReplyType, TransmissionFlags};
 
 use super::{Fault, contexts};
 use crate::ending::Ending;
@@ -77,15 +77,37 @@ fn general(fault: Fault, request: &OptionRequest, answer: &mut Answer) {
                 }
             }
         }
+        Fault::ExtendedDataAccepted
+            if request.option == OptionType::EXTENDED_HEADERS
+                && request.body != OptionBody::Empty =>
+        {
+            acknowledge(request.option, answer);
+        }
+        Fault::StructuredAfterExtended if answers(answer, ReplyType::ERR_EXT_HEADER_REQD) => {
+            acknowledge(request.option, answer);
+        }
         Fault::OptionUnknownCloses if request.option.name().is_none() => {
             *answer = hang_up("an unknown option");
         }
         Fault::OptionUnknownAcked if request.option.name().is_none() => {
-            answer.parts = Parts::default();
-            answer.parts.message(message(request.option, ReplyType::ACK, ReplyBody::Empty));
+            acknowledge(request.option, answer);
         }
         _ => {}
     }
+}
+
+/// The answer is an ACK, and nothing comes of it.
+fn acknowledge(option: OptionType, answer: &mut Answer) {
+    answer.parts = Parts::default();
+    answer.parts.message(message(option, ReplyType::ACK, ReplyBody::Empty));
+}
+
+/// Whether the answer has a reply of this type.
+fn answers(answer: &mut Answer, wanted: ReplyType) -> bool {
+    answer
+        .parts
+        .messages_mut()
+        .any(|message| matches!(message, Message::OptionReply(reply) if reply.reply == wanted))
 }
 
 fn hang_up(why: &str) -> Answer {
@@ -147,7 +169,7 @@ fn info(fault: Fault, request: &OptionRequest, answer: &mut Answer) {
         OptionBody::Info { requests, .. } => requests.iter().any(wanted),
         _ => false,
     };
-    let size = Info::Export { size: 1 << 20, flags: protocol::values::TransmissionFlags(1) };
+    let size = Info::Export { size: 1 << 20, flags: TransmissionFlags(1) };
     let export = message(request.option, ReplyType::INFO, ReplyBody::Info(size));
     match fault {
         Fault::InfoUnknownRequestRefused if asked(|info| info.name().is_none()) => {
@@ -197,6 +219,9 @@ fn item(fault: Fault, option: OptionType, info: &mut Info) {
     match (fault, &mut *info) {
         (Fault::InfoGoDiffer, Info::Export { size, .. }) if option == OptionType::GO => {
             *size = size.saturating_sub(512);
+        }
+        (Fault::StatusPayloadFlag, Info::Export { flags, .. }) => {
+            *flags = *flags | TransmissionFlags::BLOCK_STATUS_PAYLOAD;
         }
         (Fault::InfoExportLength, Info::Export { size, flags }) => {
             let mut data = size.to_be_bytes().to_vec();

@@ -302,7 +302,8 @@ faults! {
     WritePastEndEio = "write-past-end-eio",
         "fails WRITE beyond the end with `NBD_EIO`", ["write-beyond-end-enospc"];
     WritePayloadKept = "write-payload-kept",
-        "takes the payload of a refused WRITE for the next request", ["error-unknown-flag-einval"];
+        "takes the payload of a refused request for the next request",
+        ["error-unknown-flag-einval", "ext-payload-consumed"];
     ReadOnlyWritable = "read-only-writable",
         "accepts writes to a read-only export", ["tflag-read-only-fails-writes"];
     ReadOnlyEio = "read-only-eio",
@@ -357,7 +358,7 @@ faults! {
         "overlooks unknown command flags", ["error-unknown-flag-einval"];
     FlagInapplicableAccepted = "flag-inapplicable-accepted",
         "overlooks command flags that do not belong to the command",
-        ["error-inapplicable-flag-einval"];
+        ["error-inapplicable-flag-einval", "ext-unexpected-payload-einval"];
     CommandUnknownCloses = "command-unknown-closes",
         "hangs up on an unknown command", ["error-unknown-command-einval"];
     CommandUnknownSucceeds = "command-unknown-succeeds",
@@ -465,6 +466,41 @@ faults! {
         "does not mark writes in bitmaps", ["qemu-dirty-bitmap-content"];
     DepthFromZero = "depth-from-zero",
         "counts allocation depths from 0", ["qemu-allocation-depth-status"];
+
+    // Extended headers.
+    ExtendedDataAccepted = "extended-data-accepted",
+        "acknowledges `NBD_OPT_EXTENDED_HEADERS` with data", ["ext-opt-data-invalid"];
+    StructuredAfterExtended = "structured-after-extended",
+        "acknowledges `NBD_OPT_STRUCTURED_REPLY` after extended headers",
+        ["ext-structured-after-extended"];
+    StatusPayloadFlag = "status-payload-flag",
+        "sets BLOCK_STATUS_PAYLOAD whatever was agreed",
+        ["ext-tflag-status-payload-needs-ext", "ext-tflag-status-payload-needs-contexts"];
+    ExtendedOffsetZero = "extended-offset-zero",
+        "tells the offset 0 in the headers of extended replies", ["ext-reply-offset-matches"];
+    ExtendedSimpleReply = "extended-simple-reply",
+        "answers all but READ and BLOCK_STATUS with simple replies under extended headers",
+        ["ext-no-simple-reply"];
+    ExtendedCompactChunks = "extended-compact-chunks",
+        "answers extended requests with structured reply chunks", ["ext-all-replies-extended"];
+    ExtendedLengthCut = "extended-length-cut",
+        "looks at the lower 32 bits of the length of an extended request", ["ext-length-meaning"];
+    ExtendedStatusCompact = "extended-status-compact",
+        "sends compact status chunks under extended headers", ["ext-block-status-compact-only"];
+    ExtendedStatusCount = "extended-status-count",
+        "counts one extent too many in extended status chunks", ["ext-block-status-ext-count"];
+    ExtendedStatusUpper = "extended-status-upper",
+        "sets bit 32 of the status in extended status chunks",
+        ["ext-block-status-ext-upper-zero"];
+    ExtendedStatusEmpty = "extended-status-empty",
+        "sends extended status chunks whose first extent is empty",
+        ["ext-block-status-ext-extent-nonzero"];
+    StatusPayloadIgnored = "status-payload-ignored",
+        "tells of all contexts whatever the payload of BLOCK_STATUS names",
+        ["ext-status-payload-filters"];
+    StatusPayloadUnchecked = "status-payload-unchecked",
+        "accepts unknown and repeated ids in the payload of BLOCK_STATUS",
+        ["ext-status-payload-bad-einval"];
 
     // NBD_CMD_DISC.
     DiscAnswered = "disc-answered",

@@ -1,7 +1,7 @@
 //! Faults in the replies of the transmission phase: an honest answer goes in, a faulty one comes
 //! out.
 
-use protocol::message::{Chunk, ChunkBody, Message, Request};
+use protocol::message::{Chunk, ChunkBody, ChunkForm, Message, Request, RequestForm};
 use protocol::text::WireString;
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
@@ -28,6 +28,7 @@ pub(crate) fn distort_reply(fault: Fault, structured: bool, request: &Request, p
                     error(fault, value);
                 }
                 each_chunk(fault, request, chunk);
+                extended(fault, chunk);
             }
             _ => {}
         }
@@ -39,6 +40,13 @@ pub(crate) fn distort_reply(fault: Fault, structured: bool, request: &Request, p
     }
     status::distort(fault, request, parts);
     match fault {
+        Fault::ExtendedSimpleReply
+            if request.form == RequestForm::Extended
+                && !is_read(request)
+                && request.command != Command::BLOCK_STATUS =>
+        {
+            simple(request, parts);
+        }
         Fault::ReplyTwice => parts.list.extend(parts.list.clone()),
         Fault::ReplyMissing if request.command == Command::FLUSH => parts.list.clear(),
         Fault::ReplyOldMagic => {
@@ -118,6 +126,36 @@ fn each_chunk(fault: Fault, request: &Request, chunk: &mut Chunk) {
     }
 }
 
+/// Faults that only an extended chunk shows.
+fn extended(fault: Fault, chunk: &mut Chunk) {
+    let ChunkForm::Extended { offset } = &mut chunk.form else { return };
+    match (fault, &mut chunk.body) {
+        (Fault::ExtendedOffsetZero, _) => *offset = 0,
+        (Fault::ExtendedCompactChunks, body)
+            if !matches!(body, ChunkBody::BlockStatusExt { .. }) =>
+        {
+            chunk.form = ChunkForm::Structured;
+        }
+        (Fault::ExtendedStatusCompact, body) => {
+            if let ChunkBody::BlockStatusExt { id, extents, .. } = body {
+                let (id, extents) = (*id, std::mem::take(extents));
+                *body = ChunkBody::BlockStatus { id, extents };
+                chunk.chunk = ChunkType::BLOCK_STATUS;
+            }
+        }
+        (Fault::ExtendedStatusCount, ChunkBody::BlockStatusExt { count, .. }) => {
+            *count = count.saturating_add(1);
+        }
+        (Fault::ExtendedStatusUpper, ChunkBody::BlockStatusExt { extents, .. }) => {
+            extents.iter_mut().for_each(|extent| extent.status |= 1 << 32);
+        }
+        (Fault::ExtendedStatusEmpty, ChunkBody::BlockStatusExt { extents, .. }) => {
+            extents.iter_mut().take(1).for_each(|extent| extent.length = 0);
+        }
+        _ => {}
+    }
+}
+
 /// Faults in the order and number of chunks.
 fn sequence(fault: Fault, request: &Request, parts: &mut Parts) {
     let none = |flags| Part::Message(chunk(request, flags, ChunkType::NONE, ChunkBody::Empty));
@@ -185,7 +223,7 @@ fn simple(request: &Request, parts: &mut Parts) {
     }
     let reply = protocol::message::SimpleReply { error, cookie: request.cookie };
     parts.list = vec![Part::Message(Message::SimpleReply(reply))];
-    if error == ErrorCode::OK {
+    if error == ErrorCode::OK && is_read(request) {
         parts.payload.resize(request.length as usize, 0);
         parts.list.push(Part::Payload(0..request.length as usize));
     }
