@@ -77,8 +77,7 @@ pub const MILESTONES: &[Milestone] = &[
         match found.options.get(&OptionType::GO) {
             _ if found.block_size.is_some() => Shown::Yes,
             Some(&ReplyType::ACK) => Shown::No(&["NBD_INFO_EXPORT"]),
-            Some(_) => Shown::No(&["option=NBD_OPT_GO", "NBD_REP_ERR"]),
-            None => without_options(found),
+            _ => option(found, OptionType::GO, &["option=NBD_OPT_GO", "NBD_REP_ERR"]),
         }
     }),
     milestone(version(2, 11), "structured replies", &["structured replies"], |_, found| {
@@ -121,12 +120,9 @@ pub const MILESTONES: &[Milestone] = &[
     })
     .by_setup()
     .exactly(),
-    milestone(
-        version(8, 2),
-        "extended headers",
-        &["extended headers", "malformed extended headers"],
-        |_, found| option(found, OptionType::EXTENDED_HEADERS, NO_EXTENDED),
-    ),
+    milestone(version(8, 2), "extended headers", &["extended headers"], |_, found| {
+        option(found, OptionType::EXTENDED_HEADERS, NO_EXTENDED)
+    }),
     milestone(version(8, 2), "BLOCK_STATUS payload", &["BLOCK_STATUS payload"], |_, found| {
         match found.options.get(&OptionType::EXTENDED_HEADERS) {
             Some(&ReplyType::ACK) => {
@@ -136,8 +132,7 @@ pub const MILESTONES: &[Milestone] = &[
                     Shown::No(ENTERED)
                 }
             }
-            Some(_) => Shown::No(NO_EXTENDED),
-            None => without_options(found),
+            _ => option(found, OptionType::EXTENDED_HEADERS, NO_EXTENDED),
         }
     }),
 ];
@@ -155,6 +150,8 @@ fn without_options(found: &Capabilities) -> Shown {
 fn option(found: &Capabilities, wanted: OptionType, texts: &'static [&'static str]) -> Shown {
     match found.options.get(&wanted) {
         Some(&ReplyType::ACK) => Shown::Yes,
+        // It was asked for in the clear, which says nothing about what there is inside.
+        Some(&ReplyType::ERR_TLS_REQD) => Shown::Nothing,
         Some(_) => Shown::No(texts),
         None => without_options(found),
     }
@@ -188,7 +185,10 @@ fn context(found: &Capabilities, line: &'static [&'static str]) -> Shown {
     }
     match found.options.get(&OptionType::LIST_META_CONTEXT) {
         Some(&ReplyType::ACK) => Shown::No(&["option=NBD_OPT_LIST_META_CONTEXT"]),
-        Some(_) => Shown::No(&["option=NBD_OPT_LIST_META_CONTEXT", "NBD_REP_ERR"]),
+        Some(_) => {
+            let refused = &["option=NBD_OPT_LIST_META_CONTEXT", "NBD_REP_ERR"];
+            option(found, OptionType::LIST_META_CONTEXT, refused)
+        }
         None => match option(found, OptionType::STRUCTURED_REPLY, NO_STRUCTURED) {
             Shown::Yes => Shown::Nothing,
             shown => shown,
@@ -306,6 +306,36 @@ mod tests {
         assert!(MILESTONES.is_sorted_by_key(|milestone| milestone.since));
         for (at, one) in MILESTONES.iter().enumerate() {
             assert!(MILESTONES[..at].iter().all(|other| other.name != one.name), "{}", one.name);
+        }
+    }
+
+    #[test]
+    fn every_milestone_has_scenarios() {
+        let all = crate::scenarios::all().unwrap();
+        for milestone in MILESTONES {
+            for name in milestone.scenarios {
+                let about = |header: &crate::script::ast::Header| {
+                    header.feature.node.eq_ignore_ascii_case(name)
+                        && milestone.covers(&header.feature.node, header.since.node)
+                };
+                assert!(all.iter().any(|script| about(&script.header)), "no scenario: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_refused_in_the_clear_is_unknown() {
+        let mut found = capabilities(TransmissionFlags::HAS_FLAGS, "");
+        for (answer, offered) in
+            [(ReplyType::ERR_TLS_REQD, None), (ReplyType::ERR_UNSUP, Some(false))]
+        {
+            for option in [OptionType::EXTENDED_HEADERS, OptionType::LIST_META_CONTEXT] {
+                found.options.insert(option, answer);
+            }
+            let offers = offers([("tls-forced", &found)]);
+            for name in ["extended headers", "BLOCK_STATUS payload", "qemu:allocation-depth"] {
+                assert_eq!(self::found(&offers, name).offered, offered, "{name}");
+            }
         }
     }
 

@@ -210,8 +210,7 @@ async fn ask(
     limit: Duration,
     found: &mut Capabilities,
 ) -> Result<(), Unanswered> {
-    let address = whom.address;
-    let mut asked = Asker::open(address, limit).await?;
+    let mut asked = Asker::open(whom.address, limit).await?;
     let flags = match asked.greeting(found).await? {
         Style::Fixed(flags) => flags,
         Style::Newstyle(flags) => {
@@ -276,20 +275,17 @@ async fn ask(
         if last == ReplyType::ACK {
             found.learn(items);
             asked.disconnect().await;
+            // What took TLS here takes it on the other connections too.
+            let inside = Whom { insists: secure.is_some(), ..whom };
             // Who does not survive to be asked is for scenarios to name.
             if let Err(Unanswered::Refused(reason)) =
-                ask_extended(address, &name, limit, found).await
+                ask_extended(inside, &name, limit, found).await
             {
                 return Err(Unanswered::Refused(reason));
             }
             // INFO is not needed to enter, but scenarios need to know whether it is there.
-            let mut asked = Asker::open(address, limit).await?;
             let mut again = Capabilities::default();
-            if let Style::Fixed(flags) = asked.greeting(&mut again).await? {
-                asked.say(Message::ClientFlags(answer(flags))).await;
-                if secure.is_some() {
-                    asked.start_tls(&mut again, secure).await?;
-                }
+            if let Some(mut asked) = Asker::haggling(inside, found, limit, &mut again).await? {
                 // qemu 2.10 to 3.1 refuse INFO to those who do not ask for the block size.
                 let requests = vec![InfoType::BLOCK_SIZE];
                 let body = OptionBody::Info { name: name.clone(), requests };
@@ -330,15 +326,14 @@ async fn ask(
 /// Whether there are extended headers, and the flags of an export that hang on them and on a
 /// context. On a connection of its own: what is agreed on it can't be undone.
 async fn ask_extended(
-    address: &Address,
+    whom: Whom<'_>,
     export: &WireString,
     limit: Duration,
     found: &mut Capabilities,
 ) -> Result<(), Unanswered> {
-    let mut asked = Asker::open(address, limit).await?;
     let mut told = Capabilities::default();
-    let Style::Fixed(flags) = asked.greeting(&mut told).await? else { return Ok(()) };
-    asked.say(Message::ClientFlags(answer(flags))).await;
+    let haggling = Asker::haggling(whom, found, limit, &mut told).await?;
+    let Some(mut asked) = haggling else { return Ok(()) };
     let extended = OptionType::EXTENDED_HEADERS;
     let (_, last) = asked.option(&mut told, extended, OptionBody::Empty).await?;
     found.options.insert(extended, last);
@@ -354,7 +349,7 @@ async fn ask_extended(
         found.extended_flags = told.flags;
     }
     found.lines.extend(told.lines);
-    asked.say(option(OptionType::ABORT, OptionBody::Empty)).await;
+    asked.leave().await;
     Ok(())
 }
 
