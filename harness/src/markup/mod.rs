@@ -1,6 +1,7 @@
-//! What the HTML and markdown of all reports share: the page, and how foreign text is made harmless.
+//! What the HTML, markdown and JSON of all reports share: the page, and how foreign text is made harmless.
 
 pub mod html;
+pub mod json;
 pub mod markdown;
 
 use std::fmt::Write as _;

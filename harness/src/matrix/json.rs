@@ -17,6 +17,7 @@ use std::io;
 use serde::Serialize;
 
 use super::grid::{Cell, Column, Grid, Row};
+use crate::markup::json::escaped;
 
 #[derive(Serialize)]
 struct Document<'g> {
@@ -59,7 +60,7 @@ struct CellJson<'g> {
 pub fn render(grids: &[Grid]) -> io::Result<String> {
     let document =
         Document { nbdcheck: env!("CARGO_PKG_VERSION"), grids: grids.iter().map(grid).collect() };
-    let mut text = serde_json::to_string_pretty(&document)?;
+    let mut text = escaped(&serde_json::to_string_pretty(&document)?);
     text.push('\n');
     Ok(text)
 }

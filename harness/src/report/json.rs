@@ -5,6 +5,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::finding::Finding;
+use crate::markup::json::escaped;
 use crate::run::milestones::Offer;
 use crate::run::runner::TargetRun;
 use crate::run::{Outcome, SkipKind, Totals, features};
@@ -127,7 +128,7 @@ pub fn render(runs: &[TargetRun]) -> io::Result<String> {
         }
     };
     text.push('\n');
-    Ok(text)
+    Ok(escaped(&text))
 }
 
 fn document(run: &TargetRun) -> Document<'_> {

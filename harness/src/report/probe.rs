@@ -7,6 +7,7 @@ use serde_json::{Value, json as object};
 
 use super::digest;
 use crate::markup::clean;
+use crate::markup::json::escaped;
 use crate::run::exports::{DESCRIBED, Export};
 use crate::run::milestones::{Level, Offer};
 use crate::run::survey::Survey;
@@ -141,7 +142,7 @@ pub fn json(name: &str, survey: &Survey) -> String {
             "without": survey.level.without,
         },
     });
-    format!("{value:#}\n")
+    escaped(&format!("{value:#}\n"))
 }
 
 fn export(export: &Export) -> Value {
