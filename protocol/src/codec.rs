@@ -58,7 +58,11 @@ impl<T> Step<T> {
 
 /// The stream can't be followed: no message that may stand here begins with these bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected}, found magic {found:#0width$x} at byte {at}", width = bytes * 2 + 2)]
+#[error(
+    "expected {expected}, found magic {found:#0width$x} at byte {at}{}",
+    self.looks_like(),
+    width = bytes * 2 + 2
+)]
 pub struct BadMagic {
     /// What should have stood there.
     pub expected: &'static str,
@@ -75,6 +79,19 @@ impl BadMagic {
     #[must_use]
     pub fn is_historic(&self) -> bool {
         self.bytes == 4 && HISTORIC_MAGICS.iter().any(|magic| u64::from(*magic) == self.found)
+    }
+
+    /// What it is, if it is one of the things that are taken for NBD by mistake.
+    fn looks_like(&self) -> &'static str {
+        // Content type and version of a TLS record.
+        match self.found >> (self.bytes * 8).saturating_sub(24) {
+            0x16_0300 => ", the beginning of an SSL 3.0 handshake",
+            0x16_0301 => ", the beginning of a TLS handshake record of version 1.0",
+            0x16_0302 => ", the beginning of a TLS handshake record of version 1.1",
+            0x16_0303 => ", the beginning of a TLS handshake record of version 1.2",
+            0x15_0300..=0x15_0303 => ", the beginning of a TLS alert",
+            _ => "",
+        }
     }
 }
 
