@@ -67,9 +67,9 @@ impl Interpreter<'_> {
                 continue;
             }
             if let Some(id) = &branch.warn {
-                let came = match first_lines(&branch.body).first() {
-                    Some(line) => self.received_text(line).await?,
-                    None => String::new(),
+                let (came, rule) = match first_lines(&branch.body).first() {
+                    Some(line) => (self.received_text(line).await?, self.meant(line, &id.node)),
+                    None => (String::new(), id.node.as_str()),
                 };
                 let expected = branches
                     .iter()
@@ -77,8 +77,8 @@ impl Interpreter<'_> {
                     .flat_map(|branch| first_lines(&branch.body));
                 let expected = self.resolve_all(expected)?;
                 let detail = Detail { expected, received: came, ..Detail::default() };
-                let summary = requirements::find(&id.node).map_or("", |rule| rule.summary);
-                self.find(&id.node, Severity::Warning, summary, id.span, detail)?;
+                let summary = requirements::find(rule).map_or("", |rule| rule.summary);
+                self.find(rule, Severity::Warning, summary, id.span, detail)?;
             }
             return Box::pin(self.block(&branch.body)).await;
         }

@@ -42,7 +42,7 @@ impl Interpreter<'_> {
         let received = self.received_text(line).await?;
         let tags: Vec<_> = lines.iter().flat_map(|line| &line.tags).collect();
         let requirement = match tags.first() {
-            Some(tag) => tag.node.clone(),
+            Some(tag) => self.meant(line, &tag.node).to_owned(),
             None => self.default_rule(line, &choice.candidate).to_owned(),
         };
         let is_end = matches!(choice.candidate, Candidate::End(_));
@@ -57,8 +57,11 @@ impl Interpreter<'_> {
     }
 
     pub(super) async fn expect(&mut self, line: &MessageLine) -> Flow {
-        self.reach(&line.tags);
         let choice = self.choose(line).await?;
+        for tag in &line.tags {
+            let id = self.meant(line, &tag.node);
+            self.exercised.extend(requirements::find(id).map(|rule| rule.id));
+        }
         match self.compare(line, &choice.candidate)? {
             Outcome::Match(captures) => {
                 self.accept(line, choice);
@@ -89,7 +92,7 @@ impl Interpreter<'_> {
         let ids: Vec<String> = if line.tags.is_empty() {
             vec![self.default_rule(line, candidate).to_owned()]
         } else {
-            line.tags.iter().map(|tag| tag.node.clone()).collect()
+            line.tags.iter().map(|tag| self.meant(line, &tag.node).to_owned()).collect()
         };
         for id in ids {
             let severity = match (warn, requirements::find(&id)) {

@@ -10,7 +10,20 @@ use super::{Interpreter, conn_name};
 use crate::link::End;
 use crate::link::tracker::Phase;
 
+/// Rules about simple replies, and those that stand in their place where replies come in chunks: a
+/// scenario that says `reply` runs in every form.
+const IN_CHUNKS: &[(&str, &str)] = &[("read-simple-error-code", "read-error-chunk-required")];
+
 impl Interpreter<'_> {
+    /// The rule that a tag means on this line's connection.
+    pub(super) fn meant<'t>(&self, line: &MessageLine, tag: &'t str) -> &'t str {
+        let conn = self.conns.get(conn_name(line));
+        if !conn.is_some_and(|conn| conn.link.tracker().is_structured()) {
+            return tag;
+        }
+        IN_CHUNKS.iter().find(|(simple, _)| *simple == tag).map_or(tag, |(_, chunks)| chunks)
+    }
+
     /// The rule that a mismatch on an untagged line breaks.
     pub(super) fn default_rule(&self, line: &MessageLine, candidate: &Candidate) -> &'static str {
         if self.tested() == Side::Client {
@@ -92,5 +105,18 @@ fn client_rule(line: &MessageLine) -> &'static str {
         "NBD_OPT_LIST" => "baseline-list",
         "NBD_OPT_EXPORT_NAME" => "opt-go-fallback",
         _ => "baseline-info-go",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_have_known_counterparts() {
+        for (simple, chunks) in IN_CHUNKS {
+            assert!(protocol::requirements::find(simple).is_some(), "{simple}");
+            assert!(protocol::requirements::find(chunks).is_some(), "{chunks}");
+        }
     }
 }
