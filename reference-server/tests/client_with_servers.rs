@@ -74,9 +74,10 @@ async fn exercise_some(client: Client, optional: bool) {
     client.disconnect().await.unwrap();
 }
 
-fn forms() -> [Options; 3] {
+fn forms() -> [Options; 4] {
     [
         Options::default(),
+        Options { extended_headers: false, ..Options::default() },
         Options { structured_reply: false, ..Options::default() },
         Options { go: false, no_zeroes: false, ..Options::default() },
     ]

@@ -8,7 +8,7 @@ use protocol::values::{Command, CommandFlags, ErrorCode, ReplyType, Transmission
 use reference_server::client::{Call, Client, ClientError, Haggling, Options, Violation};
 use reference_server::store::{FileStore, MemoryStore};
 use reference_server::{
-    BlockSizes, Ending, Export, Fault, Features, Handshake, Limits, Server, StartError,
+    BlockSizes, DirtyBitmap, Ending, Export, Fault, Features, Handshake, Limits, Server, StartError,
 };
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
@@ -43,6 +43,10 @@ fn simple() -> Options {
     Options { structured_reply: false, ..Options::default() }
 }
 
+fn structured() -> Options {
+    Options { extended_headers: false, ..Options::default() }
+}
+
 fn failed(result: Result<Vec<u8>, ClientError>) -> ErrorCode {
     match result {
         Err(ClientError::Failed { error, .. }) => error,
@@ -69,6 +73,7 @@ async fn lists_and_describes_its_exports() {
 async fn reads_what_was_written_in_every_form_of_session() {
     let forms = [
         Options::default(),
+        structured(),
         simple(),
         Options { go: false, ..Options::default() },
         Options { fixed_newstyle: false, ..Options::default() },
@@ -78,7 +83,9 @@ async fn reads_what_was_written_in_every_form_of_session() {
         let server = server();
         let (stream, ending) = link(&server);
         let client = Client::over(stream, "", &options).await.unwrap();
-        assert_eq!(client.is_structured(), options.structured_reply && options.fixed_newstyle);
+        let chunks = options.structured_reply && options.fixed_newstyle;
+        assert_eq!(client.is_structured(), chunks);
+        assert_eq!(client.is_extended(), chunks && options.extended_headers && options.go);
         let data: Vec<u8> = (0..3 * MIB).map(|at| (at / 7) as u8).collect();
         client.write(100, &data).await.unwrap();
         client.flush().await.unwrap();
@@ -131,7 +138,7 @@ async fn each_mistake_has_its_error() {
     let size = 16 << 20;
     use Command as C;
     use ErrorCode as E;
-    for options in [Options::default(), simple()] {
+    for options in [Options::default(), structured(), simple()] {
         let client = enter(&server(), "", &options).await;
         let fua = CommandFlags::FUA;
         for (call, error) in [
@@ -159,12 +166,43 @@ async fn each_mistake_has_its_error() {
             Call::new(C::TRIM, 0, 0).with_flags(fua),
             Call::write(size, Vec::new()),
             Call::write(0, vec![1]).with_flags(fua),
-            Call::new(C::WRITE_ZEROES, 0, size as u32).with_flags(fua | CommandFlags::NO_HOLE),
+            Call::new(C::WRITE_ZEROES, 0, size).with_flags(fua | CommandFlags::NO_HOLE),
         ] {
             client.call(call.clone()).await.unwrap_or_else(|error| panic!("{call:?}: {error}"));
         }
         client.disconnect().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn extended_headers_have_room_for_more_than_4_gib() {
+    const SIZE: u64 = 9 << 30;
+    const BASE: &str = "base:allocation";
+    const BITMAP: &str = "qemu:dirty-bitmap:b0";
+    let server = |fault| {
+        let bitmap = DirtyBitmap::new("b0", 65_536).unwrap();
+        let export = Export::new("", MemoryStore::new(SIZE)).with_bitmap(bitmap);
+        Server::builder().export(export).fault(fault).build().unwrap()
+    };
+    let contexts = vec![BASE.to_owned(), BITMAP.to_owned()];
+    let options = Options { contexts, ..Options::default() };
+    let client = enter(&server(None), "", &options).await;
+    assert!(client.details().flags.has(TransmissionFlags::BLOCK_STATUS_PAYLOAD));
+    client.write(SIZE - 512, &[7; 512]).await.unwrap();
+    let all = client.block_status(0, SIZE, false).await.unwrap();
+    assert_eq!(all.len(), 2);
+    let map = client.map(BASE, 0, SIZE).await.unwrap();
+    assert!(map[0].length > 1 << 32, "{map:?}");
+    assert_eq!(map.iter().map(|extent| extent.length).sum::<u64>(), SIZE);
+    let dirty = client.map(BITMAP, 0, SIZE).await.unwrap();
+    assert_eq!(dirty.iter().map(|extent| extent.status).collect::<Vec<_>>(), [0, 1]);
+    client.zero(0, SIZE, false).await.unwrap();
+    assert_eq!(client.read(SIZE - 512, 512).await.unwrap(), [0; 512]);
+    client.disconnect().await.unwrap();
+    // A server that tells of more than the payload names.
+    let client = enter(&server(Some(Fault::StatusPayloadIgnored)), "", &options).await;
+    let told = client.map(BITMAP, 0, SIZE).await.unwrap_err();
+    assert!(matches!(told, ClientError::Misbehaved(Violation::ContextUnexpected(_))), "{told}");
 }
 
 #[tokio::test]
@@ -190,7 +228,7 @@ async fn size_constraints_are_told_demanded_and_enforced() {
         Err(ClientError::Refused { error: ReplyType::ERR_BLOCK_SIZE_REQD, .. }) => {}
         other => panic!("{other:?}"),
     }
-    let client = enter(&server, "blocks", &Options::default()).await;
+    let client = enter(&server, "blocks", &structured()).await;
     let einval = ErrorCode::EINVAL;
     assert_eq!(failed(client.call(Call::new(Command::READ, 1, 512)).await), einval);
     assert_eq!(failed(client.call(Call::new(Command::TRIM, 0, 100)).await), einval);
@@ -199,6 +237,10 @@ async fn size_constraints_are_told_demanded_and_enforced() {
     // In pieces of the maximum it fits.
     client.write(0, &vec![7; 4 * MIB]).await.unwrap();
     assert_eq!(client.read(0, 4 * MIB).await.unwrap(), vec![7; 4 * MIB]);
+    // Under extended headers the server need not swallow what is too long.
+    let client = enter(&server, "blocks", &Options::default()).await;
+    let long = client.call(Call::write(0, vec![0; (1 << 20) + 512])).await;
+    assert_eq!(long, Err(ClientError::Closed("a reply")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,10 +412,12 @@ async fn the_client_notices_what_a_server_gets_wrong() {
             other => panic!("{fault}: {other:?}"),
         }
     };
-    let structured = Options::default();
+    let structured = structured();
+    let extended = Options::default();
     let by_name = Options { go: false, no_zeroes: false, ..Options::default() };
     let base = "base:allocation".to_owned();
-    let mapping = Options { contexts: vec![base.clone(), base], ..Options::default() };
+    let mapping = Options { contexts: vec![base.clone(), base], ..structured.clone() };
+    let wide = Options { extended_headers: true, ..mapping.clone() };
     for (fault, options, requirement) in [
         (Fault::ContextSelectedTwice, &mapping, "opt-set-meta-unique-ids"),
         (Fault::ContextIdOther, &mapping, "status-one-chunk-per-context"),
@@ -385,6 +429,15 @@ async fn the_client_notices_what_a_server_gets_wrong() {
         (Fault::StatusBeyondExport, &mapping, "status-within-export"),
         (Fault::StatusOneTwice, &mapping, "status-req-one-single-extent"),
         (Fault::StatusOneLonger, &mapping, "status-req-one-single-extent"),
+        (Fault::StatusChunkMissing, &wide, "status-one-chunk-per-context"),
+        (Fault::StatusBeyondExport, &wide, "status-within-export"),
+        (Fault::ExtendedStatusCompact, &wide, "ext-block-status-compact-only"),
+        (Fault::ExtendedStatusCount, &wide, "ext-block-status-ext-count"),
+        (Fault::ExtendedStatusUpper, &wide, "ext-block-status-ext-upper-zero"),
+        (Fault::ExtendedStatusEmpty, &wide, "ext-block-status-ext-extent-nonzero"),
+        (Fault::ExtendedOffsetZero, &extended, "ext-reply-offset-matches"),
+        (Fault::ExtendedSimpleReply, &extended, "ext-no-simple-reply"),
+        (Fault::ExtendedCompactChunks, &extended, "ext-all-replies-extended"),
         (Fault::OptionReplyOtherCode, &structured, "option-reply-echoes-option"),
         (Fault::InfoWithoutExport, &structured, "opt-info-export-required"),
         (Fault::BlockSizeMinimumOdd, &structured, "block-size-min-power-of-2"),

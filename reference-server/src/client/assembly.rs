@@ -61,6 +61,11 @@ impl Assembly {
         self.command
     }
 
+    /// Where the request begins, in bytes.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     pub(crate) fn is_read(&self) -> bool {
         self.command == Command::READ
     }

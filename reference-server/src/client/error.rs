@@ -133,6 +133,26 @@ pub enum Violation {
     /// A chunk although structured replies were not agreed.
     #[error("a structured reply, which was not agreed")]
     Unasked,
+    /// An extended chunk although extended headers were not agreed.
+    #[error("an extended reply, which was not agreed")]
+    ExtendedUnasked,
+    /// A structured chunk although extended headers were agreed.
+    #[error("a structured reply under extended headers")]
+    NotExtended,
+    /// A simple reply although extended headers were agreed.
+    #[error("a simple reply under extended headers")]
+    SimpleUnderExtended,
+    /// An extended chunk that repeats another offset than the request's.
+    #[error("a reply with the offset {found} to a request with the offset {sent}")]
+    OtherOffset {
+        /// The request's.
+        sent: u64,
+        /// The reply's.
+        found: u64,
+    },
+    /// GO is not supported although extended headers were agreed, which leave no other way.
+    #[error("NBD_OPT_GO is not supported, though extended headers were agreed")]
+    NoWayIn,
     /// A simple reply to READ although structured replies were agreed.
     #[error("a simple reply to a structured read")]
     SimpleToStructuredRead,
@@ -202,6 +222,26 @@ pub enum Violation {
     /// An extent that reaches beyond the export.
     #[error("an extent reaches beyond the export")]
     ExtentBeyondExport,
+    /// A compact status chunk under extended headers.
+    #[error("NBD_REPLY_TYPE_BLOCK_STATUS under extended headers")]
+    CompactStatus,
+    /// An extended status chunk without extended headers.
+    #[error("NBD_REPLY_TYPE_BLOCK_STATUS_EXT without extended headers")]
+    ExtendedStatus,
+    /// An extended status chunk that miscounts its extents.
+    #[error("a status chunk says that it has {count} extents, and has {found}")]
+    ExtentCount {
+        /// What it says.
+        count: u32,
+        /// How many there are.
+        found: usize,
+    },
+    /// An extended extent of no length, or no extent at all.
+    #[error("an extended extent of no length, or none at all")]
+    EmptyExtendedExtent,
+    /// A status of more than 32 bits in a context that has not so many.
+    #[error("the status {0:#x} in a context of 32 bits")]
+    LongStatus(u64),
     /// More extents than anybody needs.
     #[error("the extents take no end")]
     TooManyExtents,
@@ -217,6 +257,17 @@ impl Violation {
         match self {
             Self::Magic(magic) if magic.is_historic() => "magic-historic-not-used",
             Self::Magic(_) | Self::Unasked => "reply-simple-only-without-structured",
+            Self::ExtendedUnasked => "magic-extended-only-negotiated",
+            Self::NotExtended => "ext-all-replies-extended",
+            Self::SimpleUnderExtended => "ext-no-simple-reply",
+            Self::OtherOffset { .. } => "ext-reply-offset-matches",
+            Self::NoWayIn => "ext-go-not-unsup",
+            Self::CompactStatus => "ext-block-status-compact-only",
+            Self::ExtendedStatus => "ext-block-status-ext-needs-negotiation",
+            Self::ExtentCount { count: 0, .. } => "ext-block-status-ext-count-nonzero",
+            Self::ExtentCount { .. } => "ext-block-status-ext-count",
+            Self::EmptyExtendedExtent => "ext-block-status-ext-extent-nonzero",
+            Self::LongStatus(_) => "ext-block-status-ext-upper-zero",
             Self::Cut => "session-no-unjustified-hard-disconnect",
             Self::Layout(_) => "option-reply-layout",
             Self::Padding => "opt-export-name-padding-zero",

@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::error::{ClientError, Violation};
+use super::request::Form;
 use super::status::MetaContext;
 use super::{Client, Details, Options, Upgrade, dial, is_unknown};
 use crate::connection::BoxedStream;
@@ -47,7 +48,7 @@ pub struct Haggling {
     options: Options,
     fixed: bool,
     no_zeroes: bool,
-    structured: bool,
+    form: Form,
     /// What was selected last, and for which export.
     contexts: (String, Vec<MetaContext>),
 }
@@ -56,7 +57,7 @@ impl std::fmt::Debug for Haggling {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Haggling")
             .field("fixed", &self.fixed)
-            .field("structured", &self.structured)
+            .field("form", &self.form)
             .finish_non_exhaustive()
     }
 }
@@ -69,7 +70,7 @@ pub(crate) async fn greet(stream: BoxedStream, options: &Options) -> Result<Gree
     let offered = match greeting {
         Greeting::Oldstyle { size, flags, padding, .. } => {
             let details = check_details(size, flags, Some(&padding))?;
-            let client = Client::new(incoming, details, false, Vec::new(), options);
+            let client = Client::new(incoming, details, Form::Simple, Vec::new(), options);
             return Ok(Greeted::Transmission(client));
         }
         Greeting::Newstyle { flags } => flags,
@@ -88,7 +89,7 @@ pub(crate) async fn greet(stream: BoxedStream, options: &Options) -> Result<Gree
         options: options.clone(),
         fixed,
         no_zeroes,
-        structured: false,
+        form: Form::Simple,
         contexts: Default::default(),
     };
     haggling.send(&Message::ClientFlags(flags)).await?;
@@ -137,10 +138,16 @@ impl Haggling {
         self.fixed
     }
 
-    /// Whether structured replies were agreed.
+    /// Whether replies will come in chunks: structured replies were agreed, or extended headers.
     #[must_use]
     pub fn is_structured(&self) -> bool {
-        self.structured
+        self.form.is_chunked()
+    }
+
+    /// Whether extended headers were agreed.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        self.form == Form::Extended
     }
 
     /// Begins TLS if it is wanted; it comes before any other option, so that nothing is told in
@@ -187,7 +194,7 @@ impl Haggling {
             Ok(stream) => self.incoming = Incoming::new(Box::new(stream)),
             Err(failed) => return Err(ClientError::Tls(failed.error.to_string())),
         }
-        self.structured = false;
+        self.form = Form::Simple;
         self.contexts = Default::default();
         Ok(())
     }
@@ -218,9 +225,42 @@ impl Haggling {
         match self.ask(option, OptionBody::Empty).await?.first() {
             Some(reply) => Err(Violation::UnfitReply { option, reply: reply.reply }.into()),
             None => {
-                self.structured = true;
+                // Extended headers take precedence.
+                if self.form == Form::Simple {
+                    self.form = Form::Structured;
+                }
                 Ok(())
             }
+        }
+    }
+
+    /// `NBD_OPT_EXTENDED_HEADERS`.
+    ///
+    /// # Errors
+    /// The server refuses or misbehaves.
+    pub async fn extended_headers(&mut self) -> Result<(), ClientError> {
+        let option = OptionType::EXTENDED_HEADERS;
+        match self.ask(option, OptionBody::Empty).await?.first() {
+            Some(reply) => Err(Violation::UnfitReply { option, reply: reply.reply }.into()),
+            None => {
+                self.form = Form::Extended;
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks for the most that the options of this client want and the server has.
+    pub(crate) async fn agree_on_replies(&mut self) -> Result<(), ClientError> {
+        // Whatever the reason of a refusal, the next lesser form will do.
+        if self.options.extended_headers && self.options.go {
+            match self.extended_headers().await {
+                Err(ClientError::Refused { .. }) => {}
+                answer => return answer,
+            }
+        }
+        match self.structured_reply().await {
+            Err(ClientError::Refused { .. }) => Ok(()),
+            answer => answer,
         }
     }
 
@@ -243,6 +283,9 @@ impl Haggling {
         }
         match self.details(OptionType::GO, export).await {
             Ok(details) => Ok(self.enter(export, details)),
+            Err(error) if is_unknown(&error) && self.is_extended() => {
+                Err(Violation::NoWayIn.into())
+            }
             Err(error) if is_unknown(&error) => self.export_name(export).await,
             Err(error) => {
                 if matches!(error, ClientError::Refused { .. }) {
@@ -257,8 +300,12 @@ impl Haggling {
     /// Enters transmission by `NBD_OPT_EXPORT_NAME`.
     ///
     /// # Errors
-    /// The server hangs up, which is its only way to refuse, or misbehaves.
+    /// The server hangs up, which is its only way to refuse, or misbehaves, or extended headers
+    /// were agreed, which forbid it.
     pub async fn export_name(mut self, export: &str) -> Result<Client, ClientError> {
+        if self.is_extended() {
+            return Err(ClientError::Misuse("extended headers demand NBD_OPT_GO"));
+        }
         let option = OptionType::EXPORT_NAME;
         let body = OptionBody::Name(check_name(export)?);
         self.send(&Message::Option(OptionRequest { option, body })).await?;
@@ -275,7 +322,7 @@ impl Haggling {
     fn enter(self, export: &str, details: Details) -> Client {
         let (of, contexts) = self.contexts;
         let contexts = if of == export { contexts } else { Vec::new() };
-        Client::new(self.incoming, details, self.structured, contexts, &self.options)
+        Client::new(self.incoming, details, self.form, contexts, &self.options)
     }
 
     /// Notes what was selected.

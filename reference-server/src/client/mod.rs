@@ -18,6 +18,7 @@ mod assembly;
 mod error;
 mod extents;
 mod haggling;
+mod request;
 mod status;
 mod transmission;
 
@@ -34,8 +35,9 @@ use crate::tls::{BadTls, Connector, Credentials, Identity, KeyLog, Versions};
 
 pub use error::{ClientError, Violation};
 pub use haggling::{Haggling, ListedExport};
+pub use request::Call;
 pub use status::MetaContext;
-pub use transmission::{Call, Client};
+pub use transmission::Client;
 
 /// What a client wants of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +46,11 @@ pub struct Options {
     pub fixed_newstyle: bool,
     /// Ask for no padding after `NBD_OPT_EXPORT_NAME`.
     pub no_zeroes: bool,
-    /// Ask for structured replies.
+    /// Ask for replies in chunks: for structured replies, if not for more.
     pub structured_reply: bool,
-    /// Metadata contexts to select, where the server has them; they take structured replies.
+    /// Ask for extended headers first; takes `structured_reply`, and `go`, which they prescribe.
+    pub extended_headers: bool,
+    /// Metadata contexts to select, where the server has them; they take `structured_reply`.
     pub contexts: Vec<String>,
     /// Use `NBD_OPT_GO` where the server knows it.
     pub go: bool,
@@ -65,6 +69,7 @@ impl Default for Options {
             fixed_newstyle: true,
             no_zeroes: true,
             structured_reply: true,
+            extended_headers: true,
             contexts: Vec::new(),
             go: true,
             block_size: true,
@@ -209,11 +214,7 @@ impl Client {
             }
         };
         if options.structured_reply && haggling.is_fixed() {
-            match haggling.structured_reply().await {
-                // Whatever the reason, simple replies will do.
-                Ok(()) | Err(ClientError::Refused { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            haggling.agree_on_replies().await?;
         }
         if !options.contexts.is_empty() && haggling.is_structured() {
             match haggling.set_meta_contexts(export, &options.contexts).await {

@@ -2,14 +2,12 @@
 
 use protocol::message::{Extent, OptionBody, OptionReply, ReplyBody};
 use protocol::text::WireString;
-use protocol::values::{Command, CommandFlags, OptionType};
+use protocol::values::{Command, CommandFlags, OptionType, TransmissionFlags};
 
 use super::error::{ClientError, Violation};
 use super::haggling::{check_name, text};
 use super::{Call, Client, Haggling};
 
-/// The longest range that is asked about at once, in bytes: a multiple of any minimum block size.
-const RANGE: u64 = 0xffff_0000;
 /// How many extents of one map are kept.
 const EXTENTS: usize = 1 << 22;
 
@@ -27,14 +25,14 @@ impl Haggling {
     /// for this export. They replace any selection before.
     ///
     /// # Errors
-    /// Structured replies were not agreed, or the server refuses or misbehaves.
+    /// No replies in chunks were agreed, or the server refuses or misbehaves.
     pub async fn set_meta_contexts(
         &mut self,
         export: &str,
         queries: &[String],
     ) -> Result<Vec<MetaContext>, ClientError> {
         if !self.is_structured() {
-            return Err(ClientError::NotOffered("structured replies, which contexts need"));
+            return Err(ClientError::NotOffered("replies in chunks, which contexts need"));
         }
         self.select(export, Vec::new());
         let option = OptionType::SET_META_CONTEXT;
@@ -64,7 +62,7 @@ impl Client {
     pub async fn block_status(
         &self,
         offset: u64,
-        length: u32,
+        length: u64,
         one: bool,
     ) -> Result<Vec<(u32, Vec<Extent>)>, ClientError> {
         if self.contexts().is_empty() {
@@ -89,10 +87,16 @@ impl Client {
         let context = self.contexts().iter().find(|one| one.name == context);
         let id = context.ok_or(ClientError::NotOffered("the metadata context"))?.id;
         let end = offset + length;
+        // Of several contexts only the one is asked about, where the server knows how.
+        let filters = self.is_extended()
+            && self.contexts().len() > 1
+            && self.details().flags.has(TransmissionFlags::BLOCK_STATUS_PAYLOAD);
+        let ids = if filters { vec![id] } else { Vec::new() };
         let (mut at, mut map) = (offset, Vec::new());
         while at < end {
-            let piece = (end - at).min(RANGE) as u32;
-            let told = self.block_status(at, piece, false).await?;
+            let piece = (end - at).min(self.longest());
+            let call = Call::new(Command::BLOCK_STATUS, at, piece).with_ids(ids.clone());
+            let told = self.answered(call).await?.extents;
             let extents = told.into_iter().find(|(of, _)| *of == id);
             for extent in extents.map(|(_, extents)| extents).unwrap_or_default() {
                 let length = extent.length.min(end - at);
@@ -101,6 +105,28 @@ impl Client {
             }
         }
         Ok(map)
+    }
+}
+
+/// What only an extended status chunk can get wrong. No context that is known here has more than
+/// 32 bits of status; others may.
+pub(crate) fn check_extended(
+    context: Option<&MetaContext>,
+    count: u32,
+    extents: &[Extent],
+) -> Result<(), Violation> {
+    if count == 0 || (!extents.is_empty() && count as usize != extents.len()) {
+        return Err(Violation::ExtentCount { count, found: extents.len() });
+    }
+    if extents.is_empty() || extents.iter().any(|extent| extent.length == 0) {
+        return Err(Violation::EmptyExtendedExtent);
+    }
+    let known = context.is_some_and(|context| {
+        context.name.starts_with("base:") || context.name.starts_with("qemu:")
+    });
+    match extents.iter().find(|extent| extent.status > u64::from(u32::MAX)) {
+        Some(extent) if known => Err(Violation::LongStatus(extent.status)),
+        _ => Ok(()),
     }
 }
 
@@ -114,4 +140,28 @@ fn push(map: &mut Vec<Extent>, extent: Extent) -> Result<(), ClientError> {
         _ => map.push(extent),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extended_status_is_counted_not_empty_and_as_long_as_its_context() {
+        let (base, other) = ("base:allocation", "x-none:a");
+        let extent = |length, status| Extent { length, status };
+        for (name, count, extents, checked) in [
+            (base, 1, &[extent(1 << 40, 3)][..], Ok(())),
+            (base, 2, &[extent(1, 1), extent(2, 0)], Ok(())),
+            (other, 1, &[extent(1, 1 << 32)], Ok(())),
+            (base, 1, &[extent(1, 1 << 32)], Err(Violation::LongStatus(1 << 32))),
+            (base, 0, &[], Err(Violation::ExtentCount { count: 0, found: 0 })),
+            (base, 1, &[], Err(Violation::EmptyExtendedExtent)),
+            (base, 1, &[extent(0, 1)], Err(Violation::EmptyExtendedExtent)),
+            (base, 2, &[extent(1, 1)], Err(Violation::ExtentCount { count: 2, found: 1 })),
+        ] {
+            let context = MetaContext { id: 1, name: name.to_owned() };
+            assert_eq!(check_extended(Some(&context), count, extents), checked, "{extents:?}");
+        }
+    }
 }

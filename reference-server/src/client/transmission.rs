@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use protocol::codec::{self, Limits, layout_error};
-use protocol::message::{Chunk, ChunkBody, Cookie, Message, Request, RequestForm, SimpleReply};
+use protocol::message::{Chunk, ChunkBody, Cookie, Message, SimpleReply};
 use protocol::values::{
     ChunkType, Command, CommandFlags, DEFAULT_MAXIMUM_PAYLOAD, ErrorCode, ReplyFlags, STRING_LIMIT,
     TransmissionFlags,
@@ -18,7 +18,8 @@ use tokio::time::timeout;
 
 use super::assembly::{Answered, Assembly};
 use super::error::{ClientError, Violation};
-use super::status::MetaContext;
+use super::request::{Call, Form};
+use super::status::{MetaContext, check_extended};
 use super::{Details, Options};
 use crate::connection::BoxedStream;
 use crate::export::BlockSizes;
@@ -26,43 +27,6 @@ use crate::wire::Incoming;
 
 /// How many requests may wait to be written; more callers wait themselves.
 const QUEUE: usize = 64;
-
-/// A request as it will be sent, whatever the server has offered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// What to do.
-    pub command: Command,
-    /// How.
-    pub flags: CommandFlags,
-    /// Where, in bytes.
-    pub offset: u64,
-    /// How much, in bytes; of a write, the length of its data.
-    pub length: u32,
-    /// The data of a write.
-    pub data: Vec<u8>,
-}
-
-impl Call {
-    /// A call without flags and data.
-    #[must_use]
-    pub fn new(command: Command, offset: u64, length: u32) -> Self {
-        Self { command, flags: CommandFlags::EMPTY, offset, length, data: Vec::new() }
-    }
-
-    /// A write.
-    #[must_use]
-    pub fn write(offset: u64, data: Vec<u8>) -> Self {
-        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        Self { data, ..Self::new(Command::WRITE, offset, length) }
-    }
-
-    /// The same with flags.
-    #[must_use]
-    pub fn with_flags(mut self, flags: CommandFlags) -> Self {
-        self.flags = flags;
-        self
-    }
-}
 
 /// A session in its transmission phase. Clones share the connection, and requests of several tasks
 /// are in flight together; when the last clone is dropped the session ends softly.
@@ -76,7 +40,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     details: Details,
-    structured: bool,
+    form: Form,
     contexts: Vec<MetaContext>,
     limit: Duration,
     next_cookie: AtomicU64,
@@ -116,13 +80,13 @@ impl Client {
     pub(crate) fn new(
         incoming: Incoming<BoxedStream>,
         details: Details,
-        structured: bool,
+        form: Form,
         contexts: Vec<MetaContext>,
         options: &Options,
     ) -> Self {
         let shared = Arc::new(Shared {
             details,
-            structured,
+            form,
             contexts,
             limit: options.timeout,
             next_cookie: AtomicU64::new(1),
@@ -148,10 +112,21 @@ impl Client {
         self.shared.details.size
     }
 
-    /// Whether structured replies were agreed.
+    /// Whether replies come in chunks: structured replies were agreed, or extended headers.
     #[must_use]
     pub fn is_structured(&self) -> bool {
-        self.shared.structured
+        self.shared.form.is_chunked()
+    }
+
+    /// Whether extended headers were agreed.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        self.shared.form == Form::Extended
+    }
+
+    /// The longest range that one request without payload may be about, in bytes.
+    pub(crate) fn longest(&self) -> u64 {
+        self.shared.form.longest()
     }
 
     /// The metadata contexts that were selected for this export.
@@ -172,15 +147,19 @@ impl Client {
     /// The same with all that the reply holds.
     pub(crate) async fn answered(&self, call: Call) -> Answer {
         let cookie = Cookie(self.shared.next_cookie.fetch_add(1, Ordering::Relaxed));
-        let length = call.length as usize;
-        if call.command == Command::READ && length > DEFAULT_MAXIMUM_PAYLOAD as usize * 2 {
+        if call.command == Command::READ && call.length > u64::from(DEFAULT_MAXIMUM_PAYLOAD) * 2 {
             return Err(ClientError::Misuse("a read of more than 64 MiB"));
         }
+        let mut bytes = self.shared.form.header(&call, cookie)?;
+        let length = call.length as usize;
         let mut assembly = Assembly::new(call.command, call.flags, call.offset, length);
         if call.command == Command::BLOCK_STATUS {
-            let ids = self.contexts().iter().map(|context| context.id).collect();
+            let ids = match call.ids.is_empty() {
+                true => self.contexts().iter().map(|context| context.id).collect(),
+                false => call.ids.clone(),
+            };
             let room = self.size().saturating_sub(call.offset);
-            assembly.expect_status(ids, u64::from(call.length), room);
+            assembly.expect_status(ids, call.length, room);
         }
         let (done, answer) = oneshot::channel();
         {
@@ -190,7 +169,6 @@ impl Client {
             }
             pending.by_cookie.insert(cookie, Waiting { assembly, done });
         }
-        let mut bytes = header(&call, cookie);
         bytes.extend_from_slice(&call.data);
         let answered = async {
             // The writer ends only with the connection, whose failure the answer will tell.
@@ -207,7 +185,7 @@ impl Client {
     pub async fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, ClientError> {
         self.check_range(offset, length as u64)?;
         let mut bytes = Vec::new();
-        for (at, piece) in self.pieces(offset, length as u64, self.maximum()) {
+        for (at, piece) in self.pieces(offset, length as u64, self.maximum().into()) {
             let part = self.call(Call::new(Command::READ, at, piece)).await?;
             if bytes.is_empty() {
                 bytes = part;
@@ -224,7 +202,7 @@ impl Client {
     /// As for [`Client::call`], or the range breaks the rules for clients.
     pub async fn write(&self, offset: u64, data: &[u8]) -> Result<(), ClientError> {
         self.check_range(offset, data.len() as u64)?;
-        for (at, piece) in self.pieces(offset, data.len() as u64, self.maximum()) {
+        for (at, piece) in self.pieces(offset, data.len() as u64, self.maximum().into()) {
             let start = (at - offset) as usize;
             let part = data[start..start + piece as usize].to_vec();
             self.call(Call::write(at, part)).await?;
@@ -267,7 +245,7 @@ impl Client {
     /// The server does not hang up, or the connection fails.
     pub async fn disconnect(self) -> Result<(), ClientError> {
         let Self { shared, outgoing, mut ended } = self;
-        let disc = header(&Call::new(Command::DISC, 0, 0), Cookie(0));
+        let disc = shared.form.header(&Call::new(Command::DISC, 0, 0), Cookie(0))?;
         let ending = async {
             let _ = outgoing.send(disc).await;
             let _ = ended.wait_for(|ended| *ended).await;
@@ -288,8 +266,7 @@ impl Client {
         length: u64,
     ) -> Result<(), ClientError> {
         self.check_range(offset, length)?;
-        // The largest length that is a multiple of any minimum block size.
-        for (at, piece) in self.pieces(offset, length, 0xffff_0000) {
+        for (at, piece) in self.pieces(offset, length, self.longest()) {
             self.call(Call::new(command, at, piece).with_flags(flags)).await?;
         }
         Ok(())
@@ -325,30 +302,17 @@ impl Client {
         &self,
         offset: u64,
         length: u64,
-        maximum: u32,
-    ) -> impl Iterator<Item = (u64, u32)> + use<> {
+        maximum: u64,
+    ) -> impl Iterator<Item = (u64, u64)> + use<> {
         let end = offset + length;
         let mut at = offset;
         std::iter::from_fn(move || {
-            let piece = u64::from(maximum).min(end - at) as u32;
+            let piece = maximum.min(end - at);
             let start = at;
-            at += u64::from(piece);
+            at += piece;
             (piece > 0).then_some((start, piece))
         })
     }
-}
-
-fn header(call: &Call, cookie: Cookie) -> Vec<u8> {
-    Message::Request(Request {
-        form: RequestForm::Compact,
-        flags: call.flags,
-        command: call.command,
-        cookie,
-        offset: call.offset,
-        length: u64::from(call.length),
-        status: None,
-    })
-    .to_bytes()
 }
 
 /// Writes requests until the last client is gone, then `NBD_CMD_DISC`.
@@ -370,7 +334,8 @@ async fn write(
             }
         }
         if !last {
-            writer.write_all(&header(&Call::new(Command::DISC, 0, 0), Cookie(0))).await?;
+            let disc = shared.form.header(&Call::new(Command::DISC, 0, 0), Cookie(0));
+            writer.write_all(&disc.unwrap_or_default()).await?;
         }
         writer.shutdown().await
     };
@@ -417,7 +382,7 @@ async fn reply(
     }
     match message {
         Message::SimpleReply(simple) => simple_reply(shared, incoming, simple).await,
-        Message::Chunk(chunk) => structured_chunk(shared, incoming, chunk).await,
+        Message::Chunk(chunk) => reply_chunk(shared, incoming, chunk).await,
         _ => Ok(()),
     }
 }
@@ -473,7 +438,10 @@ async fn simple_reply(
 ) -> Result<(), ClientError> {
     let mut owed = Owed::take(shared, cookie)?;
     let assembly = owed.assembly();
-    if assembly.is_read() && shared.structured {
+    if shared.form == Form::Extended {
+        return Err(Violation::SimpleUnderExtended.into());
+    }
+    if assembly.is_read() && shared.form.is_chunked() {
         return Err(Violation::SimpleToStructuredRead.into());
     }
     if error != ErrorCode::OK {
@@ -488,17 +456,15 @@ async fn simple_reply(
     owed.finish()
 }
 
-async fn structured_chunk(
+async fn reply_chunk(
     shared: &Shared,
     incoming: &mut Incoming<ReadHalf<BoxedStream>>,
-    Chunk { flags, chunk, cookie, body, .. }: Chunk,
+    Chunk { form, flags, chunk, cookie, body }: Chunk,
 ) -> Result<(), ClientError> {
     let mut owed = Owed::take(shared, cookie)?;
-    if !shared.structured {
-        return Err(Violation::Unasked.into());
-    }
     let done = flags.has(ReplyFlags::DONE);
     let assembly = owed.assembly();
+    shared.form.check(form, assembly.offset())?;
     match body {
         ChunkBody::Empty if chunk == ChunkType::NONE => {
             if !done {
@@ -513,7 +479,18 @@ async fn structured_chunk(
         ChunkBody::Hole { offset, size } => {
             assembly.content(chunk, offset, u64::from(size))?;
         }
+        ChunkBody::BlockStatus { .. } if shared.form == Form::Extended => {
+            return Err(Violation::CompactStatus.into());
+        }
         ChunkBody::BlockStatus { id, extents } => assembly.status(chunk, id, extents)?,
+        ChunkBody::BlockStatusExt { .. } if shared.form != Form::Extended => {
+            return Err(Violation::ExtendedStatus.into());
+        }
+        ChunkBody::BlockStatusExt { id, count, extents } => {
+            let context = shared.contexts.iter().find(|context| context.id == id);
+            check_extended(context, count, &extents)?;
+            assembly.status(chunk, id, extents)?;
+        }
         ChunkBody::Error { error, message, .. } => {
             if error == ErrorCode::OK {
                 return Err(Violation::ErrorZero.into());
