@@ -184,7 +184,7 @@ impl<W: Write> JsonRenderer<W> {
 
     fn line(&mut self, line: &Line<'_>) {
         self.out.write(|writer| {
-            serde_json::to_writer(&mut *writer, line)?;
+            super::harmless::write(&mut *writer, line)?;
             writer.write_all(b"\n")
         });
     }

@@ -3,6 +3,7 @@
 //! Everything a peer sent is escaped before it is printed: strings by their `Display`, everything
 //! else is made of numbers and names.
 
+mod harmless;
 mod json;
 mod only;
 mod plural;
