@@ -122,6 +122,41 @@ async fn maps_what_servers_allocate() {
     }
 }
 
+/// Whether the installed qemu-nbd has extended headers, which came with 8.2.
+fn qemu_is_extended() -> bool {
+    let told = std::process::Command::new("qemu-nbd").arg("--version").output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let version = told.split_whitespace().find(|word| word.starts_with(|c: char| c.is_numeric()));
+    let mut numbers = version.unwrap_or_default().split('.').map_while(|part| part.parse().ok());
+    (numbers.next(), numbers.next()) >= (Some(8u32), Some(2u32))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asks_qemu_nbd_about_more_than_4_gib_at_once() {
+    const LARGE: u64 = 9 << 30;
+    const CONTEXT: &str = "base:allocation";
+    let options = Options { contexts: vec![CONTEXT.to_owned()], ..Options::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let (path, socket) = (folder.path().join("large.raw"), folder.path().join("s"));
+    std::fs::File::create(&path).unwrap().set_len(LARGE).unwrap();
+    let (path, listens) = (path.display().to_string(), socket.display().to_string());
+    let arguments = ["-f", "raw", "-k", &listens, "-t", "-e", "0", "--discard=unmap", &path];
+    let _server = start("qemu-nbd", &arguments, &socket).await;
+    let client = connect(&socket, "", &options).await;
+    assert_eq!(client.is_extended(), qemu_is_extended());
+    client.write(LARGE - 65_536, &[7; 65_536]).await.unwrap();
+    let map = client.map(CONTEXT, 0, LARGE).await.unwrap();
+    let lengths: Vec<u64> = map.iter().map(|extent| extent.length).collect();
+    assert_eq!(lengths, [LARGE - 65_536, 65_536]);
+    if client.is_extended() {
+        let told = client.block_status(0, LARGE, false).await.unwrap();
+        assert_eq!(told[0].1[0].length, LARGE - 65_536);
+    }
+    client.zero(0, LARGE, false).await.unwrap();
+    assert_eq!(client.read(LARGE - 512, 512).await.unwrap(), [0; 512]);
+    client.disconnect().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn haggles_with_qemu_nbd() {
     let folder = tempfile::tempdir().unwrap();
