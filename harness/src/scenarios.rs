@@ -1,6 +1,5 @@
 //! Scenarios, with their mistakes as text for people.
 
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use crate::exit;
@@ -41,5 +40,6 @@ pub fn load(id: &str, path: &str, text: &str) -> Result<Script, String> {
 }
 
 fn shown(errors: &[ScriptError]) -> String {
-    script::render(errors, std::io::stderr().is_terminal())
+    let choice = anstream::AutoStream::choice(&std::io::stderr());
+    script::render(errors, choice != anstream::ColorChoice::Never)
 }

@@ -223,6 +223,16 @@ fn exit_statuses_tell_what_came_of_it() {
 }
 
 #[test]
+fn colours_are_as_they_are_asked_for() {
+    let capture = golden("recorded/nbdsh-nbdkit.pcap");
+    let coloured = |arguments: &[&str]| run(arguments).1.contains('\x1b');
+    assert!(!coloured(&["decode", &capture]), "into a pipe");
+    assert!(coloured(&["decode", &capture, "--color", "always"]));
+    assert!(!coloured(&["--color", "never", "decode", &capture]));
+    assert_eq!(run(&["decode", &capture, "--color", "pink"]).0, Some(2));
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
         .args(["decode", "--format", "json", &golden("qemu/10.0-server.pcap")])

@@ -1,6 +1,7 @@
 //! The subcommands, a module each: `Args` for the command line and `run` for the work.
 
 pub mod capture;
+mod color;
 pub mod coverage;
 pub mod decode;
 pub mod explain;
@@ -17,10 +18,16 @@ mod view;
 
 use clap::{Parser, Subcommand};
 
+pub use color::Color;
+
 /// Conformance suite, interop matrix and traffic analyzer for NBD (Network Block Device).
 #[derive(Debug, Parser)]
 #[command(name = "nbdcheck", version, propagate_version = true)]
 pub struct Cli {
+    /// When to colour what people read; `auto`: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    pub color: Color,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -60,6 +67,7 @@ pub enum Command {
 /// Runs what the command line asks for; gives the exit status.
 #[must_use]
 pub fn dispatch(cli: Cli) -> u8 {
+    cli.color.choose();
     match cli.command {
         Command::Run(args) => run::run(args),
         Command::Matrix(args) => matrix::run(args),

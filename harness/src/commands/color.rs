@@ -1,0 +1,25 @@
+//! `--color`, of every command.
+
+/// When output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR or TERM says otherwise
+    #[default]
+    Auto,
+    /// Into files and pipes, too
+    Always,
+    /// Never
+    Never,
+}
+
+impl Color {
+    /// Makes it the choice of all that prints through `anstream`.
+    pub(super) fn choose(self) {
+        let choice = match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
