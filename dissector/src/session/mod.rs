@@ -11,9 +11,9 @@
 //!   the capture), what depends on it is not judged, on either side. A party is free to hang up
 //!   after the other one broke a MUST. Requests of length 0 may be answered in any way.
 //! - Rules that take a stimulus, a store or a clock belong to the scenarios, not here. [`NOT_YET`]
-//!   lists what could be seen on the wire and is not judged, with reasons: mostly what is a matter
-//!   of degree. Where the extension "extended headers" is negotiated, its rules
-//!   apply; what it leaves as it was is judged by the base rules.
+//!   lists what could be seen on the wire and is not judged, with reasons. Where the extension
+//!   "extended headers" is negotiated, its rules apply; what it leaves as it was is judged by the
+//!   base rules.
 //!
 //! The order in which the two directions are handed in matters: a request before its reply. Whoever
 //! plays a side hands in what it sends before it sends it, and what it received before it acts.

@@ -323,9 +323,6 @@ pub const COVERED: &[(&str, &[Rule])] = &[
 /// Requirements that show on the wire and are not checked, each with the reason.
 pub const NOT_YET: &[(&str, &str)] = &[
     ("disc-server-closes", "only a time limit tells that a close does not come: the harness waits"),
-    ("request-aligned-to-preferred", "\"where possible\" is the client's knowledge; counted only"),
-    ("structured-few-chunks", "a matter of degree; counted only"),
-    ("tls-client-starttls-first", "what a client prefers is not seen"),
 ];
 
 /// A rule that was broken, before the message that broke it has a number.
