@@ -17,6 +17,7 @@ use std::time::Instant;
 use dissector::capture::{ConnectionWriter, Input};
 use dissector::dissect::{Options, dissect};
 use dissector::render::{Renderer as _, SummaryRenderer};
+use dissector::session::Recognize;
 use protocol::message::{
     Cookie, Greeting, Info, Message, OptionBody, OptionReply, OptionRequest, ReplyBody, Request,
     RequestForm, Side, SimpleReply,
@@ -67,7 +68,7 @@ fn here(file: &Path) -> Result<()> {
     let size = fs::metadata(file)?.len();
     let begin = Instant::now();
     let mut renderer = SummaryRenderer::new(io::stdout());
-    let options = Options { recognize: false, ..Options::default() };
+    let options = Options { recognize: Recognize::Nothing, ..Options::default() };
     dissect(Input::file(File::open(file)?)?, options, &mut renderer)?;
     renderer.finish()?;
     let seconds = begin.elapsed().as_secs_f64();

@@ -223,6 +223,21 @@ fn exit_statuses_tell_what_came_of_it() {
 }
 
 #[test]
+fn payloads_that_print_as_digests_show_how_they_begin_where_that_is_asked_for() {
+    let capture = golden("recorded/nbdsh-nbdkit.pcap");
+    let digests = |arguments: &[&str]| -> Vec<String> {
+        let lines = run(arguments).1;
+        lines.lines().filter(|line| line.contains("data=digest(")).map(str::to_owned).collect()
+    };
+    let (short, verbose) = (digests(&["decode", &capture]), digests(&["decode", &capture, "-v"]));
+    assert!(!short.is_empty());
+    assert!(!short.iter().any(|line| line.contains(" begins ")), "{short:#?}");
+    let heads = verbose.iter().filter_map(|line| line.split_once(" begins "));
+    let heads: Vec<_> = heads.map(|(_, bytes)| bytes.split(' ').count()).collect();
+    assert_eq!(heads, vec![16; short.len()], "{verbose:#?}");
+}
+
+#[test]
 fn colours_are_as_they_are_asked_for() {
     let capture = golden("recorded/nbdsh-nbdkit.pcap");
     let coloured = |arguments: &[&str]| run(arguments).1.contains('\x1b');

@@ -231,6 +231,12 @@ impl Recognizer {
         self.length
     }
 
+    /// The first bytes, at most [`HEX_LIMIT`] of them.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
     /// The next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         let mut rest = bytes;

@@ -8,7 +8,7 @@ use protocol::values::INIT_MAGIC;
 use super::secure::Secure;
 use super::{Ended, Note, Record, SessionInfo, Sink, Totals};
 use crate::net::Segment;
-use crate::session::{Close, Config, Event, Problem, Session};
+use crate::session::{Close, Config, Event, Problem, Recognize, Session};
 use crate::tcp::{Delivery, Reassembly};
 use crate::tls::KeyLog;
 
@@ -17,8 +17,8 @@ pub(super) struct Context<'a, S> {
     pub(super) sink: &'a mut S,
     /// How many sessions there have been.
     pub(super) sessions: &'a mut u64,
-    /// Whether payloads are recognised.
-    pub(super) recognize: bool,
+    /// What is told of payloads.
+    pub(super) recognize: Recognize,
     /// What TLS can be opened with.
     pub(super) keys: &'a KeyLog,
 }

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use protocol::message::Side;
 use protocol::values::DEFAULT_PORT;
 
-use crate::session::{Close, Seen, Violation};
+use crate::session::{Close, Recognize, Seen, Violation};
 use crate::tls::{KeyLog, Parameters};
 
 pub use counts::Counts;
@@ -32,16 +32,15 @@ pub struct Options {
     /// TCP ports of NBD servers besides 10809. On other ports a session is recognised by the
     /// server's greeting.
     pub ports: Vec<u16>,
-    /// Whether payloads are recognised, for their pattern or digest; without, only their length is
-    /// told, which is faster.
-    pub recognize: bool,
+    /// What is told of payloads; just their length is faster.
+    pub recognize: Recognize,
     /// Secrets that TLS is opened with, besides those that the capture holds.
     pub keys: KeyLog,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ports: Vec::new(), recognize: true, keys: KeyLog::default() }
+        Self { ports: Vec::new(), recognize: Recognize::Form, keys: KeyLog::default() }
     }
 }
 

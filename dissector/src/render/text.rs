@@ -148,7 +148,12 @@ impl<W: Write> TextRenderer<W> {
             Side::Client => "36",
         };
         let (letter, offset) = (seen.from.letter(), seen.offset);
-        self.coloured(colour, format_args!("{letter}: {description}  # {time} @{offset}{latency}"));
+        let head = seen.head.as_deref().map(Head);
+        let head = head.map_or_else(String::new, |head| head.to_string());
+        self.coloured(
+            colour,
+            format_args!("{letter}: {description}  # {time} @{offset}{latency}{head}"),
+        );
     }
 
     fn violation(&mut self, violation: &Violation) {
@@ -226,6 +231,16 @@ impl<W: Write> Sink for TextRenderer<W> {
 
     fn is_done(&self) -> bool {
         self.out.is_broken()
+    }
+}
+
+/// How a payload begins.
+struct Head<'a>(&'a [u8]);
+
+impl fmt::Display for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(" begins")?;
+        self.0.iter().try_for_each(|byte| write!(f, " {byte:02x}"))
     }
 }
 

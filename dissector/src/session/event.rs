@@ -25,6 +25,9 @@ pub enum Event {
     Problem(Problem),
 }
 
+/// How much is kept of bulk that only a digest describes, where that is asked for: in bytes.
+pub const HEAD: usize = 16;
+
 /// A message as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
@@ -48,6 +51,9 @@ pub struct Seen {
     /// The bulk: recognised, or just its length where that was not asked for or bytes are missing.
     /// When the message was cut off, only what came.
     pub payload: Option<Payload>,
+    /// The first bytes of bulk that is told by a digest, at most [`HEAD`]; `None` where that was not
+    /// asked for.
+    pub head: Option<Box<[u8]>>,
     /// The number of the request or option that it answers. `None` also when that one was not
     /// complete yet.
     pub answers: Option<u64>,

@@ -45,10 +45,10 @@ use std::collections::VecDeque;
 
 use protocol::codec::Limits;
 use protocol::message::{Message, Side};
-use protocol::payload::Recognizer;
+use protocol::payload::{Part, Recognizer};
 use protocol::values::{HandshakeFlags, TransmissionFlags};
 
-pub use event::{Close, Event, Problem, ProblemKind, Seen, Violation};
+pub use event::{Close, Event, HEAD, Problem, ProblemKind, Seen, Violation};
 pub use rules::{COVERED, NOT_YET, Rule};
 
 use context::Selection;
@@ -66,6 +66,18 @@ pub enum Start {
     Greeting,
 }
 
+/// What is told of bulk besides its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recognize {
+    /// Nothing, which costs nothing.
+    Nothing,
+    /// Its form: a pattern, or a digest.
+    #[default]
+    Form,
+    /// Its form, and how it begins where that is a digest: [`Seen::head`].
+    FormAndHead,
+}
+
 /// How a session is followed.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -73,8 +85,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where the session is joined.
     pub start: Start,
-    /// Whether bulk is recognised. Without, only its length is told, and it costs nothing.
-    pub recognize: bool,
+    /// What is told of bulk.
+    pub recognize: Recognize,
     /// How many requests may be in flight before replies are no longer correlated.
     pub in_flight: usize,
 }
@@ -84,7 +96,7 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             start: Start::Greeting,
-            recognize: true,
+            recognize: Recognize::Form,
             in_flight: 1 << 16,
         }
     }
@@ -351,13 +363,17 @@ impl Session {
             tls: self.tls,
             message,
             payload: None,
+            head: None,
             answers: verdict.answers,
         };
         if verdict.bulk == 0 || !self.follows(from) {
             self.stream(from).offset += seen.length;
             return self.out.message(seen, found);
         }
-        let recognizer = self.config.recognize.then(|| Recognizer::new(verdict.at));
+        let recognizer = match self.config.recognize {
+            Recognize::Nothing => None,
+            Recognize::Form | Recognize::FormAndHead => Some(Recognizer::new(verdict.at)),
+        };
         let (left, total) = (verdict.bulk, verdict.bulk);
         self.stream(from).mode =
             Mode::Bulk(Bulk { seen, findings: found, left, total, recognizer });
@@ -368,7 +384,15 @@ impl Session {
         let Bulk { mut seen, findings, left, total, recognizer } = bulk;
         seen.end_ns = self.out.now_ns;
         seen.length -= left;
-        seen.payload = Some(Bulk::payload(recognizer, total - left));
+        if self.config.recognize == Recognize::FormAndHead {
+            seen.head =
+                recognizer.as_ref().map(|it| it.head().iter().copied().take(HEAD).collect());
+        }
+        let payload = Bulk::payload(recognizer, total - left);
+        if !matches!(payload.0[..], [Part::Digest(..)]) {
+            seen.head = None;
+        }
+        seen.payload = Some(payload);
         let stream = self.stream(from);
         stream.offset += seen.length;
         let number = self.out.next_number();

@@ -321,9 +321,10 @@ pub const COVERED: &[(&str, &[Rule])] = &[
 ];
 
 /// Requirements that show on the wire and are not checked, each with the reason.
-pub const NOT_YET: &[(&str, &str)] = &[
-    ("disc-server-closes", "only a time limit tells that a close does not come: the harness waits"),
-];
+pub const NOT_YET: &[(&str, &str)] = &[(
+    "disc-server-closes",
+    "only a time limit tells that a close does not come: the harness waits",
+)];
 
 /// A rule that was broken, before the message that broke it has a number.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use dissector::capture::{Input, ReadError};
 use dissector::dissect::{Options, dissect};
 use dissector::render::Only;
+use dissector::session::Recognize;
 use dissector::tls::KeyLog;
 
 use super::view::View;
@@ -78,7 +79,7 @@ fn as_scenario(args: &Args, keys: KeyLog) -> u8 {
     let name = name(&args.file);
     let session = args.view.session.unwrap_or(1);
     let mut transcriber = Transcriber::new(&format!("session {session} of {name}"));
-    let options = Options { ports: args.view.port.clone(), recognize: true, keys };
+    let options = Options { ports: args.view.port.clone(), recognize: Recognize::Form, keys };
     let result = open(&args.file)
         .and_then(|file| dissect(file, options, &mut Only::new(&mut transcriber, Some(session))));
     let sessions = match result {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use dissector::dissect::{Options, Record, Sink, Totals, dissect};
 use dissector::render::Plural;
+use dissector::session::Recognize;
 
 use super::decode::{complain, keys, name, no_sessions, open};
 use crate::exit;
@@ -41,7 +42,8 @@ pub fn run(args: Args) -> u8 {
     for file in &args.files {
         let name = name(file);
         let mut sink = Violations { file: &name, out: &mut out, error: None, totals: &mut all };
-        let options = Options { ports: args.port.clone(), recognize: false, keys: keys.clone() };
+        let options =
+            Options { ports: args.port.clone(), recognize: Recognize::Nothing, keys: keys.clone() };
         let result = open(file).and_then(|file| dissect(file, options, &mut sink));
         let error = sink.error.take().or_else(|| out.flush().err());
         match error {

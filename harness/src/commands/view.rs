@@ -8,6 +8,7 @@ use dissector::render::{
     JsonRenderer, Only, Renderer, SummaryRenderer, TextOptions, TextRenderer, TimeFormat,
     TreeRenderer,
 };
+use dissector::session::Recognize;
 use dissector::stats::StatsRenderer;
 use dissector::tls::KeyLog;
 
@@ -40,7 +41,8 @@ pub(super) struct View {
     #[arg(long, value_enum, default_value_t = Time::Relative)]
     time: Time,
 
-    /// Tell in text how long after its request each reply was complete
+    /// Tell in text how long after its request each reply was complete, and the first bytes of what
+    /// prints as a digest
     #[arg(long, short)]
     verbose: bool,
 
@@ -79,7 +81,12 @@ pub(super) type Shown<'a> = Only<'a, dyn Sink + 'a>;
 impl View {
     /// What the dissector has to look for.
     pub(super) fn options(&self, keys: KeyLog) -> Options {
-        Options { ports: self.port.clone(), recognize: self.format != Format::Summary, keys }
+        let recognize = match self.format {
+            Format::Summary => Recognize::Nothing,
+            Format::Text | Format::Tree if self.verbose => Recognize::FormAndHead,
+            _ => Recognize::Form,
+        };
+        Options { ports: self.port.clone(), recognize, keys }
     }
 
     /// Shows on standard output what `decode` hands on. Gives what that came to, or the exit status

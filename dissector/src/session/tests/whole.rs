@@ -6,7 +6,7 @@ use protocol::payload::place;
 use protocol::values::{Command, CommandFlags, ErrorCode, InfoType, OptionType, ReplyType};
 
 use super::dsl::*;
-use crate::session::{Close, Config, Event, Session};
+use crate::session::{Close, Config, Event, HEAD, Recognize, Session};
 
 /// A lawful session with a bit of everything.
 fn lawful() -> Talk {
@@ -125,6 +125,34 @@ enum Happening {
     Gap(Side, u64),
     Close(Side, bool),
     Tls,
+}
+
+#[test]
+fn what_only_a_digest_describes_is_told_with_its_first_bytes() {
+    let mixed: Vec<u8> = (0..100u8).map(|n| n.wrapping_mul(37) ^ 5).collect();
+    for (recognize, bulk, head) in [
+        (Recognize::FormAndHead, &mixed[..], Some(&mixed[..HEAD])),
+        (Recognize::FormAndHead, &[7; 100], None),
+        (Recognize::FormAndHead, &mixed[..20], None),
+        (Recognize::Form, &mixed, None),
+        (Recognize::Nothing, &mixed, None),
+    ] {
+        let mut session = Session::new(Config { recognize, ..Config::default() });
+        for (side, bytes) in &Talk::new().simple().sent {
+            session.received(*side, 0, bytes);
+        }
+        let bytes = [write(1, 0, bulk.len() as u64).to_bytes(), bulk.to_vec()].concat();
+        for piece in bytes.chunks(7) {
+            session.received(Client, 0, piece);
+        }
+        let mut last = None;
+        while let Some(Event::Message(seen)) = session.next_event() {
+            last = Some(seen);
+        }
+        let seen = last.unwrap();
+        assert!(matches!(seen.message, Message::Request(_)));
+        assert_eq!(seen.head.as_deref(), head, "{recognize:?}");
+    }
 }
 
 fn side() -> impl Strategy<Value = Side> {
