@@ -3,10 +3,12 @@
 use protocol::notation::ast::{Expr, Op};
 use protocol::text::WireString;
 use protocol::values::{OptionType, TransmissionFlags};
+use reference_server::TlsMode;
 
 use super::SkipKind;
 use super::prepare::PREPARED;
 use super::probe::Capabilities;
+use super::secured::Wanted;
 use crate::interpret::eval::Env;
 use crate::interpret::matching::symbol;
 use crate::script::ast::{Need, Script, TlsKind};
@@ -153,6 +155,20 @@ fn context(wanted: &WireString, capabilities: &Capabilities) -> Option<(SkipKind
         .or_else(|| capabilities.evidence(&["option=NBD_OPT_LIST_META_CONTEXT"]))
         .unwrap_or("the server was not asked");
     Some((SkipKind::NotOffered, format!("no context {wanted}: {evidence}")))
+}
+
+/// What a configuration asks for whose TLS somebody else has set up.
+pub(super) fn unmet_tls(wanted: Wanted, capabilities: &Capabilities) -> Option<(SkipKind, String)> {
+    let word = |word: &str| Expr::Name(word.to_owned());
+    let mode = match wanted.mode {
+        TlsMode::Forced => "forced",
+        TlsMode::Selective => "selective",
+    };
+    tls(Op::Eq, &word(mode), capabilities).or_else(|| {
+        // Without credentials the kind is not known; what needs them is skipped for that.
+        capabilities.tls_kind?;
+        tls(Op::Eq, &word(wanted.kind.name()), capabilities)
+    })
 }
 
 /// `tls=forced`, `tls=psk`, `tls!=off`.

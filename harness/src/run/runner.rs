@@ -11,7 +11,7 @@ use reference_server::Profile;
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc};
 
 use super::milestones::{Offer, offers};
-use super::needs::{Allowed, missing};
+use super::needs::{Allowed, missing, unmet_tls};
 use super::prepare::prepare;
 use super::probe::{Capabilities, TlsMode, Whom, probe};
 use super::secured::{Wanted, begins_by_steps, is_hand_made};
@@ -330,6 +330,12 @@ impl Runner {
                 let reason = format!("the export is writable: {evidence}");
                 return outcome.skip(SkipKind::NotOffered, reason);
             }
+        }
+        if let (_, Some(wanted)) = Wanted::of(configuration)
+            && !shared.owned
+            && let Some((kind, reason)) = unmet_tls(wanted, &shared.capabilities)
+        {
+            return outcome.skip(kind, reason);
         }
         if configuration == "blank" && !shared.owned && !allowed.write {
             let reason = "it needs a blank export: `--allow-write` lets it be made so".to_owned();
