@@ -32,18 +32,22 @@ fn concerned(fault: Fault, all: &[Arc<Script>]) -> Vec<Vec<Arc<Script>>> {
     batches
 }
 
-async fn found(fault: Fault, all: &[Arc<Script>]) -> BTreeSet<&'static str> {
-    let options = Options {
+fn options(replies: Replies) -> Options {
+    Options {
         write: true,
         hazard: true,
         jobs: 4,
         timeout: Duration::from_millis(700),
         capture: None,
-        replies: Replies::Default,
+        replies,
         segmentation: Segmentation::Whole,
         access: Access::default(),
         again: String::new(),
-    };
+    }
+}
+
+async fn found(fault: Fault, all: &[Arc<Script>]) -> BTreeSet<&'static str> {
+    let options = options(Replies::Default);
     let mut ids = BTreeSet::new();
     for batch in concerned(fault, all) {
         let (events, _) = tokio::sync::mpsc::unbounded_channel();
@@ -91,4 +95,31 @@ fn every_fault_is_named_part_3() {
 #[test]
 fn every_fault_is_named_part_4() {
     check(3, 4);
+}
+
+/// A scenario that says `reply` runs in every form, and accuses by the rule of the form at hand.
+#[test]
+fn a_failed_read_breaks_the_rule_of_its_form() {
+    let io_error: Vec<_> = scenarios::all()
+        .unwrap()
+        .into_iter()
+        .filter(|script| script.id.starts_with("2.6-read/io-error"))
+        .collect();
+    assert!(!io_error.is_empty());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for (replies, rule) in [
+        (Replies::Default, "read-simple-error-code"),
+        (Replies::Structured, "read-error-chunk-required"),
+        (Replies::Extended, "read-error-chunk-required"),
+    ] {
+        let target = Target::Reference { fault: Some(Fault::ReadErrorHidden) };
+        let (events, _) = tokio::sync::mpsc::unbounded_channel();
+        let options = options(replies);
+        let run = runtime.block_on(run_target(&target, &io_error, None, &options, events));
+        for outcome in &run.outcomes {
+            let rules: BTreeSet<_> =
+                outcome.findings.iter().map(|finding| finding.requirement.id).collect();
+            assert_eq!(rules, [rule].into(), "{} {replies:?}", outcome.id);
+        }
+    }
 }

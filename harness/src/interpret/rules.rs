@@ -1,7 +1,7 @@
 //! Which rule is broken where a line names none: nothing fails for a reason that is not written
 //! down.
 
-use protocol::message::{Message, Side};
+use protocol::message::{Message, RequestForm, Side};
 use protocol::notation::ast::{MessageLine, Word};
 use protocol::values::{Command, OptionType, ReplyType};
 
@@ -17,8 +17,9 @@ const IN_CHUNKS: &[(&str, &str)] = &[("read-simple-error-code", "read-error-chun
 impl Interpreter<'_> {
     /// The rule that a tag means on this line's connection.
     pub(super) fn meant<'t>(&self, line: &MessageLine, tag: &'t str) -> &'t str {
-        let conn = self.conns.get(conn_name(line));
-        if !conn.is_some_and(|conn| conn.link.tracker().is_structured()) {
+        let Some(conn) = self.conns.get(conn_name(line)) else { return tag };
+        let tracker = conn.link.tracker();
+        if !tracker.is_structured() && tracker.request_form() == RequestForm::Compact {
             return tag;
         }
         IN_CHUNKS.iter().find(|(simple, _)| *simple == tag).map_or(tag, |(_, chunks)| chunks)
@@ -47,6 +48,9 @@ impl Interpreter<'_> {
             Candidate::End(End::Garbage(_) | End::TooLarge(_)) => match tracker.phase() {
                 Phase::Start | Phase::Flags => "handshake-greeting-layout",
                 Phase::Haggling | Phase::Entering => "option-reply-layout",
+                Phase::Transmission if tracker.request_form() == RequestForm::Extended => {
+                    "ext-reply-layout"
+                }
                 Phase::Transmission if tracker.is_structured() => "structured-chunk-layout",
                 Phase::Transmission => "simple-reply-layout",
             },

@@ -278,6 +278,9 @@ faults! {
         "leaves out the last byte of a structured read", ["read-structured-covers-request"];
     ReadOtherOffset = "read-other-offset",
         "reads from the offset less its lowest 12 bits", ["write-stored"];
+    ReadErrorHidden = "read-error-hidden",
+        "serves what its store can't read as zeroes",
+        ["read-simple-error-code", "read-error-chunk-required"];
     ReadPastEnd = "read-past-end",
         "serves READ beyond the end as zeroes", ["request-beyond-end-einval"];
     ReadOffsetWraps = "read-offset-wraps",

@@ -159,6 +159,16 @@ impl Store for FaultyStore {
     fn read(&self, offset: u64, buffer: &mut [u8], runs: &mut Vec<Run>) -> io::Result<()> {
         match self.fault {
             Fault::ReadOtherOffset => self.read_inside(offset & !0xfff, buffer, runs),
+            Fault::ReadErrorHidden => {
+                let mut found = Vec::new();
+                if self.read_inside(offset, buffer, &mut found).is_err() {
+                    buffer.fill(0);
+                    found.clear();
+                    push_run(&mut found, buffer.len() as u64, false);
+                }
+                runs.append(&mut found);
+                Ok(())
+            }
             Fault::MultiConnStaleCache => self.read_cached(offset, buffer, runs, true),
             Fault::MultiConnWriteBack | Fault::CacheStale => {
                 self.read_cached(offset, buffer, runs, false)
