@@ -146,3 +146,16 @@ fn captures_of_tls_open_in_wireshark_without_any_setting() {
         assert!(seen.contains("20"), "{id}: {seen}{}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+/// Every connection of the probe is made with TLS, not only the first.
+#[test]
+fn a_server_that_insists_on_tls_shows_its_features() {
+    let text = passes(&["probe", "self", "--configuration", "tls-forced", "--format", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(found["tls"], "forced");
+    for name in ["structured replies", "extended headers", "BLOCK_STATUS payload"] {
+        let features = found["features"].as_array().unwrap();
+        let feature = features.iter().find(|feature| feature["feature"] == name).unwrap();
+        assert_eq!(feature["offered"], true, "{name}");
+    }
+}
