@@ -30,8 +30,8 @@ pub struct Args {
     /// `qemu-storage-daemon`, `all`, or the path of a peer file. Repeatable
     #[arg(long, value_name = "NAME|FILE")]
     peer: Vec<String>,
-    /// A client to test: `self`, `qemu-img`, `qemu-io`, `nbdinfo`, `nbdcopy`, `nbdsh`,
-    /// `nbd-client`, `all`, the path of a peer file, or a command with `{uri}` in it. Repeatable
+    /// A client to test: `self`, `self@V` (as qemu V), `self@all`, `qemu-img`, `qemu-io`, `nbdinfo`,
+    /// `nbdcopy`, `nbdsh`, `nbd-client`, `all`, the path of a peer file, or a command with `{uri}` in it. Repeatable
     #[arg(long, value_name = "NAME|FILE|CMD")]
     client: Vec<String>,
     /// Let scenarios write to `--target`: its data is lost

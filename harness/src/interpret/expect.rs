@@ -32,12 +32,47 @@ impl Interpreter<'_> {
         })
     }
 
+    /// A client that enters by `NBD_OPT_EXPORT_NAME` and has not tried GO is older than a script
+    /// that waits for GO; the line that shows it.
+    pub(super) fn enters_by_name(&mut self) -> Option<String> {
+        if self.setup.side == Side::Client {
+            return None;
+        }
+        self.collect();
+        let option = |entry: &Entry| match &entry.said {
+            Said::Message(seen) => match &seen.message {
+                Message::Option(option) => Some(option.option),
+                _ => None,
+            },
+            Said::Note(_) => None,
+        };
+        let sent = |wanted| move |entry: &&Entry| option(entry) == Some(wanted);
+        if self.transcript.iter().any(|entry| sent(OptionType::GO)(&entry)) {
+            return None;
+        }
+        let entry = self.transcript.iter().find(sent(OptionType::EXPORT_NAME))?;
+        Some(format!("the client does not ask for NBD_OPT_GO: {}", entry.text(false)))
+    }
+
+    /// Whether nothing but GO would have done, and the client does not know it.
+    fn waits_in_vain(&mut self, lines: &[&MessageLine], candidate: &Candidate) -> Flow {
+        let is = |line: &MessageLine, name: &str| matches!(&line.head.node, Word::Name(head) if head == name);
+        let go = lines.iter().any(|line| is(line, "NBD_OPT_GO"));
+        let by_name = matches!(candidate, Candidate::Message(received)
+            if matches!(&received.message, Message::Option(it) if it.option == OptionType::EXPORT_NAME));
+        match self.enters_by_name() {
+            Some(reason) if go && by_name => Err(Stop::Skip(reason)),
+            _ => Ok(()),
+        }
+    }
+
     /// Nothing that would have been right came.
     pub(super) async fn refuse(&mut self, lines: &[&MessageLine], span: Span) -> Flow {
         let Some(line) = lines.first() else {
             return Err(Stop::Error("a block with nothing to expect".to_owned()));
         };
         let choice = self.choose(line).await?;
+        self.waits_in_vain(lines, &choice.candidate)?;
         let expected = self.resolve_all(lines.iter().copied())?;
         let received = self.received_text(line).await?;
         let tags: Vec<_> = lines.iter().flat_map(|line| &line.tags).collect();
@@ -71,6 +106,7 @@ impl Interpreter<'_> {
                 Ok(())
             }
             Outcome::Differs(difference) => {
+                self.waits_in_vain(&[line], &choice.candidate)?;
                 let warn = line.should && difference.soft;
                 self.report(line, &choice.candidate, *difference, warn)?;
                 if !warn {

@@ -25,7 +25,7 @@ use protocol::message::{Cookie, Message, RequestForm, Side};
 use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
 use protocol::payload::Payload;
 use protocol::requirements;
-use protocol::values::Command;
+use protocol::values::{Command, OptionType};
 
 use crate::dial::{ClientProcess, Dialer};
 use crate::finding::{Detail, Finding, Severity};

@@ -68,6 +68,15 @@ impl Interpreter<'_> {
                 let at = format!("{}:{at}", self.script.source.path);
                 Stop::Error(format!("{at}: {error}"))
             })?;
+        if matches!(&built.message, Message::OptionReply(reply) if reply.option == OptionType::EXPORT_NAME)
+            && let Some(reason) = self.enters_by_name()
+        {
+            // There is no such reply: the client would wait for the export's details.
+            return Err(Stop::Skip(reason));
+        }
+        let Some(conn) = self.conns.get_mut(&name) else {
+            return Err(Stop::Error(format!("no connection `{name}`")));
+        };
         conn.link.send(&built, limit).await;
         if let Some(cookie) = crate::link::tracker::reply_cookie(&built.message)
             && is_last(&built.message)

@@ -10,6 +10,7 @@ use protocol::message::{Message, Side};
 use protocol::notation::ast::{Expr, Op};
 use protocol::payload::place;
 use protocol::values::OptionType;
+use reference_server::Profile;
 use reference_server::tls::has_psk;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
@@ -18,7 +19,8 @@ use super::runner::{Event, Options, TargetRun, conclude};
 use super::{Outcome, SkipKind};
 use crate::capture::Capture;
 use crate::dial::{ClientProcess, Dialer, Source};
-use crate::interpret::{Played, Setup, Upgrade, play};
+use crate::finding::Severity;
+use crate::interpret::{Ending, Played, Setup, Upgrade, play};
 use crate::link::{Entry, Said};
 use crate::peer::{Address, ClientFile, ClientRun, Ended, Parameters, StartError, shipped_clients};
 use crate::run::selfclient;
@@ -33,6 +35,8 @@ const EXPORT: &str = "disk";
 pub enum ClientTarget {
     /// The reference client, in this process.
     Reference,
+    /// The reference client as a release of qemu, in this process.
+    Profile(&'static Profile),
     /// A program that a peer file describes.
     Peer(Box<ClientFile>),
     /// A command of the user's own, with `{uri}` in it.
@@ -47,6 +51,13 @@ impl ClientTarget {
     pub fn find(name: &str) -> Result<Vec<Self>, String> {
         if name == "self" {
             return Ok(vec![Self::Reference]);
+        }
+        if let Some(version) = name.strip_prefix("self@") {
+            if version == "all" {
+                return Ok(Profile::ALL.iter().map(Self::Profile).collect());
+            }
+            let profile = Profile::find(version).map_err(|error| error.to_string())?;
+            return Ok(vec![Self::Profile(profile)]);
         }
         if name == "all" {
             let mut all = vec![Self::Reference];
@@ -69,6 +80,7 @@ impl ClientTarget {
     pub fn name(&self) -> &str {
         match self {
             Self::Reference => "self (client)",
+            Self::Profile(profile) => profile.peer(),
             Self::Peer(file) => file.name(),
             Self::Command(command) => command,
         }
@@ -77,15 +89,19 @@ impl ClientTarget {
     /// The version that it tells, if it does.
     pub async fn version(&self) -> Option<String> {
         match self {
-            Self::Reference => Some(env!("CARGO_PKG_VERSION").to_owned()),
+            Self::Reference | Self::Profile(_) => Some(env!("CARGO_PKG_VERSION").to_owned()),
             Self::Peer(file) => file.version().await.ok(),
             Self::Command(_) => None,
         }
     }
 
-    fn supports(&self, action: &str) -> Result<(), String> {
+    /// Whether it can do an action.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn supports(&self, action: &str) -> Result<(), String> {
         match self {
-            Self::Reference => selfclient::supports(action),
+            Self::Reference | Self::Profile(_) => selfclient::supports(action),
             Self::Peer(file) => file.supports(action),
             Self::Command(_) if action == "info" => Ok(()),
             Self::Command(command) if command.contains("{action}") => Ok(()),
@@ -98,14 +114,22 @@ impl ClientTarget {
     fn supports_tls(&self, action: &str, kind: TlsKind) -> Result<(), String> {
         match self {
             Self::Peer(file) => file.supports_tls(action, kind),
+            Self::Profile(profile) if kind == TlsKind::Psk && !profile.has_psk() => {
+                Err(format!("{profile} has no TLS with pre-shared keys"))
+            }
             // The URI has it all.
-            Self::Reference | Self::Command(_) => Ok(()),
+            Self::Reference | Self::Profile(_) | Self::Command(_) => Ok(()),
         }
     }
 
-    async fn act(self, action: String, with: Parameters) -> Result<ClientRun, StartError> {
+    pub(crate) async fn act(
+        self,
+        action: String,
+        with: Parameters,
+    ) -> Result<ClientRun, StartError> {
         match self {
-            Self::Reference => Ok(selfclient::act(&action, &with).await),
+            Self::Reference => Ok(selfclient::act(None, &action, &with).await),
+            Self::Profile(profile) => Ok(selfclient::act(Some(profile), &action, &with).await),
             Self::Peer(file) => file.run(&action, &with).await,
             Self::Command(command) => run_command(&command, &action, &with).await,
         }
@@ -285,7 +309,7 @@ async fn perform(
         client: Some(ClientProcess::new(running, Some(file))),
     };
     let played = play(script, setup).await;
-    match not_asked_for(script, &played) {
+    match not_asked_for(script, &played).or_else(|| unable(&played)) {
         Some(reason) => outcome.skip(SkipKind::NotOffered, reason),
         None => conclude(outcome, played),
     }
@@ -326,6 +350,19 @@ fn not_asked_for(script: &Script, played: &Played) -> Option<String> {
     let missing = |wanted: &OptionType| options.iter().all(|(_, option)| option != wanted);
     let wanted = needed.into_iter().find(missing)?;
     Some(format!("the client does not ask for {wanted}: {}", last.text(false)))
+}
+
+/// Where a client showed that it can't do what the script waits for; a recommendation that it did
+/// not keep on the way says no more than that.
+fn unable(played: &Played) -> Option<String> {
+    match &played.end {
+        Ending::Skipped(reason)
+            if played.findings.iter().all(|it| it.severity < Severity::Failure) =>
+        {
+            Some(reason.clone())
+        }
+        _ => None,
+    }
 }
 
 /// What a client is given to write: each word tells where it belongs.

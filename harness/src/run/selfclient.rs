@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use protocol::uri::Uri;
+use reference_server::Profile;
 use reference_server::client::{Client, ClientError, Haggling, Options};
 
 use crate::peer::{ClientRun, Ended, Parameters};
@@ -28,12 +29,15 @@ pub fn supports(action: &str) -> Result<(), String> {
 }
 
 /// Does an action; the exit status is 0 if all went well.
-pub async fn act(action: &str, with: &Parameters) -> ClientRun {
+pub async fn act(profile: Option<&'static Profile>, action: &str, with: &Parameters) -> ClientRun {
     let began = Instant::now();
     let uri = with.uri();
-    let tls = with.tls.as_ref().map(Security::of_client);
-    let contexts = if action == "map" { vec![ALLOCATION.to_owned()] } else { Vec::new() };
-    let options = Options { timeout: with.limit, contexts, tls, ..Options::default() };
+    let mut options = profile.map_or_else(Options::default, Options::of_release);
+    options.timeout = with.limit;
+    options.tls = with.tls.as_ref().map(Security::of_client);
+    if profile.is_none() && action == "map" {
+        options.contexts = vec![ALLOCATION.to_owned()];
+    }
     let result = perform(action, &uri, &options, with).await;
     ClientRun {
         command: format!("reference client: {action} {uri}"),

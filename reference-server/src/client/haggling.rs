@@ -249,18 +249,43 @@ impl Haggling {
         }
     }
 
-    /// Asks for the most that the options of this client want and the server has.
-    pub(crate) async fn agree_on_replies(&mut self) -> Result<(), ClientError> {
-        // Whatever the reason of a refusal, the next lesser form will do.
+    /// Agrees on what the options of this client want before an export is entered: the most that
+    /// the server has of replies, and contexts of that export.
+    pub(crate) async fn agree(&mut self, export: &str) -> Result<(), ClientError> {
+        if !self.fixed || !self.options.structured_reply {
+            return Ok(());
+        }
         if self.options.extended_headers && self.options.go {
             match self.extended_headers().await {
-                Err(ClientError::Refused { .. }) => {}
-                answer => return answer,
+                // Whatever the reason, the next lesser form will do.
+                Ok(()) | Err(ClientError::Refused { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
-        match self.structured_reply().await {
-            Err(ClientError::Refused { .. }) => Ok(()),
-            answer => answer,
+        if !self.is_extended() {
+            let agreed = self.structured_reply().await;
+            self.unless_fatal(agreed).await?;
+        }
+        if !self.options.contexts.is_empty() && self.is_structured() {
+            let wanted = self.options.contexts.clone();
+            // Without contexts there is no block status; the rest works.
+            let selected = self.set_meta_contexts(export, &wanted).await.map(drop);
+            self.unless_fatal(selected).await?;
+        }
+        Ok(())
+    }
+
+    /// What cannot be put up with ends the session.
+    async fn unless_fatal(&mut self, agreed: Result<(), ClientError>) -> Result<(), ClientError> {
+        match agreed {
+            Err(error) if !self.options.puts_up_with(&error) => {
+                if matches!(error, ClientError::Refused { .. }) {
+                    // Its own failure says less than the refusal.
+                    let _ = self.leave().await;
+                }
+                Err(error)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -279,14 +304,14 @@ impl Haggling {
     /// The server refuses or misbehaves.
     pub async fn go(mut self, export: &str) -> Result<Client, ClientError> {
         if !self.fixed || !self.options.go {
-            return self.export_name(export).await;
+            return self.by_name(export).await;
         }
         match self.details(OptionType::GO, export).await {
             Ok(details) => Ok(self.enter(export, details)),
             Err(error) if is_unknown(&error) && self.is_extended() => {
                 Err(Violation::NoWayIn.into())
             }
-            Err(error) if is_unknown(&error) => self.export_name(export).await,
+            Err(error) if is_unknown(&error) => self.by_name(export).await,
             Err(error) => {
                 if matches!(error, ClientError::Refused { .. }) {
                     // Its own failure says less than the refusal.
@@ -295,6 +320,26 @@ impl Haggling {
                 Err(error)
             }
         }
+    }
+
+    /// Enters by `NBD_OPT_EXPORT_NAME`, which the clients of qemu only do with a name that is
+    /// listed, where there is a list.
+    async fn by_name(mut self, export: &str) -> Result<Client, ClientError> {
+        if self.fixed && self.options.profile.is_some() {
+            let listed = match self.list().await {
+                Ok(listed) => listed.iter().any(|listed| listed.name == export),
+                Err(error) if is_unknown(&error) => true,
+                Err(error) => {
+                    let _ = self.leave().await;
+                    return Err(error);
+                }
+            };
+            if !listed {
+                let _ = self.leave().await;
+                return Err(ClientError::NotOffered("an export of that name in its list"));
+            }
+        }
+        self.export_name(export).await
     }
 
     /// Enters transmission by `NBD_OPT_EXPORT_NAME`.
@@ -336,6 +381,10 @@ impl Haggling {
     /// # Errors
     /// The connection fails, or the server misbehaves.
     pub async fn abort(mut self) -> Result<(), ClientError> {
+        self.leave().await
+    }
+
+    async fn leave(&mut self) -> Result<(), ClientError> {
         if self.fixed {
             match self.ask(OptionType::ABORT, OptionBody::Empty).await {
                 Ok(_) | Err(ClientError::Closed(_) | ClientError::Refused { .. }) => {}
@@ -346,7 +395,11 @@ impl Haggling {
     }
 
     async fn details(&mut self, option: OptionType, export: &str) -> Result<Details, ClientError> {
-        let mut requests = vec![InfoType::NAME, InfoType::DESCRIPTION];
+        // The clients of qemu want nothing but the sizes.
+        let mut requests = match self.options.profile {
+            Some(_) => Vec::new(),
+            None => vec![InfoType::NAME, InfoType::DESCRIPTION],
+        };
         if self.options.block_size {
             requests.push(InfoType::BLOCK_SIZE);
         }

@@ -18,6 +18,7 @@ mod assembly;
 mod error;
 mod extents;
 mod haggling;
+mod operations;
 mod request;
 mod status;
 mod transmission;
@@ -31,6 +32,7 @@ use tokio::time::timeout;
 
 use crate::connection::BoxedStream;
 use crate::export::BlockSizes;
+use crate::profile::{Habits, Profile};
 use crate::tls::{BadTls, Connector, Credentials, Identity, KeyLog, Versions};
 
 pub use error::{ClientError, Violation};
@@ -56,6 +58,8 @@ pub struct Options {
     pub go: bool,
     /// Ask for the size constraints.
     pub block_size: bool,
+    /// Behave as a release of qemu does; see [`Options::of_release`].
+    pub profile: Option<&'static Profile>,
     /// TLS with these credentials; without any, no TLS, unless the URI demands it.
     pub tls: Option<Tls>,
     /// How long the server may take for any one answer.
@@ -73,9 +77,42 @@ impl Default for Options {
             contexts: Vec::new(),
             go: true,
             block_size: true,
+            profile: None,
             tls: None,
             timeout: Duration::from_secs(30),
         }
+    }
+}
+
+impl Options {
+    /// What a release of qemu asks for, and 30 seconds.
+    #[must_use]
+    pub fn of_release(profile: &'static Profile) -> Self {
+        let habits = profile.habits();
+        Self {
+            no_zeroes: habits.no_zeroes,
+            structured_reply: habits.structured_reply,
+            extended_headers: habits.extended_headers,
+            contexts: habits
+                .base_allocation
+                .then(|| "base:allocation".to_owned())
+                .into_iter()
+                .collect(),
+            go: habits.go,
+            profile: Some(profile),
+            ..Self::default()
+        }
+    }
+
+    /// What it does as a release of qemu.
+    fn habits(&self) -> Option<&'static Habits> {
+        self.profile.map(Profile::habits)
+    }
+
+    /// Whether the refusal of an option that is not needed can be put up with.
+    fn puts_up_with(&self, error: &ClientError) -> bool {
+        let any = self.habits().is_none_or(|habits| habits.takes_any_refusal);
+        is_unknown(error) || (any && matches!(error, ClientError::Refused { .. }))
     }
 }
 
@@ -180,6 +217,7 @@ impl Client {
     /// required.
     pub async fn connect(uri: &Uri, options: &Options) -> Result<Self, ClientError> {
         let upgrade = Upgrade::of(uri, options)?;
+        upgrade.as_ref().map_or(Ok(()), |_| can_do_tls(uri, options))?;
         let stream = dial(&uri.endpoint, options.timeout).await?;
         Self::enter(stream, upgrade, &uri.export, options).await
     }
@@ -213,18 +251,27 @@ impl Client {
                 return Err(ClientError::NotOffered("exports with names: it is oldstyle"));
             }
         };
-        if options.structured_reply && haggling.is_fixed() {
-            haggling.agree_on_replies().await?;
-        }
-        if !options.contexts.is_empty() && haggling.is_structured() {
-            match haggling.set_meta_contexts(export, &options.contexts).await {
-                // Without contexts there is no block status; the rest works.
-                Ok(_) | Err(ClientError::Refused { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        haggling.agree(export).await?;
         haggling.go(export).await
     }
+}
+
+/// Releases have learned TLS bit by bit.
+fn can_do_tls(uri: &Uri, options: &Options) -> Result<(), ClientError> {
+    let Some(profile) = options.profile else { return Ok(()) };
+    let psk = match &options.tls {
+        Some(tls) => matches!(tls.credentials, Credentials::Psk { .. }),
+        None => matches!(of_uri(uri), Credentials::Psk { .. }),
+    };
+    if psk && !profile.has_psk() {
+        let why = "has no TLS with pre-shared keys; 3.0 and later have";
+        return Err(ClientError::BadTls(format!("{profile} {why}")));
+    }
+    if matches!(uri.endpoint, Endpoint::Unix(_)) && !profile.has_tls_over_unix() {
+        let why = "has no TLS over Unix sockets; 7.0 and later have";
+        return Err(ClientError::BadTls(format!("{profile} {why}")));
+    }
+    Ok(())
 }
 
 /// Connects to where a server listens.

@@ -83,19 +83,22 @@ impl Client {
         offset: u64,
         length: u64,
     ) -> Result<Vec<Extent>, ClientError> {
-        self.check_range(offset, length)?;
+        let end = self.check_range(offset, length)?;
         let context = self.contexts().iter().find(|one| one.name == context);
         let id = context.ok_or(ClientError::NotOffered("the metadata context"))?.id;
-        let end = offset + length;
         // Of several contexts only the one is asked about, where the server knows how.
         let filters = self.is_extended()
             && self.contexts().len() > 1
             && self.details().flags.has(TransmissionFlags::BLOCK_STATUS_PAYLOAD);
         let ids = if filters { vec![id] } else { Vec::new() };
+        // The clients of qemu ask for one extent at a time.
+        let one = self.habits().is_some();
+        let flags = if one { CommandFlags::REQ_ONE } else { CommandFlags::EMPTY };
         let (mut at, mut map) = (offset, Vec::new());
         while at < end {
-            let piece = (end - at).min(self.longest());
-            let call = Call::new(Command::BLOCK_STATUS, at, piece).with_ids(ids.clone());
+            let piece = (end - at).min(self.largest_effect());
+            let call = Call::new(Command::BLOCK_STATUS, at, piece).with_flags(flags);
+            let call = call.with_ids(ids.clone());
             let told = self.answered(call).await?.extents;
             let extents = told.into_iter().find(|(of, _)| *of == id);
             for extent in extents.map(|(_, extents)| extents).unwrap_or_default() {

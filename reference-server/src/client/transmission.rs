@@ -8,7 +8,7 @@ use std::time::Duration;
 use protocol::codec::{self, Limits, layout_error};
 use protocol::message::{Chunk, ChunkBody, Cookie, Message, SimpleReply};
 use protocol::values::{
-    ChunkType, Command, CommandFlags, DEFAULT_MAXIMUM_PAYLOAD, ErrorCode, ReplyFlags, STRING_LIMIT,
+    ChunkType, Command, DEFAULT_MAXIMUM_PAYLOAD, ErrorCode, ReplyFlags, STRING_LIMIT,
     TransmissionFlags,
 };
 use tokio::io::{AsyncWriteExt as _, BufWriter, ReadHalf, WriteHalf};
@@ -22,7 +22,7 @@ use super::request::{Call, Form};
 use super::status::{MetaContext, check_extended};
 use super::{Details, Options};
 use crate::connection::BoxedStream;
-use crate::export::BlockSizes;
+use crate::profile::Habits;
 use crate::wire::Incoming;
 
 /// How many requests may wait to be written; more callers wait themselves.
@@ -42,6 +42,7 @@ struct Shared {
     details: Details,
     form: Form,
     contexts: Vec<MetaContext>,
+    habits: Option<&'static Habits>,
     limit: Duration,
     next_cookie: AtomicU64,
     pending: Mutex<Pending>,
@@ -88,6 +89,7 @@ impl Client {
             details,
             form,
             contexts,
+            habits: options.habits(),
             limit: options.timeout,
             next_cookie: AtomicU64::new(1),
             pending: Mutex::default(),
@@ -135,6 +137,11 @@ impl Client {
         &self.shared.contexts
     }
 
+    /// What it does as a release of qemu.
+    pub(super) fn habits(&self) -> Option<&'static Habits> {
+        self.shared.habits
+    }
+
     /// Sends a request as it is, even one that breaks the rules, and waits for its reply: the data
     /// of a read, nothing for the rest.
     ///
@@ -178,72 +185,19 @@ impl Client {
         timeout(self.shared.limit, answered).await.unwrap_or(Err(ClientError::TimedOut("a reply")))
     }
 
-    /// `NBD_CMD_READ`, in as many requests as the maximum payload demands.
-    ///
-    /// # Errors
-    /// As for [`Client::call`], or the range breaks the rules for clients.
-    pub async fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, ClientError> {
-        self.check_range(offset, length as u64)?;
-        let mut bytes = Vec::new();
-        for (at, piece) in self.pieces(offset, length as u64, self.maximum().into()) {
-            let part = self.call(Call::new(Command::READ, at, piece)).await?;
-            if bytes.is_empty() {
-                bytes = part;
-            } else {
-                bytes.extend_from_slice(&part);
-            }
-        }
-        Ok(bytes)
-    }
-
-    /// `NBD_CMD_WRITE`, in as many requests as the maximum payload demands.
-    ///
-    /// # Errors
-    /// As for [`Client::call`], or the range breaks the rules for clients.
-    pub async fn write(&self, offset: u64, data: &[u8]) -> Result<(), ClientError> {
-        self.check_range(offset, data.len() as u64)?;
-        for (at, piece) in self.pieces(offset, data.len() as u64, self.maximum().into()) {
-            let start = (at - offset) as usize;
-            let part = data[start..start + piece as usize].to_vec();
-            self.call(Call::write(at, part)).await?;
-        }
-        Ok(())
-    }
-
-    /// `NBD_CMD_FLUSH`.
-    ///
-    /// # Errors
-    /// As for [`Client::call`], or it is not offered.
-    pub async fn flush(&self) -> Result<(), ClientError> {
-        self.needs(TransmissionFlags::SEND_FLUSH, "NBD_CMD_FLUSH")?;
-        self.call(Call::new(Command::FLUSH, 0, 0)).await.map(drop)
-    }
-
-    /// `NBD_CMD_TRIM`.
-    ///
-    /// # Errors
-    /// As for [`Client::call`], or it is not offered.
-    pub async fn trim(&self, offset: u64, length: u64) -> Result<(), ClientError> {
-        self.needs(TransmissionFlags::SEND_TRIM, "NBD_CMD_TRIM")?;
-        self.without_payload(Command::TRIM, CommandFlags::EMPTY, offset, length).await
-    }
-
-    /// `NBD_CMD_WRITE_ZEROES`; with `no_hole` the range stays allocated.
-    ///
-    /// # Errors
-    /// As for [`Client::call`], or it is not offered.
-    pub async fn zero(&self, offset: u64, length: u64, no_hole: bool) -> Result<(), ClientError> {
-        self.needs(TransmissionFlags::SEND_WRITE_ZEROES, "NBD_CMD_WRITE_ZEROES")?;
-        let flags = if no_hole { CommandFlags::NO_HOLE } else { CommandFlags::EMPTY };
-        self.without_payload(Command::WRITE_ZEROES, flags, offset, length).await
-    }
-
     /// `NBD_CMD_DISC`, then waits for the server to hang up. Requests of other clones that are in
     /// flight are still answered.
     ///
     /// # Errors
     /// The server does not hang up, or the connection fails.
     pub async fn disconnect(self) -> Result<(), ClientError> {
+        let flushes = self.habits().map_or(0, |habits| habits.last_flushes);
+        let flags = self.details().flags;
+        if flags.has(TransmissionFlags::SEND_FLUSH) && !flags.has(TransmissionFlags::READ_ONLY) {
+            for _ in 0..flushes {
+                self.flush().await?;
+            }
+        }
         let Self { shared, outgoing, mut ended } = self;
         let disc = shared.form.header(&Call::new(Command::DISC, 0, 0), Cookie(0))?;
         let ending = async {
@@ -256,62 +210,6 @@ impl Client {
             None | Some(ClientError::Closed(_)) => Ok(()),
             Some(error) => Err(error),
         }
-    }
-
-    async fn without_payload(
-        &self,
-        command: Command,
-        flags: CommandFlags,
-        offset: u64,
-        length: u64,
-    ) -> Result<(), ClientError> {
-        self.check_range(offset, length)?;
-        for (at, piece) in self.pieces(offset, length, self.longest()) {
-            self.call(Call::new(command, at, piece).with_flags(flags)).await?;
-        }
-        Ok(())
-    }
-
-    fn needs(&self, flag: TransmissionFlags, what: &'static str) -> Result<(), ClientError> {
-        let there = self.shared.details.flags.has(flag);
-        if there { Ok(()) } else { Err(ClientError::NotOffered(what)) }
-    }
-
-    fn sizes(&self) -> BlockSizes {
-        self.shared.details.block_sizes.unwrap_or_default()
-    }
-
-    fn maximum(&self) -> u32 {
-        // A server's limit may be none at all.
-        self.sizes().maximum().min(DEFAULT_MAXIMUM_PAYLOAD)
-    }
-
-    pub(crate) fn check_range(&self, offset: u64, length: u64) -> Result<(), ClientError> {
-        let minimum = u64::from(self.sizes().minimum());
-        if !offset.is_multiple_of(minimum) || !length.is_multiple_of(minimum) {
-            return Err(ClientError::Misuse("the range is not aligned to the minimum block size"));
-        }
-        match offset.checked_add(length) {
-            Some(end) if end <= self.size() => Ok(()),
-            _ => Err(ClientError::Misuse("the range ends beyond the export")),
-        }
-    }
-
-    /// Cuts a range into requests; an empty one into none.
-    fn pieces(
-        &self,
-        offset: u64,
-        length: u64,
-        maximum: u64,
-    ) -> impl Iterator<Item = (u64, u64)> + use<> {
-        let end = offset + length;
-        let mut at = offset;
-        std::iter::from_fn(move || {
-            let piece = maximum.min(end - at);
-            let start = at;
-            at += piece;
-            (piece > 0).then_some((start, piece))
-        })
     }
 }
 
