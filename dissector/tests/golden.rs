@@ -1,10 +1,11 @@
 //! Captures of real programs decode to the text that is kept beside them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use dissector::dissect::{Options, Record, Sink, dissect};
+use dissector::capture::{CaptureReader, Item, LinkType, Packet};
+use dissector::dissect::{Dissector, Options, Record, Sink, dissect};
 use dissector::render::{Renderer as _, TextRenderer};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -184,6 +185,82 @@ proptest! {
             file.truncate(cut.index(file.len()));
         }
         let _ = dissect(&file[..], Options::default(), &mut Nowhere);
+    }
+}
+
+/// The packets of a capture.
+fn packets(path: &Path) -> Vec<(u64, LinkType, Vec<u8>)> {
+    let file = File::open(path).expect("a capture can be opened");
+    let mut reader = CaptureReader::new(file).expect("a capture can be read");
+    let mut packets = Vec::new();
+    while let Some(item) = reader.next_item().expect("a capture can be read") {
+        if let Item::Packet(packet) = item {
+            packets.push((packet.time_ns, packet.link, packet.data.to_vec()));
+        }
+    }
+    packets
+}
+
+/// Which rules were broken, by whom.
+#[derive(Default)]
+struct Broken(BTreeSet<(&'static str, &'static str)>);
+
+impl Sink for Broken {
+    fn record(&mut self, record: Record<'_>) {
+        if let Record::Violation(_, violation) = record {
+            self.0.insert((violation.party.name(), violation.requirement.id));
+        }
+    }
+}
+
+fn broken<'a>(packets: impl IntoIterator<Item = &'a (u64, LinkType, Vec<u8>)>) -> Broken {
+    let mut dissector = Dissector::new(Options::default());
+    let mut broken = Broken::default();
+    for (time_ns, link, data) in packets {
+        let (time_ns, link, original_length) = (*time_ns, *link, data.len() as u32);
+        dissector.packet(&Packet { time_ns, link, data, original_length }, &mut broken);
+    }
+    dissector.finish(&mut broken);
+    broken
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Packets that the capture lost, shows twice or out of order, and a beginning or an end that it
+    /// has not, are nobody's fault.
+    #[test]
+    fn damage_to_a_capture_accuses_nobody(
+        which: Index,
+        lost in prop::collection::vec(any::<Index>(), 0..4),
+        repeated in prop::collection::vec(any::<Index>(), 0..4),
+        swapped in prop::collection::vec(any::<Index>(), 0..4),
+        part: Option<(Index, Index)>,
+    ) {
+        let captures = captures();
+        let (_, name, path) = which.get(&captures);
+        let whole = packets(path);
+        let mut damaged: Vec<_> = whole.iter().collect();
+        if let Some((from, to)) = part {
+            let (from, to) = (from.index(damaged.len()), to.index(damaged.len()));
+            damaged = damaged[from.min(to)..=from.max(to)].to_vec();
+        }
+        for at in repeated {
+            let at = at.index(damaged.len());
+            damaged.insert(at, damaged[at]);
+        }
+        for at in swapped {
+            let (at, count) = (at.index(damaged.len()), damaged.len());
+            damaged.swap(at, (at + 1) % count);
+        }
+        for at in lost {
+            if !damaged.is_empty() {
+                damaged.remove(at.index(damaged.len()));
+            }
+        }
+        let (before, after) = (broken(&whole), broken(damaged));
+        let new: Vec<_> = after.0.difference(&before.0).collect();
+        prop_assert!(new.is_empty(), "{}: {:?}", name, new);
     }
 }
 

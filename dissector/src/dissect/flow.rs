@@ -8,7 +8,7 @@ use protocol::values::INIT_MAGIC;
 use super::secure::Secure;
 use super::{Ended, Note, Record, SessionInfo, Sink, Totals};
 use crate::net::Segment;
-use crate::session::{Close, Config, Event, Problem, Recognize, Session};
+use crate::session::{self, Close, Config, Event, Problem, Recognize, Session};
 use crate::tcp::{Delivery, Reassembly};
 use crate::tls::KeyLog;
 
@@ -52,7 +52,6 @@ enum State {
 
 pub(super) struct Live {
     pub(super) info: SessionInfo,
-    /// `None` for a session that began before the capture.
     pub(super) judge: Option<Session>,
     /// Once TLS has begun.
     pub(super) tls: Option<Box<Secure>>,
@@ -96,7 +95,7 @@ impl Flow {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.reassembly.as_ref().map_or(0, |reassembly| reassembly.held_bytes())
+        self.reassembly.as_ref().map_or(0, |reassembly| reassembly.held_memory())
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -154,6 +153,7 @@ impl Flow {
             self.open(None, true, context);
         }
         if let State::Live(mut live) = std::mem::replace(&mut self.state, State::Over) {
+            live.totals.retransmitted = self.reassembly.as_ref().map_or(0, |r| r.retransmitted());
             live.finish(context.sink);
         }
     }
@@ -227,8 +227,9 @@ impl Flow {
             end_ns: self.start_ns,
             ..Totals::default()
         };
-        let judge = whole
-            .then(|| Session::new(Config { recognize: context.recognize, ..Config::default() }));
+        let start = if whole { session::Start::Greeting } else { session::Start::Midway };
+        let recognize = context.recognize;
+        let judge = Some(Session::new(Config { recognize, start, ..Config::default() }));
         let mut live = Box::new(Live { info, judge, tls: None, totals });
         context.sink.record(Record::Opened(&live.info));
         if !whole {
@@ -237,7 +238,9 @@ impl Flow {
                 Note {
                     kind: "mid-session",
                     time_ns: self.start_ns,
-                    text: "the session began before the capture; it can't be decoded".to_owned(),
+                    text: "the session began before the capture; requests and the replies to them are \
+                           decoded, and not judged"
+                        .to_owned(),
                 },
             );
         }
@@ -270,6 +273,7 @@ fn start(prelude: &mut Vec<u8>, known: bool, from_start: bool, delivery: &Delive
     match delivery {
         // A refused connection is no session.
         Delivery::Reset { .. } => Start::Not,
+        Delivery::Conflict { .. } => Start::Unclear,
         _ if known && from_start => Start::Whole,
         Delivery::Data { from: Side::Server, bytes, .. } => {
             let seen: Vec<u8> = prelude.iter().chain(*bytes).copied().take(magic.len()).collect();
@@ -292,6 +296,7 @@ impl Live {
     fn deliver<S: Sink>(&mut self, delivery: &Delivery<'_>, context: &mut Context<'_, S>) {
         let (Delivery::Data { time_ns, .. }
         | Delivery::Gap { time_ns, .. }
+        | Delivery::Conflict { time_ns, .. }
         | Delivery::End { time_ns, .. }
         | Delivery::Reset { time_ns, .. }) = *delivery;
         self.totals.end_ns = self.totals.end_ns.max(time_ns);
@@ -301,6 +306,13 @@ impl Live {
         let ended = match *delivery {
             Delivery::End { from, .. } => Some(Ended { from, time_ns, how: Close::End }),
             Delivery::Reset { from, .. } => Some(Ended { from, time_ns, how: Close::Reset }),
+            Delivery::Conflict { from, length, .. } => {
+                let text = format!(
+                    "{length} bytes of the {} came again and differ; the first ones count",
+                    from.name()
+                );
+                return self.note(context.sink, Note { kind: "overlap", time_ns, text });
+            }
             Delivery::Data { .. } | Delivery::Gap { .. } => None,
         };
         if self.begins_with_tls(delivery) {
@@ -320,6 +332,7 @@ impl Live {
                     }
                 }
                 Delivery::Gap { from, missing, .. } => judge.gap(from, time_ns, missing),
+                Delivery::Conflict { .. } => {}
                 Delivery::End { from, .. } => judge.closed(from, time_ns, Close::End),
                 Delivery::Reset { from, .. } => judge.closed(from, time_ns, Close::Reset),
             }

@@ -91,6 +91,8 @@ pub struct Totals {
     pub warnings: u64,
     /// How many problems.
     pub problems: u64,
+    /// How many packets came with nothing but bytes that had come before.
+    pub retransmitted: u64,
     /// Time of the first packet.
     pub start_ns: u64,
     /// Time of the last packet.
@@ -113,6 +115,7 @@ impl Totals {
         self.violations += other.violations;
         self.warnings += other.warnings;
         self.problems += other.problems;
+        self.retransmitted += other.retransmitted;
         self.start_ns = self.start_ns.min(other.start_ns);
         self.end_ns = self.end_ns.max(other.end_ns);
         self.counts.add(&other.counts);

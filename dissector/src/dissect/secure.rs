@@ -76,6 +76,7 @@ impl Live {
                 }
                 judge.closed(from, time_ns, Close::End);
             }
+            Delivery::Conflict { .. } => {}
             Delivery::Reset { from, time_ns } => judge.closed(from, time_ns, Close::Reset),
         }
     }
@@ -109,6 +110,7 @@ impl Live {
                 judge.tls_unanswered(time_ns);
                 judge.closed(from, time_ns, Close::End);
             }
+            Delivery::Conflict { .. } => return false,
             Delivery::Reset { from, time_ns } => {
                 judge.tls_unanswered(time_ns);
                 judge.closed(from, time_ns, Close::Reset);

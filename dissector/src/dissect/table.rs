@@ -1,7 +1,8 @@
 //! All connections of a capture.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 
@@ -16,10 +17,38 @@ const MAX_FLOWS: usize = 16_384;
 /// How many connections that are over are remembered, so that a late packet of one does not look
 /// like a new one.
 const MAX_OVER: usize = 4096;
-/// All connections together may hold this many bytes that came too early.
-const MAX_HELD: usize = 64 << 20;
+/// What came too early may take this much memory in all connections together, in bytes.
+const MAX_HELD: usize = 32 << 20;
 
-type Key = (SocketAddr, SocketAddr);
+/// Both ends of a connection, the same for both directions, in a form that is quick to hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    low: (u128, u16),
+    high: (u128, u16),
+}
+
+impl Key {
+    fn new(segment: &Segment<'_>) -> Self {
+        let number = |address: SocketAddr| {
+            let ip = match address.ip() {
+                // 0a00::/8 is assigned to nobody.
+                IpAddr::V4(ip) => u128::from(u32::from(ip)) | 10 << 120,
+                IpAddr::V6(ip) => u128::from(ip),
+            };
+            (ip, address.port())
+        };
+        let (a, b) = (number(segment.source), number(segment.destination));
+        if a < b { Self { low: a, high: b } } else { Self { low: b, high: a } }
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.low.0);
+        state.write_u128(self.high.0);
+        state.write_u32(u32::from(self.low.1) << 16 | u32::from(self.high.1));
+    }
+}
 
 /// Takes packets, tells records. No I/O.
 pub struct Dissector {
@@ -127,11 +156,7 @@ impl Dissector {
 
     fn segment<S: Sink>(&mut self, time_ns: u64, segment: &Segment<'_>, sink: &mut S) {
         let recognize = self.options.recognize;
-        let key = if segment.source < segment.destination {
-            (segment.source, segment.destination)
-        } else {
-            (segment.destination, segment.source)
-        };
+        let key = Key::new(segment);
         let replaced = match self.flows.get(&key) {
             Some(flow) => flow.is_replaced_by(segment),
             None => true,

@@ -241,13 +241,19 @@ fn other_traffic_is_left_alone() {
 #[test]
 fn a_session_that_began_before_the_capture_is_noted_and_accuses_nobody() {
     let late = packets(CLIENT, SERVER, START, &session());
-    insta::assert_snapshot!(text(&late[10..]), @"
+    insta::assert_snapshot!(text(&late[10..]), @r#"
     # session 1: 127.0.0.1:51234 -> 127.0.0.1:10809, 2023-11-14 22:13:20.008000 UTC
-    -- mid-session: the session began before the capture; it can't be decoded  # +0.000000
+    -- mid-session: the session began before the capture; requests and the replies to them are decoded, and not judged  # +0.000000
+    C: NBD_CMD_READ cookie=0x100000001 offset=4096 length=512  # +0.001000 @0
+    -- resumed: the server is followed again after 20 bytes  # +0.002000
+    S: NBD_REPLY_TYPE_OFFSET_DATA cookie=0x100000001 flags={DONE} offset=4096 data=fill(0x5a)*512  # +0.002000 @20
+    C: NBD_CMD_WRITE cookie=0x100000002 offset=0 length=100000 data=zero*100000  # +0.003000 @28
+    S: simple-reply ok cookie=0x100000002  # +0.004000 @560
+    C: NBD_CMD_DISC cookie=0x100000003 offset=0 length=0  # +0.005000 @100056
     C: close  # +0.006000
     S: close  # +0.006000
-    # session 1 ends: 0 messages, 0 violations, 0 warnings, 1 problem
-    ");
+    # session 1 ends: 5 messages, 0 violations, 0 warnings, 2 problems
+    "#);
     let late = packets(CLIENT, "127.0.0.1:4711", START, &session());
     assert_eq!(text(&late[10..]), "");
     let options = Options { ports: vec![4711], ..Options::default() };
@@ -323,6 +329,104 @@ fn a_lost_packet_is_a_gap_and_accuses_nobody() {
         let all = text(rest);
         assert!(!all.contains("# !"), "without packet {lost}:\n{all}");
     }
+}
+
+/// The sequence number of a raw IPv4 packet is moved.
+fn moved((time, link, bytes): &Owned, by: i32) -> Owned {
+    let mut bytes = bytes.clone();
+    let number = u32::from_be_bytes(bytes[24..28].try_into().unwrap());
+    bytes[24..28].copy_from_slice(&number.wrapping_add_signed(by).to_be_bytes());
+    (*time, *link, bytes)
+}
+
+#[test]
+fn retransmissions_are_counted() {
+    let whole = packets(CLIENT, SERVER, START, &session());
+    let twice: Vec<_> = whole.iter().flat_map(|packet| [packet, packet]).collect();
+    assert_eq!(text(twice.iter().copied()), text(&whole));
+    let mut out = Vec::new();
+    render(twice, Options::default(), &mut SummaryRenderer::new(&mut out));
+    let summary = String::from_utf8(out).unwrap();
+    let packets = whole.iter().filter(|(.., bytes)| bytes.len() > 40 && bytes[33] & 7 == 0).count();
+    assert!(summary.contains(&format!("  packets   {packets} retransmitted\n")), "{summary}");
+}
+
+#[test]
+fn a_segment_that_comes_again_with_other_bytes_is_told() {
+    let mut whole = packets(CLIENT, SERVER, START, &session());
+    let wanted = text(&whole);
+    let at = whole.iter().position(|(.., bytes)| bytes.ends_with(&[0x5a; 512])).unwrap();
+    let mut other = whole[at].clone();
+    other.2[40 + 16] ^= 1; // the offset of the chunk
+    whole.insert(at + 1, other);
+    let all = text(&whole);
+    let note = all.lines().find(|line| line.starts_with("--")).unwrap();
+    insta::assert_snapshot!(note, @"-- overlap: 540 bytes of the server came again and differ; the first ones count  # +0.010000");
+    assert_eq!(
+        lines(&all).iter().filter(|line| !line.starts_with("--")).collect::<Vec<_>>(),
+        lines(&wanted).iter().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn packets_cut_short_are_holes_and_accuse_nobody() {
+    let whole = packets(CLIENT, SERVER, START, &session());
+    for length in [60, 80, 100, 200, 1000] {
+        let mut out = Vec::new();
+        let mut renderer = TextRenderer::new(&mut out);
+        let mut dissector = Dissector::new(Options::default());
+        for (time_ns, link, data) in &whole {
+            let (time_ns, link, original_length) = (*time_ns, *link, data.len() as u32);
+            let data = &data[..data.len().min(length)];
+            dissector.packet(&Packet { time_ns, link, data, original_length }, &mut renderer);
+        }
+        dissector.finish(&mut renderer);
+        renderer.finish().unwrap();
+        let all = String::from_utf8(out).unwrap();
+        assert!(!all.contains("# !"), "{length}:\n{all}");
+        assert!(all.contains("-- gap"), "{length}:\n{all}");
+        // Small messages are there whatever happened to large ones.
+        assert!(length < 100 || all.contains("C: NBD_CMD_DISC"), "{length}:\n{all}");
+    }
+}
+
+#[test]
+fn a_probe_that_keeps_alive_changes_nothing() {
+    let whole = packets(CLIENT, SERVER, START, &session());
+    let mut probed = Vec::new();
+    for packet in &whole {
+        probed.push(packet.clone());
+        let no_more = packet.2[33] & 7 != 0; // SYN, FIN or RST
+        if packet.2.len() > 40 && !no_more {
+            let mut probe = moved(packet, packet.2.len() as i32 - 41);
+            probe.2.truncate(40);
+            probe.2[2..4].copy_from_slice(&40u16.to_be_bytes());
+            probed.push(probe.clone());
+            probe.2.push(0);
+            probe.2[2..4].copy_from_slice(&41u16.to_be_bytes());
+            probed.push(probe);
+        }
+    }
+    assert!(probed.len() > whole.len() + 10);
+    assert_eq!(text(&probed), text(&whole));
+}
+
+#[test]
+fn a_reset_ends_a_session_in_its_place() {
+    let mut file = CaptureWriter::new(Vec::new()).unwrap();
+    let mut conversation = Conversation::new(address(CLIENT), address(SERVER));
+    conversation.opened(&mut file, START).unwrap();
+    for (from, bytes) in session().into_iter().take(6) {
+        conversation.data(&mut file, from, START, &bytes).unwrap();
+    }
+    conversation.closed(&mut file, Side::Server, START, true).unwrap();
+    let mut out = Vec::new();
+    let mut renderer = TextRenderer::new(&mut out);
+    dissect(&file.into_inner()[..], Options::default(), &mut renderer).unwrap();
+    renderer.finish().unwrap();
+    let all = String::from_utf8(out).unwrap();
+    assert!(all.contains("S: reset"), "{all}");
+    assert!(!all.contains("# !"), "{all}");
 }
 
 #[test]

@@ -79,6 +79,9 @@ fn write_totals(out: &mut impl Write, totals: &Totals) -> io::Result<()> {
     writeln!(out, "  messages  {all}: {client} from the client, {server} from the server")?;
     let [client, server] = totals.bytes;
     writeln!(out, "  bytes     {client} from the client, {server} from the server")?;
+    if totals.retransmitted > 0 {
+        writeln!(out, "  packets   {} retransmitted", totals.retransmitted)?;
+    }
     for ((kind, name), count) in totals.counts.by_kind() {
         let what = format!("{} {name}", kind.name());
         writeln!(out, "    {what:<44} {count:>10}")?;

@@ -85,6 +85,8 @@ pub enum ProblemKind {
     Gap,
     /// A direction can't be followed any more: garbage, or a hole where a message begins.
     Lost,
+    /// After that, messages have been found again; they are told and not judged.
+    Resumed,
     /// A direction can't be followed because two readings are possible.
     Ambiguous,
     /// Bytes inside TLS that were not opened.
@@ -106,6 +108,7 @@ impl ProblemKind {
         match self {
             Self::Gap => "gap",
             Self::Lost => "lost",
+            Self::Resumed => "resumed",
             Self::Ambiguous => "ambiguous",
             Self::Encrypted => "encrypted",
             Self::Tls => "tls",

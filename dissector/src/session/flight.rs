@@ -130,6 +130,18 @@ impl Flight {
         self.incomplete = true;
     }
 
+    /// Not all requests are known from here on, or not all replies.
+    pub(super) fn set_incomplete(&mut self) {
+        self.incomplete = true;
+    }
+
+    /// Forgets the requests with this cookie.
+    pub(super) fn forget(&mut self, cookie: Cookie) {
+        if let Some(group) = self.groups.remove(&cookie) {
+            self.open = self.open.saturating_sub(group.open);
+        }
+    }
+
     /// A request. Gives back whether it was the first that did not find room.
     pub(super) fn add(&mut self, cookie: Cookie, request: InFlight) -> bool {
         if self.open >= self.limit {

@@ -78,6 +78,7 @@ impl Session {
                     bytes = &bytes[count as usize..];
                 }
                 Mode::Doubtful(_) => bytes = self.take_doubtful(from, time_ns, bytes),
+                Mode::Resync => bytes = self.scan(from, time_ns, bytes),
                 Mode::Tls | Mode::Lost | Mode::Over => {
                     stream.unread += bytes.len() as u64;
                     return;
@@ -139,7 +140,7 @@ impl Session {
                 let rest = buffer.split_off(taken);
                 buffer.clear();
                 let stream = self.stream(from);
-                if rest.is_empty() && !stream.is_lost() {
+                if rest.is_empty() && stream.has_messages() {
                     stream.buffer = buffer;
                 }
                 self.follow(from, time_ns, &rest);
@@ -267,10 +268,11 @@ impl Session {
             return;
         }
         let name = from.name();
-        let unsure = match self.phase {
-            Phase::Transmission => from == Side::Server && self.replies.is_doubtful(),
-            _ => !self.follows(from.other()),
-        };
+        let unsure = self.is_patchy(from)
+            || match self.phase {
+                Phase::Transmission => from == Side::Server && self.replies.is_doubtful(),
+                _ => !self.follows(from.other()),
+            };
         if unsure {
             let text = format!("{error}; what had to stand there is not known");
             return self.lose(from, ProblemKind::Ambiguous, text);
@@ -352,6 +354,10 @@ impl Session {
         {
             stream.mode = Mode::Skip(length);
             self.replies.set_doubtful();
+            if self.is_patchy(from) {
+                self.follow(from, time_ns, &head);
+                return later;
+            }
             // "Structured reply chunk message": any response with a payload is structured.
             let text = "payload after a simple reply, though structured replies were negotiated";
             self.out.accuse(Rule::StructuredForPayload, from, text);
@@ -378,13 +384,20 @@ impl Session {
                     self.tail(from, bulk);
                 }
             }
+            Mode::Resync => {
+                stream.unread += missing + stream.buffer.len() as u64;
+                stream.buffer.clear();
+                return;
+            }
             Mode::Tls | Mode::Lost | Mode::Over => {
                 stream.unread += missing;
                 return;
             }
             Mode::Head | Mode::StrayZeroes(_) | Mode::Skip(_) | Mode::Doubtful(_) => {}
         }
-        self.lose(from, ProblemKind::Lost, format!("after the hole the {name} can't be followed"));
+        let text = format!("after the hole the {name} can't be followed");
+        self.problem(ProblemKind::Lost, from, text);
+        self.resync(from);
         self.stream(from).unread += missing;
     }
 }

@@ -32,6 +32,7 @@ mod option_replies;
 mod options;
 mod progress;
 mod requests;
+mod resync;
 mod rules;
 mod secure;
 mod status;
@@ -64,6 +65,9 @@ pub enum Start {
     /// Before its first byte.
     #[default]
     Greeting,
+    /// Somewhere in transmission: requests, and the replies to them, are told as they are found, and
+    /// nothing is judged.
+    Midway,
 }
 
 /// What is told of bulk besides its length.
@@ -246,7 +250,8 @@ impl Session {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let flight = Flight::new(config.in_flight);
-        Self {
+        let start = config.start;
+        let mut session = Self {
             config,
             streams: [Stream::default(), Stream::default()],
             out: Output::default(),
@@ -260,7 +265,14 @@ impl Session {
             flight,
             replies: answers::Replies::default(),
             farewell: None,
+        };
+        if start == Start::Midway {
+            session.phase = Phase::Transmission;
+            session.negotiated.selection = None;
+            session.resync(Side::Client);
+            session.resync(Side::Server);
         }
+        session
     }
 
     /// Bytes that `from` sent, in order, seen at `time_ns`. Fetch the events between calls, and
@@ -291,7 +303,8 @@ impl Session {
     }
 
     /// A hole: `missing` bytes of `from` were not captured. Inside of bulk the session is followed
-    /// over the hole; elsewhere this direction is lost.
+    /// over the hole; elsewhere from the next message on that can be found, which is no longer
+    /// judged.
     pub fn gap(&mut self, from: Side, time_ns: u64, missing: u64) {
         self.out.now_ns = time_ns;
         if self.stream(from).closed.is_none() && missing > 0 {
@@ -331,7 +344,8 @@ impl Session {
         &mut self.streams[side as usize]
     }
 
-    /// Whether everything that `side` said so far is known.
+    /// Whether everything that `side` said so far is known. What a side says when that is not so is
+    /// told, as far as it is found, and not judged.
     fn follows(&self, side: Side) -> bool {
         !self.streams[side as usize].is_lost()
     }
@@ -349,6 +363,11 @@ impl Session {
             Message::SimpleReply(reply) => self.simple_reply(reply, &mut found),
             Message::Chunk(chunk) => self.chunk(chunk, &mut found),
         };
+        // Who is not known in full is not judged, nor who answers requests that may be missing.
+        let answers = from == Side::Server && self.phase == Phase::Transmission;
+        if self.is_patchy(from) || answers && self.is_patchy(Side::Client) {
+            found.0.clear();
+        }
         for finding in &found.0 {
             let binding = finding.rule.requirement().level.is_binding();
             self.out.broke[finding.party as usize] |= binding;
@@ -366,7 +385,7 @@ impl Session {
             head: None,
             answers: verdict.answers,
         };
-        if verdict.bulk == 0 || !self.follows(from) {
+        if verdict.bulk == 0 || !self.stream(from).has_messages() {
             self.stream(from).offset += seen.length;
             return self.out.message(seen, found);
         }
@@ -411,10 +430,17 @@ impl Session {
         self.out.events.push_back(Event::Problem(problem));
     }
 
-    /// `from` can't be followed from here on.
+    fn is_patchy(&self, side: Side) -> bool {
+        self.streams[side as usize].patchy
+    }
+
+    /// `from` can't be followed from here on, or not until a message is found.
     fn lose(&mut self, from: Side, kind: ProblemKind, text: impl Into<String>) {
-        if !self.stream(from).is_lost() {
+        if self.stream(from).has_messages() {
             self.problem(kind, from, text);
+            if kind == ProblemKind::Ambiguous || self.is_patchy(from) {
+                return self.resync(from);
+            }
             let stream = self.stream(from);
             stream.unread += stream.buffer.len() as u64;
             stream.buffer = Vec::new();

@@ -211,7 +211,7 @@ impl Session {
         });
         self.options.entered = option.name;
         // Without its information the export's rules can't be judged.
-        self.export = export.filter(|_| self.follows(Side::Client));
+        self.export = export.filter(|_| self.follows(Side::Client) && self.follows(Side::Server));
     }
 
     /// NBD_OPT_STARTTLS was acknowledged: TLS records follow, and nothing that was negotiated is
@@ -233,7 +233,7 @@ impl Session {
             self.problem(ProblemKind::CutOff, Side::Client, text);
         }
         for stream in &mut self.streams {
-            if !stream.is_lost() {
+            if !matches!(stream.mode, Mode::Lost) {
                 stream.mode = Mode::Tls;
             }
         }

@@ -7,6 +7,7 @@ use protocol::values::{Command, CommandFlags, OptionType, TransmissionFlags};
 use super::context::Selection;
 use super::flight::InFlight;
 use super::rules::{Findings, Rule};
+use super::stream::Mode;
 use super::{Export, Farewell, Phase, ProblemKind, Session, Verdict, extended};
 
 /// The unit of a client that knows no constraints, in bytes.
@@ -42,13 +43,20 @@ impl Session {
             self.farewell = Some(Farewell::Disc(request.cookie));
             return verdict;
         }
-        if self.follows(Side::Server) {
+        if !matches!(self.streams[Side::Server as usize].mode, Mode::Lost) {
             self.register(request, bulk, found);
         }
         verdict
     }
 
     fn register(&mut self, request: &Request, bulk: u64, found: &mut Findings) {
+        if !self.follows(Side::Server) {
+            // What has the same cookie was answered unseen, and so were most if there are many.
+            self.flight.forget(request.cookie);
+            if self.flight.open() >= self.config.in_flight {
+                self.flight.clear();
+            }
+        }
         // "Transmission": cookies should be distinct from those of all pending requests.
         if self.flight.has(request.cookie) {
             let text = format!("cookie={:#x} is that of a request in flight", request.cookie.0);

@@ -23,6 +23,8 @@ pub(super) enum Mode {
     Skip(u64),
     /// TLS records.
     Tls,
+    /// Bytes in which a message is looked for.
+    Resync,
     /// Bytes that can't be followed.
     Lost,
     /// Bytes after the last message that may be sent.
@@ -70,12 +72,19 @@ pub(super) struct Stream {
     pub(super) closed: Option<Close>,
     /// TLS can't be opened (any more): no bytes of it will be handed in.
     pub(super) sealed: bool,
+    /// Messages may be missing, although others have been found since.
+    pub(super) patchy: bool,
 }
 
 impl Stream {
-    /// Whether the direction can't be followed (any more).
+    /// Whether not everything of the direction is known (any more).
     pub(super) fn is_lost(&self) -> bool {
-        matches!(self.mode, Mode::Lost)
+        self.patchy || matches!(self.mode, Mode::Lost)
+    }
+
+    /// Whether messages are told, or looked for.
+    pub(super) fn has_messages(&self) -> bool {
+        !matches!(self.mode, Mode::Lost | Mode::Resync)
     }
 
     /// Where the next byte stands, in bytes from the start of the direction.

@@ -38,7 +38,7 @@ impl Session {
                 self.tail(from, bulk);
                 let came = total - left;
                 let text = format!("{name} is cut off: {came} of {total} bytes came");
-                if write && blame {
+                if write && blame && !self.is_patchy(from) {
                     // NBD_CMD_WRITE: the request is followed by length bytes of data.
                     self.out.accuse(Rule::WritePayload, from, text.clone());
                 }
@@ -52,8 +52,14 @@ impl Session {
                     self.problem(ProblemKind::Encrypted, from, text);
                 }
             }
+            Mode::Resync => {
+                let stream = self.stream(from);
+                stream.unread += std::mem::take(&mut stream.buffer).len() as u64;
+                stream.mode = Mode::Resync;
+            }
             mode => self.stream(from).mode = mode,
         }
+        let blame = blame && !self.is_patchy(from);
         let buffer = std::mem::take(&mut self.stream(from).buffer);
         if buffer.is_empty() {
             return;
@@ -100,7 +106,7 @@ impl Session {
             }
         }
         let open = self.flight.open();
-        if open > 0 {
+        if open > 0 && self.follows(Side::Server) {
             let oldest = self
                 .flight
                 .oldest()

@@ -6,10 +6,13 @@
 //! it, so a segment is also held until that has been handed on: a reply is never seen before its
 //! request, however the capture shuffled them.
 //!
+//! Of bytes that came twice the first ones are handed on; where the others differ, that is told.
+//!
 //! A hole that the receiver has acknowledged was lost by the capture, not by the network, and will
 //! not be filled; after a short wait for shuffled packets it becomes a gap. Other holes wait for the
 //! retransmission until too much is held.
 
+mod history;
 mod sequence;
 #[cfg(test)]
 mod tests;
@@ -19,12 +22,15 @@ use std::collections::BTreeMap;
 use protocol::message::Side;
 
 use crate::net::Segment;
+use history::History;
 use sequence::{ORIGIN, expand};
 
 /// A connection may hold this many bytes that came too early.
 const HELD_BYTES: usize = 8 << 20;
 /// ... in this many segments.
 const HELD_SEGMENTS: usize = 8192;
+/// What a held segment costs besides its bytes, in bytes of memory; roughly.
+const HELD_COST: usize = 128;
 /// How many packets of a connection may come after one that shows that the capture lost bytes,
 /// until they are given up: packets are rarely shuffled further.
 const SHUFFLE: u32 = 32;
@@ -51,6 +57,15 @@ pub enum Delivery<'a> {
         time_ns: u64,
         /// How many.
         missing: u64,
+    },
+    /// Bytes came again and differ from those that were handed on.
+    Conflict {
+        /// Who sent them.
+        from: Side,
+        /// When.
+        time_ns: u64,
+        /// How many bytes came again.
+        length: u64,
     },
     /// A side sent its last byte (FIN).
     End {
@@ -86,6 +101,7 @@ struct Direction {
     /// Up to where the other side has acknowledged.
     acknowledged: u64,
     held: BTreeMap<u64, Held>,
+    history: History,
     ended: bool,
 }
 
@@ -113,6 +129,7 @@ pub struct Reassembly {
     held_segments: usize,
     /// How many packets came since the capture was seen to have lost bytes.
     late: u32,
+    retransmitted: u64,
     reset: bool,
 }
 
@@ -127,6 +144,19 @@ impl Reassembly {
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
+    }
+
+    /// How much memory that takes, in bytes; roughly.
+    #[must_use]
+    pub fn held_memory(&self) -> usize {
+        self.held_bytes + self.held_segments * HELD_COST
+    }
+
+    /// How many segments came with nothing but bytes that had come before. A probe that keeps a
+    /// connection alive is none.
+    #[must_use]
+    pub fn retransmitted(&self) -> u64 {
+        self.retransmitted
     }
 
     /// Whether both sides have ended, or one has reset the connection.
@@ -180,7 +210,14 @@ impl Reassembly {
             }
             return;
         }
-        if start <= next && self.is_satisfied(from, needs) {
+        // A probe that keeps the connection alive repeats the last byte, or sends any.
+        let probe = segment.length() <= 1 && end == next;
+        if segment.length() > 0 && end <= next && !probe {
+            self.retransmitted += 1;
+        }
+        if probe && !segment.fin {
+            // Tells nothing but its acknowledgment.
+        } else if start <= next && self.is_satisfied(from, needs) {
             self.hand_on(from, time_ns, start, segment.payload, segment.missing, to);
             if segment.fin {
                 self.end(from, time_ns, end, to);
@@ -193,7 +230,10 @@ impl Reassembly {
                 needs,
                 fin: segment.fin,
             };
-            self.hold(from, start, held);
+            let length = segment.payload.len() as u64;
+            if self.hold(from, start, held) {
+                to(Delivery::Conflict { from, time_ns, length });
+            }
         }
         self.drain(to);
         self.give_up_if_due(time_ns, to);
@@ -229,9 +269,16 @@ impl Reassembly {
         let end = captured.saturating_add(u64::from(missing));
         direction.next = Some(next.max(end));
         let known = usize::try_from(next.saturating_sub(start)).unwrap_or(usize::MAX);
-        if let Some(new) = bytes.get(known..)
-            && !new.is_empty()
-        {
+        let again = &bytes[..known.min(bytes.len())];
+        let conflict = !again.is_empty() && direction.history.differs(start, again);
+        let new = bytes.get(known..).unwrap_or_default();
+        if !new.is_empty() {
+            direction.history.remember(next.max(start), new);
+        }
+        if conflict {
+            to(Delivery::Conflict { from, time_ns, length: again.len() as u64 });
+        }
+        if !new.is_empty() {
             to(Delivery::Data { from, time_ns, bytes: new });
         }
         let lost = end.saturating_sub(captured.max(next));
@@ -254,13 +301,23 @@ impl Reassembly {
         to(Delivery::End { from, time_ns });
     }
 
-    fn hold(&mut self, from: Side, start: u64, held: Held) {
+    /// Says whether bytes that are held already came again and differ; the first ones are kept.
+    fn hold(&mut self, from: Side, start: u64, mut held: Held) -> bool {
         let size = held.bytes.len();
-        let direction = self.direction_mut(from);
-        // Of two segments that start alike the longer one says more.
-        let longer = |old: &Held| old.bytes.len() >= size && (old.fin || !held.fin);
-        if direction.held.get(&start).is_some_and(longer) {
-            return;
+        let direction = match from {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        };
+        let mut conflict = false;
+        if let Some(old) = direction.held.get(&start) {
+            let both = size.min(old.bytes.len());
+            conflict = held.bytes[..both] != old.bytes[..both];
+            held.bytes[..both].copy_from_slice(&old.bytes[..both]);
+            self.retransmitted += u64::from(size > 0);
+            // Of two segments that start alike the longer one says more.
+            if old.bytes.len() >= size && (old.fin || !held.fin) {
+                return conflict;
+            }
         }
         let old = direction.held.insert(start, held);
         self.held_bytes += size;
@@ -269,6 +326,7 @@ impl Reassembly {
             self.held_bytes -= old.bytes.len();
             self.held_segments -= 1;
         }
+        conflict
     }
 
     /// Hands on what can be.

@@ -11,6 +11,7 @@ impl Log {
     fn add(&mut self, delivery: &Delivery<'_>) {
         let (Delivery::Data { from, .. }
         | Delivery::Gap { from, .. }
+        | Delivery::Conflict { from, .. }
         | Delivery::End { from, .. }
         | Delivery::Reset { from, .. }) = delivery;
         let side = from.letter();
@@ -19,6 +20,7 @@ impl Log {
                 format!("{side}:{}", String::from_utf8_lossy(bytes))
             }
             Delivery::Gap { missing, .. } => format!("{side} gap {missing}"),
+            Delivery::Conflict { length, .. } => format!("{side} conflict {length}"),
             Delivery::End { .. } => format!("{side} end"),
             Delivery::Reset { .. } => format!("{side} reset"),
         });
@@ -116,6 +118,55 @@ fn retransmissions_and_overlaps_are_trimmed() {
     rig.client(1006, 5000, b"gh");
     rig.client(1004, 5000, b"efgh");
     assert_eq!(rig.finish(), "C:abc | C:de | C:fgh");
+}
+
+#[test]
+fn other_bytes_in_the_same_place_are_told_and_the_first_are_taken() {
+    let mut rig = Rig::new();
+    rig.client(1000, 5000, b"abcdef");
+    rig.client(1000, 5000, b"abcdef");
+    assert_eq!(rig.log.text(), "C:abcdef");
+    rig.client(1000, 5000, b"abXdef");
+    rig.client(1004, 5000, b"efgh");
+    rig.client(1006, 5000, b"Xhij");
+    assert_eq!(rig.reassembly.retransmitted(), 2);
+    assert_eq!(rig.finish(), "C:abcdef | C conflict 6 | C:gh | C conflict 2 | C:ij");
+    // ... also where they wait for what comes before,
+    let mut rig = Rig::new();
+    rig.client(1003, 5000, b"def");
+    rig.client(1003, 5000, b"dEfgh");
+    rig.client(1003, 5000, b"def");
+    rig.client(1000, 5000, b"abc");
+    assert_eq!(rig.reassembly.retransmitted(), 2);
+    assert_eq!(rig.finish(), "C conflict 5 | C:abc | C:defgh");
+    // ... and where the sequence numbers wrap around.
+    let mut rig = Rig::at(0xffff_fffe, 5000);
+    rig.client(0xffff_fffe, 5000, b"abcd");
+    rig.client(0, 5000, b"cDef");
+    assert_eq!(rig.finish(), "C:abcd | C conflict 2 | C:ef");
+}
+
+#[test]
+fn probes_that_keep_a_connection_alive_are_no_bytes() {
+    let mut rig = Rig::new();
+    rig.client(1000, 5000, b"abc");
+    rig.client(1002, 5000, b"");
+    rig.client(1002, 5000, b"\0");
+    rig.server(5000, 1003, b"");
+    assert_eq!(rig.reassembly.retransmitted(), 0);
+    assert_eq!(rig.finish(), "C:abc");
+}
+
+#[test]
+fn one_side_may_go_on_after_the_other_has_ended() {
+    let mut rig = Rig::new();
+    rig.send(Side::Client, &Segment { fin: true, ..segment(1000, 5000, b"bye") });
+    rig.server(5000, 1004, b"one");
+    rig.server(5003, 1004, b"two");
+    assert!(!rig.reassembly.is_over());
+    rig.send(Side::Server, &Segment { fin: true, ..segment(5006, 1004, b"") });
+    assert!(rig.reassembly.is_over());
+    assert_eq!(rig.finish(), "C:bye | C end | S:one | S:two | S end");
 }
 
 #[test]
@@ -314,10 +365,11 @@ proptest! {
                     wrong |= ended[from as usize];
                 }
                 Delivery::End { from, .. } => ended[from as usize] = true,
-                Delivery::Reset { .. } => {}
+                Delivery::Conflict { .. } | Delivery::Reset { .. } => {}
             });
             prop_assert!(!wrong);
         }
+        prop_assert!(rig.reassembly.held_memory() <= 300 * (600 + HELD_COST));
         rig.finish();
     }
 }

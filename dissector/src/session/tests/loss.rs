@@ -125,3 +125,150 @@ fn too_many_requests_in_flight_are_not_correlated() {
     assert_eq!(talk.broken(), Vec::<&str>::new());
     assert_eq!(talk.problems().len(), 1);
 }
+
+#[test]
+fn after_a_hole_in_the_server_replies_are_found_again() {
+    let mut talk = Talk::new();
+    talk.simple().c(read(1, 0, 512)).c(read(2, 512, 512)).gap(Server, 16 + 100);
+    // The rest of the first reply, with what looks like others: to nobody, and with no such error.
+    let other = [ok(7).to_bytes(), vec![0x67, 0x44, 0x66, 0x98, 0xff, 0, 0, 0]].concat();
+    talk.raw(Server, &other).raw(Server, &vec![0x67; 412 - other.len()]);
+    talk.raw(Server, &ok(2).to_bytes()).raw(Server, &[0; 512]);
+    talk.c(write(3, SIZE, 512)).s(ok(3)).c(disc(4)).close(Client).close(Server).finish();
+    insta::assert_snapshot!(talk.lines_after(6), @r#"
+    7 C: NBD_CMD_READ cookie=0x1 offset=0 length=512
+    8 C: NBD_CMD_READ cookie=0x2 offset=512 length=512
+      ? server gap: 116 bytes of the server are missing
+      ? server lost: after the hole the server can't be followed
+      ? server resumed: the server is followed again after 528 bytes
+    9 S: simple-reply ok cookie=0x2 data=zero*512 # answers 8
+    10 C: NBD_CMD_WRITE cookie=0x3 offset=1048576 length=512 data=zero*512
+      ! 10 client request-within-export: offset=1048576 and length=512 reach beyond size=1048576
+    11 S: simple-reply ok cookie=0x3 # answers 10
+    12 C: NBD_CMD_DISC cookie=0x4 offset=0 length=0
+    "#);
+}
+
+#[test]
+fn after_a_hole_in_the_client_requests_are_found_again() {
+    let mut talk = Talk::new();
+    talk.simple().c(write(1, 0, 512)).s(ok(1)).gap(Client, 28 + 100);
+    // Neither command nor range are possible.
+    let mut bad = read(8, 0, 512).to_bytes();
+    bad[7] = 0x77;
+    talk.raw(Client, &bad).raw(Client, &read(9, SIZE, 512).to_bytes());
+    talk.raw(Client, &[0x25; 412 - 56]).s(ok(2)).c(write(3, 0, 512)).s(ok(3)).s(ok(4)).c(disc(4));
+    talk.close(Client).close(Server).finish();
+    insta::assert_snapshot!(talk.lines_after(6), @r#"
+    7 C: NBD_CMD_WRITE cookie=0x1 offset=0 length=512 data=zero*512
+    8 S: simple-reply ok cookie=0x1 # answers 7
+      ? client gap: 128 bytes of the client are missing
+      ? client lost: after the hole the client can't be followed
+    9 S: simple-reply ok cookie=0x2
+      ? client resumed: the client is followed again after 540 bytes
+    10 C: NBD_CMD_WRITE cookie=0x3 offset=0 length=512 data=zero*512
+    11 S: simple-reply ok cookie=0x3 # answers 10
+    12 S: simple-reply ok cookie=0x4
+    13 C: NBD_CMD_DISC cookie=0x4 offset=0 length=0
+    "#);
+}
+
+#[test]
+fn chunks_are_found_again_and_what_is_missing_accuses_nobody() {
+    let mut talk = Talk::new();
+    talk.structured().c(read(1, 0, 1024)).gap(Server, 20 + 8 + 512).s(data(1, DONE, 512, 512));
+    talk.c(read(2, 0, 512)).s(data(2, DONE, 0, 512)).finish();
+    insta::assert_snapshot!(talk.lines_after(8), @r#"
+    9 C: NBD_CMD_READ cookie=0x1 offset=0 length=1024
+      ? server gap: 540 bytes of the server are missing
+      ? server lost: after the hole the server can't be followed
+      ? server resumed: the server is followed again after 540 bytes
+    10 S: NBD_REPLY_TYPE_OFFSET_DATA cookie=0x1 flags={DONE} offset=512 data=zero*512 # answers 9
+    11 C: NBD_CMD_READ cookie=0x2 offset=0 length=512
+    12 S: NBD_REPLY_TYPE_OFFSET_DATA cookie=0x2 flags={DONE} offset=0 data=zero*512 # answers 11
+    "#);
+}
+
+#[test]
+fn options_are_found_again() {
+    let mut talk = Talk::new();
+    talk.haggle().gap(Client, 20).c(opt(OptionType::STRUCTURED_REPLY)).gap(Server, 20);
+    talk.s(ack(OptionType::STRUCTURED_REPLY)).c(go()).s(export(OptionType::GO, SIZE, FLAGS | DF));
+    talk.s(ack(OptionType::GO)).c(read(1, 0, 512)).s(data(1, DONE, 0, 512)).c(disc(2)).finish();
+    insta::assert_snapshot!(talk.lines(), @r#"
+    1 S: greeting fixed-newstyle flags={NO_ZEROES}
+    2 C: client-flags flags={FIXED_NEWSTYLE NO_ZEROES}
+      ? client gap: 20 bytes of the client are missing
+      ? client lost: after the hole the client can't be followed
+      ? client resumed: the client is followed again after 20 bytes
+    3 C: NBD_OPT_STRUCTURED_REPLY
+      ? server gap: 20 bytes of the server are missing
+      ? server lost: after the hole the server can't be followed
+      ? server resumed: the server is followed again after 20 bytes
+    4 S: NBD_REP_ACK option=NBD_OPT_STRUCTURED_REPLY
+    5 C: NBD_OPT_GO name="disk" info={NBD_INFO_BLOCK_SIZE}
+    6 S: NBD_REP_INFO NBD_INFO_EXPORT option=NBD_OPT_GO size=1048576 flags={HAS_FLAGS SEND_FLUSH SEND_FUA SEND_TRIM SEND_WRITE_ZEROES SEND_DF CAN_MULTI_CONN SEND_CACHE SEND_FAST_ZERO}
+    7 S: NBD_REP_ACK option=NBD_OPT_GO
+    8 C: NBD_CMD_READ cookie=0x1 offset=0 length=512
+    9 S: NBD_REPLY_TYPE_OFFSET_DATA cookie=0x1 flags={DONE} offset=0 data=zero*512 # answers 8
+    10 C: NBD_CMD_DISC cookie=0x2 offset=0 length=0
+    "#);
+}
+
+#[test]
+fn a_head_is_found_in_any_pieces() {
+    let bytes = [vec![0x25, 0x60, 0x95], read(1, 0, 512).to_bytes(), write(2, 0, 9).to_bytes()];
+    let bytes = [bytes.concat(), vec![0x25; 9], disc(3).to_bytes()].concat();
+    for size in 1..bytes.len() {
+        let mut talk = Talk::new();
+        talk.simple().gap(Client, 28);
+        for piece in bytes.chunks(size) {
+            talk.raw(Client, piece);
+        }
+        talk.finish();
+        let found: Vec<_> =
+            talk.messages().skip(6).map(|seen| (seen.offset, seen.length)).collect();
+        let first = found[0].0;
+        assert_eq!(found, [(first, 28), (first + 28, 37), (first + 65, 28)], "{size}");
+        assert_eq!(talk.problems().len(), 4, "{}", talk.lines());
+    }
+}
+
+#[test]
+fn a_session_can_be_joined_midway() {
+    let mut talk = Talk::new();
+    let start = crate::session::Start::Midway;
+    talk.session =
+        crate::session::Session::new(crate::session::Config { start, ..Default::default() });
+    // In the middle of a write's payload, and of a reply.
+    talk.raw(Client, &[0x5a; 100]).raw(Server, &[0, 0, 0, 0, 0, 9]);
+    talk.c(read(1, 0, 512)).raw(Server, &ok(1).to_bytes()).raw(Server, &[0; 512]);
+    talk.c(read(2, 0, 512)).s(data(2, DONE, 0, 512)).s(ok(77)).c(write(3, 0, 512)).s(ok(3));
+    talk.c(disc(4)).close(Client).close(Server).finish();
+    insta::assert_snapshot!(talk.lines(), @r#"
+      ? client resumed: the client is followed again after 100 bytes
+    1 C: NBD_CMD_READ cookie=0x1 offset=0 length=512
+      ? server resumed: the server is followed again after 6 bytes
+    2 S: simple-reply ok cookie=0x1 data=zero*512 # answers 1
+    3 C: NBD_CMD_READ cookie=0x2 offset=0 length=512
+    4 S: NBD_REPLY_TYPE_OFFSET_DATA cookie=0x2 flags={DONE} offset=0 data=zero*512 # answers 3
+    5 S: simple-reply ok cookie=0x4d
+    6 C: NBD_CMD_WRITE cookie=0x3 offset=0 length=512 data=zero*512
+    7 S: simple-reply ok cookie=0x3 # answers 6
+    8 C: NBD_CMD_DISC cookie=0x4 offset=0 length=0
+    "#);
+}
+
+#[test]
+fn many_lost_replies_do_not_fill_the_table() {
+    let mut talk = Talk::new();
+    let config = crate::session::Config { in_flight: 4, ..Default::default() };
+    talk.session = crate::session::Session::new(config);
+    talk.simple().gap(Server, 16);
+    for cookie in 1..100 {
+        talk.c(write(cookie, 0, 1));
+    }
+    talk.s(ok(99)).finish();
+    assert_eq!(talk.messages().last().map(|seen| seen.answers.is_some()), Some(true));
+    assert_eq!(talk.problems().len(), 3, "{}", talk.lines());
+}

@@ -156,12 +156,14 @@ fn equal_cookies_of_equal_reads_are_followed() {
 }
 
 #[test]
-fn equal_cookies_of_unequal_reads_can_not_be_followed() {
+fn after_equal_cookies_of_unequal_reads_the_server_is_found_again() {
     let mut talk = Talk::new();
     talk.simple().c(read(1, 0, 512)).c(read(1, 512, 1024)).s(ok(1)).raw(Server, &[0; 512]);
     talk.s(ok(1)).raw(Server, &[0; 1024]).c(write(1, 0, 1)).s(ok(1)).finish();
     assert_eq!(talk.broken(), ["cookie-distinct-inflight"]);
-    assert_eq!(talk.problems().len(), 1, "{}", talk.lines());
+    // Twice it can't be told how long the payload is, and twice the next reply is found.
+    assert_eq!(talk.problems().len(), 4, "{}", talk.lines());
+    assert!(talk.messages().last().is_some_and(|seen| seen.answers.is_some()));
 }
 
 #[test]
