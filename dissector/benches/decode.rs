@@ -1,9 +1,10 @@
 //! How fast captures are decoded, beside tshark and tcpdump, in one run.
 //!
-//! Makes two captures, always the same: large reads and writes, and requests of 4 KiB. Every
-//! program reads the same file from the page cache. `NBDCHECK` names the program to measure
+//! Makes captures, always the same: large reads and writes in packets as Ethernet has them and in
+//! packets as a machine sees them that talks to itself, and requests of 4 KiB. Every program reads
+//! the same file from the page cache. `NBDCHECK` names the program to measure
 //! (`make bench` sets it), `BENCH_LARGE_MIB` and `BENCH_SMALL_REQUESTS` the sizes, `BENCH_TSHARK=0`
-//! leaves tshark out. With arguments `make large|small FILE` only a capture is made; with `here
+//! leaves tshark out. With arguments `make ethernet|large|small FILE` only a capture is made; with `here
 //! FILE` one is summarised in this process, for a profiler.
 
 use std::env;
@@ -41,9 +42,9 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).filter(|a| a != "--bench").collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["make", "large", file] => make(Path::new(file), LARGE, number("BENCH_LARGE_MIB", 1024)),
-        ["make", "small", file] => {
-            make(Path::new(file), SMALL, number("BENCH_SMALL_REQUESTS", 1_000_000))
+        ["make", kind, file] => {
+            let load = loads().into_iter().find(|load| load.name == *kind);
+            load.ok_or("make ethernet, large or small")?.make(Path::new(file), None)
         }
         ["here", file] => here(Path::new(file)),
         // What `cargo test --benches` runs: that it works, not how fast.
@@ -58,9 +59,55 @@ fn number(variable: &str, default: u64) -> u64 {
 
 fn try_out() -> Result<()> {
     let folder = Folder::new()?;
-    let file = folder.0.join("small.pcapng");
-    make(&file, SMALL, 100)?;
-    here(&file)
+    let file = folder.0.join("capture.pcapng");
+    for load in loads() {
+        load.make(&file, Some(10))?;
+        here(&file)?;
+    }
+    Ok(())
+}
+
+/// What a capture is full of.
+struct Load {
+    name: &'static str,
+    title: &'static str,
+    /// How large requests are, in bytes.
+    length: u32,
+    count: u64,
+    /// How much a packet carries at most, in bytes.
+    segment: usize,
+    /// How many times as fast as tshark a summary is to be.
+    wanted: f64,
+}
+
+fn loads() -> [Load; 3] {
+    let count = number("BENCH_LARGE_MIB", 1024);
+    [
+        Load {
+            name: "ethernet",
+            title: "requests of 1 MiB, packets of 1448 bytes",
+            length: LARGE,
+            count,
+            segment: 1448,
+            wanted: 60.0,
+        },
+        Load {
+            name: "large",
+            title: "requests of 1 MiB, packets of 64,000 bytes",
+            length: LARGE,
+            count,
+            segment: 64_000,
+            wanted: 60.0,
+        },
+        Load {
+            name: "small",
+            title: "requests of 4 KiB, a packet each",
+            length: SMALL,
+            count: number("BENCH_SMALL_REQUESTS", 1_000_000),
+            segment: 64_000,
+            wanted: 30.0,
+        },
+    ]
 }
 
 /// Summarises a file in this process.
@@ -76,12 +123,18 @@ fn here(file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes a capture of a session with `count` reads and writes of `length` bytes, by turns.
-fn make(file: &Path, length: u32, count: u64) -> Result<()> {
+impl Load {
+    /// Writes a capture of a session with reads and writes by turns; of so many, or all.
+    fn make(&self, file: &Path, count: Option<u64>) -> Result<()> {
+        make(file, self.length, count.unwrap_or(self.count), self.segment)
+    }
+}
+
+fn make(file: &Path, length: u32, count: u64, segment: usize) -> Result<()> {
     let client: SocketAddr = "127.0.0.1:51234".parse()?;
     let server: SocketAddr = "127.0.0.1:10809".parse()?;
     let out = BufWriter::with_capacity(1 << 20, File::create(file)?);
-    let mut capture = ConnectionWriter::new(out, client, server)?;
+    let mut capture = ConnectionWriter::new(out, client, server)?.segment_size(segment);
     let mut time = 1_700_000_000_000_000_000;
     capture.opened(time)?;
     for (from, message) in handshake() {
@@ -235,14 +288,11 @@ fn measure(name: &str, file: &Path, arguments: &[&str], repeat: u32) -> Result<C
 fn compare() -> Result<()> {
     let program = env::var("NBDCHECK").unwrap_or_else(|_| "nbdcheck".to_owned());
     let folder = Folder::new()?;
-    let large = number("BENCH_LARGE_MIB", 1024);
-    let small = number("BENCH_SMALL_REQUESTS", 1_000_000);
-    for (title, length, count, wanted) in [
-        (format!("{large} MiB of large reads and writes"), LARGE, large, 60.0),
-        (format!("{small} requests of 4 KiB"), SMALL, small, 30.0),
-    ] {
+    for load in loads() {
+        let Load { title, count, .. } = load;
         let file = folder.0.join("capture.pcapng");
-        make(&file, length, count)?;
+        load.make(&file, None)?;
+        let title = format!("{count} {title}");
         println!("{title}, a file of {} MiB", fs::metadata(&file)?.len() >> 20);
         let path = file.to_str().ok_or("the path is no text")?;
         let decode = |format| [&program, "decode", "--format", format, path];
@@ -253,18 +303,19 @@ fn compare() -> Result<()> {
         println!("  summary takes {:.2} times tcpdump's time", tcpdump.against(summary));
         println!("  summary's peak memory is {} MiB (wanted: under 64)", summary.memory >> 10);
         if number("BENCH_TSHARK", 1) > 0 {
-            tshark(&folder, length, count, (summary, json), wanted)?;
+            tshark(&folder, &load, (summary, json))?;
         }
     }
     Ok(())
 }
 
 /// Compares with tshark, on a shorter session of the same kind.
-fn tshark(folder: &Folder, length: u32, count: u64, ours: (Cost, Cost), wanted: f64) -> Result<()> {
+fn tshark(folder: &Folder, load: &Load, ours: (Cost, Cost)) -> Result<()> {
+    let Load { length, count, wanted, .. } = *load;
     let file = folder.0.join("cut.pcapng");
     // Half of the data is in the file: a read has its data in the reply, a write in the request.
     let shorter = count.min(TSHARK_CUT / u64::from(length));
-    make(&file, length, shorter)?;
+    load.make(&file, Some(shorter))?;
     let path = file.to_str().ok_or("the path is no text")?;
     println!("  tshark on the first {shorter} of the {count} requests:");
     let count = ["tshark", "-r", path, "-q", "-z", "io,stat,0"];

@@ -25,6 +25,7 @@ const WINDOW_SCALE: u8 = 14;
 pub struct Conversation {
     client: End,
     server: End,
+    segment: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -60,7 +61,18 @@ impl Conversation {
         // Any initial numbers would do; these differ between connections, as tools expect.
         let seed = u32::from(client.port()) << 16 | u32::from(server.port());
         let end = |address, next| End { address, next, acknowledged: 0, closed: false, packets: 0 };
-        Self { client: end(client, seed), server: end(server, seed.wrapping_mul(2_654_435_761)) }
+        Self {
+            client: end(client, seed),
+            server: end(server, seed.wrapping_mul(2_654_435_761)),
+            segment: SEGMENT,
+        }
+    }
+
+    /// Packets carry at most so many bytes (1 to 64,000), as on a network: 1448 on Ethernet.
+    #[must_use]
+    pub fn segment_size(mut self, bytes: usize) -> Self {
+        self.segment = bytes.clamp(1, SEGMENT);
+        self
     }
 
     /// Writes the handshake that opens the connection.
@@ -87,7 +99,7 @@ impl Conversation {
         if self.end(from).closed {
             return Ok(());
         }
-        let mut segments = bytes.chunks(SEGMENT).peekable();
+        let mut segments = bytes.chunks(self.segment).peekable();
         while let Some(segment) = segments.next() {
             let mark = if segments.peek().is_none() { Mark::Push } else { Mark::None };
             self.packet(to, from, time_ns, mark, segment)?;
@@ -165,7 +177,7 @@ impl Conversation {
         }
         if tcp.syn {
             tcp.set_options(&[
-                TcpOptionElement::MaximumSegmentSize(SEGMENT as u16),
+                TcpOptionElement::MaximumSegmentSize(self.segment as u16),
                 TcpOptionElement::Noop,
                 TcpOptionElement::WindowScale(WINDOW_SCALE),
             ])
@@ -242,6 +254,13 @@ impl<W: Write> ConnectionWriter<W> {
     pub fn new(out: W, client: SocketAddr, server: SocketAddr) -> io::Result<Self> {
         let file = CaptureWriter::new(out)?;
         Ok(Self { file, conversation: Conversation::new(client, server) })
+    }
+
+    /// See [`Conversation::segment_size`].
+    #[must_use]
+    pub fn segment_size(mut self, bytes: usize) -> Self {
+        self.conversation = self.conversation.segment_size(bytes);
+        self
     }
 
     /// The connection was opened. Times count from 1970 (UTC) and should not go back.
