@@ -8,6 +8,8 @@
 pub mod capture;
 pub mod dissect;
 pub mod filter;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod net;
 pub mod render;
 pub mod session;
