@@ -8,6 +8,7 @@ use crate::dissect::{Dissector, Options, Record, Sink};
 use crate::net::{Fragments, Frame, Segment, parse, parse_whole};
 use crate::session::{Close, Config, Session, Start};
 use crate::tcp::{Delivery, Reassembly};
+use crate::tls::{Connection, KeyLog, Output};
 
 /// Takes everything and keeps nothing.
 struct Nowhere;
@@ -41,7 +42,7 @@ pub fn capture(bytes: &[u8]) {
                 }
                 assert!(fragments.held_bytes() <= 16 << 20);
             }
-            Ok(Some(Item::TlsKeyLog(_))) => {}
+            Ok(Some(Item::TlsKeyLog(log))) => dissector.secrets(log),
             Ok(None) | Err(_) => break,
         }
     }
@@ -154,6 +155,49 @@ pub fn session(bytes: &[u8]) {
     while session.next_event().is_some() {}
 }
 
+/// Both directions of a TLS connection: the length of a key log (two bytes, little-endian), the log,
+/// and pieces: a byte of side, two of length, the bytes.
+///
+/// # Panics
+/// A promise is broken: more comes out than went in, or anything after a direction was given up.
+pub fn tls(bytes: &[u8]) {
+    fn piece<'a>(instructions: &mut Instructions<'a>) -> &'a [u8] {
+        let low = usize::from(instructions.byte().unwrap_or(0));
+        let high = usize::from(instructions.byte().unwrap_or(0));
+        instructions.bytes(high << 8 | low)
+    }
+    let mut instructions = Instructions(bytes);
+    let mut keys = KeyLog::default();
+    keys.add(piece(&mut instructions));
+    let mut connection = Connection::new();
+    let (mut given, mut taken, mut stopped) = ([0; 2], [0; 2], [false; 2]);
+    while let Some(kind) = instructions.byte() {
+        let from = if kind & 1 == 0 { Side::Client } else { Side::Server };
+        let side = from as usize;
+        let mut input = piece(&mut instructions);
+        if kind == 0xff {
+            connection.gap(from);
+            stopped[side] = true;
+            continue;
+        }
+        given[side] += input.len();
+        while let Some(output) = connection.next(from, &mut input, &keys) {
+            assert!(!stopped[side], "{output:?} after the end");
+            match output {
+                Output::Data(data) => {
+                    assert!(!data.is_empty());
+                    taken[side] += data.len();
+                }
+                Output::Stopped(_) => stopped[side] = true,
+                Output::Opened(_) | Output::CloseNotify | Output::Alert(_) => {}
+            }
+        }
+        assert!(input.is_empty());
+        assert!(taken[side] <= given[side]);
+    }
+    let _ = connection.sealed();
+}
+
 /// Packets, each as a byte of link type, a length and the bytes.
 pub fn packets(bytes: &[u8]) {
     let mut instructions = Instructions(bytes);
@@ -192,6 +236,32 @@ mod tests {
         seeds("capture").iter().for_each(|seed| capture(seed));
         seeds("reassembly").iter().for_each(|seed| reassembly(seed));
         seeds("session").iter().for_each(|seed| session(seed));
+        seeds("tls").iter().for_each(|seed| tls(seed));
+    }
+
+    /// Both directions of a small connection as the target wants them.
+    fn tls_seed(cipher: &'static str) -> Vec<u8> {
+        use crate::tls::tests::{Choice, say};
+        let said = [(Side::Client, vec![1; 28]), (Side::Server, vec![2; 60])];
+        let (talk, log) = say(Choice::new(cipher), &said);
+        let length = |bytes: &[u8]| (bytes.len() as u16).to_le_bytes();
+        let mut seed = [&length(&log)[..], &log].concat();
+        for (from, bytes) in talk {
+            seed.push(from as u8);
+            seed.extend(length(&bytes));
+            seed.extend(bytes);
+        }
+        seed
+    }
+
+    #[test]
+    #[ignore = "writes the seeds of the target for TLS again"]
+    fn make_tls_seeds() {
+        let folder = std::path::Path::new(SEEDS).join("tls");
+        std::fs::create_dir_all(&folder).expect("it can be made");
+        for cipher in ["TLS_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "AES128-SHA"] {
+            std::fs::write(folder.join(cipher), tls_seed(cipher)).expect("it can be written");
+        }
     }
 
     /// Bytes that were changed, put in and taken out.
@@ -234,11 +304,17 @@ mod tests {
             reassembly(&bytes);
             session(&bytes);
             packets(&bytes);
+            tls(&bytes);
         }
 
         #[test]
         fn sessions_break_no_promise(which: prop::sample::Index, changes in changes()) {
             session(&damage(which.get::<Vec<u8>>(&seeds("session")), &changes));
+        }
+
+        #[test]
+        fn tls_breaks_no_promise(which: prop::sample::Index, changes in changes()) {
+            tls(&damage(which.get::<Vec<u8>>(&seeds("tls")), &changes));
         }
     }
 }

@@ -188,17 +188,22 @@ proptest! {
     }
 }
 
-/// The packets of a capture.
-fn packets(path: &Path) -> Vec<(u64, LinkType, Vec<u8>)> {
+/// The packets of a capture, and all secrets.
+fn packets(path: &Path) -> (Vec<(u64, LinkType, Vec<u8>)>, Options) {
     let file = File::open(path).expect("a capture can be opened");
     let mut reader = CaptureReader::new(file).expect("a capture can be read");
-    let mut packets = Vec::new();
+    let (mut packets, mut options) = (Vec::new(), options(path));
     while let Some(item) = reader.next_item().expect("a capture can be read") {
-        if let Item::Packet(packet) = item {
-            packets.push((packet.time_ns, packet.link, packet.data.to_vec()));
+        match item {
+            Item::Packet(packet) => {
+                packets.push((packet.time_ns, packet.link, packet.data.to_vec()));
+            }
+            Item::TlsKeyLog(log) => {
+                options.keys.add(log);
+            }
         }
     }
-    packets
+    (packets, options)
 }
 
 /// Which rules were broken, by whom.
@@ -213,8 +218,11 @@ impl Sink for Broken {
     }
 }
 
-fn broken<'a>(packets: impl IntoIterator<Item = &'a (u64, LinkType, Vec<u8>)>) -> Broken {
-    let mut dissector = Dissector::new(Options::default());
+fn broken<'a>(
+    packets: impl IntoIterator<Item = &'a (u64, LinkType, Vec<u8>)>,
+    options: &Options,
+) -> Broken {
+    let mut dissector = Dissector::new(options.clone());
     let mut broken = Broken::default();
     for (time_ns, link, data) in packets {
         let (time_ns, link, original_length) = (*time_ns, *link, data.len() as u32);
@@ -239,7 +247,7 @@ proptest! {
     ) {
         let captures = captures();
         let (_, name, path) = which.get(&captures);
-        let whole = packets(path);
+        let (whole, options) = packets(path);
         let mut damaged: Vec<_> = whole.iter().collect();
         if let Some((from, to)) = part {
             let (from, to) = (from.index(damaged.len()), to.index(damaged.len()));
@@ -258,7 +266,7 @@ proptest! {
                 damaged.remove(at.index(damaged.len()));
             }
         }
-        let (before, after) = (broken(&whole), broken(damaged));
+        let (before, after) = (broken(&whole, &options), broken(damaged, &options));
         let new: Vec<_> = after.0.difference(&before.0).collect();
         prop_assert!(new.is_empty(), "{}: {:?}", name, new);
     }

@@ -35,13 +35,15 @@ fn read<'a>(file: impl Into<Input<'a>>) -> (Vec<String>, String) {
     };
     loop {
         match reader.next_item() {
-            Ok(Some(Item::Packet(packet))) => items.push(format!(
-                "{} {} {:?} of {}",
-                packet.time_ns,
-                packet.link,
-                String::from_utf8_lossy(packet.data),
-                packet.original_length
-            )),
+            Ok(Some(Item::Packet(packet))) => {
+                let data = match packet.data {
+                    // Millions of bytes are quicker to compare so.
+                    long if long.len() > 4096 => format!("{:x}", xxhash_rust::xxh3::xxh3_128(long)),
+                    data => format!("{:?}", String::from_utf8_lossy(data)),
+                };
+                let Packet { time_ns, link, original_length, .. } = packet;
+                items.push(format!("{time_ns} {link} {data} of {original_length}"));
+            }
             Ok(Some(Item::TlsKeyLog(log))) => {
                 items.push(format!("secrets {:?}", String::from_utf8_lossy(log)));
             }
@@ -274,7 +276,7 @@ fn large_files_are_mapped_window_by_window() {
         [words, index.to_le_bytes().repeat(length as usize / 4 + 1)[..length as usize].to_vec()]
             .concat()
     };
-    for index in 0..700 {
+    for index in 0..450 {
         file.extend(record(index));
     }
     let path = std::env::temp_dir().join(format!("nbdcheck-mapped-{}", std::process::id()));

@@ -195,7 +195,10 @@ impl Flow {
         let State::Waiting { prelude, known } = &mut self.state else {
             return;
         };
-        match start(prelude, *known, self.initial != [None; 2], delivery) {
+        // Only the server's SYN says where its bytes begin; the client's is not missed: the server
+        // acknowledges it.
+        let from_start = self.initial[Side::Server as usize].is_some();
+        match start(prelude, *known, from_start, delivery) {
             Start::Unclear => {}
             Start::Not => self.state = State::Over,
             Start::Whole => self.open(Some(delivery), true, context),

@@ -331,6 +331,18 @@ fn a_lost_packet_is_a_gap_and_accuses_nobody() {
     }
 }
 
+#[test]
+fn a_lost_beginning_of_the_server_is_no_missing_greeting() {
+    let whole = packets(CLIENT, SERVER, START, &session());
+    // Without its SYN, nothing tells that bytes came before the first ones that are there.
+    for lost in [1..2, 1..3, 1..4, 0..4] {
+        let rest = whole.iter().enumerate().filter(|(at, _)| !lost.contains(at)).map(|(_, p)| p);
+        let all = text(rest);
+        assert!(!all.contains("# !"), "without {lost:?}:\n{all}");
+        assert!(all.contains("C: NBD_CMD_DISC"), "without {lost:?}:\n{all}");
+    }
+}
+
 /// The sequence number of a raw IPv4 packet is moved.
 fn moved((time, link, bytes): &Owned, by: i32) -> Owned {
     let mut bytes = bytes.clone();

@@ -116,7 +116,7 @@ impl Session {
                 }
                 Err(error) => {
                     self.garbage(from, error);
-                    bytes
+                    &bytes[self.step_over(from)..]
                 }
             };
         }
@@ -148,10 +148,20 @@ impl Session {
             Err(error) => {
                 self.garbage(from, error);
                 // Garbage may turn out to be zeroes that are stepped over.
-                self.follow(from, time_ns, &buffer);
+                let first = self.step_over(from);
+                self.follow(from, time_ns, &buffer[first..]);
             }
         }
         later
+    }
+
+    /// Where no message could be read, the search for one must not begin; gives how many bytes that
+    /// is.
+    fn step_over(&mut self, from: Side) -> usize {
+        let stream = self.stream(from);
+        let searches = matches!(stream.mode, Mode::Resync);
+        stream.unread += u64::from(searches);
+        usize::from(searches)
     }
 
     /// Whether a message may begin here; says what is wrong otherwise.
@@ -168,7 +178,9 @@ impl Session {
                 // NBD_CMD_DISC: the client sends nothing after it.
                 Some(Farewell::Disc(_)) => (Rule::DiscSilentAfter, "bytes after NBD_CMD_DISC"),
             };
-            self.out.accuse(rule, Side::Client, text);
+            if self.follows(from) {
+                self.out.accuse(rule, Side::Client, text);
+            }
             self.stream(from).mode = Mode::Over;
             return false;
         }
@@ -182,7 +194,7 @@ impl Session {
         true
     }
 
-    fn decode(&self, from: Side, bytes: &[u8]) -> Decoded<Message> {
+    pub(super) fn decode(&self, from: Side, bytes: &[u8]) -> Decoded<Message> {
         let limits = self.config.limits;
         match (from, self.phase) {
             (Side::Server, Phase::Greeting) => Ok(codec::greeting(bytes)?.map(Message::Greeting)),
@@ -191,7 +203,12 @@ impl Session {
                 self.decode_export_info(bytes)
             }
             (Side::Server, _) => Ok(codec::option_reply(bytes, limits)?.map(Message::OptionReply)),
-            (Side::Client, Phase::Greeting | Phase::Flags) if self.client_flags.is_none() => {
+            // Only a hole before or within the flags makes the client patchy so early.
+            (Side::Client, Phase::Greeting | Phase::Flags)
+                if self.client_flags.is_none()
+                    && !self.is_patchy(Side::Client)
+                    && !self.may_be_oldstyle(bytes) =>
+            {
                 Ok(codec::client_flags(bytes).map(Message::ClientFlags))
             }
             (Side::Client, phase) => {
@@ -218,6 +235,12 @@ impl Session {
         let entering = [OptionType::EXPORT_NAME, OptionType::GO];
         !self.follows(Side::Server)
             || self.options.back().is_some_and(|option| entering.contains(&option))
+    }
+
+    /// Whether a request stands in the place of the client's flags, and the greeting was missed: after
+    /// an oldstyle one there are no flags.
+    fn may_be_oldstyle(&self, bytes: &[u8]) -> bool {
+        !self.follows(Side::Server) && be32(bytes).is_some_and(is_request_magic)
     }
 
     /// The answer to `NBD_OPT_EXPORT_NAME`, or what stands in its place.
@@ -264,13 +287,16 @@ impl Session {
 
     /// No message that may stand here begins like this.
     fn garbage(&mut self, from: Side, error: BadMagic) {
-        if from == Side::Server && self.steps_over_zeroes(&error) {
+        if from == Side::Server && !self.is_patchy(from) && self.steps_over_zeroes(&error) {
             return;
         }
         let name = from.name();
         let unsure = self.is_patchy(from)
             || match self.phase {
-                Phase::Transmission => from == Side::Server && self.replies.is_doubtful(),
+                Phase::Transmission => {
+                    from == Side::Server
+                        && (self.replies.is_doubtful() || self.is_patchy(Side::Client))
+                }
                 _ => !self.follows(from.other()),
             };
         if unsure {

@@ -73,12 +73,12 @@ impl Session {
     }
 
     fn check_client_flags(&self, flags: ClientFlags, found: &mut Findings) {
+        let Some(offered) = self.greeting else { return };
         // "Client flags": clients set no other flags.
         if flags.unknown() != ClientFlags::EMPTY {
             let text = format!("unknown client flags {}", flags.unknown());
             found.client(Rule::ClientFlagsNoOthers, "flags", text);
         }
-        let Some(offered) = self.greeting else { return };
         // "Client flags": bit 1 only if the server set NBD_FLAG_NO_ZEROES.
         if flags.has(ClientFlags::NO_ZEROES) && !offered.has(HandshakeFlags::NO_ZEROES) {
             let text = "NO_ZEROES is set, though the server does not offer it";

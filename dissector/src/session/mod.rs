@@ -284,11 +284,12 @@ impl Session {
         if stream.closed.is_some() {
             return 0;
         }
-        let unread = stream.unread;
+        // What was unread of another kind is counted off when TLS is agreed.
+        let before = if matches!(stream.mode, Mode::Tls) { stream.unread } else { 0 };
         self.follow(from, time_ns, bytes);
         match self.stream(from) {
-            Stream { mode: Mode::Tls, unread: now, .. } => {
-                bytes.len().min((*now - unread) as usize)
+            Stream { mode: Mode::Tls, unread, .. } => {
+                bytes.len().min(unread.saturating_sub(before) as usize)
             }
             _ => 0,
         }

@@ -234,7 +234,7 @@ impl Session {
         }
         for stream in &mut self.streams {
             if !matches!(stream.mode, Mode::Lost) {
-                stream.mode = Mode::Tls;
+                stream.begin_tls();
             }
         }
     }

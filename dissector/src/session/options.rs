@@ -179,6 +179,9 @@ impl Session {
             self.option_in_transmission(*option, found);
             return Verdict { bulk, ..Verdict::default() };
         }
+        if self.phase == Phase::Flags {
+            self.phase = Phase::Haggling; // the flags were missed
+        }
         // "Fixed newstyle negotiation": no option before the final reply to the one before. But a
         // client may leave softly whenever it wishes.
         let leaves = *option == OptionType::ABORT;

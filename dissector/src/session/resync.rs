@@ -90,7 +90,8 @@ impl Session {
                 (Side::Server, 0x67 | 0x66 | 0x6e | 0) => self.server_begins(rest),
                 _ => Begins::No,
             };
-            if begins != Begins::No {
+            let misread = begins == Begins::Yes && self.decode(from, rest).is_err();
+            if begins != Begins::No && !misread {
                 return (at, begins);
             }
         }

@@ -64,7 +64,7 @@ impl Session {
         self.problem(ProblemKind::Tls, Side::Client, text);
         for stream in &mut self.streams {
             if stream.closed.is_none() {
-                stream.mode = Mode::Tls;
+                stream.begin_tls();
             }
         }
     }

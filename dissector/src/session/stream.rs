@@ -87,6 +87,13 @@ impl Stream {
         !matches!(self.mode, Mode::Lost | Mode::Resync)
     }
 
+    /// TLS records follow; from here on the bytes of these are what is unread.
+    pub(super) fn begin_tls(&mut self) {
+        self.offset += std::mem::take(&mut self.unread) + self.buffer.len() as u64;
+        self.buffer = Vec::new();
+        self.mode = Mode::Tls;
+    }
+
     /// Where the next byte stands, in bytes from the start of the direction.
     pub(super) fn position(&self) -> u64 {
         let bulk = match &self.mode {

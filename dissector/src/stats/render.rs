@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{CommandStats, SessionStats, Timeline};
 use crate::dissect::{SessionInfo, Totals};
+use crate::render::Plural;
 
 /// How wide a bar may be, in characters.
 const BAR: u64 = 40;
@@ -69,6 +70,9 @@ pub(super) fn text(
     let SessionInfo { number, client, server, .. } = info;
     let bytes = totals.bytes.iter().fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
     writeln!(out, "session {number}: {client} -> {server}, {}, {}", Time(lasted), Size(bytes))?;
+    if totals.retransmitted > 0 {
+        writeln!(out, "  retransmitted: {}", Plural(totals.retransmitted, "packet"))?;
+    }
     if stats.commands.is_empty() {
         return writeln!(out, "  no requests");
     }
@@ -157,6 +161,8 @@ struct Json<'a> {
     duration_ns: u64,
     /// Of the client and of the server.
     bytes: [u64; 2],
+    /// Packets.
+    retransmitted: u64,
     commands: Vec<JsonCommand>,
     depth: JsonDepth<'a>,
     slowest: Vec<JsonSlow<'a>>,
@@ -228,6 +234,7 @@ pub(super) fn json(
         server: info.server.to_string(),
         duration_ns: totals.end_ns.saturating_sub(totals.start_ns),
         bytes: totals.bytes,
+        retransmitted: totals.retransmitted,
         commands: commands.collect(),
         depth: JsonDepth {
             most: stats.depth.most(),

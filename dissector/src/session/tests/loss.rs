@@ -272,3 +272,64 @@ fn many_lost_replies_do_not_fill_the_table() {
     assert_eq!(talk.messages().last().map(|seen| seen.answers.is_some()), Some(true));
     assert_eq!(talk.problems().len(), 3, "{}", talk.lines());
 }
+
+#[test]
+fn a_hole_in_the_clients_flags_does_not_make_flags_of_an_option() {
+    let mut talk = Talk::new();
+    talk.s(newstyle(3)).gap(Client, 4).c(opt(OptionType::STRUCTURED_REPLY)).gap(Server, 20);
+    talk.c(go()).s(export(OptionType::GO, SIZE, FLAGS)).s(ack(OptionType::GO)).c(disc(1)).finish();
+    assert_eq!(talk.broken(), Vec::<&str>::new(), "{}", talk.lines());
+    assert_eq!(talk.messages().count(), 6, "{}", talk.lines());
+}
+
+#[test]
+fn tls_begins_in_the_piece_in_which_its_acknowledgment_is_found() {
+    let mut talk = Talk::new();
+    talk.haggle().c(opt(OptionType::STARTTLS)).gap(Server, 100);
+    let piece = [vec![7; 30], ack(OptionType::STARTTLS).to_bytes(), vec![22, 3, 3]].concat();
+    talk.raw(Server, &piece[..10]);
+    assert_eq!(talk.session.received(Server, 0, &piece[10..]), 3);
+    assert!(talk.session.expects_tls());
+}
+
+#[test]
+fn a_magic_of_another_phase_is_not_found_over_and_over() {
+    // Requests during haggling, replies of a server whose options are asked for: none of these can
+    // be read as they stand there.
+    let all = [
+        read(1, 0, 512).to_bytes(),
+        x(read(1, 0, 512)).to_bytes(),
+        opt(OptionType::LIST).to_bytes(),
+        ok(1).to_bytes(),
+        data(1, DONE, 0, 512).to_bytes(),
+        ack(OptionType::LIST).to_bytes(),
+    ];
+    let begin: [fn(&mut Talk); 4] = [
+        |talk| _ = talk.s(newstyle(3)),
+        |talk| _ = talk.haggle().c(opt(OptionType::LIST)),
+        |talk| _ = talk.simple().c(read(1, 0, 512)),
+        |talk| _ = talk.extended().c(x(read(1, 0, 512))),
+    ];
+    for begin in begin {
+        for side in [Client, Server] {
+            for message in &all {
+                let mut talk = Talk::new();
+                begin(&mut talk);
+                talk.gap(side, 7).raw(side, message).gap(side, 7).raw(side, message);
+                talk.raw(side, &[0; 40]).close(side).finish();
+                assert_eq!(talk.broken(), Vec::<&str>::new(), "{}", talk.lines());
+                assert!(talk.problems().len() < 20, "{}", talk.lines());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_whose_servers_greeting_was_missed_may_be_an_oldstyle_one() {
+    let mut talk = Talk::new();
+    talk.gap(Server, 152).c(read(1, 0, 512)).raw(Server, &ok(1).to_bytes());
+    talk.raw(Server, &[0; 512]).c(disc(2)).close(Client).close(Server).finish();
+    assert_eq!(talk.broken(), Vec::<&str>::new(), "{}", talk.lines());
+    let answered = talk.messages().filter(|seen| seen.answers.is_some()).count();
+    assert_eq!((talk.messages().count(), answered), (3, 1), "{}", talk.lines());
+}
