@@ -1,6 +1,7 @@
 //! The client's side of transmission: requests from many tasks, replies as they come.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -208,6 +209,8 @@ impl Client {
         timeout(shared.limit, ending).await.map_err(|_| ClientError::TimedOut(closed))?;
         match shared.pending().failed.clone() {
             None | Some(ClientError::Closed(_)) => Ok(()),
+            // Some end TLS without close-notify; nothing more was to come anyway.
+            Some(ClientError::Lost { kind: ErrorKind::UnexpectedEof, .. }) => Ok(()),
             Some(error) => Err(error),
         }
     }
