@@ -1,4 +1,4 @@
-//! `nbdcheck matrix`: many servers side by side.
+//! `nbdcheck matrix`: many servers side by side, and clients against them.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -6,15 +6,21 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reference_server::Profile;
+use tokio::task::JoinSet;
+
 use super::run::{self, DEFAULT_TIMEOUT};
 use super::targets::{TlsArgs, servers};
 use crate::exit;
 use crate::matrix::grid::{Grid, Mark};
+use crate::matrix::interop::{self, Interop};
 use crate::matrix::tested::{self, Tested};
 use crate::matrix::{features, html, json, markdown, terminal};
 use crate::peer::{PeerFile, StartError, shipped_servers};
 use crate::report::Report;
 use crate::report::begun::Begun;
+use crate::run::clients::ClientTarget;
+use crate::run::deviations::Deviations;
 use crate::run::milestones::MILESTONES;
 use crate::run::runner::{Options, SANITY, run_target};
 use crate::run::target::Target;
@@ -25,12 +31,18 @@ use crate::script::ast::Script;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// JSON reports of `run`, to be shown in place of new runs
-    #[arg(value_name = "REPORT.json", conflicts_with_all = ["server", "jobs", "timeout"])]
+    #[arg(value_name = "REPORT.json", conflicts_with_all = ["server", "client", "jobs", "timeout"])]
     reports: Vec<PathBuf>,
-    /// A server: `self`, a shipped peer, the path of a peer file, `host:port` or an NBD URI; by
-    /// default `self` and every shipped peer that is installed. Repeatable
+    /// A server: `self`, `self@V` (as qemu V), a shipped peer, the path of a peer file, `host:port`
+    /// or an NBD URI; by default `self`, every shipped peer that is installed, and for clients every
+    /// `self@V`. Repeatable
     #[arg(long, value_name = "PEER|URI")]
     server: Vec<String>,
+    /// A client: `self`, `self@V` (as qemu V), a shipped one, or the path of a peer file; by default
+    /// every `self@V`, and qemu-img, nbdcopy and nbdinfo where they are installed. With clients and
+    /// no server there is only the grid of clients against servers. Repeatable
+    #[arg(long, value_name = "CLIENT")]
+    client: Vec<String>,
     /// How many scenarios at once
     #[arg(long, value_name = "N", default_value_t = run::default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
@@ -70,12 +82,15 @@ impl FromStr for Format {
 /// Runs the command; gives the exit status.
 #[must_use]
 pub fn run(args: Args) -> u8 {
-    let tested = if args.reports.is_empty() { test(&args) } else { read(&args.reports) };
-    let tested = match tested {
-        Ok(tested) => tested,
+    let made = if args.reports.is_empty() {
+        test(&args)
+    } else {
+        read(&args.reports).map(|tested| (vec![features::grid(&tested)], tested))
+    };
+    let (grids, tested) = match made {
+        Ok(made) => made,
         Err((text, status)) => return run::complain(&text, status),
     };
-    let grids = [features::grid(&tested)];
     if let Err(text) = show(&args, &grids) {
         return run::complain(&text, exit::NO_VERDICT);
     }
@@ -91,8 +106,8 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Tested>, (String, u8)> {
     Ok(tested)
 }
 
-/// Runs the scenarios of the matrix against each server.
-fn test(args: &Args) -> Result<Vec<Tested>, (String, u8)> {
+/// Runs the scenarios of the matrix against each server, and each client against each server.
+fn test(args: &Args) -> Result<(Vec<Grid>, Vec<Tested>), (String, u8)> {
     let usage = |text: String| (text, exit::USAGE);
     let limit = run::timeout(args.timeout).map_err(usage)?;
     let all = scenarios::all().map_err(usage)?;
@@ -104,25 +119,46 @@ fn test(args: &Args) -> Result<Vec<Tested>, (String, u8)> {
                 && MILESTONES.iter().any(|one| one.covers(&header.feature.node, header.since.node))
         })
         .collect();
-    let mut targets = Vec::new();
+    let mut named = Vec::new();
     for name in &args.server {
-        targets.extend(servers(name, None, &TlsArgs::default()).map_err(usage)?);
+        named.extend(servers(name, None, &TlsArgs::default()).map_err(usage)?);
+    }
+    let mut clients = Vec::new();
+    for name in &args.client {
+        clients.extend(ClientTarget::find(name).map_err(usage)?);
     }
     let runtime = run::runtime().map_err(|text| (text, exit::NO_VERDICT))?;
     runtime.block_on(async {
-        if targets.is_empty() {
-            targets = installed().await;
-        }
-        let begun = Begun::default();
-        let mut tested = Vec::new();
-        let interrupted = tokio::select! {
-            () = play(args, limit, &targets, &scripts, &begun, &mut tested) => false,
-            () = run::stopped() => true,
+        let working = async {
+            let (mut grids, mut tested) = (Vec::new(), Vec::new());
+            let installed = if named.is_empty() { installed().await } else { Vec::new() };
+            if !named.is_empty() || clients.is_empty() {
+                let targets = if named.is_empty() { &installed } else { &named };
+                tested = play(args, limit, targets, &scripts).await;
+                grids.push(features::grid(&tested));
+            }
+            let mut servers = named.clone();
+            if servers.is_empty() {
+                servers.extend(Profile::ALL.iter().map(Target::Profile));
+                // The reference server itself is the last of its profiles.
+                let peers = |target: &Target| matches!(target, Target::Peer(_));
+                servers.extend(installed.into_iter().filter(peers));
+            }
+            if clients.is_empty() {
+                clients = interop::usual_clients().await;
+            }
+            // Where nothing may be written, nothing can be shown to come through.
+            if servers.iter().any(Target::is_owned) {
+                let jobs = usize::from(args.jobs);
+                let interop = Interop { servers, clients: clients.clone(), jobs, limit };
+                grids.push(interop.run().await);
+            }
+            (grids, tested)
         };
-        if interrupted {
-            return Err(("interrupted".to_owned(), exit::NO_VERDICT));
+        tokio::select! {
+            made = working => Ok(made),
+            () = run::stopped() => Err(("interrupted".to_owned(), exit::NO_VERDICT)),
         }
-        Ok(tested)
     })
 }
 
@@ -139,26 +175,34 @@ async fn installed() -> Vec<Target> {
     targets
 }
 
+/// All servers at once: each waits more than it works.
 async fn play(
     args: &Args,
     limit: Duration,
     targets: &[Target],
     scripts: &[Arc<Script>],
-    begun: &Begun,
-    tested: &mut Vec<Tested>,
-) {
-    for target in targets {
-        let options =
-            Options { jobs: usize::from(args.jobs), timeout: limit, ..Options::default() };
-        let known = run::known_of(target).await;
-        let events = begun.begin(target.name(), known.clone(), scripts.len());
-        let mut run = run_target(target, scripts, scenarios::find(SANITY), &options, events).await;
-        begun.end().await;
-        for outcome in &mut run.outcomes {
-            known.mark(outcome);
-        }
-        tested.push(Tested::from(&run));
+) -> Vec<Tested> {
+    let begun = Begun::default();
+    let events = begun.begin("matrix", Deviations::default(), scripts.len() * targets.len());
+    let options = Options { jobs: usize::from(args.jobs), timeout: limit, ..Options::default() };
+    let mut tasks = JoinSet::new();
+    for (index, target) in targets.iter().cloned().enumerate() {
+        let (scripts, options, events) = (scripts.to_vec(), options.clone(), events.clone());
+        tasks.spawn(async move {
+            let known = run::known_of(&target).await;
+            let sanity = scenarios::find(SANITY);
+            let mut run = run_target(&target, &scripts, sanity, &options, events).await;
+            for outcome in &mut run.outcomes {
+                known.mark(outcome);
+            }
+            (index, Tested::from(&run))
+        });
     }
+    drop(events);
+    let mut tested = tasks.join_all().await;
+    begun.end().await;
+    tested.sort_by_key(|(index, _)| *index);
+    tested.into_iter().map(|(_, tested)| tested).collect()
 }
 
 fn show(args: &Args, grids: &[Grid]) -> Result<(), String> {

@@ -6,6 +6,7 @@
 pub mod features;
 pub mod grid;
 pub mod html;
+pub mod interop;
 pub mod json;
 pub mod markdown;
 pub mod terminal;

@@ -111,7 +111,7 @@ impl ClientTarget {
         }
     }
 
-    fn supports_tls(&self, action: &str, kind: TlsKind) -> Result<(), String> {
+    pub(crate) fn supports_tls(&self, action: &str, kind: TlsKind) -> Result<(), String> {
         match self {
             Self::Peer(file) => file.supports_tls(action, kind),
             Self::Profile(profile) if kind == TlsKind::Psk && !profile.has_psk() => {

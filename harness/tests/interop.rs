@@ -1,0 +1,49 @@
+//! The clients of every release against the servers of every release, in process.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::time::Duration;
+
+use harness::matrix::Mark;
+use harness::matrix::interop::Interop;
+use harness::run::clients::ClientTarget;
+use harness::run::target::Target;
+use reference_server::Profile;
+
+/// What a pair agrees on by the rules of negotiation: each party has it or not.
+fn agreed(client: &Profile, server: &Profile) -> &'static str {
+    let (habits, features) = (client.habits(), server.features());
+    let context = habits.base_allocation && features.base_allocation;
+    if habits.extended_headers && features.extended_headers {
+        "extended+c"
+    } else if habits.structured_reply && features.structured_reply {
+        if context { "structured+c" } else { "structured" }
+    } else {
+        "simple"
+    }
+}
+
+#[test]
+fn data_comes_through_between_all_releases() {
+    let interop = Interop {
+        servers: Profile::ALL.iter().map(Target::Profile).collect(),
+        clients: Profile::ALL.iter().map(ClientTarget::Profile).collect(),
+        jobs: 8,
+        limit: Duration::from_secs(30),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let grid = runtime.block_on(interop.run());
+    assert_eq!(grid.rows.len(), 10);
+    for (client, row) in Profile::ALL.iter().zip(&grid.rows) {
+        assert_eq!(row.cells.len(), 10);
+        for (server, cell) in Profile::ALL.iter().zip(&row.cells) {
+            assert_eq!(cell.mark, Some(Mark::Pass), "{client} to {server}: {cell:?}");
+            assert_eq!(
+                cell.text,
+                format!("{} tls", agreed(client, server)),
+                "{client} to {server}"
+            );
+            assert_eq!(cell.note, None, "{client} to {server}");
+        }
+    }
+}
