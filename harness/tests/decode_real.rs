@@ -362,3 +362,26 @@ fn tshark_agrees_with_our_captures() {
         assert_eq!(tshark(&path, &sums), "");
     }
 }
+
+/// A session of qemu-img with qemu-nbd, as a scenario, passes where it was recorded and elsewhere.
+#[test]
+fn a_recorded_session_is_a_scenario_for_any_server() {
+    let golden = |name: &str| format!("{}/../golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("recorded.nbd");
+    for (capture, session, peers) in [
+        ("recorded/qemu-img-qemu-nbd.pcap", "2", &["self", "qemu-nbd"][..]),
+        ("recorded/self-qemu-img.pcap", "1", &["self", "qemu-nbd", "nbdkit"]),
+        ("qemu/2.6-client-qemu-io.pcap", "1", &["self", "qemu-nbd", "nbdkit"]),
+    ] {
+        let output = nbdcheck(&["decode", "--as-scenario", "--session", session, &golden(capture)]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::write(&script, &output.stdout).unwrap();
+        for peer in peers {
+            let path = script.display().to_string();
+            let output = nbdcheck(&["run", "--peer", peer, "--scenario", &path]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert_eq!(output.status.code(), Some(0), "{capture} with {peer}: {text}");
+        }
+    }
+}

@@ -116,6 +116,11 @@ impl Exchange {
         if !self.answered {
             return format!("S: reply _{cookie}  # the capture has no answer");
         }
+        if let Some(error) = self.error
+            && is_of_the_place(error)
+        {
+            return format!("S: reply _{cookie}  # {error} in the capture");
+        }
         if let Some(error) = self.error {
             return format!("S: reply {error}{cookie}");
         }
@@ -139,6 +144,11 @@ impl Exchange {
             _ => {}
         }
     }
+}
+
+/// Whether an error tells of the server's disks and limits rather than of the request.
+fn is_of_the_place(error: ErrorCode) -> bool {
+    [ErrorCode::EIO, ErrorCode::ENOMEM, ErrorCode::ENOSPC, ErrorCode::ESHUTDOWN].contains(&error)
 }
 
 /// What a script sends in place of data that is only known by its digest: it tells where it belongs.

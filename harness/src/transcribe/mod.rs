@@ -15,14 +15,14 @@ use dissector::dissect::{Record, Sink};
 use dissector::session::{Close, Seen, Violation};
 use protocol::describe::Value;
 use protocol::message::{
-    Chunk, ChunkBody, Cookie, Greeting, Message, OptionBody, OptionReply, OptionRequest, ReplyBody,
-    Request, Side, SimpleReply,
+    Chunk, ChunkBody, Cookie, Greeting, Info, Message, OptionBody, OptionReply, OptionRequest,
+    ReplyBody, Request, Side, SimpleReply,
 };
 use protocol::payload::Payload;
 use protocol::text::WireString;
 use protocol::values::{
     ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, OptionType, ReplyFlags,
-    ReplyType,
+    ReplyType, TransmissionFlags,
 };
 
 use crate::script::ast::Version;
@@ -72,6 +72,8 @@ pub struct Transcriber {
     /// The export that was entered.
     export: Option<WireString>,
     needs: BTreeSet<&'static str>,
+    /// The export could not be written.
+    read_only: bool,
     /// How large the export must be, in bytes.
     size: u64,
     requests: u64,
@@ -93,6 +95,7 @@ impl Transcriber {
             contexts: Vec::new(),
             export: None,
             needs: BTreeSet::new(),
+            read_only: false,
             size: 0,
             requests: 0,
             messages: 0,
@@ -105,7 +108,7 @@ impl Transcriber {
     ///
     /// # Errors
     /// There was no session, or it can't be replayed.
-    pub fn script(self) -> Result<String, Untold> {
+    pub fn script(mut self) -> Result<String, Untold> {
         if let Some(problem) = self.problem {
             return Err(problem);
         }
@@ -123,6 +126,15 @@ impl Transcriber {
         if !self.left {
             body.push("-- close".to_owned());
         }
+        // Who wrote all the same wanted to see it refused.
+        let refused = self.read_only && self.needs.remove("write");
+        if refused {
+            for word in ["SEND_TRIM", "SEND_WRITE_ZEROES", "SEND_FAST_ZERO"] {
+                self.needs.remove(word);
+            }
+            self.needs.insert("read-only");
+        }
+        let export = if refused { "export: read-only\n" } else { "" };
         let mut needs: Vec<String> = self.needs.iter().map(|word| (*word).to_owned()).collect();
         if self.size > 0 {
             needs.push(format!("size>={}", self.size));
@@ -131,7 +143,7 @@ impl Transcriber {
             if needs.is_empty() { String::new() } else { format!("needs: {}\n", needs.join(" ")) };
         let text = |since: Version| {
             format!(
-                "nbd: 1\ntitle: {}\nsince: {since}\nfeature: recorded sessions\ntests: server\n{needs}\n{}\n",
+                "nbd: 1\ntitle: {}\nsince: {since}\nfeature: recorded sessions\ntests: server\n{export}{needs}\n{}\n",
                 self.title,
                 body.join("\n")
             )
@@ -176,7 +188,8 @@ impl Transcriber {
             }
             Message::Option(option) => self.option(option, seen.payload.as_ref()),
             Message::OptionReply(reply) => self.option_reply(reply),
-            Message::ExportInfo(_) => {
+            Message::ExportInfo(info) => {
+                self.read_only = info.flags.has(TransmissionFlags::READ_ONLY);
                 self.entered();
                 self.line("S: export-info");
             }
@@ -201,14 +214,21 @@ impl Transcriber {
 
     fn option_reply(&mut self, reply: &OptionReply) {
         if !reply.reply.is_final() {
-            if let ReplyBody::MetaContext { name, .. } = &reply.body {
-                self.contexts.push(name.clone());
+            match &reply.body {
+                ReplyBody::MetaContext { name, .. } => self.contexts.push(name.clone()),
+                ReplyBody::Info(Info::Export { flags, .. }) => {
+                    self.read_only = flags.has(TransmissionFlags::READ_ONLY);
+                }
+                _ => {}
             }
             return;
         }
         let contexts = std::mem::take(&mut self.contexts);
         let answered = self.options.iter().position(|option| option.option == reply.option);
         let option = answered.map(|index| self.options.remove(index));
+        if reply.reply == ReplyType::ERR_UNSUP && changes_form(reply.option) {
+            return self.leave_out(reply.option);
+        }
         if reply.reply != ReplyType::ACK {
             return self.line(format!("S: {} option={}", reply.reply, reply.option));
         }
@@ -259,6 +279,20 @@ impl Transcriber {
                     self.left = true;
                 }
             }
+        }
+    }
+
+    /// Another server may know what this one did not, and the session would be another: an option
+    /// that had no effect is left out.
+    fn leave_out(&mut self, refused: OptionType) {
+        let asked = self
+            .items
+            .iter_mut()
+            .rev()
+            .find(|item| matches!(item, Item::Option(option, _) if option.option == refused));
+        if let Some(item) = asked {
+            *item =
+                Item::Line(format!("# here the client asked for {refused}, which was not known"));
         }
     }
 
@@ -410,6 +444,17 @@ impl Sink for Transcriber {
             _ => {}
         }
     }
+}
+
+/// Whether an option decides what the messages after it look like.
+fn changes_form(option: OptionType) -> bool {
+    matches!(
+        option,
+        OptionType::STRUCTURED_REPLY
+            | OptionType::EXTENDED_HEADERS
+            | OptionType::SET_META_CONTEXT
+            | OptionType::LIST_META_CONTEXT
+    )
 }
 
 fn option_line(
