@@ -8,7 +8,7 @@ use harness::matrix::Mark;
 use harness::matrix::interop::Interop;
 use harness::run::clients::ClientTarget;
 use harness::run::target::Target;
-use reference_server::Profile;
+use reference_server::{Fault, Profile};
 
 /// What a pair agrees on by the rules of negotiation: each party has it or not.
 fn agreed(client: &Profile, server: &Profile) -> &'static str {
@@ -45,5 +45,22 @@ fn data_comes_through_between_all_releases() {
             );
             assert_eq!(cell.note, None, "{client} to {server}");
         }
+    }
+}
+
+/// What is wrong with a server is seen: data that is lost, and a read that is cut.
+#[test]
+fn data_that_does_not_come_through_fails_the_pair() {
+    let fault = |fault| Target::Reference { fault: Some(fault) };
+    let interop = Interop {
+        servers: vec![fault(Fault::WriteNotStored), fault(Fault::ReadShort)],
+        clients: vec![ClientTarget::Reference],
+        jobs: 2,
+        limit: Duration::from_secs(5),
+    };
+    let grid = tokio::runtime::Runtime::new().unwrap().block_on(interop.run());
+    for (cell, words) in grid.rows[0].cells.iter().zip(["the server holds", "read fails"]) {
+        assert_eq!(cell.mark, Some(Mark::Fail), "{cell:?}");
+        assert!(cell.note.as_deref().unwrap_or_default().contains(words), "{cell:?}");
     }
 }
