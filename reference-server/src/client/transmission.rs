@@ -68,6 +68,10 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn has_failed(&self) -> bool {
+        self.pending().failed.is_some()
+    }
+
     /// Fails all requests, now and later. The first reason counts.
     fn fail(&self, error: ClientError) {
         let mut pending = self.pending();
@@ -228,13 +232,17 @@ async fn write(
     let writing = async {
         let mut last = false;
         while let Some(bytes) = queue.recv().await {
+            // A server that misbehaved is told nothing more, not even good-bye.
+            if shared.has_failed() {
+                return writer.shutdown().await;
+            }
             last = is_disc(&bytes);
             writer.write_all(&bytes).await?;
             if queue.is_empty() {
                 writer.flush().await?;
             }
         }
-        if !last {
+        if !last && !shared.has_failed() {
             let disc = shared.form.header(&Call::new(Command::DISC, 0, 0), Cookie(0));
             writer.write_all(&disc.unwrap_or_default()).await?;
         }
@@ -315,7 +323,11 @@ impl<'a> Owed<'a> {
         let Some(Waiting { assembly, done }) = self.waiting.take() else { return Ok(()) };
         let answer = assembly.finish();
         let broken = match &answer {
-            Err(error @ ClientError::Misbehaved(_)) => Err(error.clone()),
+            Err(error @ ClientError::Misbehaved(_)) => {
+                // Before the caller hears of it and takes leave.
+                self.shared.fail(error.clone());
+                Err(error.clone())
+            }
             _ => Ok(()),
         };
         // The caller may have stopped waiting.
