@@ -1,12 +1,12 @@
 //! What was handed on not long ago, to tell a retransmission from other bytes in the same place.
 //!
-//! Of each segment only the beginning is kept: messages begin there, small ones fit, and bulk data
-//! need not be read for it.
+//! Of each segment only the beginning is kept: messages begin there, a head fits, and bulk data need
+//! not be read for it. What is kept costs: it is mostly not in the processor's cache.
 
 use std::collections::VecDeque;
 
 /// How much of a segment is kept, in bytes.
-const KEPT: usize = 64;
+const KEPT: usize = 32;
 /// How many segments of a direction are remembered.
 const SEGMENTS: usize = 32;
 
@@ -26,7 +26,10 @@ impl History {
     pub(super) fn remember(&mut self, start: u64, bytes: &[u8]) {
         let length = bytes.len().min(KEPT);
         let mut sample = Sample { start, length: length as u8, bytes: [0; KEPT] };
-        sample.bytes[..length].copy_from_slice(&bytes[..length]);
+        match bytes.first_chunk() {
+            Some(head) => sample.bytes = *head,
+            None => sample.bytes[..length].copy_from_slice(bytes),
+        }
         if self.0.len() == SEGMENTS {
             self.0.pop_front();
         }
