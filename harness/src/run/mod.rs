@@ -28,7 +28,8 @@ pub enum SkipKind {
     NotOffered,
     /// It would write, or is hazardous, and the run does not allow that.
     NotAllowed,
-    /// The harness can't bring the peer into the wanted configuration.
+    /// The harness can't bring the peer into the wanted configuration, or it offers what the
+    /// scenario needs to be absent.
     NotPossible,
 }
 

@@ -38,7 +38,9 @@ pub fn missing(
         let reason = format!("hazardous ({}): `--allow-hazard` runs it all the same", hazard.node);
         return Some((SkipKind::NotAllowed, reason));
     }
-    script.header.needs.iter().find_map(|need| unmet(need, capabilities, allowed))
+    // What the server lacks says more than what the run does not allow.
+    let unmet = script.header.needs.iter().filter_map(|need| unmet(need, capabilities, allowed));
+    unmet.min_by_key(|(kind, _)| *kind)
 }
 
 fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(SkipKind, String)> {
@@ -55,6 +57,10 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
         let evidence = capabilities.evidence(texts).unwrap_or("no line of the server shows it");
         Some((SkipKind::NotOffered, format!("{what}: {evidence}")))
     };
+    // It offers more than the scenario is about.
+    let not_possible = |what: &str, texts: &[&str]| {
+        not_offered(what, texts).map(|(_, reason)| (SkipKind::NotPossible, reason))
+    };
     let entered: &[&str] = &["size=", "flags="];
     match name {
         "write" if capabilities.flags.has(TransmissionFlags::READ_ONLY) => {
@@ -66,7 +72,7 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
         }
         "write" => None,
         "read-only" if !capabilities.flags.has(TransmissionFlags::READ_ONLY) => {
-            not_offered("the export is writable", entered)
+            not_possible("the export is writable", entered)
         }
         "read-only" => None,
         "owned" if !allowed.owned => {
@@ -105,7 +111,7 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
             match flag.parse::<TransmissionFlags>() {
                 Ok(mask) if flags.has(mask) == wanted => None,
                 Ok(_) if wanted => not_offered(&format!("no {flag}"), entered),
-                Ok(_) => not_offered(&format!("{flag} is set"), entered),
+                Ok(_) => not_possible(&format!("{flag} is set"), entered),
                 Err(_) => Some((SkipKind::NotPossible, format!("`{name}` is no known need"))),
             }
         }
@@ -265,6 +271,16 @@ mod tests {
             ))
         );
         assert_eq!(unmet(&need("no-SEND_TRIM"), &capabilities, ALL), None);
+    }
+
+    #[test]
+    fn a_server_that_offers_more_lacks_nothing() {
+        let flags = TransmissionFlags::HAS_FLAGS | TransmissionFlags::SEND_TRIM;
+        let capabilities = Capabilities { flags, ..Capabilities::default() };
+        for name in ["no-SEND_TRIM", "read-only"] {
+            let (kind, _) = unmet(&need(name), &capabilities, ALL).unwrap();
+            assert_eq!(kind, SkipKind::NotPossible, "{name}");
+        }
     }
 
     #[test]

@@ -328,7 +328,7 @@ impl Runner {
             if !shared.capabilities.flags.has(TransmissionFlags::READ_ONLY) {
                 let evidence = shared.capabilities.evidence(&["flags="]).unwrap_or_default();
                 let reason = format!("the export is writable: {evidence}");
-                return outcome.skip(SkipKind::NotOffered, reason);
+                return outcome.skip(SkipKind::NotPossible, reason);
             }
         }
         if let (_, Some(wanted)) = Wanted::of(configuration)
