@@ -35,8 +35,9 @@ const LARGE: u32 = 1 << 20;
 const SMALL: u32 = 4096;
 /// How many requests the client has in flight.
 const DEPTH: u64 = 16;
-/// tshark is given a cut of a capture, in bytes of file: it would take minutes for the whole.
-const TSHARK_CUT: u64 = 96 << 20;
+/// tshark is given at most this much of a capture, in bytes of file. In less its start would count
+/// for much, and make us look faster than we are.
+const TSHARK_CUT: u64 = 1 << 30;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
