@@ -10,6 +10,7 @@ pub mod dissect;
 pub mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
+mod latency;
 pub mod net;
 pub mod render;
 pub mod session;

@@ -4,9 +4,10 @@ mod expression;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::dissect::{Record, SessionInfo, Sink};
+use crate::latency::Latencies;
 use crate::session::Seen;
 use expression::Subject;
 
@@ -21,8 +22,7 @@ const REMEMBERED: usize = 1 << 20;
 pub struct Filter<'a, S: ?Sized> {
     inner: &'a mut S,
     expression: &'a Expression,
-    /// When requests and options came: session and number.
-    asked: HashMap<(u64, u64), u64>,
+    latencies: Latencies,
     /// Sessions that have been told of.
     opened: HashSet<u64>,
     /// The message that was handed on last: session and number.
@@ -32,7 +32,13 @@ pub struct Filter<'a, S: ?Sized> {
 impl<'a, S: Sink + ?Sized> Filter<'a, S> {
     /// Hands on to `inner`.
     pub fn new(inner: &'a mut S, expression: &'a Expression) -> Self {
-        Self { inner, expression, asked: HashMap::new(), opened: HashSet::new(), shown: (0, 0) }
+        Self {
+            inner,
+            expression,
+            latencies: Latencies::new(REMEMBERED),
+            opened: HashSet::new(),
+            shown: (0, 0),
+        }
     }
 
     fn open(&mut self, info: &SessionInfo) {
@@ -42,21 +48,11 @@ impl<'a, S: Sink + ?Sized> Filter<'a, S> {
     }
 
     fn message(&mut self, info: &SessionInfo, seen: &Seen) {
-        let mut latency = None;
-        if self.expression.asks_latency() {
-            match seen.answers {
-                Some(number) => {
-                    let asked = self.asked.get(&(info.number, number));
-                    latency = asked.map(|asked| seen.end_ns.saturating_sub(*asked));
-                }
-                None => {
-                    if self.asked.len() >= REMEMBERED {
-                        self.asked.clear();
-                    }
-                    self.asked.insert((info.number, seen.number), seen.time_ns);
-                }
-            }
-        }
+        let latency = if self.expression.asks_latency() {
+            self.latencies.of(info.number, seen)
+        } else {
+            None
+        };
         let described = seen.message.describe(seen.payload.as_ref());
         let subject = Subject {
             session: info.number,
@@ -95,7 +91,7 @@ impl<S: Sink + ?Sized> Sink for Filter<'_, S> {
                 }
             }
             Record::Closed(info, _) => {
-                self.asked.retain(|(session, _), _| *session != info.number);
+                self.latencies.forget(info.number);
                 if self.opened.remove(&info.number) {
                     self.inner.record(record);
                 }

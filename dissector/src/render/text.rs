@@ -2,7 +2,6 @@
 //!
 //! What is no message is a comment, but for problems and the ends of directions.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
 
@@ -12,6 +11,7 @@ use protocol::values::ErrorCode;
 use super::time::{Seconds, Utc};
 use super::{Out, Plural, Renderer};
 use crate::dissect::{Note, Record, SessionInfo, Sink};
+use crate::latency::Latencies;
 use crate::session::{Close, Seen, Violation};
 use crate::tls::Parameters;
 
@@ -45,8 +45,7 @@ const REMEMBERED: usize = 1 << 16;
 pub struct TextRenderer<W> {
     out: Out<W>,
     options: TextOptions,
-    /// When requests and options came: session and number.
-    asked: HashMap<(u64, u64), u64>,
+    latencies: Latencies,
     /// When the last message came.
     last_ns: u64,
     /// Session and number of the last message.
@@ -65,7 +64,7 @@ impl<W: Write> TextRenderer<W> {
         Self {
             out: Out::new(writer),
             options,
-            asked: HashMap::new(),
+            latencies: Latencies::new(REMEMBERED),
             last_ns: 0,
             last: (0, 0),
             begun: false,
@@ -106,15 +105,7 @@ impl<W: Write> TextRenderer<W> {
         if !self.options.latency {
             return String::new();
         }
-        let Some(number) = seen.answers else {
-            if self.asked.len() >= REMEMBERED {
-                self.asked.clear();
-            }
-            self.asked.insert((info.number, seen.number), seen.time_ns);
-            return String::new();
-        };
-        let asked = self.asked.get(&(info.number, number));
-        let latency = asked.map(|asked| seen.end_ns.saturating_sub(*asked));
+        let latency = self.latencies.of(info.number, seen);
         latency.map(|latency| format!(" after {}", Seconds(latency))).unwrap_or_default()
     }
 
