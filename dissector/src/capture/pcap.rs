@@ -45,6 +45,11 @@ impl Pcap {
         if self.big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
     }
 
+    /// The length of a record that begins like this, in bytes, as it says itself.
+    pub(super) fn length(&self, head: &[u8]) -> usize {
+        self.head().saturating_add(self.u32_at(head, 8) as usize)
+    }
+
     /// Brings the next record into the buffer; gives its length.
     pub(super) fn next_record(&self, source: &mut Source<'_>) -> Result<Option<usize>, ReadError> {
         let at = source.position();
@@ -52,7 +57,7 @@ impl Pcap {
         if !source.fill(self.head())? {
             return if source.data().is_empty() { Ok(None) } else { Err(cut) };
         }
-        let whole = self.head().saturating_add(self.u32_at(source.data(), 8) as usize);
+        let whole = self.length(source.data());
         if whole > MAX_BLOCK {
             return Err(ReadError::Corrupt { at, what: "a packet has an impossible length" });
         }

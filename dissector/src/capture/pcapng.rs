@@ -65,6 +65,11 @@ impl PcapNg {
         if self.big_endian { u16::from_be_bytes(half) } else { u16::from_le_bytes(half) }
     }
 
+    /// The length of a block that begins like this, in bytes, as it says itself; 0 where it does not.
+    pub(super) fn length(&self, head: &[u8]) -> usize {
+        self.u32_at(head, 4) as usize
+    }
+
     /// Brings the next packet or secret into the buffer; gives the length of its block.
     pub(super) fn next_record(
         &mut self,
@@ -109,7 +114,7 @@ impl PcapNg {
                     }
                 }
             }
-            let length = self.u32_at(head, 4) as usize;
+            let length = self.length(head);
             if length < 12 || !length.is_multiple_of(4) {
                 return Err(ReadError::Corrupt { at, what: "a block has an impossible length" });
             }

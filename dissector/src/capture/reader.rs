@@ -135,6 +135,14 @@ impl<'a> CaptureReader<'a> {
             Err(error) => return Err(or_broken(&self.source, error)),
         };
         self.last = whole;
+        // Where the next packet begins was asked for one packet ago; it tells where it ends, and the
+        // one after it begins.
+        let next = &self.source.data()[whole..];
+        let length = match &self.format {
+            Format::Pcap(format) => format.length(next),
+            Format::PcapNg(format) => format.length(next),
+        };
+        self.source.prefetch((whole + length).saturating_sub(4));
         let (bytes, at) = (&self.source.data()[..whole], self.source.position());
         match &mut self.format {
             Format::Pcap(format) => Ok(Some(format.item(bytes))),
