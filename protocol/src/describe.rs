@@ -1,6 +1,7 @@
 //! A message as a name and named fields: the one form from which the notation, the JSON of
 //! `decode` and the comparisons of scripts all come.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::message::{
@@ -63,7 +64,7 @@ pub enum Value {
     /// A cookie or a digest: a number that prints in hexadecimal.
     Hex(u64),
     /// A word of the specification, such as `NBD_OPT_GO`.
-    Name(String),
+    Name(Cow<'static, str>),
     /// A string of the protocol.
     Text(WireString),
     /// `{A B}`: flags or requests.
@@ -125,9 +126,9 @@ pub struct Description {
     /// What kind of message.
     pub kind: Kind,
     /// The first word of the line: `NBD_OPT_GO`, `greeting`, `simple-reply`.
-    pub head: String,
+    pub head: Cow<'static, str>,
     /// The second word, where there is one: `NBD_INFO_EXPORT`, `fixed-newstyle`, `ok`.
-    pub variant: Option<String>,
+    pub variant: Option<Cow<'static, str>>,
     /// In the order of the notation.
     pub fields: Vec<Field>,
 }
@@ -208,12 +209,12 @@ impl Message {
     /// The message as a name and fields. `payload` describes the bulk that followed, if known.
     #[must_use]
     pub fn describe(&self, payload: Option<&Payload>) -> Description {
-        let mut fields = Fields(Vec::new());
+        let mut fields = Fields(Vec::with_capacity(8)); // as many as most have, or more
         let (kind, head, variant) = match self {
             Self::Greeting(greeting) => describe_greeting(greeting, &mut fields),
             Self::ClientFlags(flags) => {
                 fields.add("flags", Value::Names(flags.names()), 0, 4);
-                (Kind::ClientFlags, "client-flags".to_owned(), None)
+                (Kind::ClientFlags, "client-flags".into(), None)
             }
             Self::Option(option) => describe_option(option, payload, &mut fields),
             Self::OptionReply(reply) => describe_option_reply(reply, payload, &mut fields),
@@ -221,7 +222,7 @@ impl Message {
                 fields.int("size", *size, 0, 8);
                 fields.add("flags", Value::Names(flags.names()), 8, 2);
                 fields.padding(padding, 10);
-                (Kind::ExportInfo, "export-info".to_owned(), None)
+                (Kind::ExportInfo, "export-info".into(), None)
             }
             Self::Request(request) => describe_request(request, payload, &mut fields),
             Self::SimpleReply(SimpleReply { error, cookie }) => {
@@ -229,7 +230,7 @@ impl Message {
                 if let Some(payload) = payload {
                     fields.bulk(Some(payload), payload.length(), 16);
                 }
-                (Kind::SimpleReply, "simple-reply".to_owned(), Some(error.to_string()))
+                (Kind::SimpleReply, "simple-reply".into(), Some(error.label()))
             }
             Self::Chunk(chunk) => describe_chunk(chunk, payload, &mut fields),
         };
@@ -237,7 +238,7 @@ impl Message {
     }
 }
 
-type Words = (Kind, String, Option<String>);
+type Words = (Kind, Cow<'static, str>, Option<Cow<'static, str>>);
 
 fn describe_greeting(greeting: &Greeting, fields: &mut Fields) -> Words {
     let style = match greeting {
@@ -258,7 +259,7 @@ fn describe_greeting(greeting: &Greeting, fields: &mut Fields) -> Words {
             if flags.has(HandshakeFlags::FIXED_NEWSTYLE) { "fixed-newstyle" } else { "newstyle" }
         }
     };
-    (Kind::Greeting, "greeting".to_owned(), Some(style.to_owned()))
+    (Kind::Greeting, "greeting".into(), Some(style.into()))
 }
 
 fn describe_option(
@@ -282,7 +283,7 @@ fn describe_option(
         OptionBody::Raw(data) => fields.raw(data, 16),
         OptionBody::Bulk(length) => fields.bulk(payload, u64::from(*length), 16),
     }
-    (Kind::Option, option.to_string(), None)
+    (Kind::Option, option.label(), None)
 }
 
 fn describe_option_reply(
@@ -290,7 +291,7 @@ fn describe_option_reply(
     payload: Option<&Payload>,
     fields: &mut Fields,
 ) -> Words {
-    fields.add("option", Value::Name(option.to_string()), 8, 4);
+    fields.add("option", Value::Name(option.label()), 8, 4);
     let mut variant = None;
     match body {
         ReplyBody::Empty => {}
@@ -302,7 +303,7 @@ fn describe_option_reply(
             }
         }
         ReplyBody::Info(info) => {
-            variant = Some(info.info_type().to_string());
+            variant = Some(info.info_type().label());
             match info {
                 Info::Export { size, flags } => {
                     fields.int("size", *size, 22, 8);
@@ -325,7 +326,7 @@ fn describe_option_reply(
         ReplyBody::Raw(data) => fields.raw(data, 20),
         ReplyBody::Bulk(length) => fields.bulk(payload, u64::from(*length), 20),
     }
-    (Kind::OptionReply, reply.to_string(), variant)
+    (Kind::OptionReply, reply.label(), variant)
 }
 
 fn describe_request(request: &Request, payload: Option<&Payload>, fields: &mut Fields) -> Words {
@@ -335,7 +336,7 @@ fn describe_request(request: &Request, payload: Option<&Payload>, fields: &mut F
     };
     let header = 24 + length_size;
     if request.form == RequestForm::Extended {
-        fields.add("form", Value::Name("extended".to_owned()), 0, 4);
+        fields.add("form", Value::Name("extended".into()), 0, 4);
     }
     fields.add("cookie", Value::Hex(request.cookie.0), 8, 8);
     // An extended write without PAYLOAD_LEN tells so, even with no flag at all: it is a fault.
@@ -353,7 +354,7 @@ fn describe_request(request: &Request, payload: Option<&Payload>, fields: &mut F
     } else if request.payload_length() > 0 {
         fields.bulk(payload, request.payload_length(), header);
     }
-    (kind, request.command.to_string(), None)
+    (kind, request.command.label(), None)
 }
 
 fn describe_chunk(chunk: &Chunk, payload: Option<&Payload>, fields: &mut Fields) -> Words {
@@ -362,7 +363,7 @@ fn describe_chunk(chunk: &Chunk, payload: Option<&Payload>, fields: &mut Fields)
         ChunkForm::Extended { .. } => (Kind::ExtendedChunk, 32),
     };
     if let ChunkForm::Extended { .. } = chunk.form {
-        fields.add("form", Value::Name("extended".to_owned()), 0, 4);
+        fields.add("form", Value::Name("extended".into()), 0, 4);
     }
     fields.add("cookie", Value::Hex(chunk.cookie.0), 8, 8);
     fields.add("flags", Value::Names(chunk.flags.names()), 4, 2);
@@ -389,7 +390,7 @@ fn describe_chunk(chunk: &Chunk, payload: Option<&Payload>, fields: &mut Fields)
             fields.add("extents", Value::Extents(extents.clone()), header + 8, 16 * extents.len());
         }
         ChunkBody::Error { error, message, offset, rest } => {
-            fields.add("error", Value::Name(error.to_string()), header, 4);
+            fields.add("error", Value::Name(error.label()), header, 4);
             let mut at = header + 6 + message.len();
             if !message.is_empty() {
                 fields.text("message", message, header + 6);
@@ -405,7 +406,7 @@ fn describe_chunk(chunk: &Chunk, payload: Option<&Payload>, fields: &mut Fields)
         ChunkBody::Raw(data) => fields.raw(data, header),
         ChunkBody::Bulk(length) => fields.bulk(payload, *length, header),
     }
-    (kind, chunk.chunk.to_string(), None)
+    (kind, chunk.chunk.label(), None)
 }
 
 /// A line of the notation: the side's letter and the message.

@@ -3,6 +3,7 @@
 //! Each type is a newtype over the wire integer: known values print under the specification's
 //! name, unknown ones keep their number (`NBD_OPT_0x4e424421`) and survive a round trip.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -80,6 +81,12 @@ macro_rules! values {
                     $(Self::$constant => Some($name),)*
                     _ => None,
                 }
+            }
+
+            /// What it prints as; costs nothing where there is a name.
+            #[must_use]
+            pub fn label(self) -> Cow<'static, str> {
+                self.name().map_or_else(|| Cow::Owned(self.to_string()), Cow::Borrowed)
             }
         }
 

@@ -313,7 +313,7 @@ fn operand(value: &Value) -> Operand {
     let text = |text: &dyn fmt::Display| text.to_string().into_bytes();
     match value {
         Value::Int(number) | Value::Hex(number) => Operand::Number(*number),
-        Value::Name(name) => Operand::Word(name.clone().into_bytes()),
+        Value::Name(name) => Operand::Word(name.as_bytes().to_vec()),
         Value::Text(text) => Operand::Word(text.as_bytes().to_vec()),
         Value::Names(names) => Operand::Words(names.iter().map(|name| text(name)).collect()),
         Value::Texts(texts) => {

@@ -19,6 +19,10 @@ impl Formatter for Harmless {
         W: ?Sized + Write,
     {
         let mut rest = fragment;
+        // Nearly all are; without an early end the compiler looks at many bytes at once.
+        if rest.bytes().fold(true, |plain, byte| plain & (b' '..0x7f).contains(&byte)) {
+            return self.0.write_string_fragment(writer, rest);
+        }
         while let Some((at, control)) = rest.char_indices().find(|(_, c)| c.is_control()) {
             writer.write_all(&rest.as_bytes()[..at])?;
             write!(writer, "\\u{:04x}", u32::from(control))?;

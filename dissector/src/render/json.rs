@@ -1,9 +1,10 @@
 //! An object a line; its form is a contract with users' programs.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Write;
 
-use protocol::describe::{Field, Value, line};
+use protocol::describe::{Field, Value};
 use protocol::payload::{Part, Payload};
 use protocol::text::WireString;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
@@ -35,7 +36,7 @@ enum Line<'a> {
         kind: &'static str,
         name: &'a str,
         fields: Fields<'a>,
-        text: String,
+        text: &'a str,
         /// The number of the request or option that this answers.
         #[serde(skip_serializing_if = "Option::is_none")]
         answers: Option<u64>,
@@ -174,18 +175,25 @@ impl Serialize for Json<'_, Value> {
 pub struct JsonRenderer<W> {
     out: Out<W>,
     totals: Totals,
+    /// The line being made; used again, as `text` is.
+    buffer: Vec<u8>,
+    text: String,
 }
 
 impl<W: Write> JsonRenderer<W> {
     /// Writes to this.
     pub fn new(writer: W) -> Self {
-        Self { out: Out::new(writer), totals: Totals::default() }
+        let (buffer, text) = (Vec::new(), String::new());
+        Self { out: Out::new(writer), totals: Totals::default(), buffer, text }
     }
 
     fn line(&mut self, line: &Line<'_>) {
-        self.out.write(|writer| {
-            super::harmless::write(&mut *writer, line)?;
-            writer.write_all(b"\n")
+        let Self { out, buffer, .. } = self;
+        out.write(|writer| {
+            buffer.clear();
+            super::harmless::write(&mut *buffer, line)?;
+            buffer.push(b'\n');
+            writer.write_all(buffer)
         });
     }
 
@@ -208,6 +216,10 @@ impl<W: Write> Sink for JsonRenderer<W> {
             }
             Record::Message(info, seen) => {
                 let description = seen.message.describe(seen.payload.as_ref());
+                let mut text = std::mem::take(&mut self.text);
+                text.clear();
+                // Writing to a string does not fail.
+                let _ = write!(text, "{}: {description}", seen.from.letter());
                 self.line(&Line::Message {
                     session: info.number,
                     number: seen.number,
@@ -219,9 +231,10 @@ impl<W: Write> Sink for JsonRenderer<W> {
                     kind: description.kind.name(),
                     name: description.name(),
                     fields: Fields(&description.fields),
-                    text: line(seen.from, &description),
+                    text: &text,
                     answers: seen.answers,
                 });
+                self.text = text;
             }
             Record::Tls(info, opened) => self.line(&Line::Tls {
                 session: info.number,

@@ -72,7 +72,7 @@ impl Env {
         let value = match &expr.node {
             Expr::Int(n) => Value::Int(*n),
             Expr::Text(text) => Value::Text(text.clone()),
-            Expr::Name(name) => Value::Name(name.clone()),
+            Expr::Name(name) => Value::Name(name.clone().into()),
             Expr::Set(items) => self.set_value(items)?,
             Expr::Variable(name) => match self.get(name) {
                 Some(value) => value.clone(),
@@ -143,7 +143,7 @@ impl Env {
                 continue;
             }
             match self.value(item)? {
-                Value::Name(name) => names.push(name),
+                Value::Name(name) => names.push(name.into_owned()),
                 Value::Names(more) => names.extend(more),
                 Value::Text(text) => texts.push(text),
                 // A number is a context's id, or a mask of flags that have no name.
@@ -350,7 +350,7 @@ fn is_empty_set(value: &Value) -> bool {
 fn names(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::Names(names) => Some(names.clone()),
-        Value::Name(name) => Some(vec![name.clone()]),
+        Value::Name(name) => Some(vec![name.to_string()]),
         Value::Ids(ids) => Some(ids.iter().map(|id| format!("{id:#x}")).collect()),
         Value::Int(n) => Some(vec![format!("{n:#x}")]),
         _ => None,

@@ -105,7 +105,7 @@ pub fn compare(
                 return differs(soft, text, None, None);
             }
             if let Some(variant) = &variant
-                && description.variant.as_ref() != Some(variant)
+                && description.variant.as_deref() != Some(variant)
             {
                 return differs(false, text, None, None);
             }
@@ -180,7 +180,7 @@ fn compare_reply(
         let key = pattern.key.node.as_str();
         let found = match key {
             "cookie" => Some(Value::Hex(reply.cookie.0)),
-            "error" => Some(Value::Name(reply.error.to_string())),
+            "error" => Some(Value::Name(reply.error.label())),
             "message" => Some(Value::Text(reply.message.clone())),
             "offset" => Some(Value::Int(reply.offset)),
             "chunks" => Some(Value::Int(reply.messages as u64)),
@@ -217,10 +217,10 @@ fn compare_reply(
 /// The name that a word stands for; `None` for any.
 fn word(word: &Spanned<Word>, env: &Env) -> Result<Option<String>, EvalError> {
     match &word.node {
-        Word::Name(name) => Ok(Some(name.clone())),
+        Word::Name(name) => Ok(Some(name.to_string())),
         Word::Any => Ok(None),
         Word::Variable(name) => match env.get(name) {
-            Some(Value::Name(name)) => Ok(Some(name.clone())),
+            Some(Value::Name(name)) => Ok(Some(name.to_string())),
             Some(other) => {
                 let message = format!("expected the name of a message, `${name}` is `{other}`");
                 Err(EvalError { message, span: word.span })

@@ -1,5 +1,7 @@
 //! Sent lines.
 
+use std::borrow::Cow;
+
 use super::*;
 
 impl Interpreter<'_> {
@@ -10,7 +12,7 @@ impl Interpreter<'_> {
         let head = match &line.head.node {
             Word::Name(name) => name.clone(),
             Word::Variable(variable) => match self.env.get(variable) {
-                Some(Value::Name(name)) => name.clone(),
+                Some(Value::Name(name)) => name.to_string(),
                 _ => {
                     return Err(Stop::Error(format!("`${variable}` is not the name of a message")));
                 }
@@ -20,7 +22,7 @@ impl Interpreter<'_> {
         let variant = match line.variant.as_ref().map(|variant| &variant.node) {
             Some(Word::Name(name)) => Some(name.clone()),
             Some(Word::Variable(variable)) => match self.env.get(variable) {
-                Some(Value::Name(name)) => Some(name.clone()),
+                Some(Value::Name(name)) => Some(name.to_string()),
                 _ => return Err(Stop::Error(format!("`${variable}` is not a name"))),
             },
             Some(Word::Any) | None => None,
@@ -56,7 +58,7 @@ impl Interpreter<'_> {
             return Ok(());
         }
         if head == "reply" {
-            fields.push(("variant".to_owned(), Value::Name(variant.unwrap_or_default())));
+            fields.push(("variant".to_owned(), Value::Name(variant.unwrap_or_default().into())));
             return self.send_reply(&name, fields, line).await;
         }
         let fresh = head.starts_with("NBD_CMD_")
@@ -105,7 +107,7 @@ impl Interpreter<'_> {
         };
         let mut cookie = conn.cookies.only_open();
         let mut data = Payload::default();
-        let mut error = "ok".to_owned();
+        let mut error = Cow::Borrowed("ok");
         for (key, value) in fields {
             match (key.as_str(), value) {
                 ("cookie", Value::Hex(n) | Value::Int(n)) => cookie = Some(Cookie(n)),

@@ -467,7 +467,7 @@ fn option_line(
         if field.key == "name"
             && export.is_some_and(|name| field.value == Value::Text(name.clone()))
         {
-            field.value = Value::Name("$export".to_owned());
+            field.value = Value::Name("$export".into());
         }
     }
     format!("C: {described}")

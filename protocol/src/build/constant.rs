@@ -80,7 +80,7 @@ pub fn constant(expr: &Spanned<Expr>) -> Result<Value, NotationError> {
     match &expr.node {
         Expr::Int(n) => Ok(Value::Int(*n)),
         Expr::Text(text) => Ok(Value::Text(text.clone())),
-        Expr::Name(name) => Ok(Value::Name(name.clone())),
+        Expr::Name(name) => Ok(Value::Name(name.clone().into())),
         Expr::Set(items) => set(items, expr.span),
         Expr::Payload(parts) => parts
             .iter()
