@@ -4,9 +4,9 @@ mod expression;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::dissect::{Record, SessionInfo, Sink};
+use crate::dissect::{Ended, Record, SessionInfo, Sink, TlsOpened};
 use crate::latency::Latencies;
 use crate::session::Seen;
 use expression::Subject;
@@ -17,16 +17,36 @@ pub use expression::{Expression, FilterError};
 /// old ones is not known.
 const REMEMBERED: usize = 1 << 20;
 
-/// Hands on the messages that an expression wants, the violations of those, and the sessions in
-/// which there are any. Problems are handed on all: they say what could not be seen.
+/// Hands on the messages that an expression wants, the violations of those, and of the sessions in
+/// which there are any what is about them as a whole: their beginning, where TLS was opened, the ends
+/// of their directions, and what they come to. Problems are handed on all: they say what could not be
+/// seen.
 pub struct Filter<'a, S: ?Sized> {
     inner: &'a mut S,
     expression: &'a Expression,
     latencies: Latencies,
     /// Sessions that have been told of.
     opened: HashSet<u64>,
+    /// What there is to tell of others once something in them is wanted. Of each it is little: TLS
+    /// is opened once and two directions end.
+    unopened: HashMap<u64, Vec<Whole>>,
     /// The message that was handed on last: session and number.
     shown: (u64, u64),
+}
+
+/// What is about a session as a whole.
+enum Whole {
+    Tls(TlsOpened),
+    Ended(Ended),
+}
+
+impl Whole {
+    fn record<'a>(&'a self, info: &'a SessionInfo) -> Record<'a> {
+        match self {
+            Self::Tls(opened) => Record::Tls(info, opened),
+            Self::Ended(ended) => Record::Ended(info, *ended),
+        }
+    }
 }
 
 impl<'a, S: Sink + ?Sized> Filter<'a, S> {
@@ -37,6 +57,7 @@ impl<'a, S: Sink + ?Sized> Filter<'a, S> {
             expression,
             latencies: Latencies::new(REMEMBERED),
             opened: HashSet::new(),
+            unopened: HashMap::new(),
             shown: (0, 0),
         }
     }
@@ -44,6 +65,17 @@ impl<'a, S: Sink + ?Sized> Filter<'a, S> {
     fn open(&mut self, info: &SessionInfo) {
         if self.opened.insert(info.number) {
             self.inner.record(Record::Opened(info));
+            for whole in self.unopened.remove(&info.number).unwrap_or_default() {
+                self.inner.record(whole.record(info));
+            }
+        }
+    }
+
+    fn whole(&mut self, info: &SessionInfo, whole: Whole) {
+        if self.opened.contains(&info.number) {
+            self.inner.record(whole.record(info));
+        } else {
+            self.unopened.entry(info.number).or_default().push(whole);
         }
     }
 
@@ -85,13 +117,11 @@ impl<S: Sink + ?Sized> Sink for Filter<'_, S> {
                 }
                 self.inner.record(record);
             }
-            Record::Ended(info, _) | Record::Tls(info, _) => {
-                if self.opened.contains(&info.number) {
-                    self.inner.record(record);
-                }
-            }
+            Record::Ended(info, ended) => self.whole(info, Whole::Ended(ended)),
+            Record::Tls(info, opened) => self.whole(info, Whole::Tls(*opened)),
             Record::Closed(info, _) => {
                 self.latencies.forget(info.number);
+                self.unopened.remove(&info.number);
                 if self.opened.remove(&info.number) {
                     self.inner.record(record);
                 }

@@ -3,15 +3,20 @@ use super::*;
 use crate::dissect::{Options, dissect};
 use crate::render::{Renderer, TextRenderer};
 
-/// The lines of messages that a filter leaves of a golden capture, without their comments.
-fn lines(filter: &str, capture: &str) -> Vec<String> {
+/// What a filter leaves of a golden capture.
+fn filtered(filter: &str, capture: &str) -> String {
     let path = format!("{}/../golden/{capture}", env!("CARGO_MANIFEST_DIR"));
     let file = std::fs::File::open(path).unwrap();
     let expression: Expression = filter.parse().unwrap();
     let mut renderer = TextRenderer::new(Vec::new());
     dissect(file, Options::default(), &mut Filter::new(&mut renderer, &expression)).unwrap();
     renderer.finish().unwrap();
-    let text = String::from_utf8(renderer.into_inner()).unwrap();
+    String::from_utf8(renderer.into_inner()).unwrap()
+}
+
+/// The lines of messages that a filter leaves of a golden capture, without their comments.
+fn lines(filter: &str, capture: &str) -> Vec<String> {
+    let text = filtered(filter, capture);
     let messages = text.lines().filter(|line| line.starts_with("C: ") || line.starts_with("S: "));
     let bare = messages.map(|line| line.split("  # ").next().unwrap().to_owned());
     bare.filter(|line| !line.ends_with(": close") && !line.ends_with(": reset")).collect()
@@ -46,6 +51,16 @@ fn latency_is_that_of_replies() {
     assert!(all.iter().all(|line| line.starts_with("S: ")));
     assert!(lines("latency > 10s", CAPTURE).is_empty());
     assert_eq!(all.len(), lines("latency < 10s", CAPTURE).len());
+}
+
+#[test]
+fn a_session_with_something_wanted_is_told_as_a_whole() {
+    let capture = "tls/tls13-nbdcopy-nbdkit.pcapng";
+    insta::assert_snapshot!(filtered("name == NBD_CMD_DISC", capture));
+    assert_eq!(filtered("name == NBD_CMD_TRIM", capture), "");
+    // TLS is open, and nothing was asked of it.
+    let tls = filtered("name == NBD_OPT_STARTTLS and kind == option", capture);
+    assert!(tls.contains("-- tls 1.3 opened") && tls.contains("C: close"), "{tls}");
 }
 
 #[test]

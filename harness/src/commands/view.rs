@@ -30,9 +30,10 @@ pub(super) struct View {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) session: Option<u64>,
 
-    /// Only messages for which this is true, and what was found about them: comparisons of fields,
-    /// joined by `and`, `or` and `not (...)`, such as `name == NBD_CMD_READ and length >= 64KiB`,
-    /// `error != ok`, `latency > 10ms`, `flags has {FUA}`, `session == 2 and from == client`
+    /// Only messages for which this is true, what was found about them, and of their sessions where
+    /// these begin, open TLS and end: comparisons of fields, joined by `and`, `or` and `not (...)`,
+    /// such as `name == NBD_CMD_READ and length >= 64KiB`, `error != ok`, `latency > 10ms`,
+    /// `flags has {FUA}`, `session == 2 and from == client`
     #[arg(long, value_name = "EXPR")]
     filter: Option<Expression>,
 
