@@ -41,7 +41,7 @@ pub(super) enum Broken {
 
 /// Remembers how reading ended: a decoder's errors do not tell the file's end from nonsense.
 struct Watched<'a> {
-    inner: Box<dyn Read + 'a>,
+    inner: Box<dyn Read + Send + 'a>,
     ended: bool,
     error: Option<io::Error>,
 }
@@ -76,7 +76,7 @@ pub(super) struct Decompressed<'a> {
 }
 
 impl<'a> Decompressed<'a> {
-    pub(super) fn new(inner: Box<dyn Read + 'a>, by: Compression) -> Self {
+    pub(super) fn new(inner: Box<dyn Read + Send + 'a>, by: Compression) -> Self {
         let inner = Watched { inner, ended: false, error: None };
         let decoder = match by {
             Compression::Gzip => Decoder::Gzip(MultiGzDecoder::new(inner)),

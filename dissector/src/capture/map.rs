@@ -2,18 +2,46 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
 /// How much of a file is mapped at once; all of it counts as memory in use.
-const WINDOW: usize = 8 << 20;
+const WINDOW: usize = 4 << 20;
+
+/// A mapped part of a file, kept as long as somebody has it.
+#[derive(Clone)]
+pub(crate) struct Mapping(Arc<Mmap>);
+
+impl Mapping {
+    /// Where these bytes are in it, if they are.
+    pub(crate) fn range_of(&self, bytes: Range<*const u8>) -> Option<Range<usize>> {
+        let start = (bytes.start as usize).checked_sub(self.0.as_ptr() as usize)?;
+        let end = start + (bytes.end as usize - bytes.start as usize);
+        (end <= self.0.len()).then_some(start..end)
+    }
+
+    /// Whether it is the very same one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// The part of a file that is mapped.
 pub(super) struct Window {
     file: File,
     /// As far as is known: a capture may grow while it is read.
     length: u64,
-    map: Option<Mmap>,
+    map: Option<Mapping>,
 }
 
 impl Window {
@@ -23,6 +51,10 @@ impl Window {
 
     pub(super) fn into_file(self) -> File {
         self.file
+    }
+
+    pub(super) fn mapping(&self) -> Option<&Mapping> {
+        self.map.as_ref()
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -38,9 +70,9 @@ impl Window {
         }
         let left = usize::try_from(self.length.saturating_sub(position)).unwrap_or(usize::MAX);
         let size = left.min(want.max(WINDOW));
-        self.map = None; // first, so that there are never two
+        self.map = None; // first, so that there are no more than need be
         if size > 0 {
-            self.map = Some(self.map(position, size)?);
+            self.map = Some(Mapping(Arc::new(self.map(position, size)?)));
         }
         Ok(size)
     }

@@ -17,6 +17,7 @@ mod writer;
 mod tests;
 
 pub use connection::{ConnectionWriter, Conversation};
+pub(crate) use map::Mapping;
 pub use reader::{CaptureReader, Item, MAX_BLOCK, Packet, ReadError};
 pub use source::Input;
 pub use writer::CaptureWriter;

@@ -4,6 +4,7 @@ use std::io;
 
 use super::LinkType;
 use super::compressed::{Broken, Compression};
+use super::map::Mapping;
 use super::pcap::Pcap;
 use super::pcapng::PcapNg;
 use super::source::{Input, Source};
@@ -148,6 +149,11 @@ impl<'a> CaptureReader<'a> {
             Format::Pcap(format) => Ok(Some(format.item(bytes))),
             Format::PcapNg(format) => format.item(bytes, at).map(Some),
         }
+    }
+
+    /// What the last packet's bytes are a part of, where the file is mapped.
+    pub(crate) fn mapping(&self) -> Option<&Mapping> {
+        self.source.mapping()
     }
 
     /// How many bytes of the capture have been read and decoded.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 
 use super::compressed::{Broken, Compression, Decompressed};
-use super::map::Window;
+use super::map::{Mapping, Window};
 
 /// How much is read at once. Small enough to stay in the processor's cache, large enough that
 /// packets are seldom moved within the buffer.
@@ -18,7 +18,7 @@ const MAP_FROM: u64 = 1 << 20;
 pub struct Input<'a>(Origin<'a>);
 
 enum Origin<'a> {
-    Reader(Box<dyn Read + 'a>),
+    Reader(Box<dyn Read + Send + 'a>),
     File(File),
 }
 
@@ -29,8 +29,13 @@ impl Input<'_> {
     /// # Errors
     /// What kind of file it is can't be found out.
     pub fn file(file: File) -> io::Result<Self> {
+        Self::map_from(file, MAP_FROM)
+    }
+
+    /// A file that is mapped from this size on.
+    pub(crate) fn map_from(file: File, size: u64) -> io::Result<Self> {
         let about = file.metadata()?;
-        Ok(Self(if about.is_file() && about.len() >= MAP_FROM {
+        Ok(Self(if about.is_file() && about.len() >= size {
             Origin::File(file)
         } else {
             Origin::Reader(Box::new(file))
@@ -38,14 +43,14 @@ impl Input<'_> {
     }
 }
 
-impl<'a, R: Read + 'a> From<R> for Input<'a> {
+impl<'a, R: Read + Send + 'a> From<R> for Input<'a> {
     fn from(reader: R) -> Self {
         Self(Origin::Reader(Box::new(reader)))
     }
 }
 
 enum Bytes<'a> {
-    Read { reader: Box<dyn Read + 'a>, buffer: Vec<u8> },
+    Read { reader: Box<dyn Read + Send + 'a>, buffer: Vec<u8> },
     Decompressed { reader: Box<Decompressed<'a>>, buffer: Vec<u8> },
     Mapped(Window),
 }
@@ -72,7 +77,7 @@ impl<'a> Source<'a> {
     /// have been consumed; positions are those in what comes out.
     pub(super) fn decompress(self, by: Compression) -> io::Result<Self> {
         let head = self.data().to_vec();
-        let inner: Box<dyn Read + 'a> = match self.bytes {
+        let inner: Box<dyn Read + Send + 'a> = match self.bytes {
             Bytes::Read { reader, .. } => Box::new(io::Cursor::new(head).chain(reader)),
             Bytes::Decompressed { reader, .. } => Box::new(io::Cursor::new(head).chain(reader)),
             Bytes::Mapped(window) => {
@@ -90,6 +95,14 @@ impl<'a> Source<'a> {
     pub(super) fn broken(&self) -> Option<Broken> {
         match &self.bytes {
             Bytes::Decompressed { reader, .. } => reader.broken(),
+            _ => None,
+        }
+    }
+
+    /// What [`Source::data`] is a part of, if it is mapped.
+    pub(super) fn mapping(&self) -> Option<&Mapping> {
+        match &self.bytes {
+            Bytes::Mapped(window) => window.mapping(),
             _ => None,
         }
     }

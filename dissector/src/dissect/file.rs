@@ -1,6 +1,6 @@
 //! From a capture file to records.
 
-use super::{Dissector, Note, Options, Record, Sink};
+use super::{Dissector, Note, Options, Record, Sink, parallel};
 use crate::capture::{CaptureReader, Input, Item, ReadError};
 
 /// Decodes a capture file as far as it can be read. Where a file is cut off or corrupt, that is
@@ -14,6 +14,47 @@ pub fn dissect<'a, S: Sink>(
     sink: &mut S,
 ) -> Result<u64, ReadError> {
     let mut capture = CaptureReader::new(input)?;
+    let lanes = if capture.mapping().is_some() { parallel::lanes() } else { 0 };
+    read(&mut capture, options, lanes, sink)
+}
+
+/// Decodes a capture with so many lanes; all in this thread for 0.
+pub(super) fn read<S: Sink>(
+    capture: &mut CaptureReader<'_>,
+    options: Options,
+    lanes: usize,
+    sink: &mut S,
+) -> Result<u64, ReadError> {
+    let End { sessions, last_ns, result } = match lanes {
+        0 => alone(capture, options, sink),
+        _ => parallel::decode(capture, options, lanes, sink),
+    };
+    match result {
+        Ok(()) => Ok(sessions),
+        Err(error) if error.is_partial() => {
+            let kind = match error {
+                ReadError::Cut { .. } => "cut-file",
+                _ => "corrupt-file",
+            };
+            let note = Note { kind, time_ns: last_ns, text: error.to_string() };
+            sink.record(Record::Problem(None, &note));
+            Ok(sessions)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What reading a capture came to.
+pub(super) struct End {
+    /// How many sessions there were.
+    pub(super) sessions: u64,
+    /// The time of the last packet.
+    pub(super) last_ns: u64,
+    /// Whether it was read to its end, or as far as the sink wanted.
+    pub(super) result: Result<(), ReadError>,
+}
+
+fn alone<S: Sink>(capture: &mut CaptureReader<'_>, options: Options, sink: &mut S) -> End {
     let mut dissector = Dissector::new(options);
     let mut last_ns = 0;
     let result = loop {
@@ -22,7 +63,7 @@ pub fn dissect<'a, S: Sink>(
                 last_ns = packet.time_ns;
                 dissector.packet(&packet, sink);
                 if sink.is_done() {
-                    return Ok(dissector.sessions());
+                    return End { sessions: dissector.sessions(), last_ns, result: Ok(()) };
                 }
             }
             Ok(Some(Item::TlsKeyLog(log))) => dissector.secrets(log),
@@ -31,17 +72,5 @@ pub fn dissect<'a, S: Sink>(
         }
     };
     dissector.finish(sink);
-    match result {
-        Ok(()) => Ok(dissector.sessions()),
-        Err(error) if error.is_partial() => {
-            let kind = match error {
-                ReadError::Cut { .. } => "cut-file",
-                _ => "corrupt-file",
-            };
-            let note = Note { kind, time_ns: last_ns, text: error.to_string() };
-            sink.record(Record::Problem(None, &note));
-            Ok(dissector.sessions())
-        }
-        Err(error) => Err(error),
-    }
+    End { sessions: dissector.sessions(), last_ns, result }
 }

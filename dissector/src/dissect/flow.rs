@@ -37,6 +37,16 @@ pub(super) struct Flow {
     state: State,
 }
 
+/// The order in which connections are brought to an end when the capture is over: those with a
+/// session first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Order {
+    /// The session's number, if there is one.
+    pub(super) number: u64,
+    start_ns: u64,
+    ends: (SocketAddr, SocketAddr),
+}
+
 enum State {
     /// Not enough has been seen.
     Waiting {
@@ -159,12 +169,12 @@ impl Flow {
     }
 
     /// For an order that does not depend on a hash.
-    pub(super) fn order(&self) -> (u64, u64, SocketAddr, SocketAddr) {
+    pub(super) fn order(&self) -> Order {
         let number = match &self.state {
             State::Live(live) => live.info.number,
             _ => u64::MAX,
         };
-        (number, self.start_ns, self.client, self.server)
+        Order { number, start_ns: self.start_ns, ends: (self.client, self.server) }
     }
 
     /// Ends the session because there are too many connections to follow.
@@ -351,7 +361,7 @@ impl Live {
                 Event::Message(seen) => {
                     self.totals.messages[seen.from as usize] += 1;
                     self.totals.counts.count(&seen.message);
-                    sink.record(Record::Message(&self.info, &seen));
+                    sink.message(&self.info, seen);
                 }
                 Event::Violation(violation) => {
                     if let Some(ended) = ended.take() {

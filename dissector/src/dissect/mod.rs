@@ -7,6 +7,8 @@
 mod counts;
 mod file;
 mod flow;
+mod packets;
+mod parallel;
 mod secure;
 #[cfg(test)]
 mod secure_tests;
@@ -17,14 +19,16 @@ mod tests;
 use std::net::SocketAddr;
 
 use protocol::message::Side;
-use protocol::values::DEFAULT_PORT;
 
+use crate::capture::Packet;
 use crate::session::{Close, Recognize, Seen, Violation};
 use crate::tls::{KeyLog, Parameters};
 
 pub use counts::Counts;
 pub use file::dissect;
-pub use table::Dissector;
+
+use packets::Packets;
+use table::Table;
 
 /// What to look for.
 #[derive(Debug, Clone)]
@@ -41,12 +45,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { ports: Vec::new(), recognize: Recognize::Form, keys: KeyLog::default() }
-    }
-}
-
-impl Options {
-    fn is_nbd_port(&self, port: u16) -> bool {
-        port == DEFAULT_PORT || self.ports.contains(&port)
     }
 }
 
@@ -177,10 +175,57 @@ impl Record<'_> {
     }
 }
 
+/// Takes packets, tells records. No I/O.
+pub struct Dissector {
+    packets: Packets,
+    table: Table,
+}
+
+impl Dissector {
+    /// Begins a capture.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self { packets: Packets::default(), table: Table::new(options, 1) }
+    }
+
+    /// Secrets of TLS, as a key log; for connections that begin after this.
+    pub fn secrets(&mut self, log: &[u8]) {
+        self.table.secrets(log);
+    }
+
+    /// How many sessions there have been.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.table.sessions()
+    }
+
+    /// The next packet.
+    pub fn packet<S: Sink>(&mut self, packet: &Packet<'_>, sink: &mut S) {
+        let Self { packets, table } = self;
+        packets.segment(packet, |segment| table.segment(packet.time_ns, segment, sink));
+    }
+
+    /// The capture is over: everything that is still open is brought to an end.
+    pub fn finish<S: Sink>(&mut self, sink: &mut S) {
+        self.table.finish(sink, |_, _| ());
+        self.packets.finish(sink);
+    }
+}
+
 /// Takes records: a renderer, a counter, a test.
 pub trait Sink {
     /// The next record.
     fn record(&mut self, record: Record<'_>);
+
+    /// The next record, which is a message. Who keeps messages may keep this one.
+    fn message(&mut self, session: &SessionInfo, seen: Seen) {
+        self.record(Record::Message(session, &seen));
+    }
+
+    /// Whether it matters if messages come at all; all else comes in any case.
+    fn wants_messages(&self) -> bool {
+        true
+    }
 
     /// Whether no more records are wanted, as when the reader of a pipe has gone.
     fn is_done(&self) -> bool {

@@ -1,15 +1,17 @@
-//! All connections of a capture.
+//! All connections of a capture, or a share of them.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-use foldhash::fast::RandomState;
+use foldhash::fast::{FixedState, RandomState};
 
-use super::flow::{Context, Flow};
-use super::{Note, Options, Record, Sink};
-use crate::capture::Packet;
-use crate::net::{FragmentTrouble, Fragments, Frame, Segment, parse, parse_whole};
+use protocol::values::DEFAULT_PORT;
+
+use super::flow::{Context, Flow, Order};
+use super::{Options, Sink};
+use crate::net::Segment;
+use crate::session::Recognize;
 use crate::tls::KeyLog;
 
 /// How many connections are followed at once, those included that may turn out not to be NBD.
@@ -22,13 +24,13 @@ const MAX_HELD: usize = 32 << 20;
 
 /// Both ends of a connection, the same for both directions, in a form that is quick to hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+pub(super) struct Key {
     low: (u128, u16),
     high: (u128, u16),
 }
 
 impl Key {
-    fn new(segment: &Segment<'_>) -> Self {
+    pub(super) fn new(segment: &Segment<'_>) -> Self {
         let number = |address: SocketAddr| {
             let ip = match address.ip() {
                 // 0a00::/8 is assigned to nobody.
@@ -40,6 +42,11 @@ impl Key {
         let (a, b) = (number(segment.source), number(segment.destination));
         if a < b { Self { low: a, high: b } } else { Self { low: b, high: a } }
     }
+
+    /// Which of so many tables the connection belongs to.
+    pub(super) fn share(&self, of: usize) -> usize {
+        (FixedState::default().hash_one(self) % of.max(1) as u64) as usize
+    }
 }
 
 impl Hash for Key {
@@ -50,156 +57,102 @@ impl Hash for Key {
     }
 }
 
-/// Takes packets, tells records. No I/O.
-pub struct Dissector {
-    options: Options,
+/// Follows connections: segments in, records out.
+pub(super) struct Table {
+    ports: Vec<u16>,
+    recognize: Recognize,
     keys: KeyLog,
     flows: HashMap<Key, Flow, RandomState>,
     over: VecDeque<Key>,
     held: usize,
     sessions: u64,
-    last_ns: u64,
-    fragments: Fragments,
-    unread: Unread,
+    /// The limits are divided by this many tables.
+    share: usize,
 }
 
-/// Packets that could hold NBD but were not understood.
-#[derive(Debug, Default)]
-struct Unread {
-    unknown_link: u64,
-    malformed: u64,
-}
-
-impl Dissector {
-    /// Begins a capture.
-    #[must_use]
-    pub fn new(mut options: Options) -> Self {
+impl Table {
+    /// One of `share` tables that have the connections of a capture between them.
+    pub(super) fn new(options: Options, share: usize) -> Self {
         Self {
-            keys: std::mem::take(&mut options.keys),
-            options,
+            ports: options.ports,
+            recognize: options.recognize,
+            keys: options.keys,
             flows: HashMap::default(),
             over: VecDeque::new(),
             held: 0,
             sessions: 0,
-            last_ns: 0,
-            fragments: Fragments::default(),
-            unread: Unread::default(),
+            share,
         }
     }
 
     /// Secrets of TLS, as a key log; for connections that begin after this.
-    pub fn secrets(&mut self, log: &[u8]) {
+    pub(super) fn secrets(&mut self, log: &[u8]) {
         self.keys.add(log);
     }
 
     /// How many sessions there have been.
-    #[must_use]
-    pub fn sessions(&self) -> u64 {
+    pub(super) fn sessions(&self) -> u64 {
         self.sessions
     }
 
-    /// The next packet.
-    pub fn packet<S: Sink>(&mut self, packet: &Packet<'_>, sink: &mut S) {
-        self.last_ns = self.last_ns.max(packet.time_ns);
-        match parse(packet) {
-            Frame::Tcp(segment) => self.segment(packet.time_ns, &segment, sink),
-            Frame::Fragment(fragment) => {
-                if let Some(whole) = self.fragments.add(packet.time_ns, &fragment) {
-                    match parse_whole(&whole) {
-                        Frame::Tcp(segment) => self.segment(packet.time_ns, &segment, sink),
-                        Frame::Malformed => self.unread.malformed += 1,
-                        _ => {}
-                    }
-                }
-            }
-            Frame::UnknownLink => self.unread.unknown_link += 1,
-            Frame::Malformed => self.unread.malformed += 1,
-            Frame::Other => {}
-        }
-    }
-
-    /// The capture is over: everything that is still open is brought to an end.
-    pub fn finish<S: Sink>(&mut self, sink: &mut S) {
-        // In the order of their beginning, as far as it is known.
+    /// The capture is over: everything that is still open is brought to an end, in the order of
+    /// [`Order`]; `next` is told before each connection.
+    pub(super) fn finish<S: Sink>(&mut self, sink: &mut S, mut next: impl FnMut(&mut S, Order)) {
         let mut flows: Vec<_> = std::mem::take(&mut self.flows).into_values().collect();
-        flows.sort_by_key(Flow::order);
-        let recognize = self.options.recognize;
-        let mut context =
-            Context { sink, sessions: &mut self.sessions, recognize, keys: &self.keys };
+        flows.sort_by_cached_key(Flow::order);
+        let Self { sessions, keys, recognize, .. } = self;
         for mut flow in flows {
-            flow.finish(&mut context);
+            next(sink, flow.order());
+            flow.finish(&mut Context { sink, sessions, recognize: *recognize, keys });
         }
         self.over.clear();
         self.held = 0;
-        let Unread { unknown_link, malformed } = std::mem::take(&mut self.unread);
-        let FragmentTrouble { lost, conflicts } = self.fragments.finish();
-        for (count, kind, text) in [
-            (
-                lost,
-                "ip-fragments",
-                "IP fragments were left out: others of their packets are missing",
-            ),
-            (
-                conflicts,
-                "ip-fragments-differ",
-                "IP packets have fragments that overlap and differ; the bytes that came first count",
-            ),
-            (unknown_link, "unknown-link-type", "packets have a link type that is not understood"),
-            (malformed, "malformed-packets", "packets have headers that can't be read"),
-        ] {
-            if count > 0 {
-                let note = Note { kind, time_ns: self.last_ns, text: format!("{count} {text}") };
-                sink.record(Record::Problem(None, &note));
-            }
-        }
     }
 
-    fn segment<S: Sink>(&mut self, time_ns: u64, segment: &Segment<'_>, sink: &mut S) {
-        let recognize = self.options.recognize;
+    /// The next segment.
+    pub(super) fn segment<S: Sink>(&mut self, time_ns: u64, segment: &Segment<'_>, sink: &mut S) {
         let key = Key::new(segment);
-        let replaced = match self.flows.get(&key) {
-            Some(flow) => flow.is_replaced_by(segment),
-            None => true,
-        };
-        if replaced {
-            let Some(flow) = self.new_flow(time_ns, segment) else {
-                return;
-            };
-            if self.flows.len() >= MAX_FLOWS {
-                self.make_room(sink);
+        let flow = match self.flows.get_mut(&key) {
+            Some(flow) if !flow.is_replaced_by(segment) => flow,
+            _ => {
+                self.begin(key, time_ns, segment, sink);
+                let Some(flow) = self.flows.get_mut(&key) else { return };
+                flow
             }
-            if let Some(mut old) = self.flows.insert(key, flow) {
-                self.held -= old.held_bytes();
-                old.finish(&mut Context {
-                    sink,
-                    sessions: &mut self.sessions,
-                    recognize,
-                    keys: &self.keys,
-                });
-            }
-        }
-        let Some(flow) = self.flows.get_mut(&key) else {
-            return;
         };
         let was_over = flow.is_over();
         let held = flow.held_bytes();
-        let mut context =
-            Context { sink, sessions: &mut self.sessions, recognize, keys: &self.keys };
+        let Self { sessions, keys, .. } = self;
+        let mut context = Context { sink, sessions, recognize: self.recognize, keys };
         flow.segment(time_ns, segment, &mut context);
         self.held = self.held - held + flow.held_bytes();
-        if self.held > MAX_HELD {
+        if self.held > MAX_HELD / self.share {
             self.held -= flow.held_bytes();
             flow.give_up(&mut context);
             self.held += flow.held_bytes();
         }
         if flow.is_over() && !was_over {
             self.over.push_back(key);
-            if self.over.len() > MAX_OVER
+            if self.over.len() > MAX_OVER / self.share
                 && let Some(oldest) = self.over.pop_front()
                 && self.flows.get(&oldest).is_some_and(Flow::is_over)
             {
                 self.flows.remove(&oldest);
             }
+        }
+    }
+
+    /// Begins to follow a connection, if this packet shows one that may be NBD, in the place of an
+    /// older one between the same addresses.
+    fn begin<S: Sink>(&mut self, key: Key, time_ns: u64, segment: &Segment<'_>, sink: &mut S) {
+        let Some(flow) = self.new_flow(time_ns, segment) else { return };
+        if self.flows.len() >= MAX_FLOWS / self.share {
+            self.make_room(sink);
+        }
+        if let Some(mut old) = self.flows.insert(key, flow) {
+            self.held -= old.held_bytes();
+            let Self { sessions, keys, .. } = self;
+            old.finish(&mut Context { sink, sessions, recognize: self.recognize, keys });
         }
     }
 
@@ -220,7 +173,7 @@ impl Dissector {
     }
 
     fn is_nbd(&self, address: SocketAddr) -> bool {
-        self.options.is_nbd_port(address.port())
+        address.port() == DEFAULT_PORT || self.ports.contains(&address.port())
     }
 
     /// Forgets connections that are over, and if those are few, an eighth of all: those that were
@@ -228,16 +181,16 @@ impl Dissector {
     fn make_room<S: Sink>(&mut self, sink: &mut S) {
         self.flows.retain(|_, flow| !flow.is_over());
         self.over.clear();
-        if self.flows.len() < MAX_FLOWS - MAX_FLOWS / 8 {
+        let limit = MAX_FLOWS / self.share;
+        if self.flows.len() < limit - limit / 8 {
             return;
         }
         let mut by_age: Vec<_> =
             self.flows.iter().map(|(key, flow)| (flow.last_ns, flow.order(), *key)).collect();
         by_age.sort_unstable();
-        let recognize = self.options.recognize;
-        let mut context =
-            Context { sink, sessions: &mut self.sessions, recognize, keys: &self.keys };
-        for (.., key) in by_age.into_iter().take(MAX_FLOWS / 8) {
+        let Self { sessions, keys, .. } = self;
+        let mut context = Context { sink, sessions, recognize: self.recognize, keys };
+        for (.., key) in by_age.into_iter().take(limit / 8) {
             if let Some(mut flow) = self.flows.remove(&key) {
                 self.held -= flow.held_bytes();
                 flow.forget(&mut context);

@@ -36,6 +36,15 @@ pub struct Segment<'a> {
 }
 
 impl Segment<'_> {
+    /// All but what was captured of the payload.
+    #[must_use]
+    pub fn without_payload(&self) -> Segment<'static> {
+        let Self { source, destination, sequence, acknowledgment, syn, fin, rst, missing, .. } =
+            *self;
+        let payload = &[];
+        Segment { source, destination, sequence, acknowledgment, syn, fin, rst, payload, missing }
+    }
+
     /// Length of the payload on the wire, in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {

@@ -27,6 +27,10 @@ impl<S: Sink + ?Sized> Sink for Only<'_, S> {
         self.inner.record(record);
     }
 
+    fn wants_messages(&self) -> bool {
+        self.inner.wants_messages()
+    }
+
     fn is_done(&self) -> bool {
         self.closed || self.inner.is_done()
     }

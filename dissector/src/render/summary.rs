@@ -114,6 +114,10 @@ impl<W: Write> Sink for SummaryRenderer<W> {
         }
     }
 
+    fn wants_messages(&self) -> bool {
+        false
+    }
+
     fn is_done(&self) -> bool {
         self.out.is_broken()
     }

@@ -121,7 +121,7 @@ pub(super) fn open(path: &Path) -> Result<Input<'static>, ReadError> {
             let error = "standard input is a terminal, not a capture";
             return Err(ReadError::Io(io::Error::other(error)));
         }
-        return Ok(Input::from(io::stdin().lock()));
+        return Ok(Input::from(io::stdin()));
     }
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {

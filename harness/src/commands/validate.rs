@@ -124,6 +124,10 @@ impl<W: Write> Sink for Violations<'_, W> {
         }
     }
 
+    fn wants_messages(&self) -> bool {
+        false
+    }
+
     fn is_done(&self) -> bool {
         self.error.is_some()
     }

@@ -1,0 +1,29 @@
+//! What a lane does: follows its share of the connections.
+
+use std::sync::mpsc::Receiver;
+
+use super::super::Sink as _;
+use super::super::table::Table;
+use super::feed::{Batch, Work};
+use super::kept::{Keeper, Place};
+
+/// Takes batches until there are no more, or until nobody wants to know.
+pub(super) fn run(mut table: Table, batches: &Receiver<Batch>, mut keeper: Keeper) {
+    for batch in batches {
+        for work in &batch.work {
+            match work {
+                Work::Secrets(log) => table.secrets(log),
+                Work::Segment(piece) => {
+                    keeper.place = Place::Packet(piece.packet);
+                    table.segment(piece.time_ns, &batch.segment(piece), &mut keeper);
+                }
+            }
+        }
+        keeper.hand_on(Place::Packet(batch.through));
+        if keeper.is_done() {
+            return;
+        }
+    }
+    table.finish(&mut keeper, |keeper, order| keeper.place = Place::End(order));
+    keeper.hand_on(Place::Over);
+}
