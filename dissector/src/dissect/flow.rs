@@ -1,5 +1,6 @@
 //! One TCP connection: is it NBD, and if so, the session on it.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use protocol::message::Side;
@@ -66,6 +67,8 @@ pub(super) struct Live {
     /// Once TLS has begun.
     pub(super) tls: Option<Box<Secure>>,
     pub(super) totals: Totals,
+    /// Empty; used again and again.
+    events: VecDeque<Event>,
 }
 
 impl Flow {
@@ -243,7 +246,7 @@ impl Flow {
         let start = if whole { session::Start::Greeting } else { session::Start::Midway };
         let recognize = context.recognize;
         let judge = Some(Session::new(Config { recognize, start, ..Config::default() }));
-        let mut live = Box::new(Live { info, judge, tls: None, totals });
+        let mut live = Box::new(Live { info, judge, tls: None, totals, events: VecDeque::new() });
         context.sink.record(Record::Opened(&live.info));
         if !whole {
             live.note(
@@ -356,13 +359,23 @@ impl Live {
     /// Hands on what the judge has to tell. The end of a direction comes after what it cut off and
     /// before what is wrong with it.
     pub(super) fn drain<S: Sink>(&mut self, mut ended: Option<Ended>, sink: &mut S) {
-        while let Some(event) = self.judge.as_mut().and_then(Session::next_event) {
+        let mut events = std::mem::take(&mut self.events);
+        if let Some(judge) = &mut self.judge {
+            judge.swap_events(&mut events);
+        }
+        for event in &events {
+            if let Event::Message(seen) = event {
+                self.totals.messages[seen.from as usize] += 1;
+                self.totals.counts.count(&seen.message);
+            }
+        }
+        if !sink.wants_messages() {
+            // Here and not below: what is dropped in place need not be moved.
+            events.retain(|event| !matches!(event, Event::Message(_)));
+        }
+        for event in events.drain(..) {
             match event {
-                Event::Message(seen) => {
-                    self.totals.messages[seen.from as usize] += 1;
-                    self.totals.counts.count(&seen.message);
-                    sink.message(&self.info, seen);
-                }
+                Event::Message(seen) => sink.message(&self.info, seen),
                 Event::Violation(violation) => {
                     if let Some(ended) = ended.take() {
                         sink.record(Record::Ended(&self.info, ended));
@@ -379,6 +392,7 @@ impl Live {
                 }
             }
         }
+        self.events = events;
         if let Some(ended) = ended {
             sink.record(Record::Ended(&self.info, ended));
         }

@@ -336,6 +336,11 @@ impl Session {
         self.out.events.pop_front()
     }
 
+    /// All events that were not fetched, for an empty buffer, which is used for the next ones.
+    pub fn swap_events(&mut self, buffer: &mut VecDeque<Event>) {
+        std::mem::swap(&mut self.out.events, buffer);
+    }
+
     /// No more will be seen: tells what is outstanding.
     pub fn finish(&mut self) {
         self.outstanding();

@@ -1,5 +1,9 @@
 //! From packets to batches of segments for the lanes.
+//!
+//! What passes from one processor to another costs more than what stays, so that a segment is
+//! brought down to few bytes here.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::mpsc::SyncSender;
 
@@ -9,15 +13,27 @@ use crate::capture::{CaptureReader, Item, Mapping, ReadError};
 use crate::net::Segment;
 
 /// How many packets make a batch, at most; few in tests, so that small captures take several.
-const BATCH: u64 = if cfg!(test) { 3 } else { 2048 };
+const BATCH: u32 = if cfg!(test) { 3 } else { 2048 };
+/// How many pairs of addresses are remembered while a batch is made.
+const RECENT: usize = 8;
+
+/// Who sent a segment, to whom.
+type Ends = (SocketAddr, SocketAddr);
 
 /// What a lane is given to do.
+#[derive(Default)]
 pub(super) struct Batch {
-    /// What the payloads are parts of.
+    /// What payloads are parts of.
     window: Option<Mapping>,
-    pub(super) work: Vec<Work>,
+    /// What [`Piece::ends`] counts in. The same pair may be there more than once.
+    ends: Vec<Ends>,
+    /// Payloads that were put together from fragments.
+    whole: Vec<Box<[u8]>>,
+    /// The number of the first packet.
+    first: u64,
     /// The number of the next batch's first packet.
     pub(super) through: u64,
+    pub(super) work: Vec<Work>,
 }
 
 /// Something to do.
@@ -28,42 +44,84 @@ pub(super) enum Work {
     Secrets(Box<[u8]>),
 }
 
-/// A segment of TCP, with its payload apart.
+/// A segment of TCP.
 pub(super) struct Piece {
-    /// The number of its packet.
-    pub(super) packet: u64,
     pub(super) time_ns: u64,
-    /// Without payload.
-    segment: Segment<'static>,
-    payload: Payload,
+    /// Which one of the batch's packets.
+    packet: u32,
+    sequence: u32,
+    acknowledgment: u32,
+    missing: u32,
+    /// Where the payload begins in the window; or which one of those put together it is.
+    payload: u32,
+    length: u32,
+    /// Which ones of the batch's addresses.
+    ends: u16,
+    marks: Marks,
 }
 
+/// What a segment is besides its numbers.
+#[derive(Clone, Copy)]
+struct Marks {
+    acknowledges: bool,
+    syn: bool,
+    fin: bool,
+    rst: bool,
+    /// The payload was put together from fragments.
+    whole: bool,
+}
+
+impl Batch {
+    /// The number of a segment's packet.
+    pub(super) fn packet(&self, piece: &Piece) -> u64 {
+        self.first + u64::from(piece.packet)
+    }
+
+    /// A segment with its payload.
+    pub(super) fn segment(&self, piece: &Piece) -> Option<Segment<'_>> {
+        let Marks { acknowledges, syn, fin, rst, .. } = piece.marks;
+        let (source, destination) = *self.ends.get(usize::from(piece.ends))?;
+        Some(Segment {
+            source,
+            destination,
+            sequence: piece.sequence,
+            acknowledgment: acknowledges.then_some(piece.acknowledgment),
+            syn,
+            fin,
+            rst,
+            payload: self.payload(piece)?,
+            missing: piece.missing,
+        })
+    }
+
+    /// The payload of a segment.
+    fn payload(&self, piece: &Piece) -> Option<&[u8]> {
+        let at = piece.payload as usize;
+        if piece.marks.whole {
+            return self.whole.get(at).map(|bytes| &**bytes);
+        }
+        self.window.as_deref().unwrap_or_default().get(at..at + piece.length as usize)
+    }
+}
+
+/// A payload before it is known what it is a part of.
 enum Payload {
-    /// In the window.
-    Mapped(Range<usize>),
+    /// Bytes of the packet.
+    Inside(Range<*const u8>),
     /// Put together from fragments.
     Whole(Box<[u8]>),
 }
 
-impl Batch {
-    /// A segment with its payload.
-    pub(super) fn segment<'a>(&'a self, piece: &'a Piece) -> Segment<'a> {
-        let payload = match &piece.payload {
-            Payload::Mapped(range) => self.window.as_deref().and_then(|w| w.get(range.clone())),
-            Payload::Whole(bytes) => Some(&bytes[..]),
-        };
-        Segment { payload: payload.unwrap_or_default(), ..piece.segment }
-    }
-}
-
 /// Batches in the making, one for each lane.
 struct Feed {
-    lanes: Vec<SyncSender<Batch>>,
+    lanes: Vec<(SyncSender<Batch>, Batch)>,
     window: Option<Mapping>,
-    work: Vec<Vec<Work>>,
-    /// The number of the next packet.
-    next: u64,
-    /// The number of the first one of the batches.
+    /// Lane and place of pairs of addresses, and which of these is replaced next.
+    recent: Vec<(Ends, usize, u16)>,
+    oldest: usize,
+    /// How many packets the batches have.
+    count: u32,
+    /// The number of the first one.
     first: u64,
 }
 
@@ -76,8 +134,14 @@ pub(super) fn run(
     packets: &mut Packets,
     lanes: Vec<SyncSender<Batch>>,
 ) -> (u64, Result<(), ReadError>) {
-    let work = lanes.iter().map(|_| Vec::new()).collect();
-    let mut feed = Feed { lanes, window: None, work, next: 0, first: 0 };
+    let mut feed = Feed {
+        lanes: lanes.into_iter().map(|lane| (lane, Batch::default())).collect(),
+        window: None,
+        recent: Vec::new(),
+        oldest: 0,
+        count: 0,
+        first: 0,
+    };
     let mut last_ns = 0;
     let result = loop {
         let mut found = None;
@@ -88,22 +152,22 @@ pub(super) fn run(
                 packets.segment(&packet, |segment| {
                     let bytes = segment.payload.as_ptr_range();
                     let inside = data.start <= bytes.start && bytes.end <= data.end;
-                    let copy = (!inside).then(|| segment.payload.into());
-                    found = Some((segment.without_payload(), bytes, copy));
+                    let payload = match inside {
+                        true => Payload::Inside(bytes),
+                        false => Payload::Whole(segment.payload.into()),
+                    };
+                    found = Some((segment.without_payload(), payload));
                 });
             }
             Ok(Some(Item::TlsKeyLog(log))) => feed.secrets(log),
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         }
-        if let Some((segment, bytes, copy)) = found {
-            let window = capture.mapping();
-            if feed.enter(window).is_err() {
+        if let Some((segment, payload)) = found {
+            if feed.enter(capture.mapping()).is_err() {
                 return (last_ns, Ok(()));
             }
-            let mapped = window.and_then(|window| window.range_of(bytes)).unwrap_or_default();
-            let payload = copy.map_or(Payload::Mapped(mapped), Payload::Whole);
-            feed.segment(last_ns, segment, payload);
+            feed.segment(last_ns, &segment, payload);
         }
     };
     let _ = feed.hand_on(); // who has gone will not miss it
@@ -118,36 +182,84 @@ impl Feed {
             (None, None) => true,
             _ => false,
         };
-        if !same || self.next - self.first >= BATCH {
+        if !same || self.count == BATCH {
             self.hand_on()?;
             self.window = window.cloned();
         }
         Ok(())
     }
 
-    fn segment(&mut self, time_ns: u64, segment: Segment<'static>, payload: Payload) {
-        let lane = Key::new(&segment).share(self.lanes.len());
-        let piece = Piece { packet: self.next, time_ns, segment, payload };
-        self.work[lane].push(Work::Segment(piece));
-        self.next += 1;
+    fn segment(&mut self, time_ns: u64, segment: &Segment<'_>, payload: Payload) {
+        let (lane, ends) = self.ends((segment.source, segment.destination), segment);
+        let Some((_, batch)) = self.lanes.get_mut(lane) else { return };
+        // Windows are a few MiB, batches a few thousand packets.
+        let (payload, length, whole) = match payload {
+            Payload::Inside(bytes) => {
+                let range = self.window.as_ref().and_then(|window| window.range_of(bytes));
+                let range = range.unwrap_or_default();
+                (range.start as u32, range.len() as u32, false)
+            }
+            Payload::Whole(bytes) => {
+                batch.whole.push(bytes);
+                (batch.whole.len() as u32 - 1, 0, true)
+            }
+        };
+        let Segment { sequence, acknowledgment, syn, fin, rst, missing, .. } = *segment;
+        batch.work.push(Work::Segment(Piece {
+            time_ns,
+            packet: self.count,
+            sequence,
+            acknowledgment: acknowledgment.unwrap_or(0),
+            missing,
+            payload,
+            length,
+            ends,
+            marks: Marks { acknowledges: acknowledgment.is_some(), syn, fin, rst, whole },
+        }));
+        self.count += 1;
+    }
+
+    /// The lane of a connection, and the place of its addresses in that lane's batch.
+    fn ends(&mut self, ends: Ends, segment: &Segment<'_>) -> (usize, u16) {
+        if let Some((_, lane, place)) = self.recent.iter().find(|(known, ..)| *known == ends) {
+            return (*lane, *place);
+        }
+        let lane = Key::new(segment).share(self.lanes.len());
+        let mut place = 0;
+        if let Some((_, batch)) = self.lanes.get_mut(lane) {
+            place = batch.ends.len() as u16; // fewer than packets
+            batch.ends.push(ends);
+        }
+        if self.recent.len() < RECENT {
+            self.recent.push((ends, lane, place));
+        } else {
+            self.recent[self.oldest] = (ends, lane, place);
+            self.oldest = (self.oldest + 1) % RECENT;
+        }
+        (lane, place)
     }
 
     /// Secrets are for all.
     fn secrets(&mut self, log: &[u8]) {
-        for work in &mut self.work {
-            work.push(Work::Secrets(log.into()));
+        for (_, batch) in &mut self.lanes {
+            batch.work.push(Work::Secrets(log.into()));
         }
     }
 
     /// Hands the batches on.
     fn hand_on(&mut self) -> Result<(), Gone> {
-        self.first = self.next;
-        for (lane, work) in self.lanes.iter().zip(&mut self.work) {
-            let next = Vec::with_capacity(work.len());
-            let work = std::mem::replace(work, next);
-            let batch = Batch { window: self.window.clone(), work, through: self.next };
+        let first = self.first + u64::from(self.count);
+        for (lane, batch) in &mut self.lanes {
+            let work = Vec::with_capacity(batch.work.len());
+            let mut batch = std::mem::replace(batch, Batch { work, first, ..Batch::default() });
+            batch.window = self.window.clone();
+            batch.through = first;
             lane.send(batch).map_err(|_| Gone)?;
         }
+        self.recent.clear();
+        self.oldest = 0;
+        self.count = 0;
+        self.first = first;
         Ok(())
     }
 }

@@ -14,8 +14,10 @@ pub(super) fn run(mut table: Table, batches: &Receiver<Batch>, mut keeper: Keepe
             match work {
                 Work::Secrets(log) => table.secrets(log),
                 Work::Segment(piece) => {
-                    keeper.place = Place::Packet(piece.packet);
-                    table.segment(piece.time_ns, &batch.segment(piece), &mut keeper);
+                    keeper.place = Place::Packet(batch.packet(piece));
+                    if let Some(segment) = batch.segment(piece) {
+                        table.segment(piece.time_ns, &segment, &mut keeper);
+                    }
                 }
             }
         }
