@@ -434,7 +434,7 @@ impl Sink for Transcriber {
             Record::Violation(_, violation) if self.problem.is_none() => self.violation(violation),
             Record::Ended(_, end) if self.problem.is_none() => self.ended(end.from, end.how),
             Record::Problem(Some(_), note) if self.problem.is_none() => match note.kind {
-                "gap" | "lost" | "midway" | "ambiguous" | "encrypted" => {
+                "gap" | "lost" | "mid-session" | "ambiguous" | "encrypted" => {
                     self.problem = Some(Untold::NotReplayable(
                         "not all of it was captured, or it could not be read",
                     ));
