@@ -8,7 +8,7 @@ use crate::dissect::{Dissector, Options, Record, Sink};
 use crate::net::{Fragments, Frame, Segment, parse, parse_whole};
 use crate::session::{Close, Config, Session, Start};
 use crate::tcp::{Delivery, Reassembly};
-use crate::tls::{Connection, KeyLog, Output};
+use crate::tls::{Connection, Growth, KeyLog, Output};
 
 /// Takes everything and keeps nothing.
 struct Nowhere;
@@ -27,7 +27,9 @@ impl Sink for Nowhere {
 /// A promise is broken.
 pub fn capture(bytes: &[u8]) {
     let Ok(mut reader) = CaptureReader::new(bytes) else { return };
-    let mut dissector = Dissector::new(Options::default());
+    let mut options = Options::default();
+    options.keys.set_growth(Growth::AmongPackets);
+    let mut dissector = Dissector::new(options);
     let mut fragments = Fragments::default();
     // A compressed file can be much longer than it looks.
     for _ in 0..100_000 {
@@ -167,8 +169,14 @@ pub fn tls(bytes: &[u8]) {
         instructions.bytes(high << 8 | low)
     }
     let mut instructions = Instructions(bytes);
-    let mut keys = KeyLog::default();
-    keys.add(piece(&mut instructions));
+    let (mut keys, log) = (KeyLog::default(), piece(&mut instructions));
+    // They are there from the start, or come when they are waited for.
+    let late = log.len() % 2 == 1;
+    if late {
+        keys.set_growth(Growth::AnyTime);
+    } else {
+        keys.add(log);
+    }
     let mut connection = Connection::new();
     let (mut given, mut taken, mut stopped) = ([0; 2], [0; 2], [false; 2]);
     while let Some(kind) = instructions.byte() {
@@ -181,7 +189,17 @@ pub fn tls(bytes: &[u8]) {
             continue;
         }
         given[side] += input.len();
-        while let Some(output) = connection.next(from, &mut input, &keys) {
+        loop {
+            let Some(output) = connection.next(from, &mut input, &mut keys) else {
+                if !connection.is_waiting() {
+                    break;
+                }
+                keys.add(log);
+                if connection.awaits_secrets(&mut keys) {
+                    connection.give_up();
+                }
+                continue;
+            };
             assert!(!stopped[side], "{output:?} after the end");
             match output {
                 Output::Data(data) => {

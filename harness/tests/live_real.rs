@@ -1,11 +1,12 @@
 //! `nbdcheck capture` sees on an interface what `decode` sees in the file that it writes meanwhile.
 //!
-//! Needs nbdinfo, and to be root for all but the refusals.
+//! Needs nbdinfo, nbdkit, psktool and tshark, and to be root for all but the refusals.
 
 #![cfg(feature = "live")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -127,11 +128,106 @@ fn shows_messages_as_they_pass_and_writes_the_same_to_a_file() {
     assert_eq!(shown, decode(&file, port));
 }
 
+/// nbdkit that speaks nothing but TLS, on a port of its own, and the URI of it for clients.
+fn secured(folder: &Path) -> (Running, u16, String) {
+    let keys = folder.join("keys.psk");
+    let made = Command::new("psktool").args(["-u", "alice", "-p"]).arg(&keys).output().unwrap();
+    assert!(made.status.success());
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nbdkit = Command::new("nbdkit")
+        .args(["-f", "-i", "127.0.0.1", "-p", &port.to_string(), "--tls=require"])
+        .arg(format!("--tls-psk={}", keys.display()))
+        .args(["memory", "256K"])
+        .spawn();
+    let nbdkit = Running(nbdkit.unwrap());
+    let end = Instant::now() + LIMIT;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < end, "nbdkit does not listen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    (nbdkit, port, format!("nbds://alice@127.0.0.1:{port}/?tls-psk-file={}", keys.display()))
+}
+
+/// What the client says first inside TLS, as tshark opens the file, in hexadecimal.
+fn tshark(file: &Path, port: u16) -> String {
+    let output = Command::new("tshark")
+        .args(["-d", &format!("tcp.port=={port},tls"), "-q", "-z", "follow,tls,raw,0", "-r"])
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let out = String::from_utf8(output.stdout).unwrap();
+    let is_hex = |line: &&str| !line.is_empty() && line.bytes().all(|b| b.is_ascii_hexdigit());
+    out.lines().map(str::trim_start).find(is_hex).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn opens_tls_with_secrets_that_come_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (_nbdkit, port, uri) = secured(folder.path());
+    for (version, overrides) in [("1.3", ""), ("1.2", "disabled-version = tls1.3")] {
+        std::fs::write(path("gnutls.conf"), format!("[overrides]\n{overrides}\n")).unwrap();
+        let (file, keylog) = (path("it.pcapng"), path(version));
+        let mut capturing = capture(
+            &[
+                &["--port", &port.to_string(), "--duration", "20"],
+                &["-w", file.to_str().unwrap(), "--keylog", keylog.to_str().unwrap()][..],
+            ]
+            .concat(),
+        );
+        assert!(!keylog.exists());
+        let nbdinfo = Command::new("nbdinfo")
+            .args(["--json", &uri])
+            .env("SSLKEYLOGFILE", &keylog)
+            .env("GNUTLS_SYSTEM_PRIORITY_FILE", path("gnutls.conf"))
+            .stdout(Stdio::null())
+            .spawn();
+        assert!(Running(nbdinfo.unwrap()).status().success());
+        let mut shown = String::new();
+        while !shown.contains(" ends: ") {
+            assert_ne!(capturing.out.read_line(&mut shown).unwrap(), 0, "{shown}");
+        }
+        capturing.process.signal(Signal::INT);
+        let (status, out, talk) = capturing.rest();
+        shown += &out;
+        assert_eq!(status.code(), Some(0), "{talk}");
+        assert!(!talk.contains("warning"), "{talk}");
+        assert!(shown.contains(&format!("-- tls {version} opened  # +")), "{shown}");
+        assert!(shown.contains("C: NBD_OPT_GO name=\"\""), "{shown}");
+        assert!(shown.contains(", 0 violations, 0 warnings, 0 problems"), "{shown}");
+        // The file has the secrets.
+        assert_eq!(shown, decode(&file, port));
+        let ihaveopt = "49484156454f5054";
+        assert!(tshark(&file, port).starts_with(ihaveopt), "{shown}");
+    }
+}
+
+#[test]
+fn tls_without_secrets_waits_for_a_while_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_nbdkit, port, uri) = secured(folder.path());
+    let keylog = folder.path().join("keys.log");
+    let mut capturing =
+        capture(&["--port", &port.to_string(), "--keylog", keylog.to_str().unwrap()]);
+    let nbdinfo = Command::new("nbdinfo").args(["--json", &uri]).stdout(Stdio::null()).spawn();
+    assert!(Running(nbdinfo.unwrap()).status().success());
+    let mut shown = String::new();
+    while !shown.contains(" ends: ") {
+        assert_ne!(capturing.out.read_line(&mut shown).unwrap(), 0, "{shown}");
+    }
+    assert!(shown.contains("-- encrypted: tls 1.3 TLS_"), "{shown}");
+    capturing.process.signal(Signal::INT);
+    let (status, _, talk) = capturing.rest();
+    assert_eq!(status.code(), Some(0), "{talk}");
+    assert!(talk.contains("warning: no secrets of TLS came in "), "{talk}");
+}
+
 #[test]
 fn tells_what_open_sessions_come_to_when_it_is_ended() {
     let (_server, port) = server();
     let capturing = capture(&["--port", &port.to_string(), "--format", "summary"]);
-    let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     client.set_read_timeout(Some(LIMIT)).unwrap();
     client.read_exact(&mut [0; 18]).unwrap();
     capturing.process.signal(Signal::TERM);
@@ -171,6 +267,9 @@ fn says_what_prevents_it() {
     assert_eq!(status, Some(3));
     assert!(talk.contains("no interface `no-such-interface`\nhint: there are "), "{talk}");
     assert!(talk.contains("lo"), "{talk}");
+    let (status, talk) = refused(&["-i", "lo", "--keylog", "/"]);
+    assert_eq!(status, Some(2));
+    assert!(talk.contains("can't read /: it is no file"), "{talk}");
     let (status, talk) = refused(&["-i", "lo", "-w", "-"]);
     assert_eq!(status, Some(2));
     assert!(talk.contains("standard output is for what is decoded"), "{talk}");

@@ -156,6 +156,12 @@ impl<'a> CaptureReader<'a> {
         self.source.mapping()
     }
 
+    /// Whether secrets of TLS may be among the packets.
+    #[must_use]
+    pub fn may_hold_secrets(&self) -> bool {
+        matches!(self.format, Format::PcapNg(_))
+    }
+
     /// How many bytes of the capture have been read and decoded.
     #[must_use]
     pub fn position(&self) -> u64 {

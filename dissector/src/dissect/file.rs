@@ -2,6 +2,7 @@
 
 use super::{Dissector, Note, Options, Record, Sink, parallel};
 use crate::capture::{CaptureReader, Input, Item, ReadError};
+use crate::tls::Growth;
 
 /// Decodes a capture file as far as it can be read. Where a file is cut off or corrupt, that is
 /// told as a problem, and what came before counts. Gives the number of sessions.
@@ -21,10 +22,13 @@ pub fn dissect<'a, S: Sink>(
 /// Decodes a capture with so many lanes; all in this thread for 0.
 pub(super) fn read<S: Sink>(
     capture: &mut CaptureReader<'_>,
-    options: Options,
+    mut options: Options,
     lanes: usize,
     sink: &mut S,
 ) -> Result<u64, ReadError> {
+    if capture.may_hold_secrets() {
+        options.keys.set_growth(Growth::AmongPackets);
+    }
     let End { sessions, last_ns, result } = match lanes {
         0 => alone(capture, options, sink),
         _ => parallel::decode(capture, options, lanes, sink),

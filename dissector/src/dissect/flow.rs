@@ -11,7 +11,7 @@ use super::{Ended, Note, Record, SessionInfo, Sink, Totals};
 use crate::net::Segment;
 use crate::session::{self, Close, Config, Event, Problem, Recognize, Session};
 use crate::tcp::{Delivery, Reassembly};
-use crate::tls::KeyLog;
+use crate::tls::{Growth, KeyLog};
 
 /// What a flow needs from outside while it takes a segment.
 pub(super) struct Context<'a, S> {
@@ -21,7 +21,7 @@ pub(super) struct Context<'a, S> {
     /// What is told of payloads.
     pub(super) recognize: Recognize,
     /// What TLS can be opened with.
-    pub(super) keys: &'a KeyLog,
+    pub(super) keys: &'a mut KeyLog,
 }
 
 /// A connection.
@@ -108,7 +108,35 @@ impl Flow {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.reassembly.as_ref().map_or(0, |reassembly| reassembly.held_memory())
+        let early = self.reassembly.as_ref().map_or(0, |reassembly| reassembly.held_memory());
+        match &self.state {
+            State::Live(live) => early + live.held_memory(),
+            _ => early,
+        }
+    }
+
+    /// Whether it stands still until secrets come.
+    pub(super) fn awaits_secrets(&self) -> bool {
+        matches!(&self.state, State::Live(live) if live.awaits_secrets())
+    }
+
+    /// Goes on if the secrets have come that it waits for, or the wait has been long enough.
+    pub(super) fn resume<S: Sink>(&mut self, now_ns: u64, context: &mut Context<'_, S>) {
+        if let State::Live(live) = &mut self.state {
+            live.resume(now_ns, context);
+            self.end(context);
+        }
+    }
+
+    /// Ends if the connection is over, and nothing is waited for that may still come.
+    fn end<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        let over = self.reassembly.as_ref().is_some_and(|reassembly| reassembly.is_over());
+        if over && !(self.awaits_secrets() && context.keys.growth() == Growth::AnyTime) {
+            self.finish(context);
+        }
+        if self.is_over() {
+            self.reassembly = None; // drops what is held
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -129,18 +157,12 @@ impl Flow {
         if segment.syn {
             self.initial[from as usize] = Some(segment.sequence);
         }
-        let Some(mut taken) = self.reassembly.take() else {
+        let Some(mut taken) = self.reassembly.take_if(|taken| !taken.is_over()) else {
             return;
         };
         taken.segment(from, time_ns, segment, &mut |delivery| self.deliver(&delivery, context));
-        let over = taken.is_over();
         self.reassembly = Some(taken);
-        if over {
-            self.finish(context);
-        }
-        if self.is_over() {
-            self.reassembly = None; // drops what is held
-        }
+        self.end(context);
     }
 
     /// Gives up waiting for what is missing, to free memory.
@@ -151,6 +173,9 @@ impl Flow {
         let last_ns = self.last_ns;
         taken.finish(last_ns, &mut |delivery| self.deliver(&delivery, context));
         self.reassembly = Some(taken);
+        if let State::Live(live) = &mut self.state {
+            live.stop_waiting(context);
+        }
     }
 
     /// The capture is over, or the connection is.
@@ -310,15 +335,17 @@ fn start(prelude: &mut Vec<u8>, known: bool, from_start: bool, delivery: &Delive
 
 impl Live {
     fn deliver<S: Sink>(&mut self, delivery: &Delivery<'_>, context: &mut Context<'_, S>) {
-        let (Delivery::Data { time_ns, .. }
-        | Delivery::Gap { time_ns, .. }
-        | Delivery::Conflict { time_ns, .. }
-        | Delivery::End { time_ns, .. }
-        | Delivery::Reset { time_ns, .. }) = *delivery;
-        self.totals.end_ns = self.totals.end_ns.max(time_ns);
         if let Delivery::Data { from, bytes, .. } = delivery {
             self.totals.bytes[*from as usize] += bytes.len() as u64;
         }
+        if !self.hold(delivery, context) {
+            self.take(delivery, context);
+        }
+    }
+
+    pub(super) fn take<S: Sink>(&mut self, delivery: &Delivery<'_>, context: &mut Context<'_, S>) {
+        let time_ns = delivery.time_ns();
+        self.totals.end_ns = self.totals.end_ns.max(time_ns);
         let ended = match *delivery {
             Delivery::End { from, .. } => Some(Ended { from, time_ns, how: Close::End }),
             Delivery::Reset { from, .. } => Some(Ended { from, time_ns, how: Close::Reset }),

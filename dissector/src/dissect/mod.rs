@@ -7,6 +7,7 @@
 mod counts;
 mod file;
 mod flow;
+mod held;
 mod packets;
 mod parallel;
 mod secure;
@@ -188,9 +189,29 @@ impl Dissector {
         Self { packets: Packets::default(), table: Table::new(options, 1) }
     }
 
-    /// Secrets of TLS, as a key log; for connections that begin after this.
+    /// Secrets of TLS, as a key log: for the handshakes that come after this, and for those that
+    /// wait for them ([`Growth`](crate::tls::Growth)).
     pub fn secrets(&mut self, log: &[u8]) {
         self.table.secrets(log);
+    }
+
+    /// What TLS is opened with, and has been.
+    pub fn keys(&mut self) -> &mut KeyLog {
+        self.table.keys()
+    }
+
+    /// Whether a connection waits for secrets.
+    #[must_use]
+    pub fn awaits_secrets(&self) -> bool {
+        self.table.awaits_secrets()
+    }
+
+    /// Goes on with connections that wait for secrets: those whose have come, and those that have
+    /// waited for a second at `now_ns`, in the packets' time. To be called after
+    /// [`Dissector::secrets`], and now and then, where secrets may come at any time; without it a
+    /// connection goes on when its next packet comes.
+    pub fn resume<S: Sink>(&mut self, now_ns: u64, sink: &mut S) {
+        self.table.resume(now_ns, sink);
     }
 
     /// How many sessions there have been.

@@ -4,6 +4,7 @@
 use protocol::message::Side;
 
 use super::flow::{Context, Live};
+use super::held::Held;
 use super::{Record, Sink, TlsOpened};
 use crate::session::{Close, Phase, ProblemKind};
 use crate::tcp::Delivery;
@@ -16,6 +17,7 @@ pub(super) struct Secure {
     begin: Begin,
     /// Who has closed TLS in order.
     notified: [bool; 2],
+    held: Held,
 }
 
 /// How TLS began.
@@ -41,7 +43,8 @@ impl Live {
         let Delivery::Data { from: Side::Client, bytes, .. } = delivery else {
             return false;
         };
-        self.totals.bytes == [bytes.len() as u64, 0]
+        self.tls.is_none()
+            && self.totals.bytes == [bytes.len() as u64, 0]
             && self.judge.as_ref().is_some_and(|judge| judge.phase() == Phase::Greeting)
             && bytes.len() > 2
             && is_record(bytes, 22)
@@ -51,6 +54,61 @@ impl Live {
     pub(super) fn begin_tls(&mut self, bare: bool) {
         let begin = if bare { Begin::Bare } else { Begin::Agreed };
         self.tls = Some(Box::new(Secure { begin, ..Secure::default() }));
+    }
+
+    /// Keeps a delivery if it has to wait for secrets.
+    pub(super) fn hold<S: Sink>(
+        &mut self,
+        delivery: &Delivery<'_>,
+        context: &mut Context<'_, S>,
+    ) -> bool {
+        self.resume(delivery.time_ns(), context);
+        match &mut self.tls {
+            Some(tls) if tls.connection.is_waiting() => {
+                tls.held.keep(delivery);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it stands still until secrets come.
+    pub(super) fn awaits_secrets(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.connection.is_waiting())
+    }
+
+    /// How much memory is taken by what waits for secrets, in bytes.
+    pub(super) fn held_memory(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.held.memory())
+    }
+
+    /// Goes on if the secrets have come that it waits for, or the wait has been long enough.
+    pub(super) fn resume<S: Sink>(&mut self, now_ns: u64, context: &mut Context<'_, S>) {
+        if let Some(tls) = &self.tls
+            && tls.connection.is_waiting()
+        {
+            self.go_on(tls.held.is_enough(now_ns), context);
+        }
+    }
+
+    /// Waits no longer.
+    pub(super) fn stop_waiting<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        if self.awaits_secrets() {
+            self.go_on(true, context);
+        }
+    }
+
+    /// Goes on if the secrets have come, or at any rate.
+    fn go_on<S: Sink>(&mut self, anyway: bool, context: &mut Context<'_, S>) {
+        let Some(tls) = &mut self.tls else { return };
+        if tls.connection.awaits_secrets(context.keys) {
+            if !anyway {
+                return;
+            }
+            tls.connection.give_up();
+        }
+        let mut held = std::mem::take(&mut tls.held);
+        held.release(|delivery| self.take(delivery, context));
     }
 
     /// Takes what comes while TLS is in force.
@@ -164,6 +222,14 @@ impl Live {
             self.drain(None, context.sink);
             if let Some(opened) = opened {
                 context.sink.record(Record::Tls(&self.info, &opened));
+            }
+        }
+        if let Some(tls) = &mut self.tls
+            && tls.connection.is_waiting()
+        {
+            tls.held = Held::since(time_ns);
+            if !input.is_empty() {
+                tls.held.keep(&Delivery::Data { from, time_ns, bytes: input });
             }
         }
     }

@@ -8,6 +8,7 @@ use super::tests::{address, text, text_with};
 use super::*;
 use crate::capture::{CaptureWriter, Conversation};
 use crate::render::{JsonRenderer, Renderer as _, TextRenderer};
+use crate::tls::Growth;
 use crate::tls::tests::{Choice, Talk, say};
 
 const SUITE: Choice = Choice::new("TLS_AES_128_GCM_SHA256");
@@ -190,4 +191,81 @@ fn tls_from_the_first_byte_is_told() {
     # ! MUST client [tls-via-starttls-upgrade] a TLS handshake before the greeting
     -- lost: the client's TLS can't be followed
     ");
+}
+
+/// Takes packets, those from this one on after the secrets came. Gives the text, and the secrets
+/// that were used.
+fn late(sent: &[Owned], log: &[u8], at: usize, growth: Growth) -> (String, String) {
+    let mut options = Options::default();
+    options.keys.set_growth(growth);
+    let mut dissector = Dissector::new(options);
+    let mut renderer = TextRenderer::new(Vec::new());
+    for (number, (time_ns, link, data)) in sent.iter().enumerate() {
+        if number == at {
+            dissector.secrets(log);
+        }
+        if growth == Growth::AnyTime {
+            dissector.resume(*time_ns, &mut renderer);
+            assert!(!dissector.awaits_secrets() || number < at);
+        }
+        let (time_ns, link, original_length) = (*time_ns, *link, data.len() as u32);
+        let packet = crate::capture::Packet { time_ns, link, data, original_length };
+        dissector.packet(&packet, &mut renderer);
+    }
+    if at >= sent.len() {
+        dissector.secrets(log);
+    }
+    let used = dissector.keys().take_used();
+    dissector.finish(&mut renderer);
+    renderer.finish().unwrap();
+    let used = used + &dissector.keys().take_used();
+    (String::from_utf8(renderer.into_inner()).unwrap(), used)
+}
+
+#[test]
+fn secrets_that_come_late_serve_all_the_same() {
+    for suite in [SUITE, Choice::new("ECDHE-RSA-AES128-GCM-SHA256")] {
+        let (sealed, log) = say(suite, &session()[2..]);
+        let sent = sent(&[&session()[..2], &starttls(), &sealed].concat());
+        let (wanted, _) = late(&sent, &log, 0, Growth::Never);
+        assert!(wanted.contains("C: NBD_CMD_DISC") && wanted.contains("S: close"), "{wanted}");
+        let any_time = (1..=sent.len()).map(|at| (at, Growth::AnyTime));
+        // The last packets only acknowledge.
+        let among_packets = (1..sent.len() - 3).map(|at| (at, Growth::AmongPackets));
+        for (at, growth) in any_time.chain(among_packets) {
+            let (text, used) = late(&sent, &log, at, growth);
+            assert_eq!(text, wanted, "secrets before packet {at}");
+            let mut keys = crate::tls::KeyLog::default();
+            assert!(matches!(keys.add(used.as_bytes()), 1 | 4), "{used}");
+            assert!(used.lines().all(|line| {
+                log.split(|b| *b == b'\n').any(|other| other.eq_ignore_ascii_case(line.as_bytes()))
+            }));
+        }
+    }
+}
+
+#[test]
+fn the_wait_for_secrets_is_over_after_a_second_or_a_mebibyte() {
+    let (sealed, log) = say(SUITE, &session()[2..]);
+    let all = sent(&[&session()[..2], &starttls(), &sealed].concat());
+    // The last packets come a second later, with other traffic before.
+    let mut slow = all.clone();
+    let last = slow.len() - 4;
+    slow[last..].iter_mut().for_each(|packet| packet.0 += 1_000_000_000);
+    let mut other = packets("127.0.0.1:51235", SERVER, slow[last].0, &session()[..1]);
+    other.truncate(1);
+    slow.splice(last..last, other);
+    let (text, used) = late(&slow, &log, last + 1, Growth::AnyTime);
+    assert_eq!(remarks(&text).len(), 1, "{text}");
+    assert!(is_sealed(remarks(&text)[0]) && used.is_empty(), "{text}");
+    // Nothing that comes after so much is worth waiting for.
+    let write = |_| session()[10].clone();
+    let said = [&session()[2..8], &(0..11).map(write).collect::<Vec<_>>()].concat();
+    let (sealed, log) = say(SUITE, &said);
+    let much = sent(&[&session()[..2], &starttls(), &sealed].concat());
+    let (text, _) = late(&much, &log, much.len(), Growth::AnyTime);
+    assert!(is_sealed(remarks(&text)[0]), "{text}");
+    // Among packets none come after the last one.
+    let (text, _) = late(&all, &log, all.len(), Growth::AmongPackets);
+    assert!(is_sealed(remarks(&text)[0]), "{text}");
 }

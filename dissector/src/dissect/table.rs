@@ -1,6 +1,6 @@
 //! All connections of a capture, or a share of them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
@@ -64,6 +64,8 @@ pub(super) struct Table {
     keys: KeyLog,
     flows: HashMap<Key, Flow, RandomState>,
     over: VecDeque<Key>,
+    /// Connections that wait for secrets of TLS.
+    waiting: BTreeSet<Key>,
     held: usize,
     sessions: u64,
     /// The limits are divided by this many tables.
@@ -79,15 +81,41 @@ impl Table {
             keys: options.keys,
             flows: HashMap::default(),
             over: VecDeque::new(),
+            waiting: BTreeSet::new(),
             held: 0,
             sessions: 0,
             share,
         }
     }
 
-    /// Secrets of TLS, as a key log; for connections that begin after this.
+    /// Secrets of TLS, as a key log: for the handshakes that come after this, and for those that
+    /// wait for them.
     pub(super) fn secrets(&mut self, log: &[u8]) {
         self.keys.add(log);
+    }
+
+    /// What TLS is opened with.
+    pub(super) fn keys(&mut self) -> &mut KeyLog {
+        &mut self.keys
+    }
+
+    /// Whether a connection waits for secrets.
+    pub(super) fn awaits_secrets(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Goes on with connections whose secrets have come, or that have waited long enough.
+    pub(super) fn resume<S: Sink>(&mut self, now_ns: u64, sink: &mut S) {
+        for key in std::mem::take(&mut self.waiting) {
+            if let Some(flow) = self.flows.get_mut(&key) {
+                let held = flow.held_bytes();
+                let Self { sessions, keys, .. } = self;
+                let recognize = self.recognize;
+                flow.resume(now_ns, &mut Context { sink, sessions, recognize, keys });
+                self.held = self.held - held + flow.held_bytes();
+                self.settle(key, false);
+            }
+        }
     }
 
     /// How many sessions there have been.
@@ -106,6 +134,7 @@ impl Table {
             flow.finish(&mut Context { sink, sessions, recognize: *recognize, keys });
         }
         self.over.clear();
+        self.waiting.clear();
         self.held = 0;
     }
 
@@ -127,9 +156,35 @@ impl Table {
         flow.segment(time_ns, segment, &mut context);
         self.held = self.held - held + flow.held_bytes();
         if self.held > MAX_HELD / self.share {
+            return self.free_memory(key, was_over, sink);
+        }
+        if flow.is_over() != was_over || flow.awaits_secrets() || !self.waiting.is_empty() {
+            self.settle(key, was_over);
+        }
+    }
+
+    /// Connections hold too much: they wait for secrets no longer, and if that is not enough, this one
+    /// does not wait for bytes that are missing.
+    fn free_memory<S: Sink>(&mut self, key: Key, was_over: bool, sink: &mut S) {
+        self.resume(u64::MAX, sink);
+        if self.held > MAX_HELD / self.share
+            && let Some(flow) = self.flows.get_mut(&key)
+        {
             self.held -= flow.held_bytes();
-            flow.give_up(&mut context);
+            let Self { sessions, keys, .. } = self;
+            flow.give_up(&mut Context { sink, sessions, recognize: self.recognize, keys });
             self.held += flow.held_bytes();
+        }
+        self.settle(key, was_over);
+    }
+
+    /// Remembers that a connection is over, or waits for secrets.
+    fn settle(&mut self, key: Key, was_over: bool) {
+        let Some(flow) = self.flows.get(&key) else { return };
+        if flow.awaits_secrets() {
+            self.waiting.insert(key);
+        } else {
+            self.waiting.remove(&key);
         }
         if flow.is_over() && !was_over {
             self.over.push_back(key);
@@ -191,6 +246,7 @@ impl Table {
         let Self { sessions, keys, .. } = self;
         let mut context = Context { sink, sessions, recognize: self.recognize, keys };
         for (.., key) in by_age.into_iter().take(limit / 8) {
+            self.waiting.remove(&key);
             if let Some(mut flow) = self.flows.remove(&key) {
                 self.held -= flow.held_bytes();
                 flow.forget(&mut context);

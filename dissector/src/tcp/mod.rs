@@ -83,6 +83,20 @@ pub enum Delivery<'a> {
     },
 }
 
+impl Delivery<'_> {
+    /// When it came.
+    #[must_use]
+    pub fn time_ns(&self) -> u64 {
+        match *self {
+            Self::Data { time_ns, .. }
+            | Self::Gap { time_ns, .. }
+            | Self::Conflict { time_ns, .. }
+            | Self::End { time_ns, .. }
+            | Self::Reset { time_ns, .. } => time_ns,
+        }
+    }
+}
+
 /// A segment that came too early.
 #[derive(Debug)]
 struct Held {

@@ -1,12 +1,12 @@
 //! The secrets of connections, in the format of `SSLKEYLOGFILE` ("NSS key log").
 
-use std::collections::HashMap;
-use std::fmt;
+use std::collections::{HashMap, VecDeque};
+use std::fmt::{self, Write as _};
 use std::io::{self, BufRead, Read as _};
 
 use protocol::message::Side;
 
-/// How many connections' secrets are kept; those of more are left out.
+/// How many connections' secrets are kept; beyond that the oldest are dropped.
 const MAX_CONNECTIONS: usize = 1 << 16;
 /// Longer lines are no secrets.
 const MAX_LINE: usize = 1024;
@@ -45,12 +45,62 @@ pub(super) struct Secrets {
     /// TLS 1.3, of each side.
     pub(super) handshake: [Option<Secret>; 2],
     pub(super) application: [Option<Secret>; 2],
+    used: bool,
+}
+
+impl Secrets {
+    /// TLS 1.3: of client and server, for the handshake and what comes after it; all or nothing.
+    pub(super) fn traffic(&self) -> Option<[[Secret; 2]; 2]> {
+        let of = |side: usize| Some([self.handshake[side]?, self.application[side]?]);
+        Some([of(0)?, of(1)?])
+    }
+
+    /// As lines of a log.
+    fn write(&self, random: &[u8; 32], out: &mut String) {
+        let [client, server] = [Side::Client as usize, Side::Server as usize];
+        for (label, secret) in [
+            ("CLIENT_RANDOM", self.master),
+            ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", self.handshake[client]),
+            ("SERVER_HANDSHAKE_TRAFFIC_SECRET", self.handshake[server]),
+            ("CLIENT_TRAFFIC_SECRET_0", self.application[client]),
+            ("SERVER_TRAFFIC_SECRET_0", self.application[server]),
+        ] {
+            if let Some(secret) = secret {
+                let _ = writeln!(out, "{label} {} {}", Hex(random), Hex(secret.bytes()));
+            }
+        }
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Whether secrets may come after a connection has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Growth {
+    /// They were all there before.
+    #[default]
+    Never,
+    /// They come among the packets: a connection waits for them until its last packet, at most.
+    AmongPackets,
+    /// They come as time goes by, and so may come after the last packet of a connection.
+    AnyTime,
 }
 
 /// Secrets by the random of the client's hello.
 #[derive(Debug, Clone, Default)]
 pub struct KeyLog {
     connections: HashMap<[u8; 32], Secrets>,
+    /// The connections in the order in which they were logged.
+    order: VecDeque<[u8; 32]>,
+    /// Those whose secrets were used and not taken.
+    used: Vec<[u8; 32]>,
+    growth: Growth,
 }
 
 impl KeyLog {
@@ -77,6 +127,29 @@ impl KeyLog {
         }
     }
 
+    /// More secrets may come, so that connections without any wait for them.
+    pub fn set_growth(&mut self, growth: Growth) {
+        self.growth = growth;
+    }
+
+    /// Whether more secrets may come.
+    #[must_use]
+    pub fn growth(&self) -> Growth {
+        self.growth
+    }
+
+    /// The secrets of connections that have been opened with them since this was last asked, as lines
+    /// of a log.
+    pub fn take_used(&mut self) -> String {
+        let mut lines = String::new();
+        for random in std::mem::take(&mut self.used) {
+            if let Some(secrets) = self.connections.get(&random) {
+                secrets.write(&random, &mut lines);
+            }
+        }
+        lines
+    }
+
     /// How many connections' secrets there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -91,6 +164,16 @@ impl KeyLog {
 
     pub(super) fn find(&self, client_random: &[u8; 32]) -> Option<&Secrets> {
         self.connections.get(client_random)
+    }
+
+    /// A connection is opened with its secrets.
+    pub(super) fn set_used(&mut self, client_random: &[u8; 32]) {
+        if self.used.len() < MAX_CONNECTIONS
+            && let Some(secrets) = self.connections.get_mut(client_random)
+            && !std::mem::replace(&mut secrets.used, true)
+        {
+            self.used.push(*client_random);
+        }
     }
 
     fn line(&mut self, line: &[u8]) -> Option<()> {
@@ -115,8 +198,13 @@ impl KeyLog {
             }
             _ => return None,
         };
-        if self.connections.len() == MAX_CONNECTIONS && !self.connections.contains_key(&random) {
-            return None;
+        if !self.connections.contains_key(&random) {
+            if self.connections.len() == MAX_CONNECTIONS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.connections.remove(&oldest);
+            }
+            self.order.push_back(random);
         }
         *place(self.connections.entry(random).or_default()) = Some(secret);
         Some(())
@@ -171,6 +259,38 @@ mod tests {
         let mut read = KeyLog::default();
         assert_eq!(read.read(lines.as_bytes()).ok(), Some(3));
         assert!(!format!("{log:?}").contains("aa"));
+    }
+
+    #[test]
+    fn used_secrets_are_given_as_they_were_logged() {
+        let mut log = KeyLog::default();
+        let lines =
+            [line("CLIENT_RANDOM", 1, 0xaa, 48), line("SERVER_TRAFFIC_SECRET_0", 2, 0xcc, 32)];
+        log.add(lines.concat().as_bytes());
+        assert_eq!(log.take_used(), "");
+        log.set_used(&[2; 32]);
+        assert_eq!(log.take_used(), lines[1]);
+        for random in [2, 3, 1, 1] {
+            log.set_used(&[random; 32]);
+        }
+        assert_eq!(log.take_used(), lines[0]);
+    }
+
+    #[test]
+    fn the_oldest_secrets_are_dropped_when_there_are_too_many() {
+        let mut log = KeyLog::default();
+        for number in 0..=MAX_CONNECTIONS {
+            let random = format!("{number:064x}");
+            log.add(format!("CLIENT_RANDOM {random} {}\n", "ab".repeat(48)).as_bytes());
+        }
+        let random = |number: usize| {
+            let mut random = [0; 32];
+            random[28..].copy_from_slice(&(number as u32).to_be_bytes());
+            random
+        };
+        assert_eq!((log.len(), log.order.len()), (MAX_CONNECTIONS, MAX_CONNECTIONS));
+        assert!(log.find(&random(0)).is_none());
+        assert!(log.find(&random(1)).is_some() && log.find(&random(MAX_CONNECTIONS)).is_some());
     }
 
     proptest! {

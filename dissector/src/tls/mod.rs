@@ -31,7 +31,7 @@ use record::{NoRecord, Records};
 
 use crate::render::Plural;
 
-pub use keylog::KeyLog;
+pub use keylog::{Growth, KeyLog};
 pub use suites::Suite;
 pub use version::Version;
 
@@ -121,6 +121,17 @@ struct Direction {
     pending: Option<Range<usize>>,
 }
 
+/// Whether secrets are waited for that were not there when they were needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Wait {
+    /// They were not needed yet.
+    #[default]
+    NotYet,
+    /// The connection stands still.
+    Now,
+    Over,
+}
+
 /// One TLS connection: both directions.
 #[derive(Default)]
 pub struct Connection {
@@ -130,6 +141,7 @@ pub struct Connection {
     opened: bool,
     sealed: u64,
     reason: Option<Reason>,
+    wait: Wait,
 }
 
 impl Connection {
@@ -163,15 +175,40 @@ impl Connection {
         self.sides[side as usize].records.incomplete() > 0
     }
 
+    /// Whether it stands still until its secrets come, and they are not among these.
+    pub fn awaits_secrets(&mut self, keys: &mut KeyLog) -> bool {
+        if let (Wait::Now, Some(hello)) = (self.wait, self.server) {
+            self.find_keys(&hello, keys);
+        }
+        self.is_waiting()
+    }
+
+    /// Whether it stood still when it was last looked at.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.wait == Wait::Now
+    }
+
+    /// Goes on without secrets that were waited for.
+    pub fn give_up(&mut self) {
+        if let (Wait::Now, Some(hello)) = (self.wait, self.server) {
+            self.no_keys(&hello, Reason::NoKeys);
+        }
+    }
+
     /// Takes bytes that `from` sent until something is known, and gives that; `None` when all are
-    /// taken. The secrets must be there when the server's hello comes.
+    /// taken, or when secrets have to be waited for ([`Connection::is_waiting`]). The secrets must
+    /// be there when the server's hello comes, unless the log is growing.
     pub fn next<'a>(
         &'a mut self,
         from: Side,
         input: &mut &[u8],
-        keys: &KeyLog,
+        keys: &mut KeyLog,
     ) -> Option<Output<'a>> {
         let content = loop {
+            if self.is_waiting() && self.awaits_secrets(keys) {
+                return None;
+            }
             let direction = &mut self.sides[from as usize];
             if let Some(content) = direction.pending.take() {
                 if let (false, Some(parameters)) = (self.opened, self.parameters()) {
@@ -215,7 +252,7 @@ impl Connection {
     }
 
     /// Reads the record at hand.
-    fn record(&mut self, from: Side, keys: &KeyLog) -> Result<Option<Output<'static>>, Stop> {
+    fn record(&mut self, from: Side, keys: &mut KeyLog) -> Result<Option<Output<'static>>, Stop> {
         let direction = &mut self.sides[from as usize];
         let (header, body) = direction.records.record();
         let is_1_3 = self.server.is_some_and(|hello| hello.version == Version::TLS13);
@@ -264,7 +301,12 @@ impl Connection {
         })
     }
 
-    fn handshake(&mut self, from: Side, content: Range<usize>, keys: &KeyLog) -> Result<(), Stop> {
+    fn handshake(
+        &mut self,
+        from: Side,
+        content: Range<usize>,
+        keys: &mut KeyLog,
+    ) -> Result<(), Stop> {
         let direction = &mut self.sides[from as usize];
         let Direction { records, messages, .. } = direction;
         let mut input = &records.record().1[content];
@@ -303,11 +345,24 @@ impl Connection {
     }
 
     /// The server has chosen: from here on keys are needed.
-    fn find_keys(&mut self, hello: &ServerHello, keys: &KeyLog) {
-        self.reason = self.prepare(hello, keys).err();
-        if let Some(reason) = self.reason
-            && hello.version == Version::TLS13
-        {
+    fn find_keys(&mut self, hello: &ServerHello, keys: &mut KeyLog) {
+        match self.prepare(hello, keys) {
+            Ok(()) => {
+                (self.reason, self.wait) = (None, Wait::Over);
+                if let Some(random) = &self.client_random {
+                    keys.set_used(random);
+                }
+            }
+            Err(Reason::NoKeys) if keys.growth() != Growth::Never && self.wait != Wait::Over => {
+                self.wait = Wait::Now;
+            }
+            Err(reason) => self.no_keys(hello, reason),
+        }
+    }
+
+    fn no_keys(&mut self, hello: &ServerHello, reason: Reason) {
+        (self.reason, self.wait) = (Some(reason), Wait::Over);
+        if hello.version == Version::TLS13 {
             for side in [Side::Client, Side::Server] {
                 self.seal(side, reason);
             }
@@ -324,9 +379,8 @@ impl Connection {
         }
         let secrets = keys.find(&random).ok_or(Reason::NoKeys)?;
         if hello.version == Version::TLS13 {
-            for (direction, side) in self.sides.iter_mut().zip(0..) {
-                let now = secrets.handshake[side].ok_or(Reason::NoKeys)?;
-                let later = secrets.application[side].ok_or(Reason::NoKeys)?;
+            let traffic = secrets.traffic().ok_or(Reason::NoKeys)?;
+            for (direction, [now, later]) in self.sides.iter_mut().zip(traffic) {
                 let opener = Opener::tls13(hello.suite, &now).ok_or(Reason::Unsupported)?;
                 if !matches!(direction.protection, Protection::Stopped) {
                     direction.protection = Protection::Open(Box::new(opener));

@@ -189,6 +189,7 @@ struct Seen {
 
 fn look(talk: &[(Side, Vec<u8>)], keys: &KeyLog, piece: usize) -> (Seen, Connection) {
     let mut connection = Connection::new();
+    let keys = &mut keys.clone();
     let mut seen = Seen::default();
     for (from, bytes) in talk {
         let side = *from as usize;
@@ -378,10 +379,10 @@ fn keys_are_updated() {
 fn plaintext_is_told_from_records() {
     let mut connection = Connection::new();
     let mut input = &b"IHAVEOPT and so on"[..];
-    let stopped = connection.next(Side::Client, &mut input, &KeyLog::default());
+    let stopped = connection.next(Side::Client, &mut input, &mut KeyLog::default());
     let stop = Stop::NoRecord { first: true, is_nbd: true };
     assert_eq!(stopped, Some(Output::Stopped(stop)));
-    assert_eq!(connection.next(Side::Client, &mut input, &KeyLog::default()), None);
+    assert_eq!(connection.next(Side::Client, &mut input, &mut KeyLog::default()), None);
     assert!(input.is_empty());
 }
 
@@ -437,7 +438,7 @@ proptest! {
             bytes[message].drain(..length);
         }
         let talk: Talk = talk.iter().map(|(from, _)| *from).zip(bytes).collect();
-        let mut connection = Connection::new();
+        let (mut connection, keys) = (Connection::new(), &mut keys.clone());
         let mut given = [0, 0];
         for (from, bytes) in &talk {
             let side = *from as usize;
@@ -459,17 +460,17 @@ proptest! {
         records: Vec<(bool, u8, Vec<u8>)>,
     ) {
         let side = |client| if client { Side::Client } else { Side::Server };
-        let (mut connection, keys) = (Connection::new(), KeyLog::default());
+        let (mut connection, mut keys) = (Connection::new(), KeyLog::default());
         for (client, kind, body) in records {
             let kind = 20 + kind % 5;
             let header = [kind, 3, 3, (body.len() >> 8) as u8, body.len() as u8];
             let bytes = [&header[..], &body].concat();
             let mut input = &bytes[..];
-            while connection.next(side(client), &mut input, &keys).is_some() {}
+            while connection.next(side(client), &mut input, &mut keys).is_some() {}
         }
         for (client, bytes) in pieces {
             let mut input = &bytes[..];
-            while connection.next(side(client), &mut input, &keys).is_some() {}
+            while connection.next(side(client), &mut input, &mut keys).is_some() {}
         }
         let _ = connection.sealed();
     }

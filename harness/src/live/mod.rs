@@ -39,6 +39,19 @@ pub struct Listened {
     pub dropped: Option<u64>,
 }
 
+/// Whoever listens.
+pub trait Listener {
+    /// From here on nothing is missed, and signals are heeded.
+    fn ready(&mut self);
+
+    /// The next packet; whether more are wanted.
+    fn packet(&mut self, packet: &Packet<'_>) -> bool;
+
+    /// There are no more packets for the moment, or there have been many. Called every few hundredths
+    /// of a second at least.
+    fn pause(&mut self);
+}
+
 impl Live {
     /// Listens to what passes an interface from or to these TCP ports. From here on nothing is
     /// missed.
@@ -56,19 +69,17 @@ impl Live {
         self.link
     }
 
-    /// Hands packets on until a limit is reached, SIGINT or SIGTERM comes, or nobody wants more
-    /// (`take` gives false). Calls `ready` when signals are heeded.
+    /// Hands packets on until a limit is reached, SIGINT or SIGTERM comes, or no more are wanted.
     ///
     /// # Errors
     /// The interface went away, or waiting fails.
     pub async fn run(
         mut self,
         limits: Limits,
-        ready: impl FnOnce(),
-        mut take: impl FnMut(&Packet<'_>) -> bool,
+        listener: &mut impl Listener,
     ) -> io::Result<Listened> {
         let mut signals = Signals::new()?;
-        ready();
+        listener.ready();
         let mut packets = 0;
         let mut deadline = limits.duration.and_then(|limit| Instant::now().checked_add(limit));
         // Once it ends, what the kernel still gathers is waited for.
@@ -76,7 +87,7 @@ impl Live {
         let stop = loop {
             let most = limits.count.map_or(u64::MAX, |count| count - packets);
             let most = usize::try_from(most).unwrap_or(usize::MAX).min(BATCH);
-            let (taken, wanted) = self.drain(most, &mut take)?;
+            let (taken, wanted) = self.drain(most, listener)?;
             packets += taken as u64;
             if !wanted {
                 break Stop::Unwanted;
@@ -95,6 +106,7 @@ impl Live {
                 },
                 _ => {}
             }
+            listener.pause();
             if taken == BATCH {
                 tokio::task::yield_now().await;
                 continue;
@@ -114,11 +126,7 @@ impl Live {
 
     /// Hands on what is there, up to `most` packets; says how many there were and whether more are
     /// wanted.
-    fn drain(
-        &mut self,
-        most: usize,
-        take: &mut impl FnMut(&Packet<'_>) -> bool,
-    ) -> io::Result<(usize, bool)> {
+    fn drain(&mut self, most: usize, listener: &mut impl Listener) -> io::Result<(usize, bool)> {
         for taken in 0..most {
             let packet = match self.capture.next_packet() {
                 Ok(packet) => packet,
@@ -131,7 +139,7 @@ impl Live {
                 data: packet.data,
                 original_length: packet.header.len,
             };
-            if !take(&packet) {
+            if !listener.packet(&packet) {
                 return Ok((taken + 1, false));
             }
         }

@@ -3,6 +3,10 @@
 #[cfg(not(feature = "live"))]
 mod absent;
 #[cfg(feature = "live")]
+mod copy;
+#[cfg(feature = "live")]
+mod growing;
+#[cfg(feature = "live")]
 mod present;
 
 #[cfg(not(feature = "live"))]

@@ -1,20 +1,23 @@
 //! In a build with libpcap.
 
-use std::fs::File;
-use std::io::{self, BufWriter};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dissector::capture::{CaptureWriter, LinkType, Packet};
+use dissector::capture::{LinkType, Packet};
 use dissector::dissect::{Dissector, Sink as _};
 use dissector::render::Plural;
-use dissector::tls::KeyLog;
+use dissector::tls::{Growth, KeyLog};
 use protocol::values::DEFAULT_PORT;
 
+use super::copy::Copy;
+use super::growing::GrowingLog;
 use crate::commands::decode::name;
 use crate::commands::view::{Shown, View};
 use crate::exit;
-use crate::live::{Limits, Listened, Live};
+use crate::live::{Limits, Listened, Listener, Live};
+
+/// A key log is read in so many pieces at once.
+const PIECES: usize = 64;
 
 /// Command line of `nbdcheck capture`.
 #[derive(Debug, clap::Args)]
@@ -25,15 +28,21 @@ standard error means that nothing is missed from there on.
 Examples:
   nbdcheck capture -i lo
   nbdcheck capture -i eth0 --port 10810 -w traffic.pcapng --format summary
-  nbdcheck capture -i any --filter 'error != ok or latency > 100ms'")]
+  nbdcheck capture -i any --filter 'error != ok or latency > 100ms'
+  nbdcheck capture -i lo --keylog keys.log  # then SSLKEYLOGFILE=keys.log nbdcopy nbds://...")]
 pub struct Args {
     /// The interface, `any` for all of them
     #[arg(long, short, value_name = "IFACE")]
     interface: String,
 
-    /// Also write the packets to a file, in pcapng
+    /// Also write the packets to a file, in pcapng, with the secrets of TLS that were used
     #[arg(long, short, value_name = "FILE")]
     write: Option<PathBuf>,
+
+    /// Secrets of TLS that programs log meanwhile (what SSLKEYLOGFILE makes them write); the file need
+    /// not be there yet. A session waits for its secrets for up to a second
+    #[arg(long, value_name = "FILE")]
+    keylog: Vec<PathBuf>,
 
     /// End after this many packets
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -67,6 +76,16 @@ pub fn run(args: Args) -> u8 {
         Some(Ok(file)) => Some(file),
         Some(Err(status)) => return status,
     };
+    let mut logs = Vec::new();
+    for path in &args.keylog {
+        match GrowingLog::new(path) {
+            Ok(log) => logs.push(log),
+            Err(error) => {
+                eprintln!("error: can't read {}: {error}", name(path));
+                return exit::USAGE;
+            }
+        }
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -76,28 +95,21 @@ pub fn run(args: Args) -> u8 {
     };
     let link = live.link();
     let limits = Limits { count: args.count, duration: args.duration };
-    let mut dissector = Dissector::new(args.view.options(KeyLog::default()));
+    let mut keys = KeyLog::default();
+    if !logs.is_empty() {
+        keys.set_growth(Growth::AnyTime);
+    }
+    let mut dissector = Dissector::new(args.view.options(keys));
     let listened = args.view.show(true, |sink: &mut Shown<'_>| {
-        let listening = || {
-            let ports = [&[DEFAULT_PORT], &*args.view.port].concat();
-            let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
-            let interface = args.interface.escape_default();
-            eprintln!("listening on {interface} ({link}), TCP port {}", ports.join(", "));
-        };
-        let take = |packet: &Packet<'_>| {
-            if let Some(file) = &mut file {
-                file.packet(packet);
-            }
-            dissector.packet(packet, sink);
-            !sink.is_done()
-        };
-        let listened = runtime.block_on(live.run(limits, listening, take));
-        dissector.finish(sink);
+        let (dissector, file) = (&mut dissector, file.as_mut());
+        let mut listening = Listening { args: &args, link, dissector, sink, file, logs };
+        let listened = runtime.block_on(live.run(limits, &mut listening));
+        listening.finish();
         listened
     });
     let written = file.map_or(Ok(()), Copy::finish);
     let status = match listened {
-        Ok(Ok(listened)) => ended(&args, &listened, dissector.sessions()),
+        Ok(Ok(listened)) => ended(&args, &listened, &mut dissector),
         Ok(Err(error)) => {
             eprintln!("error: can't capture on {} any longer: {error}", args.interface);
             exit::NO_VERDICT
@@ -107,13 +119,102 @@ pub fn run(args: Args) -> u8 {
     written.map_or_else(|failed| failed, |()| status)
 }
 
+/// What is done with what is heard.
+struct Listening<'a, 'b> {
+    args: &'a Args,
+    link: LinkType,
+    dissector: &'a mut Dissector,
+    sink: &'a mut Shown<'b>,
+    file: Option<&'a mut Copy>,
+    logs: Vec<GrowingLog>,
+}
+
+impl Listener for Listening<'_, '_> {
+    fn ready(&mut self) {
+        let ports = [&[DEFAULT_PORT], &*self.args.view.port].concat();
+        let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+        let interface = self.args.interface.escape_default();
+        eprintln!("listening on {interface} ({}), TCP port {}", self.link, ports.join(", "));
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>) -> bool {
+        self.dissector.packet(packet, self.sink);
+        if self.dissector.awaits_secrets() && self.look() {
+            self.dissector.resume(packet.time_ns, self.sink);
+        }
+        self.write_secrets();
+        if let Some(file) = &mut self.file {
+            if self.dissector.awaits_secrets() {
+                file.keep(packet);
+            } else {
+                file.packet(packet);
+            }
+        }
+        !self.sink.is_done()
+    }
+
+    fn pause(&mut self) {
+        if self.dissector.awaits_secrets() {
+            self.look();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+            self.dissector.resume(now_ns, self.sink);
+            self.write_secrets();
+        }
+        if let Some(file) = &mut self.file
+            && !self.dissector.awaits_secrets()
+        {
+            file.release();
+        }
+    }
+}
+
+impl Listening<'_, '_> {
+    /// Looks for secrets that were logged since; whether there are any.
+    fn look(&mut self) -> bool {
+        let mut found = false;
+        for log in &mut self.logs {
+            for _ in 0..PIECES {
+                match log.read() {
+                    Ok(lines) if !lines.is_empty() => {
+                        self.dissector.secrets(&lines);
+                        found = true;
+                    }
+                    // It may be another file the next time.
+                    _ => break,
+                }
+            }
+        }
+        found
+    }
+
+    fn write_secrets(&mut self) {
+        let secrets = self.dissector.keys().take_used();
+        if let Some(file) = &mut self.file {
+            file.secrets(&secrets);
+        }
+    }
+
+    fn finish(mut self) {
+        self.look();
+        self.dissector.finish(self.sink);
+        self.write_secrets();
+    }
+}
+
 /// Says what came of it; gives the exit status.
-fn ended(args: &Args, listened: &Listened, sessions: u64) -> u8 {
+fn ended(args: &Args, listened: &Listened, dissector: &mut Dissector) -> u8 {
+    let sessions = dissector.sessions();
+    let no_secrets = !args.keylog.is_empty() && dissector.keys().is_empty();
     let Listened { packets, dropped, .. } = *listened;
     let found = Plural(sessions, "session");
     eprintln!("{}, {found}", Plural(packets, "packet"));
     if let Some(dropped @ 1..) = dropped {
         eprintln!("warning: {} came too fast and are missing", Plural(dropped, "packet"));
+    }
+    if no_secrets {
+        let logs: Vec<_> = args.keylog.iter().map(|path| name(path)).collect();
+        eprintln!("warning: no secrets of TLS came in {}", logs.join(", "));
     }
     match args.view.session {
         _ if sessions == 0 => {
@@ -126,53 +227,5 @@ fn ended(args: &Args, listened: &Listened, sessions: u64) -> u8 {
             exit::USAGE
         }
         _ => exit::OK,
-    }
-}
-
-/// The file that packets are written to. The first error ends writing, and is told at the end.
-struct Copy {
-    name: String,
-    writer: CaptureWriter<BufWriter<File>>,
-    error: Option<io::Error>,
-}
-
-impl Copy {
-    /// Complains and gives the exit status if that fails.
-    fn create(path: &Path, link: LinkType) -> Result<Self, u8> {
-        if path == Path::new("-") {
-            eprintln!("error: standard output is for what is decoded, not for packets");
-            eprintln!("hint: `-w FILE`");
-            return Err(exit::USAGE);
-        }
-        let name = name(path);
-        let writer = File::create(path).and_then(|file| {
-            CaptureWriter::for_link(BufWriter::with_capacity(1 << 20, file), link)
-        });
-        match writer {
-            Ok(writer) => Ok(Self { name, writer, error: None }),
-            Err(error) => {
-                eprintln!("error: can't write {name}: {error}");
-                Err(exit::NO_VERDICT)
-            }
-        }
-    }
-
-    fn packet(&mut self, packet: &Packet<'_>) {
-        if self.error.is_none()
-            && let Err(error) = self.writer.captured(packet)
-        {
-            eprintln!("error: can't write {}: {error}; decoding goes on", self.name);
-            self.error = Some(error);
-        }
-    }
-
-    fn finish(mut self) -> Result<(), u8> {
-        if self.error.is_some() {
-            return Err(exit::NO_VERDICT);
-        }
-        self.writer.flush().map_err(|error| {
-            eprintln!("error: can't write {}: {error}", self.name);
-            exit::NO_VERDICT
-        })
     }
 }
