@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use protocol::message::Side;
 use protocol::values::INIT_MAGIC;
 
+use super::midway::Joined;
 use super::secure::Secure;
 use super::{Ended, Note, Record, SessionInfo, Sink, Totals};
 use crate::net::Segment;
-use crate::session::{self, Close, Config, Event, Problem, Recognize, Session};
+use crate::session::{self, Close, Config, Event, Problem, ProblemKind, Recognize, Session};
 use crate::tcp::{Delivery, Reassembly};
 use crate::tls::{Growth, KeyLog};
 
@@ -66,6 +67,8 @@ pub(super) struct Live {
     pub(super) judge: Option<Session>,
     /// Once TLS has begun.
     pub(super) tls: Option<Box<Secure>>,
+    /// While it is open what a session is that began before the capture.
+    pub(super) joined: Option<Box<Joined>>,
     pub(super) totals: Totals,
     /// Empty; used again and again.
     events: VecDeque<Event>,
@@ -271,20 +274,10 @@ impl Flow {
         let start = if whole { session::Start::Greeting } else { session::Start::Midway };
         let recognize = context.recognize;
         let judge = Some(Session::new(Config { recognize, start, ..Config::default() }));
-        let mut live = Box::new(Live { info, judge, tls: None, totals, events: VecDeque::new() });
+        let joined = (!whole).then(Box::default);
+        let events = VecDeque::new();
+        let mut live = Box::new(Live { info, judge, tls: None, joined, totals, events });
         context.sink.record(Record::Opened(&live.info));
-        if !whole {
-            live.note(
-                context.sink,
-                Note {
-                    kind: "mid-session",
-                    time_ns: self.start_ns,
-                    text: "the session began before the capture; requests and the replies to them are \
-                           decoded, and not judged"
-                        .to_owned(),
-                },
-            );
-        }
         if !prelude.is_empty() {
             let early =
                 Delivery::Data { from: Side::Server, time_ns: self.start_ns, bytes: &prelude };
@@ -361,7 +354,9 @@ impl Live {
         if self.begins_with_tls(delivery) {
             self.begin_tls(true);
         }
-        if self.tls.is_some() {
+        if self.is_midway_tls(delivery, context.sink) {
+            // its records are only counted
+        } else if self.tls.is_some() {
             self.deliver_tls(delivery, context);
         } else if let Some(judge) = &mut self.judge {
             match *delivery {
@@ -389,6 +384,9 @@ impl Live {
         let mut events = std::mem::take(&mut self.events);
         if let Some(judge) = &mut self.judge {
             judge.swap_events(&mut events);
+        }
+        if self.joined.is_some() && (ended.is_some() || events.iter().any(is_found)) {
+            self.is_midway_nbd(sink);
         }
         for event in &events {
             if let Event::Message(seen) = event {
@@ -425,17 +423,27 @@ impl Live {
         }
     }
 
-    fn note<S: Sink>(&mut self, sink: &mut S, note: Note) {
+    pub(super) fn note<S: Sink>(&mut self, sink: &mut S, note: Note) {
         self.totals.problems += 1;
         sink.record(Record::Problem(Some(&self.info), &note));
     }
 
     fn finish<S: Sink>(&mut self, sink: &mut S) {
+        self.finish_midway(sink);
         self.finish_tls(self.totals.end_ns);
         if let Some(judge) = &mut self.judge {
             judge.finish();
         }
         self.drain(None, sink);
         sink.record(Record::Closed(&self.info, &self.totals));
+    }
+}
+
+/// Whether a message was found.
+fn is_found(event: &Event) -> bool {
+    match event {
+        Event::Message(_) => true,
+        Event::Problem(problem) => problem.kind == ProblemKind::Resumed,
+        Event::Violation(_) => false,
     }
 }

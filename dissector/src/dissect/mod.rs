@@ -8,6 +8,7 @@ mod counts;
 mod file;
 mod flow;
 mod held;
+mod midway;
 mod packets;
 mod parallel;
 mod secure;

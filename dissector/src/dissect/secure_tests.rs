@@ -269,3 +269,18 @@ fn the_wait_for_secrets_is_over_after_a_second_or_a_mebibyte() {
     let (text, _) = late(&all, &log, all.len(), Growth::AmongPackets);
     assert!(is_sealed(remarks(&text)[0]), "{text}");
 }
+
+#[test]
+fn tls_that_is_met_midway_is_counted_and_accuses_nobody() {
+    let (talk, _) = secured();
+    let all = sent(&talk);
+    // From the reply to the read on.
+    let writes = all.iter().position(|(.., data)| data.len() > 16_000).unwrap();
+    insta::assert_snapshot!(text(&all[writes - 2..]));
+    // The greeting is the fourth packet; the last ones have no bytes.
+    for begin in 4..all.len() - 4 {
+        let text = text(&all[begin..]);
+        assert!(!text.contains("# ! "), "from packet {begin}: {text}");
+        assert!(text.contains("-- mid-session: "), "from packet {begin}: {text}");
+    }
+}

@@ -12,6 +12,7 @@
 mod derive;
 mod handshake;
 mod keylog;
+mod midway;
 mod opener;
 mod record;
 mod suites;
@@ -32,6 +33,7 @@ use record::{NoRecord, Records};
 use crate::render::Plural;
 
 pub use keylog::{Growth, KeyLog};
+pub use midway::Midway;
 pub use suites::Suite;
 pub use version::Version;
 

@@ -1,8 +1,8 @@
 //! Cuts a direction into TLS records.
 
 /// The largest body of a record: 2^14 bytes and what protection may add (RFC 5246, 6.2.3).
-const MAX_BODY: usize = (1 << 14) + 2048;
-const HEADER: usize = 5;
+pub(super) const MAX_BODY: usize = (1 << 14) + 2048;
+pub(super) const HEADER: usize = 5;
 
 pub(super) const CHANGE_CIPHER_SPEC: u8 = 20;
 pub(super) const ALERT: u8 = 21;
