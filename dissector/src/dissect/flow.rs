@@ -142,6 +142,10 @@ impl Flow {
         }
     }
 
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.state, State::Live(_))
+    }
+
     pub(super) fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
     }

@@ -15,12 +15,12 @@ use crate::session::Recognize;
 use crate::tls::KeyLog;
 
 /// How many connections are followed at once, those included that may turn out not to be NBD.
-const MAX_FLOWS: usize = 16_384;
+const MAX_FLOWS: usize = 8192;
 /// How many connections that are over are remembered, so that a late packet of one does not look
 /// like a new one.
 const MAX_OVER: usize = 4096;
 /// What came too early may take this much memory in all connections together, in bytes.
-const MAX_HELD: usize = 32 << 20;
+const MAX_HELD: usize = 16 << 20;
 
 /// Both ends of a connection, the same for both directions, in a form that is quick to hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -231,8 +231,8 @@ impl Table {
         address.port() == DEFAULT_PORT || self.ports.contains(&address.port())
     }
 
-    /// Forgets connections that are over, and if those are few, an eighth of all: those that were
-    /// quiet longest.
+    /// Forgets connections that are over, and if those are few, an eighth of all: first those that
+    /// are not known to be NBD, then those that were quiet longest.
     fn make_room<S: Sink>(&mut self, sink: &mut S) {
         self.flows.retain(|_, flow| !flow.is_over());
         self.over.clear();
@@ -240,8 +240,8 @@ impl Table {
         if self.flows.len() < limit - limit / 8 {
             return;
         }
-        let mut by_age: Vec<_> =
-            self.flows.iter().map(|(key, flow)| (flow.last_ns, flow.order(), *key)).collect();
+        let age = |(key, flow): (&Key, &Flow)| (flow.is_live(), flow.last_ns, flow.order(), *key);
+        let mut by_age: Vec<_> = self.flows.iter().map(age).collect();
         by_age.sort_unstable();
         let Self { sessions, keys, .. } = self;
         let mut context = Context { sink, sessions, recognize: self.recognize, keys };
