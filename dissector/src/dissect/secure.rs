@@ -17,6 +17,8 @@ pub(super) struct Secure {
     begin: Begin,
     /// Who has closed TLS in order.
     notified: [bool; 2],
+    /// It was told that the client's first messages are not known.
+    missed: bool,
     held: Held,
 }
 
@@ -223,6 +225,7 @@ impl Live {
             if let Some(opened) = opened {
                 context.sink.record(Record::Tls(&self.info, &opened));
             }
+            self.miss_early_data(time_ns, context.sink);
         }
         if let Some(tls) = &mut self.tls
             && tls.connection.is_waiting()
@@ -231,6 +234,19 @@ impl Live {
             if !input.is_empty() {
                 tls.held.keep(&Delivery::Data { from, time_ns, bytes: input });
             }
+        }
+    }
+
+    /// The server may answer early data, which the judge does not know.
+    fn miss_early_data<S: Sink>(&mut self, time_ns: u64, sink: &mut S) {
+        if let (Some(tls), Some(judge)) = (&mut self.tls, &mut self.judge)
+            && tls.connection.is_opened()
+            && tls.connection.lacks_early_data()
+            && !std::mem::replace(&mut tls.missed, true)
+        {
+            let text = "what the client says first is early data of TLS, which is not opened";
+            judge.tls_missed(Side::Client, time_ns, text);
+            self.drain(None, sink);
         }
     }
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::capture::{CaptureWriter, Conversation};
 use crate::render::{JsonRenderer, Renderer as _, TextRenderer};
 use crate::tls::Growth;
-use crate::tls::tests::{Choice, Talk, say};
+use crate::tls::tests::{Choice, Talk, say, say_early};
 
 const SUITE: Choice = Choice::new("TLS_AES_128_GCM_SHA256");
 
@@ -282,5 +282,26 @@ fn tls_that_is_met_midway_is_counted_and_accuses_nobody() {
         let text = text(&all[begin..]);
         assert!(!text.contains("# ! "), "from packet {begin}: {text}");
         assert!(text.contains("-- mid-session: "), "from packet {begin}: {text}");
+    }
+}
+
+#[test]
+fn early_data_is_told_and_accuses_nobody() {
+    let said = session();
+    let client = |at: usize| said[at].1.clone();
+    // Two messages at once, where the client does not wait for the reply to the first.
+    let both = [&said[3..4], &said[5..]].concat();
+    for (name, accepted, early, rest) in [
+        ("early_data_taken", true, vec![client(2)], &said[3..]),
+        ("early_data_refused", false, vec![client(2)], &said[3..]),
+        ("more_early_data_taken", true, vec![client(2), client(4)], &both[..]),
+    ] {
+        let (sealed, log) = say_early(accepted, &early, rest);
+        let mut options = Options::default();
+        options.keys.add(&log);
+        let talk = [&said[..2], &starttls(), &sealed].concat();
+        let all = text_with(&sent(&talk), options);
+        assert!(!all.contains("# ! "), "{all}");
+        insta::assert_snapshot!(name, lines(&all).join("\n"));
     }
 }

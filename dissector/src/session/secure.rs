@@ -24,6 +24,16 @@ impl Session {
         self.tls = true;
     }
 
+    /// What `from` said first inside TLS is not known; to be called after [`Session::tls_opened`]. It
+    /// is followed from the first message on that is found.
+    pub fn tls_missed(&mut self, from: Side, time_ns: u64, text: &str) {
+        self.out.now_ns = time_ns;
+        self.problem(ProblemKind::Encrypted, from, text);
+        if self.stream(from).has_messages() {
+            self.resync(from);
+        }
+    }
+
     /// Whether TLS was agreed and not opened: the next bytes of both sides are TLS records.
     #[must_use]
     pub fn expects_tls(&self) -> bool {

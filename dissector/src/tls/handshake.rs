@@ -6,10 +6,11 @@ use super::version::Version;
 
 pub(super) const CLIENT_HELLO: u8 = 1;
 pub(super) const SERVER_HELLO: u8 = 2;
+pub(super) const ENCRYPTED_EXTENSIONS: u8 = 8;
 pub(super) const FINISHED: u8 = 20;
 pub(super) const KEY_UPDATE: u8 = 24;
 
-/// How much of a server's hello is kept; real ones have about 100 bytes.
+/// How much of a hello is kept; real ones have less than 2000 bytes.
 const HELLO: usize = 4096;
 /// The version and the random of a client's hello.
 const CLIENT_HELLO_HEAD: usize = 34;
@@ -20,6 +21,7 @@ const RETRY: [u8; 32] = [
 ];
 
 const ENCRYPT_THEN_MAC: u16 = 22;
+const EARLY_DATA: u16 = 42;
 const SUPPORTED_VERSIONS: u16 = 43;
 
 /// Cuts the handshake bytes of a direction into messages, whatever records they came in.
@@ -44,8 +46,7 @@ impl Messages {
         }
         let (now, later) = input.split_at(input.len().min(self.left));
         let wanted = match self.head[0] {
-            CLIENT_HELLO => CLIENT_HELLO_HEAD,
-            SERVER_HELLO => HELLO,
+            CLIENT_HELLO | SERVER_HELLO | ENCRYPTED_EXTENSIONS => HELLO,
             _ => 0,
         };
         let keep = now.len().min(wanted.saturating_sub(self.body.len()));
@@ -64,6 +65,35 @@ impl Messages {
 /// The random of a client's hello.
 pub(super) fn client_random(body: &[u8]) -> Option<[u8; 32]> {
     body.get(2..CLIENT_HELLO_HEAD)?.try_into().ok()
+}
+
+/// Whether a client's hello says that early data follow.
+pub(super) fn offers_early_data(body: &[u8]) -> bool {
+    let extensions = || {
+        let mut rest = body.get(CLIENT_HELLO_HEAD..)?;
+        let [session] = take(&mut rest)?;
+        rest = rest.get(usize::from(session)..)?;
+        let suites = u16::from_be_bytes(take(&mut rest)?);
+        rest = rest.get(usize::from(suites)..)?;
+        let [compressions] = take(&mut rest)?;
+        rest.get(usize::from(compressions)..)
+    };
+    extensions().is_some_and(has_early_data)
+}
+
+/// Whether the encrypted extensions of a server say that it takes the client's early data.
+pub(super) fn has_early_data(mut extensions: &[u8]) -> bool {
+    let mut found = || {
+        let _length: [u8; 2] = take(&mut extensions)?;
+        loop {
+            if u16::from_be_bytes(take(&mut extensions)?) == EARLY_DATA {
+                return Some(());
+            }
+            let length = u16::from_be_bytes(take(&mut extensions)?);
+            extensions = extensions.get(usize::from(length)..)?;
+        }
+    };
+    found().is_some()
 }
 
 /// What a server's hello says.
@@ -161,7 +191,7 @@ mod tests {
         #[test]
         fn any_bytes_can_be_read(body: Vec<u8>) {
             let _ = ServerHello::parse(&body);
-            let _ = client_random(&body);
+            let _ = (client_random(&body), offers_early_data(&body), has_early_data(&body));
         }
 
         #[test]

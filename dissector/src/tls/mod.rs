@@ -7,7 +7,7 @@
 //!
 //! An onlooker needs little of the handshake: the randoms, by which secrets are found and (before
 //! 1.3) keys derived, what the server chose, and where keys change. Certificates are not looked
-//! at. Early data is not opened.
+//! at. Early data is counted and not opened.
 
 mod derive;
 mod handshake;
@@ -123,6 +123,17 @@ struct Direction {
     pending: Option<Range<usize>>,
 }
 
+/// What the client says before the server's hello (RFC 8446, 2.3), with keys of its own. Records of it
+/// may still come after the hello.
+#[derive(Debug, Default)]
+struct Early {
+    offered: bool,
+    accepted: bool,
+    records: u64,
+    /// A record of the client was opened with the keys that come next.
+    over: bool,
+}
+
 /// Whether secrets are waited for that were not there when they were needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Wait {
@@ -144,6 +155,14 @@ pub struct Connection {
     sealed: u64,
     reason: Option<Reason>,
     wait: Wait,
+    early: Early,
+}
+
+impl Early {
+    /// Whether a record of the client that can't be opened may be early data.
+    fn may_come(&self) -> bool {
+        self.offered && !self.over
+    }
 }
 
 impl Connection {
@@ -169,6 +188,12 @@ impl Connection {
     #[must_use]
     pub fn records(&self) -> u64 {
         self.sides.iter().map(|direction| direction.count).sum()
+    }
+
+    /// Whether the server took early data of the client, which is not opened.
+    #[must_use]
+    pub fn lacks_early_data(&self) -> bool {
+        self.early.accepted && self.early.records > 0
     }
 
     /// Whether a record of this direction is incomplete.
@@ -266,10 +291,18 @@ impl Connection {
                 (header[0], 0..body.len(), false)
             }
             Protection::Clear => (header[0], 0..body.len(), false),
-            Protection::Open(opener) => {
-                let opened = opener.open(header, body).map_err(|_| Stop::Damaged)?;
-                (opened.kind, opened.content, true)
-            }
+            Protection::Open(opener) => match opener.open(header, body) {
+                Ok(opened) => {
+                    self.early.over |= from == Side::Client;
+                    (opened.kind, opened.content, true)
+                }
+                Err(_) if from == Side::Client && is_1_3 && self.early.may_come() => {
+                    self.early.records += 1;
+                    self.rekey(from); // to begin at the first record again
+                    return Ok(None);
+                }
+                Err(_) => return Err(Stop::Damaged),
+            },
             Protection::Sealed | Protection::Stopped => {
                 self.sealed += 1;
                 return Ok(None);
@@ -278,6 +311,12 @@ impl Connection {
         Ok(match kind {
             record::APPLICATION_DATA if opened => {
                 direction.pending = (!content.is_empty()).then_some(content);
+                None
+            }
+            record::APPLICATION_DATA
+                if from == Side::Client && self.server.is_none() && self.early.may_come() =>
+            {
+                self.early.records += 1;
                 None
             }
             // Before there are keys, or a server whose hello was not seen.
@@ -319,6 +358,7 @@ impl Connection {
                 kind,
                 handshake::CLIENT_HELLO
                     | handshake::SERVER_HELLO
+                    | handshake::ENCRYPTED_EXTENSIONS
                     | handshake::FINISHED
                     | handshake::KEY_UPDATE
             ) {
@@ -330,6 +370,10 @@ impl Connection {
                 (handshake::CLIENT_HELLO, Side::Client) => {
                     let random = handshake::client_random(&body).ok_or(Stop::Handshake)?;
                     self.client_random = Some(random);
+                    self.early.offered |= handshake::offers_early_data(&body);
+                }
+                (handshake::ENCRYPTED_EXTENSIONS, Side::Server) => {
+                    self.early.accepted = handshake::has_early_data(&body);
                 }
                 (handshake::SERVER_HELLO, Side::Server) => {
                     let hello = ServerHello::parse(&body).ok_or(Stop::Handshake)?;
@@ -459,11 +503,12 @@ impl Connection {
             let records = Plural(self.records(), "record");
             return (self.records() > 0).then(|| format!("tls, no hello of the server: {records}"));
         };
-        let sealed = Plural(self.sealed, "record");
+        let sealed = Plural(self.sealed + self.early.records, "record");
         let reason = match self.reason {
             Some(Reason::NoKeys) => "no keys",
             Some(Reason::Unsupported) => "which can't be opened",
             Some(Reason::NoHello) => "no hello of the client",
+            None if self.opened && self.early.records > 0 => "early data",
             None if self.opened => return None,
             None => {
                 let records = Plural(self.records(), "record");

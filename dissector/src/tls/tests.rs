@@ -301,78 +301,193 @@ fn wrong_secrets_open_nothing() {
     assert_eq!((seen.opened, &seen.data[0][..], &seen.data[1][..]), (None, &[][..], &[][..]));
 }
 
-/// TLS 1.3 with rustls, whose keys can be updated at will.
-#[test]
-fn keys_are_updated() {
-    use rustls::pki_types::{PrivateKeyDer, ServerName};
+#[derive(Debug, Default)]
+struct Log(Mutex<Vec<u8>>);
 
-    #[derive(Debug, Default)]
-    struct Log(Mutex<Vec<u8>>);
-    impl rustls::KeyLog for Log {
-        fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
-            let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-            let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
-            self.0.lock().expect("no test panics with it").extend_from_slice(line.as_bytes());
-        }
+impl rustls::KeyLog for Log {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
+        self.0.lock().expect("no test panics with it").extend_from_slice(line.as_bytes());
+    }
+}
+
+/// rustls, which can update keys and send early data.
+struct Rustls {
+    client: Arc<rustls::ClientConfig>,
+    server: Arc<rustls::ServerConfig>,
+    log: Arc<Log>,
+}
+
+impl Rustls {
+    fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("it can");
+        let key = made.signing_key.serialize_der();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key).expect("it is a key");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).expect("it is a certificate");
+        let log = Arc::new(Log::default());
+        let mut client =
+            rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        client.key_log = log.clone();
+        client.enable_early_data = true;
+        let mut server = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("they fit");
+        server.max_early_data_size = 1 << 14;
+        Self { client: Arc::new(client), server: Arc::new(server), log }
     }
 
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("it can");
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("it is a key");
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).expect("it is a certificate");
-    let log = Arc::new(Log::default());
-    let mut client =
-        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    client.key_log = log.clone();
-    let server = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .expect("they fit");
-    let name = ServerName::try_from("localhost").expect("it is a name");
-    let mut client = rustls::ClientConnection::new(Arc::new(client), name).expect("it can");
-    let mut server = rustls::ServerConnection::new(Arc::new(server)).expect("it can");
-    let mut talk = Talk::new();
-    let mut exchange = |client: &mut rustls::ClientConnection,
-                        server: &mut rustls::ServerConnection| {
-        for _ in 0..6 {
-            for from in [Side::Client, Side::Server] {
-                let mut bytes = Vec::new();
-                let mut buffer = [0; 256];
-                if from == Side::Client {
-                    while client.write_tls(&mut bytes).is_ok_and(|count| count > 0) {}
-                    let mut input = &bytes[..];
-                    while server.read_tls(&mut input).is_ok_and(|count| count > 0) {
-                        server.process_new_packets().expect("it is lawful");
-                    }
-                    while server.reader().read(&mut buffer).is_ok_and(|count| count > 0) {}
-                } else {
-                    while server.write_tls(&mut bytes).is_ok_and(|count| count > 0) {}
-                    let mut input = &bytes[..];
-                    while client.read_tls(&mut input).is_ok_and(|count| count > 0) {
-                        client.process_new_packets().expect("it is lawful");
-                    }
-                    while client.reader().read(&mut buffer).is_ok_and(|count| count > 0) {}
-                }
-                talk.push((from, bytes));
+    fn connect(&self) -> (rustls::ClientConnection, rustls::ServerConnection) {
+        let name = rustls::pki_types::ServerName::try_from("localhost").expect("it is a name");
+        let client = rustls::ClientConnection::new(self.client.clone(), name).expect("it can");
+        let server = rustls::ServerConnection::new(self.server.clone()).expect("it can");
+        (client, server)
+    }
+
+    fn log(&self) -> Vec<u8> {
+        self.log.0.lock().expect("no test panics with it").clone()
+    }
+}
+
+/// Sends to and fro what both have to send.
+fn exchange(
+    client: &mut rustls::ClientConnection,
+    server: &mut rustls::ServerConnection,
+    talk: &mut Talk,
+) {
+    let mut buffer = [0; 256];
+    for _ in 0..6 {
+        let mut bytes = Vec::new();
+        while client.write_tls(&mut bytes).is_ok_and(|count| count > 0) {}
+        let mut input = &bytes[..];
+        while server.read_tls(&mut input).is_ok_and(|count| count > 0) {
+            server.process_new_packets().expect("it is lawful");
+            if let Some(mut early) = server.early_data() {
+                while early.read(&mut buffer).is_ok_and(|count| count > 0) {}
             }
+            while server.reader().read(&mut buffer).is_ok_and(|count| count > 0) {}
         }
-    };
-    exchange(&mut client, &mut server);
+        talk.push((Side::Client, bytes));
+        let mut bytes = Vec::new();
+        while server.write_tls(&mut bytes).is_ok_and(|count| count > 0) {}
+        let mut input = &bytes[..];
+        while client.read_tls(&mut input).is_ok_and(|count| count > 0) {
+            client.process_new_packets().expect("it is lawful");
+            while client.reader().read(&mut buffer).is_ok_and(|count| count > 0) {}
+        }
+        talk.push((Side::Server, bytes));
+    }
+}
+
+#[test]
+fn keys_are_updated() {
+    let rustls = Rustls::new();
+    let (mut client, mut server) = rustls.connect();
+    let mut talk = Talk::new();
+    exchange(&mut client, &mut server, &mut talk);
     for round in 0..3 {
         client.writer().write_all(&[round; 10]).expect("memory takes it");
         server.writer().write_all(&[round; 20]).expect("memory takes it");
-        exchange(&mut client, &mut server);
+        exchange(&mut client, &mut server, &mut talk);
         client.refresh_traffic_keys().expect("the handshake is done");
         server.refresh_traffic_keys().expect("the handshake is done");
-        exchange(&mut client, &mut server);
+        exchange(&mut client, &mut server, &mut talk);
     }
     client.writer().write_all(b"end").expect("memory takes it");
-    exchange(&mut client, &mut server);
-    let log = log.0.lock().expect("no test panics with it").clone();
-    let (seen, _) = look(&talk, &keys(&log), 50);
+    exchange(&mut client, &mut server, &mut talk);
+    let (seen, _) = look(&talk, &keys(&rustls.log()), 50);
     assert_eq!(seen.stopped, [None; 2]);
     assert_eq!(seen.data[0], [&[0; 10][..], &[1; 10], &[2; 10], b"end"].concat());
     assert_eq!(seen.data[1], [&[0; 20][..], &[1; 20], &[2; 20]].concat());
+}
+
+/// A connection whose first messages the client sends as early data, a record each, and the key log.
+/// A server that does not accept these gets them again.
+pub(crate) fn say_early(
+    accepted: bool,
+    early: &[Vec<u8>],
+    said: &[(Side, Vec<u8>)],
+) -> (Talk, Vec<u8>) {
+    let mut rustls = Rustls::new();
+    let (mut client, mut server) = rustls.connect();
+    exchange(&mut client, &mut server, &mut Talk::new());
+    if !accepted {
+        // Another server, which does not know the session.
+        let mut other = rustls::ServerConfig::clone(&rustls.server);
+        other.session_storage = rustls::server::ServerSessionMemoryCache::new(1);
+        rustls.server = Arc::new(other);
+    }
+    let (mut client, mut server) = rustls.connect();
+    client.set_buffer_limit(None);
+    server.set_buffer_limit(None);
+    let mut talk = Talk::new();
+    for message in early {
+        client.early_data().expect("there is a session").write_all(message).expect("it is short");
+        let mut bytes = Vec::new();
+        while client.write_tls(&mut bytes).is_ok_and(|count| count > 0) {}
+        talk.push((Side::Client, bytes));
+    }
+    for (_, bytes) in &talk {
+        let mut input = &bytes[..];
+        while server.read_tls(&mut input).is_ok_and(|count| count > 0) {
+            server.process_new_packets().expect("it is lawful");
+            if let Some(mut early) = server.early_data() {
+                while early.read(&mut [0; 256]).is_ok_and(|count| count > 0) {}
+            }
+        }
+    }
+    exchange(&mut client, &mut server, &mut talk);
+    assert_eq!(client.is_early_data_accepted(), accepted);
+    let again = early.iter().filter(|_| !accepted).map(|message| (Side::Client, message));
+    for (from, message) in again.chain(said.iter().map(|(from, message)| (*from, message))) {
+        let mut writer: Box<dyn Write> = match from {
+            Side::Client => Box::new(client.writer()),
+            Side::Server => Box::new(server.writer()),
+        };
+        writer.write_all(message).expect("memory takes it");
+        drop(writer);
+        exchange(&mut client, &mut server, &mut talk);
+    }
+    client.send_close_notify();
+    server.send_close_notify();
+    exchange(&mut client, &mut server, &mut talk);
+    talk.retain(|(_, bytes)| !bytes.is_empty());
+    (talk, rustls.log())
+}
+
+#[test]
+fn early_data_is_counted_and_what_follows_opened() {
+    let early = [b"one".to_vec(), b"two".to_vec()];
+    let said = [(Side::Server, b"three".to_vec()), (Side::Client, b"four".to_vec())];
+    for accepted in [true, false] {
+        let (talk, log) = say_early(accepted, &early, &said);
+        for (talk, order) in [(talk.clone(), "as sent"), (late(talk.clone()), "after the hello")] {
+            let (seen, connection) = look(&talk, &keys(&log), 50);
+            assert_eq!(seen.stopped, [None; 2], "{order}");
+            let again: &[u8] = if accepted { b"" } else { b"onetwo" };
+            assert_eq!(seen.data, [[again, b"four"].concat(), b"three".to_vec()], "{order}");
+            assert_eq!(connection.lacks_early_data(), accepted);
+            // The message that ends early data is one of them.
+            let count = if accepted { 3 } else { 2 };
+            let sealed = connection.sealed().unwrap_or_default();
+            assert!(
+                sealed.ends_with(&format!(", early data: {count} records not opened")),
+                "{sealed}"
+            );
+        }
+        let (_, connection) = look(&talk, &KeyLog::default(), 50);
+        assert!(connection.sealed().is_some_and(|sealed| sealed.contains(", no keys: ")));
+    }
+}
+
+/// All early data that do not come with the hello come after the server's first records.
+fn late(mut talk: Talk) -> Talk {
+    let first = talk.iter().position(|(from, _)| *from == Side::Server).unwrap_or(0);
+    let server = talk.remove(first);
+    talk.insert(1, server);
+    talk
 }
 
 #[test]
