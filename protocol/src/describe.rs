@@ -148,6 +148,16 @@ impl Description {
             _ => &self.head,
         }
     }
+
+    /// The information type of an `NBD_REP_INFO`: a field on the wire, the second word of the
+    /// line.
+    #[must_use]
+    pub fn info_type(&self) -> Option<&str> {
+        match self.kind {
+            Kind::OptionReply => self.variant.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// The line of the notation without its side: `NBD_CMD_READ cookie=0x1 offset=0 length=512`.

@@ -8,47 +8,16 @@ use protocol::notation::ast::{BinaryOp, Expr, Spanned};
 use protocol::notation::error::{NotationError, did_you_mean};
 use protocol::notation::parser::parse_expr;
 
+use super::fields::names;
 use crate::session::Seen;
-
-/// What can be asked of every message, besides the fields of the notation.
-const COMMON: &[&str] =
-    &["session", "number", "time", "from", "kind", "name", "bytes", "tls", "latency"];
-
-/// The fields of the notation.
-const FIELDS: &[&str] = &[
-    "cookie",
-    "count",
-    "data",
-    "description",
-    "effect-length",
-    "error",
-    "extents",
-    "flags",
-    "form",
-    "handshake-flags",
-    "id",
-    "ids",
-    "info",
-    "length",
-    "maximum",
-    "message",
-    "minimum",
-    "offset",
-    "option",
-    "padding",
-    "preferred",
-    "queries",
-    "request-offset",
-    "size",
-    "variant",
-];
 
 /// A filter: `name == NBD_CMD_READ and length >= 64KiB`, `latency > 10ms`, `error != ok`,
 /// `flags has {FUA}`, `session == 2 and from == client`.
 ///
 /// A comparison with a field that a message does not have is false. `name` is the name of the
 /// message; the name of an export is `export`. `time` counts from the session's start, `latency`
-/// from the request to its reply; both take `ns`, `us`, `ms`, `s`.
+/// from the request to its reply; both take `ns`, `us`, `ms`, `s`. [`fields`](super::fields) lists
+/// all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
     expr: Spanned<Expr>,
@@ -127,13 +96,9 @@ pub(super) fn without_units(text: &str) -> String {
 
 fn field_name(expr: &Expr) -> Option<&str> {
     match expr {
-        Expr::Name(name) if known().any(|word| word == name) => Some(name),
+        Expr::Name(name) if names().any(|word| word == name) => Some(name),
         _ => None,
     }
-}
-
-fn known() -> impl Iterator<Item = &'static str> {
-    COMMON.iter().chain(FIELDS).copied().chain(["export"])
 }
 
 fn check(expr: &Expr) -> Result<(), FilterError> {
@@ -147,11 +112,11 @@ fn check(expr: &Expr) -> Result<(), FilterError> {
         Expr::Binary(op, left, right) if is_comparison(*op) => {
             if field_name(&left.node).is_none() {
                 let all =
-                    || Some(format!("the fields are {}", known().collect::<Vec<_>>().join(", ")));
+                    || Some(format!("the fields are {}", names().collect::<Vec<_>>().join(", ")));
                 return match &left.node {
                     Expr::Name(name) => fail(
                         format!("`{name}` is no field"),
-                        did_you_mean(name, known()).or_else(all),
+                        did_you_mean(name, names()).or_else(all),
                     ),
                     _ => fail("a field stands on the left".to_owned(), all()),
                 };
@@ -298,6 +263,9 @@ impl Subject<'_> {
             "kind" => word(self.described.kind.name()),
             "name" => word(self.described.name()),
             "variant" => self.described.variant.as_deref().and_then(word),
+            "info" if self.described.info_type().is_some() => {
+                self.described.info_type().and_then(word)
+            }
             "export" => self.described.field("name").map(operand),
             "error" if self.described.kind == Kind::SimpleReply => word(self.described.name()),
             // A reply without an error says that all is well.

@@ -1,6 +1,7 @@
 //! Some messages out of many: `--filter`.
 
 mod expression;
+mod fields;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use crate::session::Seen;
 use expression::Subject;
 
 pub use expression::{Expression, FilterError};
+pub use fields::fields;
 
 /// How many requests are remembered for the latency of their replies. Beyond that the latency of
 /// old ones is not known.

@@ -46,6 +46,13 @@ fn a_field_that_is_not_there_is_like_nothing() {
 }
 
 #[test]
+fn the_type_of_information_is_a_field_of_replies_too() {
+    let lines = lines("info == NBD_INFO_EXPORT and kind == option-reply", CAPTURE);
+    assert!(!lines.is_empty());
+    assert!(lines.iter().all(|line| line.starts_with("S: NBD_REP_INFO NBD_INFO_EXPORT ")));
+}
+
+#[test]
 fn latency_is_that_of_replies() {
     let all = lines("latency >= 0ns", CAPTURE);
     assert!(all.iter().all(|line| line.starts_with("S: ")));

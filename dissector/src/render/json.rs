@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 
-use protocol::describe::{Field, Value};
+use protocol::describe::{Description, Value};
 use protocol::payload::{Part, Payload};
 use protocol::text::WireString;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
@@ -81,13 +81,18 @@ enum Line<'a> {
 }
 
 /// Fields as an object.
-struct Fields<'a>(&'a [Field]);
+struct Fields<'a>(&'a Description);
 
 impl Serialize for Fields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for field in self.0 {
+        let Self(described) = self;
+        let mut map = serializer.serialize_map(None)?;
+        for (index, field) in described.fields.iter().enumerate() {
             map.serialize_entry(field.key, &Json(&field.value))?;
+            // On the wire the information type follows the option that is answered.
+            if let (0, Some(info)) = (index, described.info_type()) {
+                map.serialize_entry("info", info)?;
+            }
         }
         map.end()
     }
@@ -230,7 +235,7 @@ impl<W: Write> Sink for JsonRenderer<W> {
                     tls: seen.tls,
                     kind: description.kind.name(),
                     name: description.name(),
-                    fields: Fields(&description.fields),
+                    fields: Fields(&description),
                     text: &text,
                     answers: seen.answers,
                 });
@@ -291,5 +296,21 @@ impl<W: Write> Renderer for JsonRenderer<W> {
             counts: totals.counts.by_text(),
         });
         self.out.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::build::parse_line;
+
+    use super::*;
+
+    #[test]
+    fn fields_have_the_information_type_also_of_one_that_nobody_knows() {
+        let line = "S: NBD_REP_INFO NBD_INFO_0x4d option=NBD_OPT_GO data=hex\"78 79 7a\"";
+        let described = parse_line(line).unwrap().1.describe(None);
+        let json = serde_json::to_value(Fields(&described)).unwrap();
+        assert_eq!(json["info"], "NBD_INFO_0x4d");
+        assert_eq!(json["data"]["length"], 3);
     }
 }

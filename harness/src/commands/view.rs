@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, IsTerminal as _, LineWriter, Write};
 
 use dissector::dissect::{Options, Sink};
-use dissector::filter::{Expression, Filter};
+use dissector::filter::{Expression, Filter, fields};
 use dissector::render::{
     JsonRenderer, Only, Renderer, SummaryRenderer, TextOptions, TextRenderer, TimeFormat,
     TreeRenderer,
@@ -33,8 +33,8 @@ pub(super) struct View {
     /// Only messages for which this is true, what was found about them, and of their sessions where
     /// these begin, open TLS and end: comparisons of fields, joined by `and`, `or` and `not (...)`,
     /// such as `name == NBD_CMD_READ and length >= 64KiB`, `error != ok`, `latency > 10ms`,
-    /// `flags has {FUA}`, `session == 2 and from == client`
-    #[arg(long, value_name = "EXPR")]
+    /// `flags has {FUA}`, `session == 2 and from == client`; `--help` lists the fields
+    #[arg(long, value_name = "EXPR", long_help = filter_help())]
     filter: Option<Expression>,
 
     /// How times are told in text: since the session began, as date and time of day in UTC, or
@@ -74,6 +74,20 @@ enum Time {
     Absolute,
     /// Seconds since the message before
     Delta,
+}
+
+/// The long help of `--filter`.
+fn filter_help() -> String {
+    format!(
+        "Only messages for which this is true, what was found about them, and of their sessions \
+         where these begin, open TLS and end: comparisons of fields, joined by `and`, `or` and \
+         `not (...)`, such as `name == NBD_CMD_READ and length >= 64KiB`, `error != ok`, \
+         `latency > 10ms`, `flags has {{FUA}}`, `session == 2 and from == client`.\n\n\
+         Sets are compared with `has`, `lacks`, `==` and `!=`. Sizes take KiB, MiB, GiB, times ns, \
+         us, ms, s. A comparison with a field that a message does not have is false. The fields:\n\
+         {}",
+        fields()
+    )
 }
 
 /// Where what is decoded goes to.
