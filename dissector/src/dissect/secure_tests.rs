@@ -305,3 +305,55 @@ fn early_data_is_told_and_accuses_nobody() {
         insta::assert_snapshot!(name, lines(&all).join("\n"));
     }
 }
+
+#[test]
+fn lanes_agree_on_secrets_that_come_late() {
+    use std::fs::{self, File};
+
+    use super::file::read;
+    use crate::capture::{CaptureReader, Input};
+
+    let path = std::env::temp_dir().join(format!("nbdcheck-late-{}.pcapng", std::process::id()));
+    let mut file = CaptureWriter::new(File::create(&path).unwrap()).unwrap();
+    let mut logs = Vec::new();
+    let connections = (0..6).map(|number: u16| {
+        let (sealed, log) = say(SUITE, &session()[2..]);
+        // Of some none are logged.
+        logs.push(if number.is_multiple_of(3) {
+            String::new()
+        } else {
+            String::from_utf8(log).unwrap()
+        });
+        let talk = [&session()[..2], &starttls(), &sealed].concat();
+        packets(&format!("127.0.0.1:{}", 40_000 + number), SERVER, START + u64::from(number), &talk)
+    });
+    let connections: Vec<_> = connections.collect();
+    for round in 0..connections[0].len() {
+        for (connection, log) in connections.iter().zip(&logs) {
+            if let Some((time_ns, link, data)) = connection.get(round) {
+                let (time_ns, link, original_length) = (*time_ns, *link, data.len() as u32);
+                let packet = crate::capture::Packet { time_ns, link, data, original_length };
+                file.captured(&packet).unwrap();
+            }
+            if round == 15 {
+                file.tls_key_log(log).unwrap();
+            }
+        }
+    }
+    file.flush().unwrap();
+    let decode = |lanes| {
+        let file = Input::map_from(File::open(&path).unwrap(), 0).unwrap();
+        let mut renderer = JsonRenderer::new(Vec::new());
+        let mut capture = CaptureReader::new(file).unwrap();
+        read(&mut capture, Options::default(), lanes, &mut renderer).unwrap();
+        renderer.finish().unwrap();
+        String::from_utf8(renderer.into_inner()).unwrap()
+    };
+    let alone = decode(0);
+    assert_eq!(alone.matches("\"type\":\"tls\"").count(), 4, "{alone}");
+    assert_eq!(alone.matches("\"kind\":\"encrypted\"").count(), 2, "{alone}");
+    for lanes in [1, 2, 3] {
+        assert_eq!(decode(lanes), alone, "{lanes} lanes");
+    }
+    fs::remove_file(path).unwrap();
+}
