@@ -92,7 +92,7 @@ pub fn reassembly(bytes: &[u8]) {
             assert!(missing > 0 && !ended[from as usize]);
         }
         Delivery::End { from, .. } => ended[from as usize] = true,
-        Delivery::Conflict { .. } | Delivery::Reset { .. } => {}
+        Delivery::Conflict { .. } | Delivery::Reset { .. } | Delivery::Aside { .. } => {}
     };
     while let Some(flags) = instructions.byte() {
         let from = if flags & 1 == 0 { Side::Client } else { Side::Server };

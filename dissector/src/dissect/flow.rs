@@ -11,7 +11,7 @@ use super::secure::Secure;
 use super::{Ended, Note, Record, SessionInfo, Sink, Totals};
 use crate::net::Segment;
 use crate::session::{self, Close, Config, Event, Problem, ProblemKind, Recognize, Session};
-use crate::tcp::{Delivery, Reassembly};
+use crate::tcp::{Aside, Delivery, Reassembly};
 use crate::tls::{Growth, KeyLog};
 
 /// What a flow needs from outside while it takes a segment.
@@ -34,6 +34,8 @@ pub(super) struct Flow {
     pub(super) last_ns: u64,
     /// Initial sequence numbers, where the handshake was seen.
     initial: [Option<u32>; 2],
+    /// Who broke the connection off, and the number up to where it had sent.
+    reset: Option<(Side, u32)>,
     /// Taken out while it hands on.
     reassembly: Option<Box<Reassembly>>,
     state: State,
@@ -82,6 +84,7 @@ impl Flow {
             start_ns: time_ns,
             last_ns: time_ns,
             initial: [None; 2],
+            reset: None,
             reassembly: Some(Box::default()),
             state: State::Waiting { prelude: Vec::new(), known },
         }
@@ -157,10 +160,10 @@ impl Flow {
         context: &mut Context<'_, S>,
     ) {
         self.last_ns = self.last_ns.max(time_ns);
-        if self.is_over() {
-            return;
-        }
         let from = self.side(segment.source);
+        if self.is_over() {
+            return self.after_reset(from, time_ns, segment, context.sink);
+        }
         if segment.syn {
             self.initial[from as usize] = Some(segment.sequence);
         }
@@ -168,8 +171,34 @@ impl Flow {
             return;
         };
         taken.segment(from, time_ns, segment, &mut |delivery| self.deliver(&delivery, context));
+        let over = taken.is_over();
         self.reassembly = Some(taken);
+        if over && segment.rst && matches!(self.state, State::Live(_)) {
+            self.reset = Some((from, segment.sequence));
+        }
         self.end(context);
+    }
+
+    /// Who broke a session off and goes on all the same did not break it off, or reuses its port:
+    /// that is told once.
+    fn after_reset<S: Sink>(
+        &mut self,
+        from: Side,
+        time_ns: u64,
+        segment: &Segment<'_>,
+        sink: &mut S,
+    ) {
+        let Some((side, number)) = self.reset else { return };
+        let end = segment.sequence.wrapping_add(segment.payload.len() as u32);
+        let later = end.wrapping_sub(number) as i32 > 0;
+        if from == side && later && !segment.rst && !segment.payload.is_empty() {
+            self.reset = None;
+            let (name, address) = (from.name(), segment.source);
+            let text =
+                format!("the {name} {address} sends bytes after a RST of its own; not followed");
+            let note = Note { kind: "after-reset", time_ns, text };
+            sink.record(Record::Problem(None, &note));
+        }
     }
 
     /// Gives up waiting for what is missing, to free memory.
@@ -241,8 +270,10 @@ impl Flow {
             return;
         };
         // Only the server's SYN says where its bytes begin; the client's is not missed: the server
-        // acknowledges it.
-        let from_start = self.initial[Side::Server as usize].is_some();
+        // acknowledges it. Where the client's alone was seen, the server's first bytes were missed.
+        let [client, server] = self.initial.map(|number| number.is_some());
+        let gap = matches!(delivery, Delivery::Gap { from: Side::Server, .. });
+        let from_start = server || client && gap;
         match start(prelude, *known, from_start, delivery) {
             Start::Unclear => {}
             Start::Not => self.state = State::Over,
@@ -311,7 +342,7 @@ fn start(prelude: &mut Vec<u8>, known: bool, from_start: bool, delivery: &Delive
     match delivery {
         // A refused connection is no session.
         Delivery::Reset { .. } => Start::Not,
-        Delivery::Conflict { .. } => Start::Unclear,
+        Delivery::Conflict { .. } | Delivery::Aside { .. } => Start::Unclear,
         _ if known && from_start => Start::Whole,
         Delivery::Data { from: Side::Server, bytes, .. } => {
             let seen: Vec<u8> = prelude.iter().chain(*bytes).copied().take(magic.len()).collect();
@@ -353,6 +384,9 @@ impl Live {
                 );
                 return self.note(context.sink, Note { kind: "overlap", time_ns, text });
             }
+            Delivery::Aside { from, what, .. } => {
+                return self.note(context.sink, aside(from, time_ns, what));
+            }
             Delivery::Data { .. } | Delivery::Gap { .. } => None,
         };
         if self.begins_with_tls(delivery) {
@@ -374,7 +408,7 @@ impl Live {
                     }
                 }
                 Delivery::Gap { from, missing, .. } => judge.gap(from, time_ns, missing),
-                Delivery::Conflict { .. } => {}
+                Delivery::Conflict { .. } | Delivery::Aside { .. } => {}
                 Delivery::End { from, .. } => judge.closed(from, time_ns, Close::End),
                 Delivery::Reset { from, .. } => judge.closed(from, time_ns, Close::Reset),
             }
@@ -440,6 +474,18 @@ impl Live {
         }
         self.drain(None, sink);
         sink.record(Record::Closed(&self.info, &self.totals));
+    }
+}
+
+/// What is told of a packet that does not count.
+fn aside(from: Side, time_ns: u64, what: Aside) -> Note {
+    let name = from.name();
+    match what {
+        Aside::StrayReset => Note {
+            kind: "stray-reset",
+            time_ns,
+            text: format!("a RST of the {name} is far from the bytes it sends, and is ignored"),
+        },
     }
 }
 

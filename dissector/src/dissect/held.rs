@@ -74,6 +74,7 @@ impl From<&Delivery<'_>> for Kept {
             }
             Delivery::End { from, time_ns } => Delivery::End { from, time_ns },
             Delivery::Reset { from, time_ns } => Delivery::Reset { from, time_ns },
+            Delivery::Aside { from, time_ns, what } => Delivery::Aside { from, time_ns, what },
         };
         Self(other, Vec::new())
     }

@@ -5,6 +5,8 @@
 //! are followed at once.
 
 mod counts;
+#[cfg(test)]
+mod damage_tests;
 mod file;
 mod flow;
 mod held;

@@ -136,7 +136,7 @@ impl Live {
                 }
                 judge.closed(from, time_ns, Close::End);
             }
-            Delivery::Conflict { .. } => {}
+            Delivery::Conflict { .. } | Delivery::Aside { .. } => {}
             Delivery::Reset { from, time_ns } => judge.closed(from, time_ns, Close::Reset),
         }
     }
@@ -170,7 +170,7 @@ impl Live {
                 judge.tls_unanswered(time_ns);
                 judge.closed(from, time_ns, Close::End);
             }
-            Delivery::Conflict { .. } => return false,
+            Delivery::Conflict { .. } | Delivery::Aside { .. } => return false,
             Delivery::Reset { from, time_ns } => {
                 judge.tls_unanswered(time_ns);
                 judge.closed(from, time_ns, Close::Reset);

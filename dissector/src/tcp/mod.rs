@@ -8,22 +8,24 @@
 //!
 //! Of bytes that came twice the first ones are handed on; where the others differ, that is told.
 //!
+//! A SYN says where its direction begins. While one direction's SYN was seen and the other one's was
+//! not, nothing is handed on for a while: it may yet come. Without it the lowest number counts.
+//!
 //! A hole that the receiver has acknowledged was lost by the capture, not by the network, and will
 //! not be filled; after a short wait for shuffled packets it becomes a gap. Other holes wait for the
 //! retransmission until too much is held.
 
+mod direction;
 mod history;
 mod sequence;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use protocol::message::Side;
 
 use crate::net::Segment;
-use history::History;
-use sequence::{ORIGIN, expand};
+use direction::{Direction, Held};
+use sequence::ORIGIN;
 
 /// A connection may hold this many bytes that came too early.
 const HELD_BYTES: usize = 8 << 20;
@@ -81,6 +83,22 @@ pub enum Delivery<'a> {
         /// When.
         time_ns: u64,
     },
+    /// A packet that does not count.
+    Aside {
+        /// Who sent it, or seems to have.
+        from: Side,
+        /// When.
+        time_ns: u64,
+        /// What it is.
+        what: Aside,
+    },
+}
+
+/// What does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aside {
+    /// A RST whose number is far from all that was seen of its direction: no receiver accepts it.
+    StrayReset,
 }
 
 impl Delivery<'_> {
@@ -92,44 +110,8 @@ impl Delivery<'_> {
             | Self::Gap { time_ns, .. }
             | Self::Conflict { time_ns, .. }
             | Self::End { time_ns, .. }
-            | Self::Reset { time_ns, .. } => time_ns,
-        }
-    }
-}
-
-/// A segment that came too early.
-#[derive(Debug)]
-struct Held {
-    time_ns: u64,
-    bytes: Box<[u8]>,
-    missing: u32,
-    /// Up to where the other direction must have been handed on before.
-    needs: u64,
-    fin: bool,
-}
-
-#[derive(Debug, Default)]
-struct Direction {
-    /// Position of the next byte to hand on, if anything is known yet.
-    next: Option<u64>,
-    /// Up to where the other side has acknowledged.
-    acknowledged: u64,
-    held: BTreeMap<u64, Held>,
-    history: History,
-    ended: bool,
-}
-
-impl Direction {
-    /// Whether the receiver got bytes that have not been handed on.
-    fn is_behind(&self) -> bool {
-        !self.ended && self.next.is_some_and(|next| self.acknowledged > next)
-    }
-
-    /// Whether the next byte is missing although later ones are there.
-    fn has_hole(&self) -> bool {
-        match (self.next, self.held.first_key_value()) {
-            (Some(next), Some((start, _))) => *start > next,
-            _ => false,
+            | Self::Reset { time_ns, .. }
+            | Self::Aside { time_ns, .. } => time_ns,
         }
     }
 }
@@ -145,6 +127,8 @@ pub struct Reassembly {
     late: u32,
     retransmitted: u64,
     reset: bool,
+    /// A SYN was seen before anything was handed on.
+    opened: bool,
 }
 
 impl Reassembly {
@@ -202,36 +186,57 @@ impl Reassembly {
         to: &mut impl FnMut(Delivery<'_>),
     ) {
         let sequence = segment.sequence.wrapping_add(u32::from(segment.syn));
-        let next =
-            *self.direction_mut(from).next.get_or_insert_with(|| ORIGIN + u64::from(sequence));
-        let start = expand(next, sequence);
+        if segment.rst && !self.direction(from).is_reset_by(sequence) {
+            return to(Delivery::Aside { from, time_ns, what: Aside::StrayReset });
+        }
+        if segment.syn {
+            self.opened |= !self.client.begun && !self.server.begun;
+            self.direction_mut(from).begins_with(sequence);
+        }
+        let opening = self.is_opening();
+        let direction = self.direction_mut(from);
+        let start = direction.position(sequence);
         let end = start.saturating_add(segment.length());
+        if opening && !segment.rst {
+            direction.begins_before(start);
+        }
+        let unsure = opening && !direction.sure;
         let mut needs = 0;
         if let Some(acknowledgment) = segment.acknowledgment {
             let other = self.direction_mut(from.other());
-            let known = *other.next.get_or_insert(ORIGIN + u64::from(acknowledgment));
-            let position = expand(known, acknowledgment);
-            if position <= known.saturating_add(WINDOW) {
+            if segment.syn && !other.sure {
+                other.begins_with(acknowledgment);
+            }
+            let position = other.position(acknowledgment);
+            if opening {
+                other.begins_before(position);
+            }
+            if position <= other.next.unwrap_or(ORIGIN).saturating_add(WINDOW) {
                 other.acknowledged = other.acknowledged.max(position);
                 needs = position;
             }
         }
         if segment.rst {
             if !self.reset {
+                // Up to its number its sender has sent everything.
+                let direction = self.direction_mut(from);
+                direction.acknowledged = direction.acknowledged.max(start);
                 self.finish(time_ns, to);
                 self.reset = true;
                 to(Delivery::Reset { from, time_ns });
             }
             return;
         }
+        let opening = self.is_opening();
+        let next = self.direction(from).next.unwrap_or(start);
         // A probe that keeps the connection alive repeats the last byte, or sends any.
-        let probe = segment.length() <= 1 && end == next;
-        if segment.length() > 0 && end <= next && !probe {
+        let probe = segment.length() <= 1 && end == next && !unsure;
+        if segment.length() > 0 && end <= next && !probe && !unsure {
             self.retransmitted += 1;
         }
         if probe && !segment.fin {
             // Tells nothing but its acknowledgment.
-        } else if start <= next && self.is_satisfied(from, needs) {
+        } else if start <= next && !opening && self.is_satisfied(from, needs) {
             self.hand_on(from, time_ns, start, segment.payload, segment.missing, to);
             if segment.fin {
                 self.end(from, time_ns, end, to);
@@ -258,6 +263,11 @@ impl Reassembly {
         while self.give_up(time_ns, to) {}
     }
 
+    /// Whether a SYN was seen, and where the other direction begins is not known yet.
+    fn is_opening(&self) -> bool {
+        self.opened && !(self.client.sure && self.server.sure)
+    }
+
     /// Whether what a segment acknowledges has been handed on.
     fn is_satisfied(&self, from: Side, needs: u64) -> bool {
         let other = self.direction(from.other());
@@ -282,6 +292,7 @@ impl Reassembly {
         let captured = start.saturating_add(bytes.len() as u64);
         let end = captured.saturating_add(u64::from(missing));
         direction.next = Some(next.max(end));
+        direction.begun |= end > next;
         let known = usize::try_from(next.saturating_sub(start)).unwrap_or(usize::MAX);
         let again = &bytes[..known.min(bytes.len())];
         let conflict = !again.is_empty() && direction.history.differs(start, again);
@@ -307,6 +318,7 @@ impl Reassembly {
             return;
         }
         direction.ended = true;
+        direction.begun = true;
         direction.next = Some(at + 1); // a FIN takes a number
         // What is beyond the end is nonsense.
         let nonsense = std::mem::take(&mut direction.held);
@@ -345,7 +357,7 @@ impl Reassembly {
 
     /// Hands on what can be.
     fn drain(&mut self, to: &mut impl FnMut(Delivery<'_>)) {
-        loop {
+        while !self.is_opening() {
             let Some(from) = [Side::Client, Side::Server].into_iter().find(|side| {
                 let direction = self.direction(*side);
                 match (direction.next, direction.held.first_key_value()) {
@@ -371,7 +383,8 @@ impl Reassembly {
     }
 
     fn give_up_if_due(&mut self, time_ns: u64, to: &mut impl FnMut(Delivery<'_>)) {
-        if self.held_segments == 0 || !(self.client.is_behind() || self.server.is_behind()) {
+        let waits = self.is_opening() || self.client.is_behind() || self.server.is_behind();
+        if self.held_segments == 0 || !waits {
             self.late = 0;
         } else {
             self.late += 1;
@@ -387,6 +400,11 @@ impl Reassembly {
     /// Declares one hole lost, and hands on what that frees. Says whether there was one.
     pub(crate) fn give_up(&mut self, time_ns: u64, to: &mut impl FnMut(Delivery<'_>)) -> bool {
         const SIDES: [Side; 2] = [Side::Client, Side::Server];
+        if self.is_opening() {
+            self.opened = false;
+            self.drain(to);
+            return true;
+        }
         // Bytes that the receiver has had are lost for sure: those first.
         let lost = |side: &Side| {
             let direction = self.direction(*side);
@@ -421,6 +439,7 @@ impl Reassembly {
             None => direction.acknowledged,
         };
         direction.next = Some(target);
+        direction.begun = true;
         let missing = target.saturating_sub(next);
         if missing == 1 && held.is_none() {
             // One number that was acknowledged and after which nothing came is the FIN's.

@@ -13,7 +13,8 @@ impl Log {
         | Delivery::Gap { from, .. }
         | Delivery::Conflict { from, .. }
         | Delivery::End { from, .. }
-        | Delivery::Reset { from, .. }) = delivery;
+        | Delivery::Reset { from, .. }
+        | Delivery::Aside { from, .. }) = delivery;
         let side = from.letter();
         self.0.push(match delivery {
             Delivery::Data { bytes, .. } => {
@@ -23,6 +24,7 @@ impl Log {
             Delivery::Conflict { length, .. } => format!("{side} conflict {length}"),
             Delivery::End { .. } => format!("{side} end"),
             Delivery::Reset { .. } => format!("{side} reset"),
+            Delivery::Aside { what, .. } => format!("{side} {what:?}"),
         });
     }
 
@@ -277,6 +279,59 @@ fn a_reset_is_told_after_what_was_held() {
 }
 
 #[test]
+fn a_reset_shows_up_to_where_its_sender_had_come() {
+    for (by, wanted) in [
+        (3, "C:abc | C gap 3 | C reset"),
+        (1, "C:abc | C end | C reset"), // the FIN
+        (0, "C:abc | C reset"),
+        (-3, "C:abc | C reset"), // in reply to a packet from before
+        (1 << 24, "C:abc | C StrayReset"),
+        (-1 << 24, "C:abc | C StrayReset"),
+    ] {
+        let mut rig = Rig::new();
+        rig.client(1000, 5000, b"abc");
+        let number = 1003u32.wrapping_add_signed(by);
+        rig.send(Side::Client, &Segment { rst: true, ..segment(number, 5000, b"") });
+        assert_eq!(rig.reassembly.is_over(), !wanted.ends_with("StrayReset"));
+        assert_eq!(rig.finish(), wanted);
+    }
+}
+
+#[test]
+fn a_syn_says_where_its_direction_begins() {
+    let syn = Segment { syn: true, acknowledgment: None, ..segment(999, 0, b"") };
+    let syn_ack = Segment { syn: true, ..segment(4999, 1000, b"") };
+    let ask = segment(1000, 5005, b"ask");
+    let hello = segment(5000, 1000, b"hello");
+    // It may be recorded after what acknowledges more,
+    for late in [
+        vec![segment(1000, 5005, b""), syn_ack, hello, ask],
+        vec![ask, hello, syn_ack],
+        vec![segment(1000, 5000, b""), hello, segment(1000, 5005, b""), ask, syn_ack],
+        vec![ask, syn_ack, segment(5002, 1000, b"llo"), hello],
+    ] {
+        let mut rig = Rig { reassembly: Reassembly::new(), log: Log::default() };
+        rig.send(Side::Client, &syn);
+        for segment in &late {
+            let server = segment.syn || segment.sequence >= 5000;
+            rig.send(if server { Side::Server } else { Side::Client }, segment);
+        }
+        let text = rig.finish();
+        assert!(["S:hello | C:ask", "S:hello | S:llo | C:ask"].contains(&text.as_str()), "{text}");
+    }
+    // ... and is not waited for forever.
+    let mut rig = Rig { reassembly: Reassembly::new(), log: Log::default() };
+    rig.send(Side::Client, &syn);
+    rig.server(5002, 1000, b"llo");
+    rig.server(5000, 1000, b"he");
+    assert_eq!(rig.log.text(), "");
+    for _ in 0..SHUFFLE {
+        rig.client(1000, 5005, b"ask");
+    }
+    assert_eq!(rig.finish(), "S:he | S:llo | C:ask");
+}
+
+#[test]
 fn a_connection_can_be_met_midway() {
     let mut rig = Rig { reassembly: Reassembly::new(), log: Log::default() };
     rig.server(7000, 300, b"abc");
@@ -365,7 +420,7 @@ proptest! {
                     wrong |= ended[from as usize];
                 }
                 Delivery::End { from, .. } => ended[from as usize] = true,
-                Delivery::Conflict { .. } | Delivery::Reset { .. } => {}
+                Delivery::Conflict { .. } | Delivery::Reset { .. } | Delivery::Aside { .. } => {}
             });
             prop_assert!(!wrong);
         }

@@ -114,6 +114,12 @@ fn tell<S: Sink>(kept: Kept, lane: &mut Lane, sessions: &mut u64, sink: &mut S) 
         lane.sessions.insert(session, info);
         return;
     }
+    if session == 0 {
+        if let What::Problem(note) = what {
+            sink.record(Record::Problem(None, &note));
+        }
+        return;
+    }
     if let What::Closed(totals) = what {
         if let Some(info) = lane.sessions.remove(&session) {
             sink.record(Record::Closed(&info, &totals));
