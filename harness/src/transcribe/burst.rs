@@ -19,6 +19,8 @@ pub(super) struct Exchange {
     pub(super) error: Option<ErrorCode>,
     /// Its reply is complete.
     pub(super) answered: bool,
+    /// It reaches beyond the export as it was.
+    pub(super) beyond: bool,
     /// Comments that stand below it.
     pub(super) remarks: Vec<String>,
 }
@@ -117,12 +119,16 @@ impl Exchange {
             return format!("S: reply _{cookie}  # the capture has no answer");
         }
         if let Some(error) = self.error
-            && is_of_the_place(error)
+            && (self.beyond || is_of_the_place(error))
         {
             return format!("S: reply _{cookie}  # {error} in the capture");
         }
         if let Some(error) = self.error {
-            return format!("S: reply {error}{cookie}");
+            // Which one is the server's choice.
+            return format!("S: reply error{cookie}  # {error} in the capture");
+        }
+        if self.beyond {
+            return format!("S: reply _{cookie}  # ok in the capture, beyond its export");
         }
         let data = if self.request.command == Command::READ && self.request.length > 0 {
             format!(" data={}", content.read(self.request.offset, self.request.length))

@@ -72,14 +72,22 @@ pub struct Transcriber {
     /// The export that was entered.
     export: Option<WireString>,
     needs: BTreeSet<&'static str>,
+    /// Contexts that were selected.
+    selected: BTreeSet<String>,
     /// The export could not be written.
     read_only: bool,
     /// How large the export must be, in bytes.
     size: u64,
+    /// How large it was, if that was told.
+    told_size: Option<u64>,
     requests: u64,
     messages: u64,
     /// How the client left has been told.
     left: bool,
+    /// The server's greeting has been seen: with it a session begins.
+    greeted: bool,
+    /// Where the client's close stands, while the server may still say something.
+    closed: Option<usize>,
     problem: Option<Untold>,
 }
 
@@ -95,11 +103,15 @@ impl Transcriber {
             contexts: Vec::new(),
             export: None,
             needs: BTreeSet::new(),
+            selected: BTreeSet::new(),
             read_only: false,
             size: 0,
+            told_size: None,
             requests: 0,
             messages: 0,
             left: false,
+            greeted: false,
+            closed: None,
             problem: Some(Untold::Absent),
         }
     }
@@ -111,6 +123,9 @@ impl Transcriber {
     pub fn script(mut self) -> Result<String, Untold> {
         if let Some(problem) = self.problem {
             return Err(problem);
+        }
+        if !self.greeted {
+            return Err(Untold::NotReplayable("its beginning was not captured"));
         }
         let mut body = Vec::new();
         let mut content = Content::default();
@@ -136,6 +151,7 @@ impl Transcriber {
         }
         let export = if refused { "export: read-only\n" } else { "" };
         let mut needs: Vec<String> = self.needs.iter().map(|word| (*word).to_owned()).collect();
+        needs.extend(self.selected.iter().map(|name| format!("context={name}")));
         if self.size > 0 {
             needs.push(format!("size>={}", self.size));
         }
@@ -166,8 +182,10 @@ impl Transcriber {
             self.problem = Some(Untold::TooLong);
             return;
         }
+        self.greeted |= matches!(seen.message, Message::Greeting(_));
         match &seen.message {
-            Message::Greeting(Greeting::Oldstyle { .. }) => {
+            Message::Greeting(Greeting::Oldstyle { size, .. }) => {
+                self.told_size = Some(*size);
                 self.line("-- connect");
                 self.line("S: greeting oldstyle");
                 self.needs.insert("oldstyle");
@@ -189,6 +207,7 @@ impl Transcriber {
             Message::Option(option) => self.option(option, seen.payload.as_ref()),
             Message::OptionReply(reply) => self.option_reply(reply),
             Message::ExportInfo(info) => {
+                self.told_size = Some(info.size);
                 self.read_only = info.flags.has(TransmissionFlags::READ_ONLY);
                 self.entered();
                 self.line("S: export-info");
@@ -213,10 +232,17 @@ impl Transcriber {
     }
 
     fn option_reply(&mut self, reply: &OptionReply) {
+        if let Some(Item::Line(close)) =
+            self.closed.take().and_then(|index| self.items.get_mut(index))
+        {
+            // The client closed its direction and heard the answer all the same.
+            "-- shut".clone_into(close);
+        }
         if !reply.reply.is_final() {
             match &reply.body {
                 ReplyBody::MetaContext { name, .. } => self.contexts.push(name.clone()),
-                ReplyBody::Info(Info::Export { flags, .. }) => {
+                ReplyBody::Info(Info::Export { size, flags }) => {
+                    self.told_size = Some(*size);
                     self.read_only = flags.has(TransmissionFlags::READ_ONLY);
                 }
                 _ => {}
@@ -237,6 +263,9 @@ impl Transcriber {
                 if reply.option == OptionType::GO {
                     self.options = option.into_iter().chain(self.options.drain(..)).collect();
                     self.entered();
+                } else if self.export.is_none() {
+                    // As long as none is entered it is the one that was asked about.
+                    self.export = option.as_ref().and_then(named);
                 }
                 self.line("until S: NBD_REP_ACK { S: NBD_REP_INFO _ }");
             }
@@ -249,6 +278,7 @@ impl Transcriber {
             }
             OptionType::SET_META_CONTEXT => {
                 self.needs.insert("NBD_OPT_SET_META_CONTEXT");
+                self.selected.extend(contexts.iter().filter_map(plain));
                 let line = |name: &WireString| format!("S: NBD_REP_META_CONTEXT name={name}");
                 match &contexts[..] {
                     [] => {}
@@ -298,12 +328,8 @@ impl Transcriber {
 
     /// The last option that could enter an export has done so.
     fn entered(&mut self) {
-        let name = self.options.iter().rev().find_map(|option| match &option.body {
-            OptionBody::Name(name) | OptionBody::Info { name, .. } => Some(name.clone()),
-            _ => None,
-        });
+        self.export = self.options.iter().rev().find_map(named);
         self.options.clear();
-        self.export = name;
     }
 
     fn request(&mut self, request: &Request, payload: Option<&Payload>) {
@@ -324,6 +350,7 @@ impl Transcriber {
             replaced,
             error: None,
             answered: false,
+            beyond: self.told_size.is_some_and(|size| end_of(request) > size),
             remarks: Vec::new(),
         };
         if !matches!(self.items.last(), Some(Item::Burst(burst)) if !burst.answered) {
@@ -364,9 +391,9 @@ impl Transcriber {
                 self.needs.insert(word);
             }
         }
-        if request.command != Command::DISC {
-            let length = request.status.as_ref().map_or(request.length, |s| s.effect_length);
-            self.size = self.size.max(request.offset.saturating_add(length));
+        let end = end_of(request);
+        if request.command != Command::DISC && self.told_size.is_none_or(|size| end <= size) {
+            self.size = self.size.max(end);
         }
     }
 
@@ -418,11 +445,31 @@ impl Transcriber {
             return;
         }
         self.left = true;
-        self.line(match (from, how) {
-            (Side::Client, Close::End) => "-- close",
-            (Side::Client, Close::Reset) => "-- reset",
-            (Side::Server, _) => "S: end",
-        });
+        match (from, how) {
+            (Side::Client, Close::End) => {
+                self.closed = Some(self.items.len());
+                self.line("-- close");
+            }
+            (Side::Client, Close::Reset) => self.line("-- reset"),
+            (Side::Server, _) => self.server_left(),
+        }
+    }
+
+    /// The server left, and the client had not said that it would.
+    fn server_left(&mut self) {
+        match self.options.first().map(|option| option.option) {
+            Some(OptionType::EXPORT_NAME) => self.line("S: end"),
+            // Others answer before they leave.
+            Some(OptionType::ABORT) => {
+                self.line("maybe { S: NBD_REP_ACK option=NBD_OPT_ABORT }");
+                self.line("S: end");
+            }
+            // Others go on.
+            _ => {
+                self.line("# here the server left");
+                self.line("-- close");
+            }
+        }
     }
 }
 
@@ -434,15 +481,38 @@ impl Sink for Transcriber {
             Record::Violation(_, violation) if self.problem.is_none() => self.violation(violation),
             Record::Ended(_, end) if self.problem.is_none() => self.ended(end.from, end.how),
             Record::Problem(Some(_), note) if self.problem.is_none() => match note.kind {
-                "gap" | "lost" | "mid-session" | "ambiguous" | "encrypted" => {
+                // These do not take anything away from what is known of the client.
+                "cut-off" | "overlap" | "tls" | "unanswered" => {
+                    self.line(format!("# {}: {}", note.kind, note.text));
+                }
+                _ => {
                     self.problem = Some(Untold::NotReplayable(
                         "not all of it was captured, or it could not be read",
                     ));
                 }
-                kind => self.line(format!("# {kind}: {}", note.text)),
             },
             _ => {}
         }
+    }
+}
+
+/// The name of a context, if the header of a script can say it as it is.
+fn plain(name: &WireString) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_');
+    name.to_str().filter(|name| name.chars().all(is_plain)).map(str::to_owned)
+}
+
+/// Where the stretch ends that a request is about, in bytes from the start of the export.
+fn end_of(request: &Request) -> u64 {
+    let length = request.status.as_ref().map_or(request.length, |status| status.effect_length);
+    request.offset.saturating_add(length)
+}
+
+/// The export that an option names.
+fn named(option: &OptionRequest) -> Option<WireString> {
+    match &option.body {
+        OptionBody::Name(name) | OptionBody::Info { name, .. } => Some(name.clone()),
+        _ => None,
     }
 }
 

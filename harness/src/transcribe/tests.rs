@@ -53,3 +53,32 @@ fn every_golden_session_becomes_a_scenario_or_tells_why_not() {
         }
     }
 }
+
+#[test]
+fn what_is_not_seen_whole_is_no_scenario() {
+    for name in ["mid-session", "greeting-lost", "payload-lost", "reply-lost"] {
+        let script = script(&format!("made/{name}.pcapng"), 1);
+        assert!(matches!(script, Err(Untold::NotReplayable(_))), "{name}: {script:?}");
+    }
+    assert!(script("made/cut-off.pcapng", 1).is_ok());
+}
+
+#[test]
+fn a_client_that_hears_the_answer_after_its_end_only_shuts_its_direction() {
+    let script = script("qemu/10.0-server.pcap", 1).unwrap();
+    let end = "C: NBD_OPT_ABORT\n-- shut\nS: NBD_REP_ACK option=NBD_OPT_ABORT\nS: end\n";
+    assert!(script.ends_with(end), "{script}");
+}
+
+#[test]
+fn what_another_server_may_answer_otherwise_is_left_open() {
+    let beyond = script("qemu/10.0-server.pcap", 4).unwrap();
+    assert!(beyond.contains("NBD_EINVAL in the capture"), "{beyond}");
+    assert!(!beyond.contains("S: reply NBD_EINVAL"), "{beyond}");
+    let context = script("qemu/10.0-server-contexts.pcap", 3).unwrap();
+    assert!(context.contains(" context=qemu:dirty-bitmap:bm0"), "{context}");
+    // The server reset the connection instead of an answer to ABORT.
+    let aborted = script("recorded/nbd-client-nbd-server.pcap", 1).unwrap();
+    let end = "maybe { S: NBD_REP_ACK option=NBD_OPT_ABORT }\nS: end\n";
+    assert!(aborted.contains(end), "{aborted}");
+}
