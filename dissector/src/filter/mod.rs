@@ -7,6 +7,9 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
+use protocol::message::{Message, Side};
+use protocol::values::ReplyFlags;
+
 use crate::dissect::{Ended, Record, SessionInfo, Sink, TlsOpened};
 use crate::latency::Latencies;
 use crate::session::Seen;
@@ -34,6 +37,8 @@ pub struct Filter<'a, S: ?Sized> {
     unopened: HashMap<u64, Vec<Whole>>,
     /// The message that was handed on last: session and number.
     shown: (u64, u64),
+    /// Where requests are chosen: those without a whole answer, by session.
+    chosen: Option<HashMap<u64, HashSet<u64>>>,
 }
 
 /// What is about a session as a whole.
@@ -61,7 +66,14 @@ impl<'a, S: Sink + ?Sized> Filter<'a, S> {
             opened: HashSet::new(),
             unopened: HashMap::new(),
             shown: (0, 0),
+            chosen: None,
         }
+    }
+
+    /// The same, but the expression chooses requests and options only, and what answers one that is
+    /// chosen is handed on with it.
+    pub fn of_requests(inner: &'a mut S, expression: &'a Expression) -> Self {
+        Self { chosen: Some(HashMap::new()), ..Self::new(inner, expression) }
     }
 
     fn open(&mut self, info: &SessionInfo) {
@@ -81,7 +93,19 @@ impl<'a, S: Sink + ?Sized> Filter<'a, S> {
         }
     }
 
-    fn message(&mut self, info: &SessionInfo, seen: &Seen) {
+    /// Whether a message is wanted because of what it answers; `None` where that does not matter.
+    fn answers_chosen(&mut self, info: &SessionInfo, seen: &Seen) -> Option<bool> {
+        let (chosen, answered) = (self.chosen.as_mut()?, seen.answers?);
+        let Some(chosen) = chosen.get_mut(&info.number) else { return Some(false) };
+        Some(if is_last(&seen.message) {
+            chosen.remove(&answered)
+        } else {
+            chosen.contains(&answered)
+        })
+    }
+
+    /// Whether the expression wants a message.
+    fn wants(&mut self, info: &SessionInfo, seen: &Seen) -> bool {
         let latency = if self.expression.asks_latency() {
             self.latencies.of(info.number, seen)
         } else {
@@ -95,11 +119,38 @@ impl<'a, S: Sink + ?Sized> Filter<'a, S> {
             seen,
             described: &described,
         };
-        if self.expression.wants(&subject) {
-            self.open(info);
-            self.shown = (info.number, seen.number);
-            self.inner.record(Record::Message(info, seen));
+        self.expression.wants(&subject)
+    }
+
+    fn message(&mut self, info: &SessionInfo, seen: &Seen) {
+        let wanted = match self.answers_chosen(info, seen) {
+            Some(wanted) => wanted,
+            None => self.wants(info, seen),
+        };
+        if !wanted {
+            return;
         }
+        if let Some(chosen) = &mut self.chosen
+            && seen.from == Side::Client
+        {
+            let chosen = chosen.entry(info.number).or_default();
+            if chosen.len() >= REMEMBERED {
+                chosen.clear();
+            }
+            chosen.insert(seen.number);
+        }
+        self.open(info);
+        self.shown = (info.number, seen.number);
+        self.inner.record(Record::Message(info, seen));
+    }
+}
+
+/// Whether a reply is the last one to its request or option.
+fn is_last(message: &Message) -> bool {
+    match message {
+        Message::OptionReply(reply) => reply.reply.is_final(),
+        Message::Chunk(chunk) => chunk.flags.has(ReplyFlags::DONE),
+        _ => true,
     }
 }
 
@@ -123,6 +174,9 @@ impl<S: Sink + ?Sized> Sink for Filter<'_, S> {
             Record::Tls(info, opened) => self.whole(info, Whole::Tls(*opened)),
             Record::Closed(info, _) => {
                 self.latencies.forget(info.number);
+                if let Some(chosen) = &mut self.chosen {
+                    chosen.remove(&info.number);
+                }
                 self.unopened.remove(&info.number);
                 if self.opened.remove(&info.number) {
                     self.inner.record(record);

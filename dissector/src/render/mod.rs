@@ -19,6 +19,7 @@ pub use only::Only;
 pub use plural::Plural;
 pub use summary::SummaryRenderer;
 pub use text::{TextOptions, TextRenderer, TimeFormat};
+pub(crate) use time::Stretch;
 pub use time::Utc;
 pub use tree::TreeRenderer;
 

@@ -31,12 +31,38 @@ impl fmt::Display for Utc {
     }
 }
 
-/// A stretch of time in seconds: `0.000123`.
+/// A stretch of time with its unit, rounded to a tenth: `12.3 ms`.
+pub(crate) struct Stretch(pub(crate) u64);
+
+impl fmt::Display for Stretch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 3] = [(1_000, "µs"), (1_000_000, "ms"), (1_000_000_000, "s")];
+        let Self(nanoseconds) = *self;
+        let tenths =
+            |scale: u64| (u128::from(nanoseconds) * 10 + u128::from(scale / 2)) / u128::from(scale);
+        let whole =
+            |scale: u64| (u128::from(nanoseconds) + u128::from(scale / 2)) / u128::from(scale);
+        if nanoseconds < 1_000 {
+            return f.pad(&format!("{nanoseconds} ns"));
+        }
+        // What rounds to a thousand of a unit is one of the next.
+        let fits = UNITS.iter().find(|(scale, _)| whole(*scale) < 1_000);
+        let (scale, unit) = *fits.unwrap_or(&UNITS[2]);
+        let text = match tenths(scale) {
+            tenths @ 0..1_000 => format!("{}.{} {unit}", tenths / 10, tenths % 10),
+            _ => format!("{} {unit}", whole(scale)),
+        };
+        f.pad(&text)
+    }
+}
+
+/// A stretch of time in seconds, rounded to microseconds: `0.000123`.
 pub(super) struct Seconds(pub(super) u64);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}", self.0 / 1_000_000_000, self.0 / 1000 % 1_000_000)
+        let microseconds = self.0.saturating_add(500) / 1000;
+        write!(f, "{}.{:06}", microseconds / 1_000_000, microseconds % 1_000_000)
     }
 }
 
@@ -53,5 +79,31 @@ mod tests {
         assert_eq!(utc(4_102_444_799), "2099-12-31 23:59:59.000000");
         assert_eq!(Utc(1_234_567).to_string(), "1970-01-01 00:00:00.001234");
         let _ = Utc(u64::MAX).to_string();
+    }
+
+    // A latency was told as 4.6 ms in one place and as 4.5 ms in another.
+    #[test]
+    fn stretches_are_rounded() {
+        for (nanoseconds, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.0 µs"),
+            (1_049, "1.0 µs"),
+            (1_050, "1.1 µs"),
+            (99_949, "99.9 µs"),
+            (99_950, "100 µs"),
+            (999_499, "999 µs"),
+            (999_500, "1.0 ms"),
+            (4_590_000, "4.6 ms"),
+            (999_499_999, "999 ms"),
+            (999_500_000, "1.0 s"),
+            (90_000_000_000, "90.0 s"),
+        ] {
+            assert_eq!(Stretch(nanoseconds).to_string(), text);
+        }
+        assert!(Stretch(u64::MAX).to_string().ends_with(" s"));
+        assert_eq!(Seconds(1_499).to_string(), "0.000001");
+        assert_eq!(Seconds(1_500).to_string(), "0.000002");
+        assert_eq!(Seconds(1_999_999_500).to_string(), "2.000000");
     }
 }

@@ -7,33 +7,12 @@ use serde::Serialize;
 
 use super::{CommandStats, SessionStats, Timeline};
 use crate::dissect::{SessionInfo, Totals};
-use crate::render::Plural;
+use crate::render::{Plural, Stretch};
 
 /// How wide a bar may be, in characters.
 const BAR: u64 = 40;
 /// How wide a time line may be, in characters.
 const LINE: usize = 64;
-
-/// A time for people: `12.3 ms`.
-struct Time(u64);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scale, unit) = match self.0 {
-            0..1_000 => (1, "ns"),
-            1_000..1_000_000 => (1_000, "µs"),
-            1_000_000..1_000_000_000 => (1_000_000, "ms"),
-            _ => (1_000_000_000, "s"),
-        };
-        let (whole, rest) = (self.0 / scale, self.0 % scale * 10 / scale);
-        let text = if whole >= 100 || scale == 1 {
-            format!("{whole} {unit}")
-        } else {
-            format!("{whole}.{rest} {unit}")
-        };
-        f.pad(&text)
-    }
-}
 
 /// A size for people: `1.5 MiB`.
 struct Size(u64);
@@ -69,7 +48,7 @@ pub(super) fn text(
     let lasted = totals.end_ns.saturating_sub(totals.start_ns);
     let SessionInfo { number, client, server, .. } = info;
     let bytes = totals.bytes.iter().fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
-    writeln!(out, "session {number}: {client} -> {server}, {}, {}", Time(lasted), Size(bytes))?;
+    writeln!(out, "session {number}: {client} -> {server}, {}, {}", Stretch(lasted), Size(bytes))?;
     if totals.retransmitted > 0 {
         writeln!(out, "  retransmitted: {}", Plural(totals.retransmitted, "packet"))?;
     }
@@ -82,10 +61,10 @@ pub(super) fn text(
         "command", "count", "bytes", "errors", "seq", "p50", "p90", "p99", "max"
     )?;
     for (command, stats) in &stats.commands {
-        let CommandStats { count, bytes, errors, sequential, latency, answered, .. } = stats;
+        let CommandStats { count, bytes, errors, sequential, answered, .. } = stats;
         let at = |quantile: f64| match answered {
             0 => "-".to_owned(),
-            _ => Time(latency.value_at_quantile(quantile)).to_string(),
+            _ => Stretch(stats.percentile(quantile)).to_string(),
         };
         writeln!(
             out,
@@ -110,7 +89,7 @@ pub(super) fn text(
     if !stats.slowest.is_empty() {
         writeln!(out, "\n  slowest")?;
         for slow in &stats.slowest {
-            let latency = Time(slow.latency_ns).to_string();
+            let latency = Stretch(slow.latency_ns).to_string();
             writeln!(out, "  {latency:>11}  message {}: {}", slow.message, slow.text)?;
         }
     }
@@ -131,7 +110,7 @@ fn histogram(out: &mut impl Write, stats: &CommandStats) -> io::Result<()> {
     for (upper, count) in buckets {
         let width = (count * BAR).div_ceil(most);
         let bar = "█".repeat(usize::try_from(width).unwrap_or(0));
-        writeln!(out, "  {:>11}  {bar} {count}", format!("< {}", Time(upper)))?;
+        writeln!(out, "  {:>11}  {bar} {count}", format!("< {}", Stretch(upper)))?;
     }
     Ok(())
 }
@@ -149,7 +128,7 @@ fn depth(out: &mut impl Write, line: &Timeline) -> io::Result<()> {
             depth => BLOCKS[usize::try_from((depth * 8).div_ceil(most) - 1).unwrap_or(7).min(7)],
         })
         .collect();
-    writeln!(out, "  {bars}| {} a column", Time(line.width_ns().saturating_mul(per as u64)))
+    writeln!(out, "  {bars}| {} a column", Stretch(line.width_ns().saturating_mul(per as u64)))
 }
 
 #[derive(Serialize)]
@@ -210,7 +189,7 @@ pub(super) fn json(
     let commands = stats.commands.iter().map(|(command, stats)| {
         let at = |quantile: f64| match stats.answered {
             0 => 0,
-            _ => stats.latency.value_at_quantile(quantile),
+            _ => stats.percentile(quantile),
         };
         JsonCommand {
             name: command.to_string(),

@@ -29,6 +29,8 @@ pub struct CommandStats {
     pub sequential: u64,
     /// From the first byte of the request to the last of the reply, in nanoseconds, to two digits.
     pub latency: Histogram<u64>,
+    /// The longest latency, exactly.
+    longest: u64,
     /// Where the last one ended.
     next: Option<u64>,
 }
@@ -37,7 +39,30 @@ impl Default for CommandStats {
     fn default() -> Self {
         // The bounds are constant and lawful.
         let latency = Histogram::new_with_bounds(1, LONGEST, 2).expect("lawful bounds");
-        Self { count: 0, bytes: 0, errors: 0, answered: 0, sequential: 0, latency, next: None }
+        Self {
+            count: 0,
+            bytes: 0,
+            errors: 0,
+            answered: 0,
+            sequential: 0,
+            latency,
+            longest: 0,
+            next: None,
+        }
+    }
+}
+
+impl CommandStats {
+    /// The latency within which this part of the requests was answered, in nanoseconds: to two
+    /// digits, for 1 exactly. 0 if none was answered.
+    #[must_use]
+    pub fn percentile(&self, part: f64) -> u64 {
+        // The histogram tells the upper edge of a bucket.
+        if part >= 1.0 {
+            self.longest
+        } else {
+            self.latency.value_at_quantile(part).min(self.longest)
+        }
     }
 }
 
@@ -116,6 +141,7 @@ impl SessionStats {
         stats.answered += 1;
         stats.errors += u64::from(waiting.failed);
         stats.latency.saturating_record(latency.clamp(1, LONGEST));
+        stats.longest = stats.longest.max(latency);
         self.rank(latency, number, &waiting.request);
     }
 

@@ -1,6 +1,10 @@
+use protocol::build::parse_line;
+
 use super::*;
 use crate::dissect::{Options, dissect};
+use crate::filter::{Expression, Filter};
 use crate::render::Only;
+use crate::session::Seen;
 
 fn stats(capture: &str, session: u64, json: bool) -> String {
     let path = format!("{}/../golden/{capture}", env!("CARGO_MANIFEST_DIR"));
@@ -24,4 +28,40 @@ fn errors_are_counted() {
 #[test]
 fn the_same_for_programs() {
     insta::assert_snapshot!(stats("recorded/nbdsh-nbdkit.pcap", 1, true));
+}
+
+fn seen(number: u64, times: [u64; 2], answers: Option<u64>, line: &str) -> Seen {
+    let (from, message, payload) = parse_line(line).unwrap();
+    let ([time_ns, end_ns], offset, length, tls, head) = (times, 0, 28, false, None);
+    Seen { number, time_ns, end_ns, from, offset, length, tls, message, payload, head, answers }
+}
+
+// The upper edge of the histogram's bucket, 4,620,287 ns, was told as the longest latency.
+#[test]
+fn no_percentile_exceeds_the_longest_latency() {
+    let mut stats = SessionStats::default();
+    stats.message(0, &seen(1, [0; 2], None, "C: NBD_CMD_READ cookie=1 offset=0 length=512"));
+    stats.message(0, &seen(2, [4_590_000; 2], Some(1), "S: simple-reply ok cookie=1"));
+    let read = stats.commands.values().next().unwrap();
+    assert_eq!([0.5, 0.9, 0.99, 1.0].map(|part| read.percentile(part)), [4_590_000; 4]);
+}
+
+// Replies were filtered away, and nothing was ever answered.
+#[test]
+fn a_filter_chooses_requests_with_their_replies() {
+    let path = format!("{}/../golden/recorded/nbdsh-nbdkit.pcap", env!("CARGO_MANIFEST_DIR"));
+    let expression: Expression = "name == NBD_CMD_READ and offset < 1MiB".parse().unwrap();
+    let mut renderer = StatsRenderer::new(Vec::new(), true);
+    let mut filter = Filter::of_requests(&mut renderer, &expression);
+    let file = std::fs::File::open(path).unwrap();
+    dissect(file, Options::default(), &mut Only::new(&mut filter, Some(1))).unwrap();
+    renderer.finish().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&renderer.into_inner()).unwrap();
+    let all: serde_json::Value =
+        serde_json::from_str(&stats("recorded/nbdsh-nbdkit.pcap", 1, true)).unwrap();
+    assert_eq!(json["commands"].as_array().unwrap().len(), 1);
+    assert_eq!(json["commands"][0], all["commands"][0]);
+    assert_eq!(json["commands"][0]["answered"], 6);
+    let columns = json["depth"]["columns"].as_array().unwrap();
+    assert!(columns.iter().any(|column| *column == 0), "the depth falls: {columns:?}");
 }

@@ -49,7 +49,7 @@ pub(super) struct View {
 
     /// For each session and command: how many, bytes, errors, the share that is sequential, latency
     /// with a histogram; requests in flight over time, the slowest. With `--format json` an object a
-    /// line
+    /// line. With `--filter` of those requests for which it is true, whatever their replies
     #[arg(long)]
     stats: bool,
 }
@@ -114,7 +114,8 @@ impl View {
         let mut renderer = self.renderer(live);
         let result = match &self.filter {
             Some(expression) => {
-                let filter: &mut dyn Sink = &mut Filter::new(&mut *renderer, expression);
+                let filter = if self.stats { Filter::of_requests } else { Filter::new };
+                let filter: &mut dyn Sink = &mut filter(&mut *renderer, expression);
                 decode(&mut Only::new(filter, self.session))
             }
             None => {
