@@ -8,6 +8,9 @@ use super::rules::{Findings, Rule};
 use super::stream::Mode;
 use super::{Export, Farewell, Phase, ProblemKind, Session, Verdict};
 
+/// Reads of up to so many bytes are served in one piece where that is asked for.
+const SERVED_WHOLE: u64 = 1 << 16;
+
 /// What the server said last: tells what garbage after it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Last {
@@ -124,6 +127,9 @@ impl Session {
             let bulk = if ok { request.length } else { 0 };
             return Verdict { answers, bulk, at: request.offset };
         }
+        if ok {
+            self.check_read_only(request, found);
+        }
         if self.negotiated.extended {
             return Verdict { answers, ..Verdict::default() };
         }
@@ -218,6 +224,15 @@ impl Session {
     fn check_eoverflow(&self, request: &InFlight, field: &'static str, found: &mut Findings) {
         let Some(export) = &self.export else { return };
         let command = request.command;
+        let maximum = export.block_size.map_or(1 << 25, |size| u64::from(size.maximum));
+        let whole = command == Command::READ
+            && request.flags.has(CommandFlags::DF)
+            && export.flags.has(TransmissionFlags::SEND_DF);
+        if whole && request.length <= SERVED_WHOLE.min(maximum) {
+            // NBD_CMD_READ: unfragmented reads of up to 65,536 bytes are supported.
+            let text = format!("NBD_EOVERFLOW in answer to DF with length={}", request.length);
+            return found.server(Rule::Df65536Served, field, text);
+        }
         if command == Command::WRITE_ZEROES && request.flags.has(CommandFlags::FAST_ZERO) {
             // NBD_CMD_WRITE_ZEROES: a fast one should not fail so, whatever its length.
             let text = "NBD_EOVERFLOW in answer to FAST_ZERO";
@@ -225,7 +240,6 @@ impl Session {
         }
         // "Error values" and NBD_CMD_READ: for reads where DF is supported, for structured reads,
         // and for commands without payload that are longer than the maximum payload.
-        let maximum = export.block_size.map_or(1 << 25, |size| u64::from(size.maximum));
         let documented = match command {
             Command::READ => self.chunks_expected() || export.flags.has(TransmissionFlags::SEND_DF),
             Command::TRIM | Command::CACHE | Command::WRITE_ZEROES | Command::BLOCK_STATUS => {
@@ -237,6 +251,18 @@ impl Session {
             let text =
                 format!("NBD_EOVERFLOW in answer to {command} with length={}", request.length);
             found.server(Rule::ErrorEoverflowScope, field, text);
+        }
+    }
+
+    /// A command was answered with success.
+    pub(super) fn check_read_only(&self, request: &InFlight, found: &mut Findings) {
+        let Some(export) = &self.export else { return };
+        // "Transmission flags": what is marked read-only fails writes. That a trim has no effect is
+        // no failure.
+        let writes = matches!(request.command, Command::WRITE | Command::WRITE_ZEROES);
+        if writes && export.flags.has(TransmissionFlags::READ_ONLY) && !request.is_unspecified() {
+            let text = format!("{} reports success, though READ_ONLY is set", request.command);
+            found.server(Rule::ReadOnlyFailsWrites, "", text);
         }
     }
 

@@ -190,7 +190,7 @@ impl Session {
                 }
             }
             Command::BLOCK_STATUS => self.check_contexts_complete(request, state, found),
-            _ => {}
+            _ => self.check_read_only(request, found),
         }
     }
 }

@@ -179,6 +179,7 @@ rules! {
     ErrorKnown = "error-known-values";
     ErrorEoverflowScope = "error-eoverflow-scope";
     ErrorEnotsupScope = "error-enotsup-scope";
+    ReadOnlyFailsWrites = "tflag-read-only-fails-writes";
     ErrorNoEnomem = "error-no-enomem";
     ZeroesNoEnotsupWithoutFast = "write-zeroes-no-enotsup-without-fast";
     ZeroesFastNoEoverflow = "write-zeroes-fast-no-eoverflow";
@@ -202,6 +203,7 @@ rules! {
     ErrorsNotMixed = "read-errors-not-mixed";
     DfOneContent = "read-df-one-content-chunk";
     DfEoverflowNoContent = "read-df-eoverflow-no-content";
+    Df65536Served = "read-df-65536-served";
     // Error chunks.
     ErrorCommonFields = "chunk-error-common-fields";
     ErrorLength = "chunk-error-length";

@@ -20,6 +20,12 @@ fn whole(talk: &mut Talk, chunks: Vec<Message>) -> &mut Talk {
     chunks.into_iter().fold(talk, |talk, chunk| talk.s(chunk))
 }
 
+/// The same, longer than what is always served whole.
+fn large(talk: &mut Talk, chunks: Vec<Message>) -> &mut Talk {
+    talk.structured().c(cmd_with(Command::READ, CommandFlags::DF, 1, 0, 1 << 17));
+    chunks.into_iter().fold(talk, |talk, chunk| talk.s(chunk))
+}
+
 fn long_error(length: usize) -> Message {
     error(1, DONE, EIO, &"x".repeat(length))
 }
@@ -95,11 +101,16 @@ cases! {
         |t| { whole(t, vec![data(1, MORE, 1024, 1024), data(1, DONE, 2048, 1024)]); },
         |t| { whole(t, vec![data(1, MORE, 1024, 2048), none(1)]); };
     df_is_refused_without_content: DfEoverflowNoContent by Server,
-        |t| { whole(t, vec![data(1, MORE, 1024, 1024), error(1, DONE, EOVERFLOW, "")]); },
-        |t| { whole(t, vec![error(1, DONE, EOVERFLOW, "too large")]); };
+        |t| { large(t, vec![data(1, MORE, 1024, 1024), error(1, DONE, EOVERFLOW, "")]); },
+        |t| { large(t, vec![error(1, DONE, EOVERFLOW, "too large")]); };
     df_is_refused_once: DfEoverflowNoContent by Server,
-        |t| { whole(t, vec![error(1, MORE, EOVERFLOW, ""), data(1, MORE, 1024, 1024)]); },
-        |t| { whole(t, vec![error(1, MORE, EOVERFLOW, ""), none(1)]); };
+        |t| { large(t, vec![error(1, MORE, EOVERFLOW, ""), data(1, MORE, 1024, 1024)]); },
+        |t| { large(t, vec![error(1, MORE, EOVERFLOW, ""), none(1)]); };
+    df_is_served_up_to_65536_bytes: Df65536Served by Server,
+        |t| { t.structured().c(cmd_with(Command::READ, CommandFlags::DF, 1, 0, 65_536))
+            .s(error(1, DONE, EOVERFLOW, "")); },
+        |t| { t.structured().c(cmd_with(Command::READ, CommandFlags::DF, 1, 0, 66_048))
+            .s(error(1, DONE, EOVERFLOW, "")); };
 
     every_error_chunk_has_the_common_fields: ErrorCommonFields by Server,
         |t| { answers(t, vec![chunk_raw(ChunkType(0x8077), MORE, 1, &[0, 0, 0, 5])]); },

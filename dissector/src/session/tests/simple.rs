@@ -72,6 +72,13 @@ cases! {
         |t| { t.contexts(&["x-a:b"], 1).c(cmd(Command::BLOCK_STATUS, 1, 0, 512))
             .s(error(1, DONE, ErrorCode::EIO, "")); };
 
+    a_read_only_export_fails_writes: ReadOnlyFailsWrites by Server,
+        |t| { t.haggle().enter(SIZE, FLAGS | 2, 1).c(write(1, 0, 512)).s(ok(1)); },
+        |t| { t.haggle().enter(SIZE, FLAGS | 2, 1).fails(write(1, 0, 512), ErrorCode::EPERM); };
+    a_read_only_export_may_take_trims: ReadOnlyFailsWrites by Server,
+        |t| { t.haggle().enter(SIZE, FLAGS | 2, 1).c(cmd(ZEROES, 1, 0, 512)).s(ok(1)); },
+        |t| { t.haggle().enter(SIZE, FLAGS | 2, 1).c(cmd(Command::TRIM, 1, 0, 512)).s(ok(1)); };
+
     errors_have_defined_values: ErrorKnown by Server,
         |t| { t.simple().fails(read(1, 0, 512), ErrorCode(2)); },
         |t| { t.simple().fails(read(1, 0, 512), ErrorCode::ESHUTDOWN); };
