@@ -389,9 +389,7 @@ impl Live {
             }
             Delivery::Data { .. } | Delivery::Gap { .. } => None,
         };
-        if self.begins_with_tls(delivery) {
-            self.begin_tls(true);
-        }
+        self.meet_tls(delivery);
         if self.is_midway_tls(delivery, context.sink) {
             // its records are only counted
         } else if self.tls.is_some() {

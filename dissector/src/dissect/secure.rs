@@ -34,6 +34,9 @@ enum Begin {
     Tunnel,
 }
 
+/// What the first message of a client is in TLS.
+const CLIENT_HELLO: u8 = 1;
+
 /// Whether these are the first bytes of a record of TLS, of this type.
 fn is_record(bytes: &[u8], kind: u8) -> bool {
     bytes.first() == Some(&kind) && bytes.get(1).is_none_or(|major| *major == 3)
@@ -41,7 +44,7 @@ fn is_record(bytes: &[u8], kind: u8) -> bool {
 
 impl Live {
     /// Whether a delivery is the first of a session, and the client begins with TLS.
-    pub(super) fn begins_with_tls(&self, delivery: &Delivery<'_>) -> bool {
+    fn begins_with_tls(&self, delivery: &Delivery<'_>) -> bool {
         let Delivery::Data { from: Side::Client, bytes, .. } = delivery else {
             return false;
         };
@@ -50,6 +53,21 @@ impl Live {
             && self.judge.as_ref().is_some_and(|judge| judge.phase() == Phase::Greeting)
             && bytes.len() > 2
             && is_record(bytes, 22)
+    }
+
+    /// Begins TLS if a session begins with it, or with a hole and then TLS: there it was agreed.
+    pub(super) fn meet_tls(&mut self, delivery: &Delivery<'_>) {
+        let Delivery::Data { time_ns, bytes, .. } = *delivery else { return };
+        if !self.begins_with_tls(delivery) {
+            return;
+        }
+        let Some(judge) = &mut self.judge else { return };
+        if judge.is_whole() {
+            self.begin_tls(true);
+        } else if bytes.get(5) == Some(&CLIENT_HELLO) {
+            judge.tls_met(time_ns);
+            self.begin_tls(false);
+        }
     }
 
     /// TLS begins with the next bytes.

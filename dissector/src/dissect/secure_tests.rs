@@ -67,6 +67,27 @@ fn a_session_reads_the_same_inside_tls() {
 }
 
 #[test]
+fn what_was_missed_before_tls_accuses_nobody() {
+    let (talk, options) = secured();
+    let whole = sent(&talk);
+    // Greeting, flags, STARTTLS and its acknowledgment: what is inside is decoded all the same.
+    let missed = [&whole[..3], &whole[7..]].concat();
+    let all = text_with(&missed, options.clone());
+    let wanted = lines(&text(&sent(&session())));
+    let found: Vec<_> = lines(&all).into_iter().filter(|line| !line.starts_with("--")).collect();
+    assert_eq!(found, wanted[2..]);
+    assert!(!all.contains("# ! "), "{all}");
+    // ... or some of that, or the beginning of TLS with it.
+    for first in 3..7 {
+        for last in first..whole.len() {
+            let missed = [&whole[..first], &whole[last..]].concat();
+            let all = text_with(&missed, options.clone());
+            assert!(!all.contains("# ! "), "without {first}..{last}: {all}");
+        }
+    }
+}
+
+#[test]
 fn json_says_what_was_inside() {
     let (talk, options) = secured();
     let mut dissector = Dissector::new(options);

@@ -79,6 +79,25 @@ impl Session {
         }
     }
 
+    /// Whether nothing of either side is missing so far.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.follows(Side::Client) && self.follows(Side::Server)
+    }
+
+    /// TLS begins after a hole: it was agreed in what is missing. What is inside is judged.
+    pub fn tls_met(&mut self, time_ns: u64) {
+        self.out.now_ns = time_ns;
+        let text = "TLS begins after a hole; that it was agreed is missing";
+        self.problem(ProblemKind::Tls, Side::Client, text);
+        self.phase = self.phase.max(Phase::Haggling);
+        for stream in &mut self.streams {
+            if stream.closed.is_none() {
+                stream.begin_tls();
+            }
+        }
+    }
+
     /// The client began with TLS, and the server does not speak it.
     pub fn tls_unanswered(&mut self, time_ns: u64) {
         self.out.now_ns = time_ns;
