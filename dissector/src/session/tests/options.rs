@@ -327,9 +327,9 @@ cases! {
     reply_types_are_defined: ErrorBit31 by Server,
         |t| { t.haggle().c(opt(LIST)).s(rep_raw(LIST, ReplyType(5), b"x")); },
         |t| { t.haggle().c(opt(LIST)).s(refuse(LIST, ReplyType::ERR_EXT_HEADER_REQD)); };
-    errors_are_defined: ErrorBit31 by Server,
-        |t| { t.haggle().c(opt(LIST)).s(refuse(LIST, ReplyType(0x8000_00ff))); },
-        |t| { t.haggle().c(opt(LIST)).s(refuse(LIST, ReplyType(0x8000_0009))); };
+    errors_have_bit_31: ErrorBit31 by Server,
+        |t| { t.haggle().c(opt(LIST)).s(refuse(LIST, ReplyType(0x0000_1234))); },
+        |t| { t.haggle().c(opt(LIST)).s(refuse(LIST, ReplyType(0x8000_1234))); };
     structured_replies_are_renegotiated_inside_tls: StructuredRenegotiatedAfterTls by Client,
         |t| { t.haggle().agree(STRUCTURED).agree(STARTTLS).tls(); t.events.clear();
             t.c(meta(SET, "disk", &[ALLOCATION])); },
