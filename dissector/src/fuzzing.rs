@@ -111,11 +111,12 @@ pub fn reassembly(bytes: &[u8]) {
             syn: flags & 0xf0 == 0x10,
             fin: flags & 0xf0 == 0x20,
             rst: flags & 0xf0 == 0x30,
+            header: &[],
             payload,
             missing: if flags & 8 == 0 { 0 } else { ahead & 0xffff },
         };
         next[this] = sequence.wrapping_add(payload.len() as u32);
-        reassembly.segment(from, 0, &segment, &mut take);
+        reassembly.segment(from, 0, &segment, flags & 0xf0 == 0x40, &mut take);
         assert!(reassembly.held_memory() <= 16 << 20);
     }
     reassembly.finish(0, &mut take);

@@ -4,7 +4,8 @@ use protocol::message::{OptionBody, ReplyBody, Side};
 use protocol::values::{OptionType, ReplyType};
 
 use super::tests::{
-    CLIENT, Owned, SERVER, START, address, lines, option, option_reply, packets, session, text,
+    CLIENT, Owned, SERVER, START, address, checked, lines, option, option_reply, packets, session,
+    text,
 };
 use crate::capture::{CaptureReader, CaptureWriter, Conversation, Item};
 
@@ -16,7 +17,7 @@ fn bare((time, link, bytes): &Owned, flags: u8, by: i32) -> Owned {
     bytes[33] = flags;
     let number = u32::from_be_bytes(bytes[24..28].try_into().unwrap());
     bytes[24..28].copy_from_slice(&number.wrapping_add_signed(by).to_be_bytes());
-    (*time, *link, bytes)
+    checked((*time, *link, bytes))
 }
 
 const RST: u8 = 4;
@@ -127,4 +128,50 @@ fn bytes_after_a_reset_of_their_sender_are_told_once() {
     // What the other side had on its way is no contradiction.
     odd.retain(|(.., bytes)| bytes[33] & RST != 0 || bytes[20..22] != 51234u16.to_be_bytes());
     assert!(!text(&odd).contains("after-reset"));
+}
+
+/// A copy of a packet with a bit of its payload wrong, which its checksum shows.
+fn damaged((time, link, bytes): &Owned, at: usize) -> Owned {
+    let mut bytes = bytes.clone();
+    let payload = 20 + usize::from(bytes[32] >> 4) * 4;
+    bytes[payload + at] ^= 0x40;
+    (*time, *link, bytes)
+}
+
+#[test]
+fn what_was_damaged_on_its_way_and_sent_again_does_not_count() {
+    let whole = packets(CLIENT, SERVER, START, &session());
+    let wanted = lines(&text(&whole));
+    for place in 3..whole.len() {
+        let short = length(&whole[place]).min(9000) as usize;
+        let long = length(&whole[place]) > 9000;
+        for at in (0..short.min(40)).chain(short.checked_sub(1)).filter(|_| !long) {
+            let mut odd = whole.clone();
+            odd.insert(place, damaged(&whole[place], at));
+            let all = text(&odd);
+            let told = all.lines().filter(|line| line.starts_with("-- bad-checksum")).count();
+            let found = all.replace("-- bad-checksum", "# bad-checksum");
+            assert_eq!(lines(&found), wanted, "{place} {at}");
+            assert_eq!(told, 1, "{all}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_checksum_of_what_was_accepted_means_nothing() {
+    let whole = packets(CLIENT, SERVER, START, &session());
+    let wanted = text(&whole);
+    let checksum = |packet: &Owned, value: [u8; 2]| {
+        let mut packet = packet.clone();
+        packet.2[36..38].copy_from_slice(&value);
+        packet
+    };
+    // Of some packets of the server, as where a card puts segments together, and of all.
+    for places in [vec![7], vec![9, 11], (0..whole.len()).collect()] {
+        for value in [[0, 0], [0x12, 0x34]] {
+            let mut odd = whole.clone();
+            places.iter().for_each(|at| odd[*at] = checksum(&odd[*at], value));
+            assert_eq!(text(&odd), wanted, "{places:?}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use protocol::message::Side;
 use protocol::values::INIT_MAGIC;
 
+use super::doubt::Doubt;
 use super::midway::Joined;
 use super::secure::Secure;
 use super::{Ended, Note, Record, SessionInfo, Sink, Totals};
@@ -36,6 +37,8 @@ pub(super) struct Flow {
     initial: [Option<u32>; 2],
     /// Who broke the connection off, and the number up to where it had sent.
     reset: Option<(Side, u32)>,
+    /// What the checksums of both directions were.
+    doubts: [Doubt; 2],
     /// Taken out while it hands on.
     reassembly: Option<Box<Reassembly>>,
     state: State,
@@ -85,6 +88,7 @@ impl Flow {
             last_ns: time_ns,
             initial: [None; 2],
             reset: None,
+            doubts: [Doubt::default(); 2],
             reassembly: Some(Box::default()),
             state: State::Waiting { prelude: Vec::new(), known },
         }
@@ -170,7 +174,10 @@ impl Flow {
         let Some(mut taken) = self.reassembly.take_if(|taken| !taken.is_over()) else {
             return;
         };
-        taken.segment(from, time_ns, segment, &mut |delivery| self.deliver(&delivery, context));
+        let doubtful = self.doubts[from as usize].of(segment, self.bulk(from));
+        taken.segment(from, time_ns, segment, doubtful, &mut |delivery| {
+            self.deliver(&delivery, context);
+        });
         let over = taken.is_over();
         self.reassembly = Some(taken);
         if over && segment.rst && matches!(self.state, State::Live(_)) {
@@ -198,6 +205,16 @@ impl Flow {
                 format!("the {name} {address} sends bytes after a RST of its own; not followed");
             let note = Note { kind: "after-reset", time_ns, text };
             sink.record(Record::Problem(None, &note));
+        }
+    }
+
+    /// How many of the next bytes of a direction are payload.
+    fn bulk(&self, from: Side) -> u64 {
+        match &self.state {
+            State::Live(live) if live.tls.is_none() => {
+                live.judge.as_ref().map_or(0, |judge| judge.bulk(from))
+            }
+            _ => 0,
         }
     }
 
@@ -483,6 +500,13 @@ fn aside(from: Side, time_ns: u64, what: Aside) -> Note {
             kind: "stray-reset",
             time_ns,
             text: format!("a RST of the {name} is far from the bytes it sends, and is ignored"),
+        },
+        Aside::Damaged(length) => Note {
+            kind: "bad-checksum",
+            time_ns,
+            text: format!(
+                "{length} bytes of the {name} came with a wrong TCP checksum, and do not count"
+            ),
         },
     }
 }

@@ -7,6 +7,7 @@
 mod counts;
 #[cfg(test)]
 mod damage_tests;
+mod doubt;
 mod file;
 mod flow;
 mod held;

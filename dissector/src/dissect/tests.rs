@@ -348,7 +348,16 @@ fn moved((time, link, bytes): &Owned, by: i32) -> Owned {
     let mut bytes = bytes.clone();
     let number = u32::from_be_bytes(bytes[24..28].try_into().unwrap());
     bytes[24..28].copy_from_slice(&number.wrapping_add_signed(by).to_be_bytes());
-    (*time, *link, bytes)
+    checked((*time, *link, bytes))
+}
+
+/// A raw IPv4 packet with the checksum that it should have.
+pub(super) fn checked((time, link, mut bytes): Owned) -> Owned {
+    let ends = |at: usize| <[u8; 4]>::try_from(&bytes[at..at + 4]).unwrap();
+    let tcp = etherparse::TcpSlice::from_slice(&bytes[20..]).unwrap();
+    let sum = tcp.calc_checksum_ipv4(ends(12), ends(16)).unwrap();
+    bytes[36..38].copy_from_slice(&sum.to_be_bytes());
+    (time, link, bytes)
 }
 
 #[test]
@@ -370,7 +379,7 @@ fn a_segment_that_comes_again_with_other_bytes_is_told() {
     let at = whole.iter().position(|(.., bytes)| bytes.ends_with(&[0x5a; 512])).unwrap();
     let mut other = whole[at].clone();
     other.2[40 + 16] ^= 1; // the offset of the chunk
-    whole.insert(at + 1, other);
+    whole.insert(at + 1, checked(other));
     let all = text(&whole);
     let note = all.lines().find(|line| line.starts_with("--")).unwrap();
     insta::assert_snapshot!(note, @"-- overlap: 540 bytes of the server came again and differ; the first ones count  # +0.010000");
@@ -413,10 +422,10 @@ fn a_probe_that_keeps_alive_changes_nothing() {
             let mut probe = moved(packet, packet.2.len() as i32 - 41);
             probe.2.truncate(40);
             probe.2[2..4].copy_from_slice(&40u16.to_be_bytes());
-            probed.push(probe.clone());
+            probed.push(checked(probe.clone()));
             probe.2.push(0);
             probe.2[2..4].copy_from_slice(&41u16.to_be_bytes());
-            probed.push(probe);
+            probed.push(checked(probe));
         }
     }
     assert!(probed.len() > whole.len() + 10);

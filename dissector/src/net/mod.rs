@@ -1,5 +1,6 @@
 //! From a packet to the TCP segment in it.
 
+mod checksum;
 mod fragments;
 mod link;
 
@@ -9,10 +10,10 @@ use etherparse::{IpNumber, LaxIpv4Slice, LaxIpv6Slice, LenSource, TcpSlice};
 
 use crate::capture::Packet;
 
+pub use checksum::Checksum;
 pub use fragments::{Fragment, FragmentTrouble, Fragments};
 
-/// A TCP segment. Checksums are not looked at: captures on the sending machine have wrong ones,
-/// which the network card would have filled in.
+/// A TCP segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment<'a> {
     /// Who sent it.
@@ -29,6 +30,8 @@ pub struct Segment<'a> {
     pub fin: bool,
     /// Breaks the connection off.
     pub rst: bool,
+    /// Its header, with the options; empty where it is not kept.
+    pub header: &'a [u8],
     /// What was captured of the payload.
     pub payload: &'a [u8],
     /// How many bytes of payload came after that on the wire, but were not captured.
@@ -36,13 +39,24 @@ pub struct Segment<'a> {
 }
 
 impl Segment<'_> {
-    /// All but what was captured of the payload.
+    /// All but the bytes.
     #[must_use]
     pub fn without_payload(&self) -> Segment<'static> {
         let Self { source, destination, sequence, acknowledgment, syn, fin, rst, missing, .. } =
             *self;
-        let payload = &[];
-        Segment { source, destination, sequence, acknowledgment, syn, fin, rst, payload, missing }
+        let (header, payload): (&[u8], &[u8]) = (&[], &[]);
+        Segment {
+            source,
+            destination,
+            sequence,
+            acknowledgment,
+            syn,
+            fin,
+            rst,
+            header,
+            payload,
+            missing,
+        }
     }
 
     /// Length of the payload on the wire, in bytes.
@@ -145,6 +159,7 @@ fn ip(bytes: &[u8], cut: usize) -> Frame<'_> {
         syn: segment.syn(),
         fin: segment.fin(),
         rst: segment.rst(),
+        header: segment.header_slice(),
         payload: segment.payload(),
         missing: u32::try_from(missing).unwrap_or(u32::MAX),
     })

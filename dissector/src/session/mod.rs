@@ -331,6 +331,16 @@ impl Session {
         self.export.as_ref()
     }
 
+    /// How many of the next bytes of `from` are payload, as far as is known: none of them says
+    /// anything that is judged.
+    #[must_use]
+    pub fn bulk(&self, from: Side) -> u64 {
+        match &self.streams[from as usize].mode {
+            Mode::Bulk(bulk) => bulk.left,
+            _ => 0,
+        }
+    }
+
     /// The oldest event that was not fetched.
     pub fn next_event(&mut self) -> Option<Event> {
         self.out.events.pop_front()

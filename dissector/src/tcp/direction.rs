@@ -18,6 +18,15 @@ pub(super) struct Held {
     /// Up to where the other direction must have been handed on before.
     pub(super) needs: u64,
     pub(super) fin: bool,
+    /// It may be damaged, and then comes again.
+    pub(super) doubtful: bool,
+}
+
+impl Held {
+    /// The position behind it, where it begins at `start`.
+    pub(super) fn end(&self, start: u64) -> u64 {
+        start.saturating_add(self.bytes.len() as u64).saturating_add(u64::from(self.missing))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +70,12 @@ impl Direction {
     /// its sender had come, or what the other side had acknowledged some time ago.
     pub(super) fn is_reset_by(&self, sequence: u32) -> bool {
         self.next.is_none_or(|next| expand(next, sequence).abs_diff(next) <= REACH)
+    }
+
+    /// Whether a segment that may be damaged waits for what its receiver makes of it.
+    pub(super) fn awaits(&self, start: u64, held: &Held) -> bool {
+        let from = self.next.map_or(start, |next| next.max(start));
+        held.doubtful && held.end(start) > from && self.acknowledged <= from
     }
 
     /// Whether the receiver got bytes that have not been handed on.

@@ -8,6 +8,9 @@
 //!
 //! Of bytes that came twice the first ones are handed on; where the others differ, that is told.
 //!
+//! A segment that may be damaged waits: its bytes count once they are acknowledged, and no more once
+//! they come again.
+//!
 //! A SYN says where its direction begins. While one direction's SYN was seen and the other one's was
 //! not, nothing is handed on for a while: it may yet come. Without it the lowest number counts.
 //!
@@ -99,6 +102,8 @@ pub enum Delivery<'a> {
 pub enum Aside {
     /// A RST whose number is far from all that was seen of its direction: no receiver accepts it.
     StrayReset,
+    /// A segment with so many bytes that was damaged on its way: its receiver dropped it.
+    Damaged(u64),
 }
 
 impl Delivery<'_> {
@@ -177,17 +182,21 @@ impl Reassembly {
         }
     }
 
-    /// The next packet of the connection.
+    /// The next packet of the connection; `doubtful`: it may be damaged.
     pub fn segment(
         &mut self,
         from: Side,
         time_ns: u64,
         segment: &Segment<'_>,
+        doubtful: bool,
         to: &mut impl FnMut(Delivery<'_>),
     ) {
         let sequence = segment.sequence.wrapping_add(u32::from(segment.syn));
         if segment.rst && !self.direction(from).is_reset_by(sequence) {
             return to(Delivery::Aside { from, time_ns, what: Aside::StrayReset });
+        }
+        if doubtful && (segment.rst || segment.syn) {
+            return to(Delivery::Aside { from, time_ns, what: Aside::Damaged(segment.length()) });
         }
         if segment.syn {
             self.opened |= !self.client.begun && !self.server.begun;
@@ -212,7 +221,9 @@ impl Reassembly {
                 other.begins_before(position);
             }
             if position <= other.next.unwrap_or(ORIGIN).saturating_add(WINDOW) {
-                other.acknowledged = other.acknowledged.max(position);
+                if !doubtful {
+                    other.acknowledged = other.acknowledged.max(position);
+                }
                 needs = position;
             }
         }
@@ -236,7 +247,9 @@ impl Reassembly {
         }
         if probe && !segment.fin {
             // Tells nothing but its acknowledgment.
-        } else if start <= next && !opening && self.is_satisfied(from, needs) {
+        } else if doubtful && end <= next {
+            to(Delivery::Aside { from, time_ns, what: Aside::Damaged(segment.length()) });
+        } else if start <= next && !opening && !doubtful && self.is_satisfied(from, needs) {
             self.hand_on(from, time_ns, start, segment.payload, segment.missing, to);
             if segment.fin {
                 self.end(from, time_ns, end, to);
@@ -248,11 +261,9 @@ impl Reassembly {
                 missing: segment.missing,
                 needs,
                 fin: segment.fin,
+                doubtful,
             };
-            let length = segment.payload.len() as u64;
-            if self.hold(from, start, held) {
-                to(Delivery::Conflict { from, time_ns, length });
-            }
+            self.hold(from, start, held, to);
         }
         self.drain(to);
         self.give_up_if_due(time_ns, to);
@@ -327,57 +338,94 @@ impl Reassembly {
         to(Delivery::End { from, time_ns });
     }
 
-    /// Says whether bytes that are held already came again and differ; the first ones are kept.
-    fn hold(&mut self, from: Side, start: u64, mut held: Held) -> bool {
-        let size = held.bytes.len();
+    /// Keeps a segment. Of bytes that are held already the first ones are kept, and it is told if
+    /// they differ; but those that may be damaged make way.
+    fn hold(&mut self, from: Side, start: u64, mut held: Held, to: &mut impl FnMut(Delivery<'_>)) {
+        let (time_ns, size) = (held.time_ns, held.bytes.len());
         let direction = match from {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
         };
-        let mut conflict = false;
+        let mut rest = None;
         if let Some(old) = direction.held.get(&start) {
-            let both = size.min(old.bytes.len());
-            conflict = held.bytes[..both] != old.bytes[..both];
-            held.bytes[..both].copy_from_slice(&old.bytes[..both]);
             self.retransmitted += u64::from(size > 0);
-            // Of two segments that start alike the longer one says more.
-            if old.bytes.len() >= size && (old.fin || !held.fin) {
-                return conflict;
+            let both = size.min(old.bytes.len());
+            match (old.doubtful, held.doubtful) {
+                (_, true) => {
+                    let what = Aside::Damaged(held.end(0));
+                    return to(Delivery::Aside { from, time_ns, what });
+                }
+                (true, false) => {
+                    let what = Aside::Damaged(old.end(0));
+                    to(Delivery::Aside { from, time_ns: old.time_ns, what });
+                    let later = Box::from(&old.bytes[both..]);
+                    rest = (both < old.bytes.len()).then_some(Held { bytes: later, ..*old });
+                }
+                (false, false) => {
+                    if held.bytes[..both] != old.bytes[..both] {
+                        to(Delivery::Conflict { from, time_ns, length: size as u64 });
+                        held.bytes[..both].copy_from_slice(&old.bytes[..both]);
+                    }
+                    // Of two segments that start alike the longer one says more.
+                    if old.bytes.len() >= size && (old.fin || !held.fin) {
+                        return;
+                    }
+                }
             }
         }
-        let old = direction.held.insert(start, held);
-        self.held_bytes += size;
-        self.held_segments += 1;
-        if let Some(old) = old {
-            self.held_bytes -= old.bytes.len();
-            self.held_segments -= 1;
+        self.insert(from, start, held);
+        let later = start.saturating_add(size as u64);
+        if let Some(rest) = rest
+            && size > 0
+            && !self.direction(from).held.contains_key(&later)
+        {
+            self.insert(from, later, rest);
         }
-        conflict
+    }
+
+    fn insert(&mut self, from: Side, start: u64, held: Held) {
+        self.held_bytes += held.bytes.len();
+        self.held_segments += 1;
+        if let Some(old) = self.direction_mut(from).held.insert(start, held) {
+            self.forget(&old);
+        }
+    }
+
+    /// A segment is held no longer.
+    fn forget(&mut self, held: &Held) {
+        self.held_bytes -= held.bytes.len();
+        self.held_segments -= 1;
+    }
+
+    /// The first segment of a direction that can be handed on. One that waits for its receiver is
+    /// passed over, as there are few of those.
+    fn ready(&self, side: Side) -> Option<u64> {
+        let direction = self.direction(side);
+        let next = direction.next?;
+        let mut early = direction.held.range(..=next).take(4);
+        let ready = early.find(|(start, held)| {
+            self.is_satisfied(side, held.needs) && !direction.awaits(**start, held)
+        });
+        ready.map(|(start, _)| *start)
     }
 
     /// Hands on what can be.
     fn drain(&mut self, to: &mut impl FnMut(Delivery<'_>)) {
         while !self.is_opening() {
-            let Some(from) = [Side::Client, Side::Server].into_iter().find(|side| {
-                let direction = self.direction(*side);
-                match (direction.next, direction.held.first_key_value()) {
-                    (Some(next), Some((start, held))) => {
-                        *start <= next && self.is_satisfied(*side, held.needs)
-                    }
-                    _ => false,
-                }
-            }) else {
-                return;
-            };
-            let Some((start, held)) = self.direction_mut(from).held.pop_first() else {
-                return;
-            };
-            self.held_bytes -= held.bytes.len();
-            self.held_segments -= 1;
+            let mut sides = [Side::Client, Side::Server].into_iter();
+            let ready = sides.find_map(|side| Some(side).zip(self.ready(side)));
+            let Some((from, start)) = ready else { return };
+            let Some(held) = self.direction_mut(from).held.remove(&start) else { return };
+            self.forget(&held);
+            if held.doubtful && Some(held.end(start)) <= self.direction(from).next {
+                // Its bytes came again.
+                let what = Aside::Damaged(held.end(0));
+                to(Delivery::Aside { from, time_ns: held.time_ns, what });
+                continue;
+            }
             self.hand_on(from, held.time_ns, start, &held.bytes, held.missing, to);
             if held.fin {
-                let end = start + held.bytes.len() as u64 + u64::from(held.missing);
-                self.end(from, held.time_ns, end, to);
+                self.end(from, held.time_ns, held.end(start), to);
             }
         }
     }
@@ -402,6 +450,22 @@ impl Reassembly {
         const SIDES: [Side; 2] = [Side::Client, Side::Server];
         if self.is_opening() {
             self.opened = false;
+            self.drain(to);
+            return true;
+        }
+        // What was neither acknowledged nor sent again does not count.
+        let waiting = SIDES.into_iter().find_map(|side| {
+            let direction = self.direction(side);
+            let (start, held) = direction.held.first_key_value()?;
+            let due = Some(*start) <= direction.next && direction.awaits(*start, held);
+            due.then_some((side, *start))
+        });
+        if let Some((from, start)) = waiting {
+            if let Some(held) = self.direction_mut(from).held.remove(&start) {
+                self.forget(&held);
+                let what = Aside::Damaged(held.end(0));
+                to(Delivery::Aside { from, time_ns: held.time_ns, what });
+            }
             self.drain(to);
             return true;
         }

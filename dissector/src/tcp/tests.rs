@@ -46,6 +46,7 @@ fn segment(sequence: u32, acknowledgment: u32, payload: &[u8]) -> Segment<'_> {
         syn: false,
         fin: false,
         rst: false,
+        header: &[],
         payload,
         missing: 0,
     }
@@ -73,7 +74,11 @@ impl Rig {
     }
 
     fn send(&mut self, from: Side, segment: &Segment<'_>) {
-        self.reassembly.segment(from, 0, segment, &mut |delivery| self.log.add(&delivery));
+        self.reassembly.segment(from, 0, segment, false, &mut |delivery| self.log.add(&delivery));
+    }
+
+    fn doubtful(&mut self, from: Side, segment: &Segment<'_>) {
+        self.reassembly.segment(from, 0, segment, true, &mut |delivery| self.log.add(&delivery));
     }
 
     fn client(&mut self, sequence: u32, acknowledgment: u32, payload: &[u8]) {
@@ -146,6 +151,49 @@ fn other_bytes_in_the_same_place_are_told_and_the_first_are_taken() {
     rig.client(0xffff_fffe, 5000, b"abcd");
     rig.client(0, 5000, b"cDef");
     assert_eq!(rig.finish(), "C:abcd | C conflict 2 | C:ef");
+}
+
+#[test]
+fn a_segment_that_may_be_damaged_waits_for_its_receiver() {
+    // Sent again: the first copy does not count,
+    let mut rig = Rig::new();
+    rig.doubtful(Side::Client, &segment(1000, 5000, b"aXc"));
+    rig.server(5000, 1000, b"");
+    rig.client(1003, 5000, b"def");
+    assert_eq!(rig.log.text(), "");
+    rig.client(1000, 5000, b"abc");
+    assert_eq!(rig.finish(), "C:abc | C Damaged(3) | C:def");
+    // ... whatever the pieces,
+    let mut rig = Rig::new();
+    rig.doubtful(Side::Client, &segment(1000, 5000, b"aXc"));
+    rig.client(1000, 5000, b"ab");
+    rig.server(5000, 1002, b"");
+    rig.client(1002, 5000, b"c");
+    assert_eq!(rig.finish(), "C:ab | C:c | C Damaged(3)");
+    // ... and although it waits for the other side.
+    let mut rig = Rig::new();
+    rig.doubtful(Side::Client, &segment(1000, 5002, b"aXcdef"));
+    rig.client(1000, 5002, b"abc");
+    assert_eq!(rig.log.text(), "C Damaged(6)");
+    rig.server(5000, 1000, b"hi");
+    rig.server(5002, 1006, b"");
+    assert_eq!(rig.finish(), "C Damaged(6) | S:hi | C:abc | C:def");
+    // Acknowledged: it counts,
+    let mut rig = Rig::new();
+    rig.doubtful(Side::Client, &segment(1000, 5000, b"abc"));
+    rig.server(5000, 1003, b"hi");
+    assert_eq!(rig.finish(), "C:abc | S:hi");
+    // ... neither: it does not.
+    let mut rig = Rig::new();
+    rig.doubtful(Side::Client, &segment(1000, 5000, b"abc"));
+    rig.client(1003, 5000, b"def");
+    assert_eq!(rig.finish(), "C Damaged(3) | C gap 3 | C:def");
+    // Nor does a damaged copy of what has come.
+    let mut rig = Rig::new();
+    rig.client(1000, 5000, b"abc");
+    rig.doubtful(Side::Client, &segment(1000, 5000, b"aXc"));
+    rig.doubtful(Side::Client, &Segment { rst: true, ..segment(1003, 5000, b"") });
+    assert_eq!(rig.finish(), "C:abc | C Damaged(3) | C Damaged(0)");
 }
 
 #[test]
@@ -384,7 +432,7 @@ proptest! {
         let mut ends = 0;
         for (_, (side, sequence, acknowledgment, bytes)) in &keyed {
             let from = if *side == 0 { Side::Client } else { Side::Server };
-            rig.reassembly.segment(from, 0, &segment(*sequence, *acknowledgment, bytes),
+            rig.reassembly.segment(from, 0, &segment(*sequence, *acknowledgment, bytes), false,
                 &mut |delivery| match delivery {
                     Delivery::Data { from, bytes, .. } => got[from as usize].extend(bytes.to_vec()),
                     _ => ends += 1,
@@ -415,7 +463,7 @@ proptest! {
             };
             let from = if server { Side::Server } else { Side::Client };
             let mut wrong = false;
-            rig.reassembly.segment(from, 0, &segment, &mut |delivery| match delivery {
+            rig.reassembly.segment(from, 0, &segment, flags == 4, &mut |delivery| match delivery {
                 Delivery::Data { from, .. } | Delivery::Gap { from, .. } => {
                     wrong |= ended[from as usize];
                 }

@@ -162,14 +162,17 @@ pub(crate) fn captures() -> Vec<Made> {
     let mut holes = small.clone();
     let middle = small.iter().position(|(_, packet)| packet[40..] == [0; 500]).expect("zeroes");
     holes.remove(middle + 1);
-    // The same bytes again, and others in their place.
+    // The same bytes again, and others in their place, with the same checksum: another offset.
     let mut overlap = whole.clone();
     let mut other = whole[read].clone();
-    let last = other.1.len() - 1;
-    other.1[40 + 16] ^= 1;
-    other.1[last] ^= 1;
+    other.1[40 + 24..40 + 28].rotate_left(2);
     overlap.insert(read + 1, other);
     overlap.insert(read + 1, whole[read].clone());
+    // A segment is damaged on its way to the capture, and sent again.
+    let mut damaged = whole.clone();
+    let mut wrong = whole[read].clone();
+    wrong.1[40 + 15] ^= 0x40; // in the cookie
+    damaged.insert(read, wrong);
     // Neighbours change places.
     let mut shuffled = small.clone();
     for at in (4..small.len() - 5).step_by(3) {
@@ -185,6 +188,7 @@ pub(crate) fn captures() -> Vec<Made> {
         Made::new("mid-session", LinkType::RAW, whole[go + 1..].to_vec()),
         Made::new("greeting-lost", LinkType::RAW, whole[4..].to_vec()),
         Made::new("overlap", LinkType::RAW, overlap),
+        Made::new("damaged", LinkType::RAW, damaged),
         Made::new("cut-off", LinkType::RAW, whole[..write].to_vec()),
     ]
 }

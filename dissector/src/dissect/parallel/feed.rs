@@ -57,6 +57,8 @@ pub(super) struct Piece {
     length: u32,
     /// Which ones of the batch's addresses.
     ends: u16,
+    /// How long the header is, which is before the payload.
+    header: u8,
     marks: Marks,
 }
 
@@ -89,9 +91,20 @@ impl Batch {
             syn,
             fin,
             rst,
+            header: self.header(piece),
             payload: self.payload(piece)?,
             missing: piece.missing,
         })
+    }
+
+    /// The header of a segment; none where it was put together.
+    fn header(&self, piece: &Piece) -> &[u8] {
+        let end = piece.payload as usize;
+        let range = end.saturating_sub(usize::from(piece.header))..end;
+        match piece.marks.whole {
+            true => &[],
+            false => self.window.as_deref().and_then(|bytes| bytes.get(range)).unwrap_or_default(),
+        }
     }
 
     /// The payload of a segment.
@@ -156,18 +169,19 @@ pub(super) fn run(
                         true => Payload::Inside(bytes),
                         false => Payload::Whole(segment.payload.into()),
                     };
-                    found = Some((segment.without_payload(), payload));
+                    let header = segment.header.len() as u8; // at most 60
+                    found = Some((segment.without_payload(), header, payload));
                 });
             }
             Ok(Some(Item::TlsKeyLog(log))) => feed.secrets(log),
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         }
-        if let Some((segment, payload)) = found {
+        if let Some((segment, header, payload)) = found {
             if feed.enter(capture.mapping()).is_err() {
                 return (last_ns, Ok(()));
             }
-            feed.segment(last_ns, &segment, payload);
+            feed.segment(last_ns, &segment, header, payload);
         }
     };
     let _ = feed.hand_on(); // who has gone will not miss it
@@ -189,7 +203,7 @@ impl Feed {
         Ok(())
     }
 
-    fn segment(&mut self, time_ns: u64, segment: &Segment<'_>, payload: Payload) {
+    fn segment(&mut self, time_ns: u64, segment: &Segment<'_>, header: u8, payload: Payload) {
         let (lane, ends) = self.ends((segment.source, segment.destination), segment);
         let Some((_, batch)) = self.lanes.get_mut(lane) else { return };
         // Windows are a few MiB, batches a few thousand packets.
@@ -214,6 +228,7 @@ impl Feed {
             payload,
             length,
             ends,
+            header,
             marks: Marks { acknowledges: acknowledgment.is_some(), syn, fin, rst, whole },
         }));
         self.count += 1;

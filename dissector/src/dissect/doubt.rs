@@ -1,0 +1,52 @@
+//! Which segments may be damaged.
+//!
+//! A segment that was damaged on its way is dropped by its receiver and sent again, and a capture at
+//! the receiver has both. To see that, checksums have to be computed, which costs as much as
+//! reading all payload does. So it is done only where it matters and can be of use:
+//!
+//! - Captures on the sending machine have no checksums yet. A direction that shows none after a few
+//!   segments is not looked at any more.
+//! - Bulk in the midst of a payload is not looked at: nothing is judged by it.
+//! - What is longer than a network carries was put together by the receiver, which had looked at it.
+//!
+//! A wrong checksum alone is no proof: cards and systems that put segments together leave odd ones
+//! behind. So a segment in doubt is not dropped but waits, and the receiver decides: it counts if
+//! it is acknowledged, and does not if its bytes are sent again before that.
+
+use crate::net::{Checksum, Segment};
+
+/// The longest payload that a network carries in one segment, in bytes: jumbo frames.
+const LONGEST: usize = 9000;
+/// How many segments are looked at before a direction is taken for one without checksums.
+const ENOUGH: u32 = 8;
+
+/// What the checksums of a direction were.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Doubt {
+    right: u32,
+    wrong: u32,
+    partial: u32,
+}
+
+impl Doubt {
+    /// Whether a segment is in doubt, of which the first `bulk` bytes are payload of a message.
+    pub(super) fn of(&mut self, segment: &Segment<'_>, bulk: u64) -> bool {
+        let length = segment.payload.len();
+        let none = self.right == 0 && self.wrong.saturating_add(self.partial) >= ENOUGH;
+        let first = self.right < ENOUGH;
+        if none || length > LONGEST || (!first && length as u64 <= bulk) {
+            return false;
+        }
+        match segment.checksum() {
+            Checksum::Right => self.right = self.right.saturating_add(1),
+            Checksum::Partial => self.partial = self.partial.saturating_add(1),
+            Checksum::Wrong => {
+                self.wrong = self.wrong.saturating_add(1);
+                // Without bytes there is nothing that could come again.
+                return length > 0 && self.right >= self.wrong;
+            }
+            Checksum::Unknown => {}
+        }
+        false
+    }
+}
