@@ -224,11 +224,6 @@ impl Transcriber {
         let payload = payload.map(|payload| sendable(payload, 1).0);
         self.items.push(Item::Option(option.clone(), payload));
         self.options.push(option.clone());
-        match option.option {
-            OptionType::GO => self.needs.insert("NBD_OPT_GO"),
-            OptionType::INFO => self.needs.insert("NBD_OPT_INFO"),
-            _ => false,
-        };
     }
 
     fn option_reply(&mut self, reply: &OptionReply) {
@@ -252,9 +247,15 @@ impl Transcriber {
         let contexts = std::mem::take(&mut self.contexts);
         let answered = self.options.iter().position(|option| option.option == reply.option);
         let option = answered.map(|index| self.options.remove(index));
-        if reply.reply == ReplyType::ERR_UNSUP && changes_form(reply.option) {
+        let known = reply.option.name().is_some() && reply.option != OptionType::ABORT;
+        if reply.reply == ReplyType::ERR_UNSUP && known {
             return self.leave_out(reply.option);
         }
+        match reply.option {
+            OptionType::GO => self.needs.insert("NBD_OPT_GO"),
+            OptionType::INFO => self.needs.insert("NBD_OPT_INFO"),
+            _ => false,
+        };
         if reply.reply != ReplyType::ACK {
             return self.line(format!("S: {} option={}", reply.reply, reply.option));
         }
@@ -514,17 +515,6 @@ fn named(option: &OptionRequest) -> Option<WireString> {
         OptionBody::Name(name) | OptionBody::Info { name, .. } => Some(name.clone()),
         _ => None,
     }
-}
-
-/// Whether an option decides what the messages after it look like.
-fn changes_form(option: OptionType) -> bool {
-    matches!(
-        option,
-        OptionType::STRUCTURED_REPLY
-            | OptionType::EXTENDED_HEADERS
-            | OptionType::SET_META_CONTEXT
-            | OptionType::LIST_META_CONTEXT
-    )
 }
 
 fn option_line(

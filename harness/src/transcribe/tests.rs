@@ -75,6 +75,9 @@ fn what_another_server_may_answer_otherwise_is_left_open() {
     let beyond = script("qemu/10.0-server.pcap", 4).unwrap();
     assert!(beyond.contains("NBD_EINVAL in the capture"), "{beyond}");
     assert!(!beyond.contains("S: reply NBD_EINVAL"), "{beyond}");
+    // This server did not know NBD_OPT_GO.
+    let old = script("qemu/2.6-server.pcap", 2).unwrap();
+    assert!(!old.contains("ERR_UNSUP") && !old.contains("needs:   NBD_OPT_GO"), "{old}");
     let context = script("qemu/10.0-server-contexts.pcap", 3).unwrap();
     assert!(context.contains(" context=qemu:dirty-bitmap:bm0"), "{context}");
     // The server reset the connection instead of an answer to ABORT.
