@@ -4,6 +4,7 @@
 pub mod build;
 pub mod codec;
 pub mod describe;
+pub mod layout;
 pub mod message;
 pub mod notation;
 pub mod payload;

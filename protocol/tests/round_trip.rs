@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use protocol::build::parse_line;
 use protocol::codec::{self, Limits, Step};
-use protocol::describe;
+use protocol::describe::{self, Value};
 use protocol::message::{
     Chunk, ChunkBody, ChunkForm, Cookie, ExportInfo, Extent, Greeting, Info, Message, OptionBody,
     OptionReply, OptionRequest, Padding, ReplyBody, Request, RequestForm, SimpleReply,
@@ -427,5 +427,39 @@ proptest! {
         let line = describe::line(message.side(), &message.describe(payload.as_ref()));
         let read = protocol::notation::parser::parse_line(&line).unwrap();
         prop_assert_eq!(read.to_string(), line);
+    }
+
+    #[test]
+    fn parts_cover_each_byte_of_a_message_once(message in prop_oneof![message(), bulky()]) {
+        let bytes = message.to_bytes();
+        let mut at = 0;
+        for part in message.layout() {
+            prop_assert_eq!(part.start, at, "{:?}", part);
+            prop_assert!(part.length > 0, "{:?}", part);
+            at += part.length;
+            let piece = &bytes[part.start as usize..at as usize];
+            match part.value {
+                Value::Int(number) | Value::Hex(number) => {
+                    let read = piece.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+                    prop_assert_eq!(read, number, "{}", part.name);
+                }
+                Value::Text(text) => prop_assert_eq!(piece, text.as_bytes()),
+                _ => {}
+            }
+        }
+        prop_assert_eq!(at, bytes.len() as u64);
+    }
+
+    #[test]
+    fn fields_begin_and_end_where_parts_do(message in prop_oneof![message(), bulky()]) {
+        let parts = message.layout();
+        let edges: Vec<u64> =
+            parts.iter().map(|part| part.start + part.length).chain([0]).collect();
+        for field in message.describe(None).fields {
+            let (start, length) = field.at;
+            prop_assert!(length == 0 || edges.contains(&start), "{field:?} in {parts:?}");
+            let is_bulk = start + length > edges.iter().copied().max().unwrap_or(0);
+            prop_assert!(is_bulk || length == 0 || edges.contains(&(start + length)), "{field:?}");
+        }
     }
 }

@@ -34,6 +34,8 @@ pub struct TextOptions {
     pub time: TimeFormat,
     /// Tell how long after its request each reply was complete.
     pub latency: bool,
+    /// Tell how payloads begin that print as a digest, where that was looked at.
+    pub begins: bool,
     /// Colour lines by party, errors and violations.
     pub colour: bool,
 }
@@ -139,7 +141,7 @@ impl<W: Write> TextRenderer<W> {
             Side::Client => "36",
         };
         let (letter, offset) = (seen.from.letter(), seen.offset);
-        let head = seen.head.as_deref().map(Head);
+        let head = seen.head.as_deref().filter(|_| self.options.begins).map(Head);
         let head = head.map_or_else(String::new, |head| head.to_string());
         self.coloured(
             colour,

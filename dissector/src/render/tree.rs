@@ -1,11 +1,14 @@
-//! Every field with its place and its bytes.
+//! Every field of the wire with its place and its bytes.
 
+use std::fmt;
 use std::io::Write;
 
-use protocol::describe::{Field, Value};
+use protocol::layout::Part;
+use protocol::message::{Chunk, ChunkBody, Message};
+use protocol::payload::{self, Payload};
 
 use super::time::Seconds;
-use super::{Out, Renderer, TextRenderer};
+use super::{Out, Plural, Renderer, TextRenderer};
 use crate::dissect::{Record, Sink};
 use crate::session::Seen;
 
@@ -50,48 +53,66 @@ impl<W: Write> Renderer for TreeRenderer<W> {
 
 fn fields<W: Write>(out: &mut Out<W>, seen: &Seen) {
     let head = seen.message.to_bytes();
-    let described = seen.message.describe(seen.payload.as_ref());
     let took = Seconds(seen.end_ns.saturating_sub(seen.time_ns));
+    let length = Plural(seen.length, "byte");
+    let (number, offset) = (seen.number, seen.offset);
     out.write(|w| {
         writeln!(
             w,
-            "#     message {}, {} bytes at {} of the stream, complete after {took}",
-            seen.number, seen.length, seen.offset
+            "#     message {number}, {length} at {offset} of the stream, complete after {took}"
         )
     });
-    let mut fields: Vec<&Field> = described.fields.iter().filter(|field| field.at.1 > 0).collect();
-    fields.sort_by_key(|field| field.at.0);
-    let mut at = 0;
-    for field in fields {
-        let (start, count) = field.at;
-        row(out, &head, at, start, None);
-        row(out, &head, start, start + count, Some(field));
-        at = at.max(start + count);
+    for Part { name, start, length, value } in seen.message.layout() {
+        let bytes = usize::try_from(start).ok().and_then(|start| head.get(start..)).unwrap_or(&[]);
+        row(out, start, length, bytes, format_args!("{name} = {value}"));
     }
-    row(out, &head, at, head.len() as u64, None);
+    let start = head.len() as u64;
+    if seen.length > start {
+        let (length, bytes) = (seen.length - start, beginning(seen));
+        match &seen.payload {
+            Some(payload) => row(out, start, length, &bytes, format_args!("data = {payload}")),
+            None => row(out, start, length, &bytes, format_args!("data")),
+        }
+    }
 }
 
-/// The bytes from `start` up to `end`; without a field they are of the header: magic, type, length.
-fn row<W: Write>(out: &mut Out<W>, head: &[u8], start: u64, end: u64, field: Option<&Field>) {
-    if start >= end {
-        return;
+/// The first bytes of the bulk, as far as they are known: bulk is not kept, but patterns tell.
+fn beginning(seen: &Seen) -> Vec<u8> {
+    if let Some(head) = &seen.head {
+        return head.to_vec();
     }
-    let bytes = usize::try_from(start).ok().and_then(|start| head.get(start..)).unwrap_or(&[]);
-    let count = usize::try_from(end - start).unwrap_or(usize::MAX);
+    let offset = match &seen.message {
+        Message::Request(request) => Some(request.offset),
+        Message::Chunk(Chunk { body: ChunkBody::Data { offset, .. }, .. }) => Some(*offset),
+        _ => None,
+    };
+    let parts = seen.payload.iter().flat_map(|payload| &payload.0);
+    let known = parts.take_while(|part| match part {
+        payload::Part::Zero(_) | payload::Part::Fill(..) | payload::Part::Hex(_) => true,
+        payload::Part::Place(..) => offset.is_some(),
+        payload::Part::Digest(..) | payload::Part::Any(_) => false,
+    });
+    let known = Payload(known.cloned().collect());
+    let count = usize::try_from(known.length()).map_or(SHOWN, |length| length.min(SHOWN));
+    let mut bytes = vec![0; count];
+    known.fill(offset.unwrap_or(0), 0, &mut bytes);
+    bytes
+}
+
+/// A line about so many bytes, of which the first are given.
+fn row<W: Write>(
+    out: &mut Out<W>,
+    start: u64,
+    length: u64,
+    bytes: &[u8],
+    what: fmt::Arguments<'_>,
+) {
+    let count = usize::try_from(length).unwrap_or(usize::MAX);
     let shown: Vec<String> =
         bytes.iter().take(count.min(SHOWN)).map(|byte| format!("{byte:02x}")).collect();
-    let more = if count > SHOWN || shown.len() < count { " ..." } else { "" };
-    let hex = match shown.len() {
-        // Bulk is not kept.
-        0 => String::new(),
-        _ => format!("{}{more}", shown.join(" ")),
-    };
-    let what = match field {
-        Some(Field { key, value: Value::Payload(payload), .. }) => format!("{key} = {payload}"),
-        Some(Field { key, value, .. }) => format!("{key} = {value}"),
-        None => "header".to_owned(),
-    };
-    out.write(|w| writeln!(w, "#     {start:>6} +{:<6} {hex:<51} {what}", end - start));
+    let more = if shown.len() < count && !shown.is_empty() { " ..." } else { "" };
+    let hex = format!("{}{more}", shown.join(" "));
+    out.write(|w| writeln!(w, "#     {start:>6} +{length:<6} {hex:<51} {what}"));
 }
 
 #[cfg(test)]
@@ -99,14 +120,16 @@ mod tests {
     use super::*;
     use crate::dissect::{Options, dissect};
     use crate::render::{Only, TextOptions};
+    use crate::session::Recognize;
 
     #[test]
-    fn every_byte_of_a_header_is_shown() {
+    fn every_field_of_the_wire_is_shown() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/recorded/nbdsh-nbdkit.pcap");
         let file = std::fs::File::open(path).unwrap();
         let options = TextOptions { latency: true, ..TextOptions::default() };
         let mut tree = TreeRenderer::new(TextRenderer::with_options(Vec::new(), options));
-        dissect(file, Options::default(), &mut Only::new(&mut tree, Some(1))).unwrap();
+        let look = Options { recognize: Recognize::FormAndHead, ..Options::default() };
+        dissect(file, look, &mut Only::new(&mut tree, Some(1))).unwrap();
         tree.finish().unwrap();
         insta::assert_snapshot!(String::from_utf8(tree.into_inner()).unwrap());
     }

@@ -17,7 +17,7 @@ use crate::exit;
 /// What to show, and in which form.
 #[derive(Debug, clap::Args)]
 pub(super) struct View {
-    /// What to print: the notation, that with every field and its bytes, an object of JSON a line,
+    /// What to print: the notation, that with every field of the wire, where it is and its bytes, an object of JSON a line,
     /// or a summary of each session
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -33,7 +33,7 @@ pub(super) struct View {
     /// Only messages for which this is true, what was found about them, and of their sessions where
     /// these begin, open TLS and end: comparisons of fields, joined by `and`, `or` and `not (...)`,
     /// such as `name == NBD_CMD_READ and length >= 64KiB`, `error != ok`, `latency > 10ms`,
-    /// `flags has {FUA}`, `session == 2 and from == client`; `--help` lists the fields
+    /// `flags has FUA`, `session == 2 and from == client`; `--help` lists the fields
     #[arg(long, value_name = "EXPR", long_help = filter_help())]
     filter: Option<Expression>,
 
@@ -58,7 +58,7 @@ pub(super) struct View {
 enum Format {
     /// The `C:`/`S:` notation, a line a message
     Text,
-    /// The notation, and below each message its fields with their bytes
+    /// The notation, and below each message the fields of the wire with place and bytes
     Tree,
     /// JSON, an object a line
     Json,
@@ -82,9 +82,9 @@ fn filter_help() -> String {
         "Only messages for which this is true, what was found about them, and of their sessions \
          where these begin, open TLS and end: comparisons of fields, joined by `and`, `or` and \
          `not (...)`, such as `name == NBD_CMD_READ and length >= 64KiB`, `error != ok`, \
-         `latency > 10ms`, `flags has {{FUA}}`, `session == 2 and from == client`.\n\n\
-         Sets are compared with `has`, `lacks`, `==` and `!=`. Sizes take KiB, MiB, GiB, times ns, \
-         us, ms, s. A comparison with a field that a message does not have is false. The fields:\n\
+         `latency > 10ms`, `flags has FUA`, `session == 2 and from == client`.\n\n\
+         Sets (`{{FUA DF}}`) are compared with `has`, `lacks`, `==` and `!=`. Sizes take KiB, MiB, \
+         GiB, times ns, us, ms, s. A comparison with a field that a message does not have is false. The fields:\n\
          {}",
         fields()
     )
@@ -98,7 +98,8 @@ impl View {
     pub(super) fn options(&self, keys: KeyLog) -> Options {
         let recognize = match self.format {
             Format::Summary => Recognize::Nothing,
-            Format::Text | Format::Tree if self.verbose => Recognize::FormAndHead,
+            Format::Tree => Recognize::FormAndHead,
+            Format::Text if self.verbose => Recognize::FormAndHead,
             _ => Recognize::Form,
         };
         Options { ports: self.port.clone(), recognize, keys }
@@ -148,6 +149,7 @@ impl View {
                 Time::Delta => TimeFormat::Delta,
             },
             latency: self.verbose,
+            begins: self.verbose,
             colour: anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never,
         };
         match self.format {
