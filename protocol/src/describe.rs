@@ -38,6 +38,20 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind, in the order of a session.
+    pub const ALL: &'static [Self] = &[
+        Self::Greeting,
+        Self::ClientFlags,
+        Self::Option,
+        Self::OptionReply,
+        Self::ExportInfo,
+        Self::Request,
+        Self::SimpleReply,
+        Self::Chunk,
+        Self::ExtendedRequest,
+        Self::ExtendedChunk,
+    ];
+
     /// The name in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

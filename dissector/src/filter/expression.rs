@@ -1,18 +1,19 @@
-//! What a filter says: an expression of the notation over the fields of a message.
+//! What a filter says: conditions on the fields of a message.
 
 use std::fmt;
 use std::str::FromStr;
 
 use protocol::describe::{Description, Kind, Value};
-use protocol::notation::ast::{BinaryOp, Expr, Spanned};
-use protocol::notation::error::{NotationError, did_you_mean};
-use protocol::notation::parser::parse_expr;
+use protocol::notation::ast::BinaryOp;
+use protocol::values::{ClientFlags, CommandFlags, HandshakeFlags, ReplyFlags, TransmissionFlags};
 
-use super::fields::names;
+use super::error::FilterError;
+use super::fields::Field;
+use super::read::read;
 use crate::session::Seen;
 
 /// A filter: `name == NBD_CMD_READ and length >= 64KiB`, `latency > 10ms`, `error != ok`,
-/// `flags has {FUA}`, `session == 2 and from == client`.
+/// `flags has FUA`, `session == 2 and from == client`.
 ///
 /// A comparison with a field that a message does not have is false. `name` is the name of the
 /// message; the name of an export is `export`. `time` counts from the session's start, `latency`
@@ -20,7 +21,32 @@ use crate::session::Seen;
 /// all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
-    expr: Spanned<Expr>,
+    condition: Condition,
+}
+
+/// What is to be true of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Condition {
+    Not(Box<Condition>),
+    And(Box<Condition>, Box<Condition>),
+    Or(Box<Condition>, Box<Condition>),
+    Compare { field: &'static Field, op: BinaryOp, wanted: Wanted },
+}
+
+/// What a field is compared with.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Wanted {
+    Number(u64),
+    Word(Vec<u8>),
+    Set(Vec<Item>),
+}
+
+/// An item of a set.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Item {
+    Word(Vec<u8>),
+    /// Flags by their bits; which they are depends on the message.
+    Mask(u64),
 }
 
 /// A message and what is known about it besides.
@@ -34,122 +60,45 @@ pub(super) struct Subject<'a> {
     pub(super) described: &'a Description,
 }
 
-/// Why a text is no filter.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct FilterError {
-    message: String,
-    hint: Option<String>,
-}
-
-impl fmt::Display for FilterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not a filter: {}", self.message)?;
-        match &self.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl From<NotationError> for FilterError {
-    fn from(error: NotationError) -> Self {
-        let NotationError { message, label, help, .. } = error;
-        Self { message: format!("{message}: {label}"), hint: help }
-    }
-}
-
 impl FromStr for Expression {
     type Err = FilterError;
 
     fn from_str(text: &str) -> Result<Self, FilterError> {
-        let expr = parse_expr(&without_units(text))?;
-        check(&expr.node)?;
-        Ok(Self { expr })
+        Ok(Self { condition: read(text)? })
     }
 }
 
-/// Times in nanoseconds: `10ms` becomes `10000000`. Texts in quotes stay.
-pub(super) fn without_units(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut quoted = false;
-    for piece in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-        let body = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let digits = body.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let scale: Option<u64> = match &body[digits.len()..] {
-            "ns" => Some(1),
-            "us" => Some(1_000),
-            "ms" => Some(1_000_000),
-            "s" => Some(1_000_000_000),
-            _ => None,
-        };
-        match (digits.parse::<u64>(), scale) {
-            (Ok(number), Some(scale)) if !quoted => {
-                out.push_str(&number.saturating_mul(scale).to_string());
-                out.push_str(&piece[body.len()..]);
-            }
-            _ => out.push_str(piece),
+impl Expression {
+    /// Whether it asks for times that take memory to know.
+    pub(super) fn asks_latency(&self) -> bool {
+        self.condition.asks("latency")
+    }
+
+    /// Whether a message is wanted.
+    pub(super) fn wants(&self, subject: &Subject<'_>) -> bool {
+        self.condition.holds(subject)
+    }
+}
+
+impl Condition {
+    fn asks(&self, name: &str) -> bool {
+        match self {
+            Self::Not(inner) => inner.asks(name),
+            Self::And(left, right) | Self::Or(left, right) => left.asks(name) || right.asks(name),
+            Self::Compare { field, .. } => field.name == name,
         }
-        quoted ^= piece.ends_with('"');
     }
-    out
-}
 
-fn field_name(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Name(name) if names().any(|word| word == name) => Some(name),
-        _ => None,
-    }
-}
-
-fn check(expr: &Expr) -> Result<(), FilterError> {
-    let fail = |message: String, hint: Option<String>| Err(FilterError { message, hint });
-    match expr {
-        Expr::Not(inner) => check(&inner.node),
-        Expr::Binary(BinaryOp::And | BinaryOp::Or, left, right) => {
-            check(&left.node)?;
-            check(&right.node)
+    fn holds(&self, subject: &Subject<'_>) -> bool {
+        match self {
+            Self::Not(inner) => !inner.holds(subject),
+            Self::And(left, right) => left.holds(subject) && right.holds(subject),
+            Self::Or(left, right) => left.holds(subject) || right.holds(subject),
+            Self::Compare { field, op, wanted } => subject
+                .field(field.name)
+                .is_some_and(|value| compare(*op, &value, wanted, field, subject)),
         }
-        Expr::Binary(op, left, right) if is_comparison(*op) => {
-            if field_name(&left.node).is_none() {
-                let all =
-                    || Some(format!("the fields are {}", names().collect::<Vec<_>>().join(", ")));
-                return match &left.node {
-                    Expr::Name(name) => fail(
-                        format!("`{name}` is no field"),
-                        did_you_mean(name, names()).or_else(all),
-                    ),
-                    _ => fail("a field stands on the left".to_owned(), all()),
-                };
-            }
-            match &right.node {
-                Expr::Int(_) | Expr::Text(_) | Expr::Name(_) => Ok(()),
-                Expr::Set(items)
-                    if items.iter().all(|item| {
-                        matches!(item.node, Expr::Name(_) | Expr::Text(_) | Expr::Int(_))
-                    }) =>
-                {
-                    Ok(())
-                }
-                _ => fail(
-                    "a number, a word, a text or a set stands on the right".to_owned(),
-                    Some("`length >= 64KiB`, `name == NBD_CMD_READ`, `flags has {FUA}`".to_owned()),
-                ),
-            }
-        }
-        Expr::Name(name) if field_name(expr).is_some() => fail(
-            format!("`{name}` alone is no condition"),
-            Some(format!("compare it: `{name} == ...`")),
-        ),
-        _ => fail(
-            "comparisons joined by `and`, `or`, `not` are expected".to_owned(),
-            Some("`name == NBD_CMD_READ and length >= 64KiB`".to_owned()),
-        ),
     }
-}
-
-fn is_comparison(op: BinaryOp) -> bool {
-    use BinaryOp::{Eq, Ge, Gt, Has, Lacks, Le, Lt, Ne};
-    matches!(op, Eq | Ne | Lt | Le | Gt | Ge | Has | Lacks)
 }
 
 /// A field's value in a form that can be compared.
@@ -160,98 +109,63 @@ enum Operand {
     Words(Vec<Vec<u8>>),
 }
 
-impl Expression {
-    /// Whether it asks for times that take memory to know.
-    pub(super) fn asks_latency(&self) -> bool {
-        fn asks(expr: &Expr) -> bool {
-            match expr {
-                Expr::Not(inner) => asks(&inner.node),
-                Expr::Binary(_, left, right) => asks(&left.node) || asks(&right.node),
-                Expr::Name(name) => name == "latency",
-                _ => false,
-            }
+fn compare(
+    op: BinaryOp,
+    value: &Operand,
+    wanted: &Wanted,
+    field: &Field,
+    subject: &Subject<'_>,
+) -> bool {
+    match (value, wanted) {
+        (Operand::Number(value), Wanted::Number(wanted)) => ordered(op, value.cmp(wanted)),
+        (Operand::Word(value), Wanted::Word(wanted)) => ordered(op, value.cmp(wanted)),
+        (Operand::Words(value), Wanted::Set(items)) => contains(op, value, items, field, subject),
+        (Operand::Word(value), Wanted::Set(items)) => {
+            contains(op, std::slice::from_ref(value), items, field, subject)
         }
-        asks(&self.expr.node)
-    }
-
-    /// Whether a message is wanted.
-    pub(super) fn wants(&self, subject: &Subject<'_>) -> bool {
-        holds(&self.expr.node, subject)
+        // Of different kinds: unlike.
+        _ => op == BinaryOp::Ne,
     }
 }
 
-fn holds(expr: &Expr, subject: &Subject<'_>) -> bool {
-    match expr {
-        Expr::Not(inner) => !holds(&inner.node, subject),
-        Expr::Binary(BinaryOp::And, left, right) => {
-            holds(&left.node, subject) && holds(&right.node, subject)
-        }
-        Expr::Binary(BinaryOp::Or, left, right) => {
-            holds(&left.node, subject) || holds(&right.node, subject)
-        }
-        Expr::Binary(op, left, right) => {
-            let field = field_name(&left.node).and_then(|name| subject.field(name));
-            match (field, literal(&right.node)) {
-                (Some(field), Some(wanted)) => compare(*op, &field, &wanted),
-                _ => false,
-            }
-        }
+fn ordered(op: BinaryOp, order: std::cmp::Ordering) -> bool {
+    match op {
+        BinaryOp::Eq => order.is_eq(),
+        BinaryOp::Ne => order.is_ne(),
+        BinaryOp::Lt => order.is_lt(),
+        BinaryOp::Le => order.is_le(),
+        BinaryOp::Gt => order.is_gt(),
+        BinaryOp::Ge => order.is_ge(),
         _ => false,
     }
 }
 
-fn literal(expr: &Expr) -> Option<Operand> {
-    let word = |expr: &Expr| match expr {
-        Expr::Name(name) => Some(name.clone().into_bytes()),
-        Expr::Text(text) => Some(text.as_bytes().to_vec()),
-        Expr::Int(number) => Some(number.to_string().into_bytes()),
-        _ => None,
-    };
-    match expr {
-        Expr::Int(number) => Some(Operand::Number(*number)),
-        Expr::Set(items) => {
-            items.iter().map(|item| word(&item.node)).collect::<Option<_>>().map(Operand::Words)
-        }
-        other => word(other).map(Operand::Word),
-    }
-}
-
-fn compare(op: BinaryOp, field: &Operand, wanted: &Operand) -> bool {
-    use Operand::{Number, Word, Words};
-    let order = match (field, wanted) {
-        (Number(field), Number(wanted)) => Some(field.cmp(wanted)),
-        (Word(field), Word(wanted)) => Some(field.cmp(wanted)),
-        _ => None,
-    };
-    match (op, order) {
-        (BinaryOp::Eq, Some(order)) => order.is_eq(),
-        (BinaryOp::Ne, Some(order)) => order.is_ne(),
-        (BinaryOp::Lt, Some(order)) => order.is_lt(),
-        (BinaryOp::Le, Some(order)) => order.is_le(),
-        (BinaryOp::Gt, Some(order)) => order.is_gt(),
-        (BinaryOp::Ge, Some(order)) => order.is_ge(),
-        _ => match (op, field, wanted) {
-            (BinaryOp::Has, Words(field), Words(wanted)) => {
-                wanted.iter().all(|word| field.contains(word))
-            }
-            (BinaryOp::Lacks, Words(field), Words(wanted)) => {
-                !wanted.iter().any(|word| field.contains(word))
-            }
-            (BinaryOp::Eq | BinaryOp::Ne, Words(field), Words(wanted)) => {
-                let same =
-                    field.len() == wanted.len() && wanted.iter().all(|word| field.contains(word));
-                same == (op == BinaryOp::Eq)
-            }
-            // Of different kinds: unlike.
-            (BinaryOp::Ne, ..) => true,
-            _ => false,
-        },
+fn contains(
+    op: BinaryOp,
+    value: &[Vec<u8>],
+    items: &[Item],
+    field: &Field,
+    subject: &Subject<'_>,
+) -> bool {
+    let words = items.iter().flat_map(|item| match item {
+        Item::Word(word) => vec![word.clone()],
+        Item::Mask(mask) => subject.flags(field.name, *mask),
+    });
+    let words: Vec<Vec<u8>> = words.collect();
+    let same = || value.len() == words.len() && words.iter().all(|word| value.contains(word));
+    match op {
+        BinaryOp::Has => words.iter().all(|word| value.contains(word)),
+        BinaryOp::Lacks => !words.iter().any(|word| value.contains(word)),
+        BinaryOp::Eq => same(),
+        BinaryOp::Ne => !same(),
+        _ => false,
     }
 }
 
 impl Subject<'_> {
     fn field(&self, name: &str) -> Option<Operand> {
         let word = |text: &str| Some(Operand::Word(text.as_bytes().to_vec()));
+        let kind = self.described.kind;
         match name {
             "session" => Some(Operand::Number(self.session)),
             "number" => Some(Operand::Number(self.seen.number)),
@@ -260,20 +174,50 @@ impl Subject<'_> {
             "latency" => self.latency.map(Operand::Number),
             "from" => word(self.seen.from.name()),
             "tls" => word(if self.seen.tls { "yes" } else { "no" }),
-            "kind" => word(self.described.kind.name()),
+            "kind" => word(kind.name()),
             "name" => word(self.described.name()),
             "variant" => self.described.variant.as_deref().and_then(word),
-            "info" if self.described.info_type().is_some() => {
-                self.described.info_type().and_then(word)
-            }
+            "info" if kind == Kind::OptionReply => self.described.info_type().and_then(word),
+            "form" => match kind {
+                Kind::Request => word("compact"),
+                Kind::Chunk => word("structured"),
+                Kind::ExtendedRequest | Kind::ExtendedChunk => word("extended"),
+                _ => None,
+            },
             "export" => self.described.field("name").map(operand),
-            "error" if self.described.kind == Kind::SimpleReply => word(self.described.name()),
+            "error" if kind == Kind::SimpleReply => word(self.described.name()),
             // A reply without an error says that all is well.
-            "error" if matches!(self.described.kind, Kind::Chunk | Kind::ExtendedChunk) => {
+            "error" if matches!(kind, Kind::Chunk | Kind::ExtendedChunk) => {
                 self.described.field("error").map(operand).or_else(|| word("ok"))
+            }
+            // Where no flag is set the line does not say so.
+            "flags" if matches!(kind, Kind::Request | Kind::ExtendedRequest) => {
+                let flags = self.described.field("flags").map(operand);
+                Some(flags.unwrap_or(Operand::Words(Vec::new())))
             }
             field => self.described.field(field).map(operand),
         }
+    }
+
+    /// The names of flags in a field of this message by their bits.
+    fn flags(&self, field: &str, mask: u64) -> Vec<Vec<u8>> {
+        let oldstyle = self.described.variant.as_deref() == Some("oldstyle");
+        let narrow = u16::try_from(mask).ok();
+        let names = match self.described.kind {
+            Kind::Greeting if field == "handshake-flags" || !oldstyle => {
+                narrow.map(|mask| HandshakeFlags(mask).names())
+            }
+            Kind::ClientFlags => u32::try_from(mask).ok().map(|mask| ClientFlags(mask).names()),
+            Kind::Greeting | Kind::OptionReply | Kind::ExportInfo => {
+                narrow.map(|mask| TransmissionFlags(mask).names())
+            }
+            Kind::Request | Kind::ExtendedRequest => narrow.map(|mask| CommandFlags(mask).names()),
+            Kind::Chunk | Kind::ExtendedChunk => narrow.map(|mask| ReplyFlags(mask).names()),
+            Kind::Option | Kind::SimpleReply => None,
+        };
+        // A mask that is too wide for the field is nothing that it has.
+        let names = names.unwrap_or_else(|| vec![format!("{mask:#x}")]);
+        names.into_iter().map(String::into_bytes).collect()
     }
 }
 

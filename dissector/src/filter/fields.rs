@@ -1,53 +1,70 @@
 //! What a filter can ask for; the one place that lists it.
 
+use super::values::Holds;
+
 /// What can be asked of a message, and what it means.
+#[derive(Debug, PartialEq)]
 pub(super) struct Field {
     pub(super) name: &'static str,
+    pub(super) holds: Holds,
     what: &'static str,
 }
 
-const fn field(name: &'static str, what: &'static str) -> Field {
-    Field { name, what }
+const fn field(name: &'static str, holds: Holds, what: &'static str) -> Field {
+    Field { name, holds, what }
 }
 
 /// First what every message has, then the fields of the notation.
 pub(super) const FIELDS: &[Field] = &[
-    field("session", "the session's number"),
-    field("number", "the message's number in its session"),
-    field("time", "since the session began"),
-    field("latency", "of a reply: since the request or option that it answers"),
-    field("from", "client, server"),
-    field("kind", "option, option-reply, request, ..., as in JSON"),
-    field("name", "NBD_OPT_GO, NBD_CMD_READ, ...; of a simple reply ok or its error"),
-    field("variant", "the second word of the line: fixed-newstyle, NBD_INFO_EXPORT, ok"),
-    field("bytes", "the length of the whole message"),
-    field("tls", "yes, no: whether it came inside TLS"),
-    field("cookie", "of requests and replies"),
-    field("count", "the extents that an NBD_REPLY_TYPE_BLOCK_STATUS_EXT claims"),
-    field("data", "a payload, as it prints"),
-    field("description", "of an export"),
-    field("effect-length", "in the payload of NBD_CMD_BLOCK_STATUS"),
-    field("error", "of a reply: ok, NBD_EINVAL, ..."),
-    field("export", "a name: of an export, of a context"),
-    field("extents", "a set such as {\"65536:0\"}"),
-    field("flags", "a set: FUA, DF, DONE, HAS_FLAGS, ..."),
-    field("form", "of a header: compact, structured, extended"),
-    field("handshake-flags", "a set, of an oldstyle greeting"),
-    field("id", "of a metadata context"),
-    field("ids", "a set, in the payload of NBD_CMD_BLOCK_STATUS"),
-    field("info", "the information that an option asks for (a set), and of NBD_REP_INFO"),
-    field("length", "that a request asks for"),
-    field("maximum", "in NBD_INFO_BLOCK_SIZE, as the next two"),
-    field("minimum", "block size"),
-    field("preferred", "block size"),
-    field("message", "the text of an error"),
-    field("offset", "of a request, of data, of a hole, of an error"),
-    field("option", "that a reply answers: NBD_OPT_GO"),
-    field("padding", "the 124 bytes after an export's size and flags"),
-    field("queries", "a set of texts, of the options about metadata contexts"),
-    field("request-offset", "of a chunk under extended headers"),
-    field("size", "of an export, of a hole"),
+    field("session", Holds::Number, "the session's number"),
+    field("number", Holds::Number, "the message's number in its session"),
+    field("time", Holds::Time, "since the session began"),
+    field("latency", Holds::Time, "of a reply: since the request or option that it answers"),
+    field("from", Holds::Side, "client, server"),
+    field("kind", Holds::Kind, "option, option-reply, request, ..., as in JSON"),
+    field("name", Holds::Name, "NBD_OPT_GO, NBD_CMD_READ, ...; of a simple reply ok or its error"),
+    field(
+        "variant",
+        Holds::Variant,
+        "the second word of the line: fixed-newstyle, NBD_INFO_EXPORT, ok",
+    ),
+    field("bytes", Holds::Number, "the length of the whole message"),
+    field("tls", Holds::YesNo, "yes, no: whether it came inside TLS"),
+    field("cookie", Holds::Number, "of requests and replies"),
+    field("count", Holds::Number, "the extents that an NBD_REPLY_TYPE_BLOCK_STATUS_EXT claims"),
+    field("data", Holds::Payload, "a payload, as it prints"),
+    field("description", Holds::Text, "of an export"),
+    field("effect-length", Holds::Number, "in the payload of NBD_CMD_BLOCK_STATUS"),
+    field("error", Holds::Error, "of a reply: ok, NBD_EINVAL, ..."),
+    field("export", Holds::Text, "a name: of an export, of a context"),
+    field("extents", Holds::Extents, "a set such as {65536:0}"),
+    field("flags", Holds::Flags, "a set: FUA, DF, DONE, HAS_FLAGS, ..."),
+    field("form", Holds::Form, "of a header: compact, structured, extended"),
+    field("handshake-flags", Holds::HandshakeFlags, "a set, of an oldstyle greeting"),
+    field("id", Holds::Number, "of a metadata context"),
+    field("ids", Holds::Ids, "a set, in the payload of NBD_CMD_BLOCK_STATUS"),
+    field(
+        "info",
+        Holds::Infos,
+        "the information that an option asks for (a set), and of NBD_REP_INFO",
+    ),
+    field("length", Holds::Number, "that a request asks for"),
+    field("maximum", Holds::Number, "in NBD_INFO_BLOCK_SIZE, as the next two"),
+    field("minimum", Holds::Number, "block size"),
+    field("preferred", Holds::Number, "block size"),
+    field("message", Holds::Text, "the text of an error"),
+    field("offset", Holds::Number, "of a request, of data, of a hole, of an error"),
+    field("option", Holds::Option, "that a reply answers: NBD_OPT_GO"),
+    field("padding", Holds::Payload, "the 124 bytes after an export's size and flags"),
+    field("queries", Holds::Texts, "a set of texts, of the options about metadata contexts"),
+    field("request-offset", Holds::Number, "of a chunk under extended headers"),
+    field("size", Holds::Number, "of an export, of a hole"),
 ];
+
+/// The field with this name.
+pub(super) fn find(name: &str) -> Option<&'static Field> {
+    FIELDS.iter().find(|field| field.name == name)
+}
 
 /// The names of all fields.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
@@ -57,7 +74,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 /// A line for each field that a filter can ask for, with what it means.
 #[must_use]
 pub fn fields() -> String {
-    let lines = FIELDS.iter().map(|Field { name, what }| format!("  {name:<16} {what}\n"));
+    let lines = FIELDS.iter().map(|Field { name, what, .. }| format!("  {name:<16} {what}\n"));
     lines.collect()
 }
 

@@ -1,9 +1,13 @@
 //! Some messages out of many: `--filter`.
 
+mod error;
 mod expression;
 mod fields;
+mod read;
 #[cfg(test)]
 mod tests;
+mod units;
+mod values;
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +19,8 @@ use crate::latency::Latencies;
 use crate::session::Seen;
 use expression::Subject;
 
-pub use expression::{Expression, FilterError};
+pub use error::FilterError;
+pub use expression::Expression;
 pub use fields::fields;
 
 /// How many requests are remembered for the latency of their replies. Beyond that the latency of

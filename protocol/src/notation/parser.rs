@@ -190,7 +190,16 @@ impl<'a> Parser<'a> {
     /// The error that the next token should not stand here.
     #[must_use]
     pub fn unexpected(&self, label: &str) -> NotationError {
-        NotationError::new(self.span(), format!("unexpected {}", self.peek().name()), label)
+        let message = match self.peek() {
+            Token::End => "the text ends too early".to_owned(),
+            Token::Newline => "the line ends too early".to_owned(),
+            token => {
+                let name = token.name();
+                let name = name.strip_prefix("a ").or(name.strip_prefix("the ")).unwrap_or(&name);
+                format!("unexpected {name}")
+            }
+        };
+        NotationError::new(self.span(), message, label)
     }
 
     /// `@conn`, if it is next.
