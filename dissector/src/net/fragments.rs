@@ -8,6 +8,9 @@ use std::net::IpAddr;
 
 /// How many packets may wait for fragments; each has at most 64 KiB.
 const PACKETS: usize = 128;
+/// How many packets that are complete are kept, to know copies of their fragments: a capture may see
+/// each of them twice.
+const COMPLETE: usize = 8;
 /// A packet in more pieces than this is none that a network makes.
 const PIECES: usize = 1024;
 /// How long a packet may wait, in nanoseconds of the capture ("reassembly timeout", RFC 8200: 60
@@ -70,6 +73,8 @@ pub struct Fragments {
     pending: HashMap<Key, Pending>,
     /// In the order of their beginning; may name some that are complete.
     order: VecDeque<(Key, u64)>,
+    /// The last packets that were completed, with their payloads.
+    complete: VecDeque<(Key, Vec<u8>)>,
     trouble: FragmentTrouble,
 }
 
@@ -85,6 +90,9 @@ impl Fragments {
             return None;
         }
         if !self.pending.contains_key(&key) {
+            if self.is_copy(&key, fragment) {
+                return None;
+            }
             if self.pending.len() == PACKETS {
                 self.forget_oldest();
             }
@@ -104,9 +112,15 @@ impl Fragments {
         if let Some(length) = pending.length
             && pending.came.first().is_some_and(|(start, end)| *start == 0 && *end >= length)
         {
-            let pending = self.pending.remove(&key)?;
+            let mut pending = self.pending.remove(&key)?;
             self.trouble.conflicts += u64::from(pending.conflict);
-            return Some(packet(&key, pending.bytes.get(..length)?));
+            pending.bytes.truncate(length);
+            let whole = packet(&key, &pending.bytes);
+            if self.complete.len() == COMPLETE {
+                self.complete.pop_front();
+            }
+            self.complete.push_back((key, pending.bytes));
+            return Some(whole);
         }
         if pending.came.len() > PIECES {
             self.forget(&key);
@@ -117,13 +131,25 @@ impl Fragments {
     /// What was wrong; what is still incomplete counts as lost.
     pub fn finish(&mut self) -> FragmentTrouble {
         while self.forget_oldest() {}
+        self.complete.clear();
         std::mem::take(&mut self.trouble)
     }
 
     /// How many bytes are kept.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.pending.values().map(|pending| pending.bytes.capacity()).sum()
+        let pending = self.pending.values().map(|pending| pending.bytes.capacity());
+        let complete = self.complete.iter().map(|(_, bytes)| bytes.capacity());
+        pending.chain(complete).sum()
+    }
+
+    /// Whether a fragment says the same as a packet that is complete did.
+    fn is_copy(&self, key: &Key, fragment: &Fragment<'_>) -> bool {
+        let Fragment { offset, more, payload, .. } = *fragment;
+        let end = offset + payload.len();
+        self.complete.iter().any(|(known, bytes)| {
+            known == key && bytes.get(offset..end) == Some(payload) && more == (end < bytes.len())
+        })
     }
 
     fn forget(&mut self, key: &Key) {
@@ -279,6 +305,25 @@ mod tests {
     }
 
     #[test]
+    fn copies_of_fragments_are_no_loss() {
+        let pieces: [(usize, bool, &[u8]); 2] = [(0, true, b"abcdefgh"), (8, false, b"ij")];
+        for order in [&[0, 0, 1, 1][..], &[0, 1, 0, 1], &[1, 1, 0, 0, 1]] {
+            let mut fragments = Fragments::default();
+            let mut whole = 0;
+            for at in order {
+                let (offset, more, bytes) = pieces[*at];
+                whole += usize::from(fragments.add(0, &fragment(1, offset, more, bytes)).is_some());
+            }
+            assert_eq!(whole, 1, "{order:?}");
+            // Another packet with the same number is none.
+            assert_eq!(fragments.add(0, &fragment(1, 0, true, b"ABCDEFGH")), None);
+            assert!(fragments.add(0, &fragment(1, 8, false, b"ij")).is_some());
+            assert_eq!(fragments.finish(), FragmentTrouble::default());
+            assert_eq!(fragments.held_bytes(), 0);
+        }
+    }
+
+    #[test]
     fn old_and_too_many_packets_are_forgotten() {
         let mut fragments = Fragments::default();
         fragments.add(0, &fragment(1, 0, true, b"abcdefgh"));
@@ -305,7 +350,7 @@ mod tests {
                 if let Some(whole) = payload(fragments.add(time as u64, &piece)) {
                     prop_assert!(!whole.contains(&0));
                 }
-                prop_assert!(fragments.held_bytes() <= 3 * 2048);
+                prop_assert!(fragments.held_bytes() <= (3 + COMPLETE) * 2048);
             }
             fragments.finish();
             prop_assert_eq!(fragments.held_bytes(), 0);
