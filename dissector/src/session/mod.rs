@@ -455,6 +455,7 @@ impl Session {
         if self.stream(from).has_messages() {
             self.problem(kind, from, text);
             if kind == ProblemKind::Ambiguous || self.is_patchy(from) {
+                self.stream(from).untold = kind == ProblemKind::Ambiguous;
                 return self.resync(from);
             }
             let stream = self.stream(from);

@@ -103,6 +103,7 @@ impl Session {
         let skipped = std::mem::take(&mut stream.unread);
         stream.offset += skipped;
         stream.mode = Mode::Head;
+        stream.untold = false;
         if skipped > 0 {
             let text = format!("the {} is followed again after {skipped} bytes", from.name());
             self.problem(ProblemKind::Resumed, from, text);

@@ -72,6 +72,8 @@ pub(super) struct Stream {
     pub(super) closed: Option<Close>,
     /// TLS can't be opened (any more): no bytes of it will be handed in.
     pub(super) sealed: bool,
+    /// A message is looked for, and it was not told that until then bytes are not followed.
+    pub(super) untold: bool,
     /// Messages may be missing, although others have been found since.
     pub(super) patchy: bool,
 }

@@ -56,6 +56,12 @@ impl Session {
                 let stream = self.stream(from);
                 stream.unread += std::mem::take(&mut stream.buffer).len() as u64;
                 stream.mode = Mode::Resync;
+                let unread = stream.unread;
+                if std::mem::take(&mut stream.untold) && unread > 0 {
+                    let name = from.name();
+                    let text = format!("the last {unread} bytes of the {name} can't be followed");
+                    self.problem(ProblemKind::Lost, from, text);
+                }
             }
             mode => self.stream(from).mode = mode,
         }

@@ -56,7 +56,7 @@ fn simple_replies_to_lost_reads_can_not_be_followed() {
     talk.simple().gap(Client, 28).raw(Server, &ok(1).to_bytes()).raw(Server, &[0x5a; 512]);
     talk.s(ok(2)).finish();
     assert_eq!(talk.broken(), Vec::<&str>::new());
-    assert_eq!(talk.problems().len(), 3, "{}", talk.lines());
+    assert_eq!(talk.problems().len(), 4, "{}", talk.lines());
 }
 
 #[test]
@@ -332,4 +332,16 @@ fn a_client_whose_servers_greeting_was_missed_may_be_an_oldstyle_one() {
     assert_eq!(talk.broken(), Vec::<&str>::new(), "{}", talk.lines());
     let answered = talk.messages().filter(|seen| seen.answers.is_some()).count();
     assert_eq!((talk.messages().count(), answered), (3, 1), "{}", talk.lines());
+}
+
+#[test]
+fn what_is_not_followed_to_the_end_is_told() {
+    let mut talk = Talk::new();
+    talk.simple().gap(Client, 28).raw(Server, &ok(1).to_bytes()).raw(Server, &[0x5a; 512]);
+    talk.close(Server).finish();
+    let lines = talk.lines();
+    assert!(
+        lines.contains("server lost: the last 512 bytes of the server can't be followed"),
+        "{lines}"
+    );
 }
