@@ -175,3 +175,35 @@ fn a_wrong_checksum_of_what_was_accepted_means_nothing() {
         }
     }
 }
+
+/// Other sequence numbers, as another system would take.
+fn renumbered((time, link, bytes): &Owned) -> Owned {
+    let mut bytes = bytes.clone();
+    let from_client = bytes[20..22] == 51234u16.to_be_bytes();
+    for (at, add) in [(24, from_client), (28, !from_client)] {
+        let number = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        let number = number.wrapping_add(if add { 77_777 } else { 5_555_555 });
+        bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+    }
+    checked((*time, *link, bytes))
+}
+
+#[test]
+fn connections_at_once_between_the_same_addresses_are_not_mixed_up() {
+    let one = packets(CLIENT, SERVER, START, &session());
+    let mixed: Vec<_> =
+        one.iter().flat_map(|packet| [packet.clone(), renumbered(packet)]).collect();
+    let all = text(&mixed);
+    let told = all.matches("-- same-addresses: two connections at once").count();
+    assert_eq!(told, 1, "{all}");
+    assert!(!all.contains("# ! "), "{all}");
+    let messages: Vec<_> = lines(&all).into_iter().filter(|line| !line.starts_with("--")).collect();
+    assert_eq!(messages, lines(&text(&one)), "{all}");
+    // The first one may be far when the second one begins.
+    let (early, late) = one.split_at(9);
+    let second: Vec<_> = one.iter().map(renumbered).collect();
+    let rest = late.iter().zip(&second).flat_map(|(a, b)| [b, a]);
+    let all = text(early.iter().chain(rest).chain(&second[late.len()..]));
+    assert_eq!(all.matches("-- same-addresses").count(), 1, "{all}");
+    assert!(!all.contains("# ! ") && all.contains("C: NBD_CMD_DISC"), "{all}");
+}

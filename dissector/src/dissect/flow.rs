@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use protocol::message::Side;
 use protocol::values::INIT_MAGIC;
 
+use super::before::Before;
 use super::doubt::Doubt;
 use super::midway::Joined;
 use super::secure::Secure;
@@ -37,6 +38,8 @@ pub(super) struct Flow {
     initial: [Option<u32>; 2],
     /// Who broke the connection off, and the number up to where it had sent.
     reset: Option<(Side, u32)>,
+    /// The connection whose place it took.
+    before: Option<Box<Before>>,
     /// What the checksums of both directions were.
     doubts: [Doubt; 2],
     /// Taken out while it hands on.
@@ -88,6 +91,7 @@ impl Flow {
             last_ns: time_ns,
             initial: [None; 2],
             reset: None,
+            before: None,
             doubts: [Doubt::default(); 2],
             reassembly: Some(Box::default()),
             state: State::Waiting { prelude: Vec::new(), known },
@@ -115,6 +119,39 @@ impl Flow {
             // A connection that was met midway, or whose other half of the handshake was seen.
             None => self.initial == [None; 2],
         }
+    }
+
+    /// Takes the place of another connection that may go on all the same.
+    pub(super) fn replaces(&mut self, old: &Self) {
+        if let Some(reassembly) = &old.reassembly
+            && old.client == self.client
+        {
+            let next = [Side::Client, Side::Server].map(|side| reassembly.next(side));
+            self.before = Some(Box::new(Before { next, told: false }));
+        }
+    }
+
+    /// Whether a segment is one of the connection whose place this one took.
+    fn is_of_another<S: Sink>(
+        &mut self,
+        from: Side,
+        time_ns: u64,
+        segment: &Segment<'_>,
+        sink: &mut S,
+    ) -> bool {
+        let Some(before) = &mut self.before else { return false };
+        let takes = before.takes(from, segment);
+        if takes && !before.told && !segment.payload.is_empty() {
+            before.told = true;
+            let (client, server) = (self.client, self.server);
+            let text = format!(
+                "two connections at once between {client} and {server}, perhaps in two VLANs; the \
+                 first is not followed any more"
+            );
+            let note = Note { kind: "same-addresses", time_ns, text };
+            sink.record(Record::Problem(None, &note));
+        }
+        takes
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -165,6 +202,9 @@ impl Flow {
     ) {
         self.last_ns = self.last_ns.max(time_ns);
         let from = self.side(segment.source);
+        if self.is_of_another(from, time_ns, segment, context.sink) {
+            return;
+        }
         if self.is_over() {
             return self.after_reset(from, time_ns, segment, context.sink);
         }

@@ -4,6 +4,7 @@
 //! the file's size: connections that are over leave only a mark, and there is a limit on how many
 //! are followed at once.
 
+mod before;
 mod counts;
 #[cfg(test)]
 mod damage_tests;

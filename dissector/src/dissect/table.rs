@@ -200,7 +200,10 @@ impl Table {
     /// Begins to follow a connection, if this packet shows one that may be NBD, in the place of an
     /// older one between the same addresses.
     fn begin<S: Sink>(&mut self, key: Key, time_ns: u64, segment: &Segment<'_>, sink: &mut S) {
-        let Some(flow) = self.new_flow(time_ns, segment) else { return };
+        let Some(mut flow) = self.new_flow(time_ns, segment) else { return };
+        if let Some(old) = self.flows.get(&key) {
+            flow.replaces(old);
+        }
         if self.flows.len() >= MAX_FLOWS / self.share {
             self.make_room(sink);
         }

@@ -69,7 +69,12 @@ impl Direction {
     /// Whether a reset with this number can be one of this connection. Its number says up to where
     /// its sender had come, or what the other side had acknowledged some time ago.
     pub(super) fn is_reset_by(&self, sequence: u32) -> bool {
-        self.next.is_none_or(|next| expand(next, sequence).abs_diff(next) <= REACH)
+        self.next.is_none_or(|next| {
+            let latest = self.held.last_key_value().map_or(next, |(start, held)| held.end(*start));
+            let latest = latest.max(self.acknowledged).max(next);
+            let number = expand(next, sequence);
+            number.saturating_add(REACH) >= next && number <= latest.saturating_add(REACH)
+        })
     }
 
     /// Whether a segment that may be damaged waits for what its receiver makes of it.

@@ -168,6 +168,12 @@ impl Reassembly {
         self.reset || (self.client.ended && self.server.ended)
     }
 
+    /// The number of the next byte of a direction, if anything of it has been seen.
+    #[must_use]
+    pub fn next(&self, side: Side) -> Option<u32> {
+        self.direction(side).next.map(|next| next as u32)
+    }
+
     fn direction(&self, side: Side) -> &Direction {
         match side {
             Side::Client => &self.client,

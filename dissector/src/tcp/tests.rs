@@ -346,6 +346,18 @@ fn a_reset_shows_up_to_where_its_sender_had_come() {
 }
 
 #[test]
+fn a_reset_behind_what_is_held_counts() {
+    let mut rig = Rig::new();
+    rig.client(1003, 5000, b"def");
+    for n in 0..40 {
+        rig.client(1006 + n * 60_000, 5000, &[b'x'; 60_000]);
+    }
+    rig.send(Side::Client, &Segment { rst: true, ..segment(1006 + 2_400_000, 5000, b"") });
+    assert!(rig.reassembly.is_over());
+    assert!(rig.finish().starts_with("C gap 3 | C:def"));
+}
+
+#[test]
 fn a_syn_says_where_its_direction_begins() {
     let syn = Segment { syn: true, acknowledgment: None, ..segment(999, 0, b"") };
     let syn_ack = Segment { syn: true, ..segment(4999, 1000, b"") };

@@ -483,7 +483,7 @@ impl Sink for Transcriber {
             Record::Ended(_, end) if self.problem.is_none() => self.ended(end.from, end.how),
             Record::Problem(Some(_), note) if self.problem.is_none() => match note.kind {
                 // These do not take anything away from what is known of the client.
-                "cut-off" | "overlap" | "tls" | "unanswered" => {
+                "bad-checksum" | "cut-off" | "overlap" | "stray-reset" | "tls" | "unanswered" => {
                     self.line(format!("# {}: {}", note.kind, note.text));
                 }
                 _ => {

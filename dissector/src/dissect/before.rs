@@ -1,0 +1,39 @@
+//! What is left of a connection whose place another one took, between the same addresses.
+//!
+//! Mostly that is nothing: a port is used again. But two VLANs may have the same addresses, and a
+//! capture of both has two connections at once. Tags do not tell them apart for sure, as the two
+//! directions of one connection may pass different VLANs, and so may copies of a packet; the
+//! numbers do. The connection that came first is no longer followed, which is told, and leaves the
+//! other one alone.
+
+use protocol::message::Side;
+
+use crate::net::Segment;
+
+/// The numbers with which a connection would go on.
+pub(super) struct Before {
+    /// What each side would send next, if that is known.
+    pub(super) next: [Option<u32>; 2],
+    pub(super) told: bool,
+}
+
+impl Before {
+    /// Whether a segment goes on exactly where the connection was.
+    pub(super) fn takes(&mut self, from: Side, segment: &Segment<'_>) -> bool {
+        if segment.syn && segment.acknowledgment.is_none() {
+            return false; // begins the other one
+        }
+        let (this, other) = (from as usize, from.other() as usize);
+        let fits = match self.next[this] {
+            Some(next) => next == segment.sequence,
+            // The answer to its SYN.
+            None => segment.acknowledgment.is_some() && segment.acknowledgment == self.next[other],
+        };
+        if fits {
+            let flags = u32::from(segment.syn) + u32::from(segment.fin);
+            let length = (segment.length() as u32).wrapping_add(flags);
+            self.next[this] = Some(segment.sequence.wrapping_add(length));
+        }
+        fits
+    }
+}
