@@ -101,7 +101,8 @@ impl ClientTarget {
     /// The reason why not.
     pub fn supports(&self, action: &str) -> Result<(), String> {
         match self {
-            Self::Reference | Self::Profile(_) => selfclient::supports(action),
+            Self::Reference => selfclient::supports(None, action),
+            Self::Profile(profile) => selfclient::supports(Some(profile), action),
             Self::Peer(file) => file.supports(action),
             Self::Command(_) if action == "info" => Ok(()),
             Self::Command(command) if command.contains("{action}") => Ok(()),

@@ -10,8 +10,8 @@ use crate::peer::{ClientRun, Ended, Parameters};
 use crate::tls::Security;
 
 /// What it can be told to do.
-const ACTIONS: [&str; 9] =
-    ["info", "list", "read", "write", "copy-out", "flush", "trim", "zero", "map"];
+const ACTIONS: [&str; 10] =
+    ["info", "list", "read", "write", "copy-out", "flush", "trim", "zero", "zero-fast", "map"];
 /// The context that `map` asks about.
 const ALLOCATION: &str = "base:allocation";
 /// How much `copy-out` reads at a time, in bytes.
@@ -21,11 +21,16 @@ const PIECE: u64 = 1 << 20;
 ///
 /// # Errors
 /// The reason why not.
-pub fn supports(action: &str) -> Result<(), String> {
-    if ACTIONS.contains(&action) {
-        return Ok(());
+pub fn supports(profile: Option<&Profile>, action: &str) -> Result<(), String> {
+    if !ACTIONS.contains(&action) {
+        return Err(format!("the reference client has no action `{action}`"));
     }
-    Err(format!("the reference client has no action `{action}`"))
+    match profile {
+        Some(profile) if action == "zero-fast" && !profile.habits().fast_zero => {
+            Err(format!("qemu {} has no action `{action}`", profile.version()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Does an action; the exit status is 0 if all went well.
@@ -95,6 +100,7 @@ async fn transmit(action: &str, client: &Client, with: &Parameters) -> Result<()
         "trim" => client.trim(with.offset, with.length).await.map_err(shown),
         "map" => client.map(ALLOCATION, with.offset, with.length).await.map(drop).map_err(shown),
         "zero" => client.zero(with.offset, with.length, false).await.map_err(shown),
+        "zero-fast" => client.zero_fast(with.offset, with.length).await.map_err(shown),
         other => Err(format!("no action `{other}`")),
     }
 }

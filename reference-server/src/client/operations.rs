@@ -99,6 +99,19 @@ impl Client {
         Ok(())
     }
 
+    /// `NBD_CMD_WRITE_ZEROES` with FAST_ZERO: only if it is faster than writing.
+    ///
+    /// # Errors
+    /// As for [`Client::call`], or it is not offered; `NBD_ENOTSUP` where it would be slow.
+    pub async fn zero_fast(&self, offset: u64, length: u64) -> Result<(), ClientError> {
+        const FAST: CommandFlags = CommandFlags::FAST_ZERO;
+        self.minds_read_only()?;
+        self.needs(TransmissionFlags::SEND_WRITE_ZEROES, "NBD_CMD_WRITE_ZEROES")?;
+        self.needs(TransmissionFlags::SEND_FAST_ZERO, "FAST_ZERO")?;
+        let largest = self.largest_effect();
+        self.without_payload(Command::WRITE_ZEROES, FAST, offset, length, largest).await
+    }
+
     async fn zeroes(
         &self,
         offset: u64,

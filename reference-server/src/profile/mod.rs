@@ -66,6 +66,8 @@ pub struct Habits {
     pub aligns: bool,
     /// Uses `NBD_CMD_WRITE_ZEROES` where it is offered; else writes zeroes.
     pub write_zeroes: bool,
+    /// Knows `NBD_CMD_FLAG_FAST_ZERO`.
+    pub fast_zero: bool,
     /// Refuses to open a read-only export for writing; else it sends the write.
     pub minds_read_only: bool,
     /// How many times it sends `NBD_CMD_FLUSH` before it leaves, where that is offered.

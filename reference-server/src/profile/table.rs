@@ -81,6 +81,7 @@ const V2_6: Profile = named!(
             largest_effect: DEFAULT_MAXIMUM_PAYLOAD as u64,
             aligns: false,
             write_zeroes: false,
+            fast_zero: false,
             minds_read_only: false,
             last_flushes: 2,
         },
@@ -167,7 +168,7 @@ const V4_2: Profile = named!(
             oldstyle_without_name: false,
             ..V3_0.manners
         },
-        habits: Habits { takes_any_refusal: true, ..V3_0.habits },
+        habits: Habits { takes_any_refusal: true, fast_zero: true, ..V3_0.habits },
         ..V3_0
     }
 );
