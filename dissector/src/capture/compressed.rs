@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Read};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use ruzstd::decoding::errors::FrameDecoderError;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
@@ -22,7 +22,8 @@ impl Compression {
     pub(super) fn of(head: [u8; 4]) -> Option<Self> {
         match head {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd] => Some(Self::Zstandard),
+            // A file may begin with a frame that holds no data, as those of pzstd do.
+            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(Self::Zstandard),
             _ => None,
         }
     }
@@ -65,7 +66,7 @@ impl Read for Watched<'_> {
 
 #[expect(clippy::large_enum_variant, reason = "there is one for a file")]
 enum Decoder<'a> {
-    Gzip(MultiGzDecoder<Watched<'a>>),
+    Gzip(Gzip<'a>),
     Zstandard(Zstandard<'a>),
 }
 
@@ -79,9 +80,9 @@ impl<'a> Decompressed<'a> {
     pub(super) fn new(inner: Box<dyn Read + Send + 'a>, by: Compression) -> Self {
         let inner = Watched { inner, ended: false, error: None };
         let decoder = match by {
-            Compression::Gzip => Decoder::Gzip(MultiGzDecoder::new(inner)),
+            Compression::Gzip => Decoder::Gzip(Gzip::Within(GzDecoder::new(reader(inner)))),
             Compression::Zstandard => Decoder::Zstandard(Zstandard {
-                reader: BufReader::with_capacity(128 << 10, inner),
+                reader: reader(inner),
                 decoder: {
                     let mut decoder = FrameDecoder::new();
                     decoder.set_max_window_size(WINDOW);
@@ -104,20 +105,77 @@ impl Read for Decompressed<'_> {
             return Ok(0);
         }
         let (result, watched) = match &mut self.decoder {
-            Decoder::Gzip(decoder) => {
-                let result = decoder.read(out).map_err(|_| Broken::Corrupt);
-                (result, decoder.get_mut())
-            }
-            Decoder::Zstandard(decoder) => (decoder.take_out(out), decoder.reader.get_mut()),
+            Decoder::Gzip(decoder) => (decoder.take_out(out), decoder.reader()),
+            Decoder::Zstandard(decoder) => (decoder.take_out(out), Some(decoder.reader.get_mut())),
         };
-        match (result, watched.error.take()) {
+        let (error, ended) =
+            watched.map_or((None, false), |watched| (watched.error.take(), watched.ended));
+        match (result, error) {
             (Err(_), Some(error)) => Err(error),
             (Err(why), None) => {
-                let cut = why == Broken::Corrupt && watched.ended;
+                let cut = why == Broken::Corrupt && ended;
                 self.broken = Some(if cut { Broken::Cut } else { why });
                 Ok(0)
             }
             (Ok(count), _) => Ok(count),
+        }
+    }
+}
+
+fn reader(inner: Watched<'_>) -> BufReader<Watched<'_>> {
+    BufReader::with_capacity(128 << 10, inner)
+}
+
+/// The members of a file, one after the other.
+enum Gzip<'a> {
+    Within(GzDecoder<BufReader<Watched<'a>>>),
+    /// Behind the last one.
+    Over(BufReader<Watched<'a>>),
+    /// While one becomes the other.
+    Between,
+}
+
+impl<'a> Gzip<'a> {
+    fn take_out(&mut self, out: &mut [u8]) -> Result<usize, Broken> {
+        while let Self::Within(decoder) = self {
+            let count = decoder.read(out).map_err(|_| Broken::Corrupt)?;
+            if count > 0 || out.is_empty() {
+                return Ok(count);
+            }
+            self.next_member()?;
+        }
+        Ok(0)
+    }
+
+    /// Steps over the end of a member. After the last one zeroes may fill a block, as on tapes.
+    fn next_member(&mut self) -> Result<(), Broken> {
+        let Self::Within(decoder) = std::mem::replace(self, Self::Between) else { return Ok(()) };
+        let mut reader = decoder.into_inner();
+        let more = loop {
+            let bytes = match reader.fill_buf() {
+                Ok(bytes) => bytes,
+                Err(_) => {
+                    *self = Self::Over(reader);
+                    return Err(Broken::Corrupt);
+                }
+            };
+            let zeroes = bytes.iter().take_while(|byte| **byte == 0).count();
+            if zeroes < bytes.len() || zeroes == 0 {
+                let more = zeroes < bytes.len();
+                reader.consume(zeroes);
+                break more;
+            }
+            reader.consume(zeroes);
+        };
+        *self = if more { Self::Within(GzDecoder::new(reader)) } else { Self::Over(reader) };
+        Ok(())
+    }
+
+    fn reader(&mut self) -> Option<&mut Watched<'a>> {
+        match self {
+            Self::Within(decoder) => Some(decoder.get_mut().get_mut()),
+            Self::Over(reader) => Some(reader.get_mut()),
+            Self::Between => None,
         }
     }
 }

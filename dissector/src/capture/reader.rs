@@ -183,7 +183,10 @@ fn broken(source: &Source<'_>) -> Option<ReadError> {
     let at = source.position();
     source.broken().map(|broken| match broken {
         Broken::Cut => ReadError::Cut { at, what: "its compressed data" },
-        Broken::Corrupt => ReadError::Corrupt { at, what: "its compressed data make no sense" },
+        Broken::Corrupt => ReadError::Corrupt {
+            at,
+            what: "its compressed data make no sense; bytes are those of the capture inside",
+        },
         Broken::TooLarge => ReadError::NotACapture {
             hint: " that can be decompressed in little memory\n\
                    hint: zstdcat --memory=2048MB FILE | nbdcheck decode -",

@@ -222,6 +222,24 @@ fn compressed_files_are_read_as_they_are() {
     let plain = pcapng(false);
     let skipped = [&zstandard(&plain)[..], b"\x50\x2a\x4d\x18\x02\0\0\0ab"].concat();
     assert_eq!(read(&skipped[..]), read(&plain[..]));
+    // What pzstd writes begins with one.
+    let skipped = [b"\x53\x2a\x4d\x18\x02\0\0\0ab", &zstandard(&plain)[..]].concat();
+    assert_eq!(read(&skipped[..]), read(&plain[..]));
+}
+
+// `gzip -d` takes such a file.
+#[test]
+fn zeroes_may_follow_the_members_of_a_gzip_file() {
+    let plain = pcapng(false);
+    for zeroes in [1, 511, 300_000] {
+        let file = [gzip(&plain), vec![0; zeroes]].concat();
+        assert_eq!(read(&file[..]), read(&plain[..]));
+        assert_eq!(read(Slow(&file)), read(&plain[..]));
+    }
+    let file = [&gzip(&plain)[..], b"\0\0what is this doing here?"].concat();
+    let (items, end) = read(&file[..]);
+    assert_eq!(items, read(&plain[..]).0);
+    assert!(end.contains("corrupt"), "{end}");
 }
 
 #[test]
@@ -253,7 +271,7 @@ fn compressed_files_cut_off_or_damaged_give_what_came_before() {
     file[last] ^= 1; // the checksum
     let (items, end) = read(&file[..]);
     assert_eq!(items, all);
-    insta::assert_snapshot!(end, @"the file is corrupt at byte 400: its compressed data make no sense");
+    insta::assert_snapshot!(end, @"the file is corrupt at byte 400: its compressed data make no sense; bytes are those of the capture inside");
 }
 
 #[test]
