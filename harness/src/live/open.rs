@@ -65,18 +65,29 @@ pub(super) fn open(
             .precision(if NANOSECONDS { Precision::Nano } else { Precision::Micro })
             .open()?
             .setnonblock()?;
-        capture.filter(&filter(ports), true)?;
+        let plain = filter(ports);
+        if capture.filter(&tagged(&plain), true).is_err() {
+            capture.filter(&plain, true)?;
+        }
         let link = link_type(capture.get_datalink().0);
         Ok((capture, link))
     };
     open().map_err(|error| explain(interface, error))
 }
 
-/// In the language of `pcap-filter(7)`. Of a packet in fragments only the first has the ports.
+/// In the language of `pcap-filter(7)`. Of a packet in fragments only the first has the ports, and
+/// where an IPv6 header is followed by others only we find them.
 fn filter(ports: &[u16]) -> String {
     let ports: BTreeSet<u16> = ports.iter().copied().chain([DEFAULT_PORT]).collect();
     let ports: Vec<_> = ports.iter().map(|port| format!("tcp port {port}")).collect();
-    format!("{} or ip[6:2] & 0x1fff != 0 or ip6[6] = 44", ports.join(" or "))
+    // Not TCP, UDP or ICMPv6.
+    let others = "(ip6[6] != 6 and ip6[6] != 17 and ip6[6] != 58)";
+    format!("({} or ip[6:2] & 0x1fff != 0 or {others})", ports.join(" or "))
+}
+
+/// The same behind up to two VLAN tags, where the link type can have any.
+fn tagged(plain: &str) -> String {
+    format!("{plain} or (vlan and ({plain} or (vlan and {plain})))")
 }
 
 /// Programs and files number raw IP differently.
@@ -115,8 +126,38 @@ mod tests {
     fn the_filter_takes_each_port_once_and_fragments() {
         assert_eq!(
             filter(&[10810, 10809, 10810]),
-            "tcp port 10809 or tcp port 10810 or ip[6:2] & 0x1fff != 0 or ip6[6] = 44"
+            "(tcp port 10809 or tcp port 10810 or ip[6:2] & 0x1fff != 0 or \
+             (ip6[6] != 6 and ip6[6] != 17 and ip6[6] != 58))"
         );
+    }
+
+    /// What of the packets of this Ethernet frame the filter lets through.
+    fn passes(frame: &[u8]) -> bool {
+        let capture = Capture::dead(pcap::Linktype::ETHERNET).unwrap();
+        let program = capture.compile(&tagged(&filter(&[])), true).unwrap();
+        program.filter(frame)
+    }
+
+    fn frame(between: &[u8], ip: &[u8]) -> Vec<u8> {
+        [&[2; 12], between, ip, &[0; 40]].concat()
+    }
+
+    #[test]
+    fn the_filter_looks_behind_tags_and_leaves_extension_headers_to_us() {
+        let tcp = |port: u16| {
+            let mut ip = vec![0x45, 0, 0, 60, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+            ip.extend([port.to_be_bytes(), [0x30, 0x39]].concat());
+            ip
+        };
+        for tags in [&[8, 0][..], &[0x81, 0, 0, 5, 8, 0], &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 8, 0]]
+        {
+            assert!(passes(&frame(tags, &tcp(10809))), "{tags:x?}");
+            assert!(!passes(&frame(tags, &tcp(80))), "{tags:x?}");
+        }
+        let ip6 = |next: u8| [&[0x60, 0, 0, 0, 0, 40, next, 64][..], &[0; 32]].concat();
+        for (next, passed) in [(0, true), (60, true), (44, true), (6, false), (17, false)] {
+            assert_eq!(passes(&frame(&[0x86, 0xdd], &ip6(next))), passed, "{next}");
+        }
     }
 
     #[test]
