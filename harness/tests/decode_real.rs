@@ -389,3 +389,25 @@ fn a_recorded_session_is_a_scenario_for_any_server() {
         }
     }
 }
+
+/// A session that is found by chance is not what was meant, also where the others begin later.
+#[test]
+fn a_scenario_is_of_the_session_that_was_asked_for_or_of_the_only_one() {
+    let golden = |name: &str| format!("{}/../golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    let told = |args: &[&str]| {
+        let output = nbdcheck(args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text.lines().next().unwrap_or_default().to_owned())
+    };
+    let capture = golden("qemu/10.0-server.pcap");
+    let (status, text) = told(&["decode", "--as-scenario", &capture]);
+    assert_eq!(status, Some(2));
+    assert!(text.ends_with("has several sessions, not just one to take"), "{text}");
+    let (status, text) = told(&["decode", "--as-scenario", "--session", "50", &capture]);
+    assert_eq!(status, Some(2));
+    assert!(text.contains("no session 50") && text.ends_with("it has 9"), "{text}");
+    let alone = golden("made/vlan.pcapng");
+    assert_eq!(told(&["decode", "--as-scenario", &alone]).0, Some(0));
+    let (status, text) = told(&["decode", "--as-scenario", &golden("made/mid-session.pcapng")]);
+    assert_eq!(status, Some(3), "{text}");
+}

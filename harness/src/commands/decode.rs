@@ -5,7 +5,7 @@ use std::io::{self, BufReader, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use dissector::capture::{Input, ReadError};
-use dissector::dissect::{Options, dissect};
+use dissector::dissect::{Options, Record, Sink, dissect};
 use dissector::render::Only;
 use dissector::session::Recognize;
 use dissector::tls::KeyLog;
@@ -80,8 +80,10 @@ fn as_scenario(args: &Args, keys: KeyLog) -> u8 {
     let session = args.view.session.unwrap_or(1);
     let mut transcriber = Transcriber::new(&format!("session {session} of {name}"));
     let options = Options { ports: args.view.port.clone(), recognize: Recognize::Form, keys };
-    let result = open(&args.file)
-        .and_then(|file| dissect(file, options, &mut Only::new(&mut transcriber, Some(session))));
+    let result = open(&args.file).and_then(|file| match args.view.session {
+        Some(_) => dissect(file, options, &mut Only::new(&mut transcriber, Some(session))),
+        None => dissect(file, options, &mut Alone { inner: &mut transcriber, others: false }),
+    });
     let sessions = match result {
         Ok(sessions) => sessions,
         Err(error) => {
@@ -95,7 +97,11 @@ fn as_scenario(args: &Args, keys: KeyLog) -> u8 {
     }
     // One that is found by chance is not what was meant.
     if session > sessions || (args.view.session.is_none() && sessions > 1) {
-        eprintln!("error: {name} has {sessions} sessions, not just one to take");
+        match args.view.session {
+            Some(wanted) => eprintln!("error: no session {wanted} in {name}: it has {sessions}"),
+            // The others have not been looked for.
+            None => eprintln!("error: {name} has several sessions, not just one to take"),
+        }
         eprintln!("hint: `--session N` chooses; `nbdcheck decode --format summary` shows them all");
         return exit::USAGE;
     }
@@ -111,6 +117,25 @@ fn as_scenario(args: &Args, keys: KeyLog) -> u8 {
             eprintln!("error: {name}: {error}");
             exit::NO_VERDICT
         }
+    }
+}
+
+/// Hands on the first session; has enough when there is another.
+struct Alone<'a> {
+    inner: &'a mut Transcriber,
+    others: bool,
+}
+
+impl Sink for Alone<'_> {
+    fn record(&mut self, record: Record<'_>) {
+        match record.session() {
+            Some(2..) => self.others = true,
+            _ => self.inner.record(record),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.others
     }
 }
 

@@ -1,6 +1,6 @@
 //! `nbdcheck validate`.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, LineWriter, Write};
 use std::path::PathBuf;
 
 use dissector::dissect::{Options, Record, Sink, Totals, dissect};
@@ -41,11 +41,23 @@ pub fn run(args: Args) -> u8 {
     let mut no_verdict = false;
     for file in &args.files {
         let name = name(file);
-        let mut sink = Violations { file: &name, out: &mut out, error: None, totals: &mut all };
+        // Of the lines of a damaged capture there may be millions.
+        let mut talk: Box<dyn Write> = match io::stderr().is_terminal() {
+            true => Box::new(LineWriter::new(io::stderr())),
+            false => Box::new(BufWriter::with_capacity(64 << 10, io::stderr())),
+        };
+        let mut sink = Violations {
+            file: &name,
+            out: &mut out,
+            talk: &mut talk,
+            error: None,
+            totals: &mut all,
+        };
         let options =
             Options { ports: args.port.clone(), recognize: Recognize::Nothing, keys: keys.clone() };
         let result = open(file).and_then(|file| dissect(file, options, &mut sink));
         let error = sink.error.take().or_else(|| out.flush().err());
+        let _ = talk.flush();
         match error {
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Some(error) => {
@@ -85,6 +97,8 @@ pub fn run(args: Args) -> u8 {
 struct Violations<'a, W> {
     file: &'a str,
     out: &'a mut W,
+    /// For problems.
+    talk: &'a mut dyn Write,
     error: Option<io::Error>,
     totals: &'a mut Totals,
 }
@@ -113,11 +127,11 @@ impl<W: Write> Sink for Violations<'_, W> {
                 ));
             }
             // What could not be seen limits what the verdict means.
-            Record::Problem(Some(info), note) => {
-                eprintln!("{}: session {}: {}: {}", self.file, info.number, note.kind, note.text);
-            }
-            Record::Problem(None, note) => {
-                eprintln!("{}: {}: {}", self.file, note.kind, note.text);
+            Record::Problem(info, note) => {
+                let session = info.map(|info| format!("session {}: ", info.number));
+                let (file, session) = (self.file, session.unwrap_or_default());
+                // Nothing is lost but talk if that fails.
+                let _ = writeln!(self.talk, "{file}: {session}{}: {}", note.kind, note.text);
             }
             Record::Closed(_, totals) => self.totals.add(totals),
             Record::Opened(_) | Record::Message(..) | Record::Tls(..) | Record::Ended(..) => {}
