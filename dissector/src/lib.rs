@@ -12,6 +12,7 @@ pub mod filter;
 pub mod fuzzing;
 mod latency;
 pub mod net;
+mod plural;
 pub mod render;
 pub mod session;
 pub mod stats;

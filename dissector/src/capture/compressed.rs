@@ -80,7 +80,9 @@ impl<'a> Decompressed<'a> {
     pub(super) fn new(inner: Box<dyn Read + Send + 'a>, by: Compression) -> Self {
         let inner = Watched { inner, ended: false, error: None };
         let decoder = match by {
-            Compression::Gzip => Decoder::Gzip(Gzip::Within(GzDecoder::new(reader(inner)))),
+            Compression::Gzip => {
+                Decoder::Gzip(Gzip::Within(Box::new(GzDecoder::new(reader(inner)))))
+            }
             Compression::Zstandard => Decoder::Zstandard(Zstandard {
                 reader: reader(inner),
                 decoder: {
@@ -128,7 +130,7 @@ fn reader(inner: Watched<'_>) -> BufReader<Watched<'_>> {
 
 /// The members of a file, one after the other.
 enum Gzip<'a> {
-    Within(GzDecoder<BufReader<Watched<'a>>>),
+    Within(Box<GzDecoder<BufReader<Watched<'a>>>>),
     /// Behind the last one.
     Over(BufReader<Watched<'a>>),
     /// While one becomes the other.
@@ -167,7 +169,8 @@ impl<'a> Gzip<'a> {
             }
             reader.consume(zeroes);
         };
-        *self = if more { Self::Within(GzDecoder::new(reader)) } else { Self::Over(reader) };
+        *self =
+            if more { Self::Within(Box::new(GzDecoder::new(reader))) } else { Self::Over(reader) };
         Ok(())
     }
 

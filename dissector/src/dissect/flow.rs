@@ -12,6 +12,7 @@ use super::midway::Joined;
 use super::secure::Secure;
 use super::{Ended, Note, Record, SessionInfo, Sink, Totals};
 use crate::net::Segment;
+use crate::plural::Plural;
 use crate::session::{self, Close, Config, Event, Problem, ProblemKind, Recognize, Session};
 use crate::tcp::{Aside, Delivery, Reassembly};
 use crate::tls::{Growth, KeyLog};
@@ -436,8 +437,10 @@ impl Live {
             Delivery::Reset { from, .. } => Some(Ended { from, time_ns, how: Close::Reset }),
             Delivery::Conflict { from, length, .. } => {
                 let text = format!(
-                    "{length} bytes of the {} came again and differ; the first ones count",
-                    from.name()
+                    "{} of the {} came again and {}; the first ones count",
+                    Plural(length, "byte"),
+                    from.name(),
+                    if length == 1 { "differs" } else { "differ" },
                 );
                 return self.note(context.sink, Note { kind: "overlap", time_ns, text });
             }
@@ -545,7 +548,9 @@ fn aside(from: Side, time_ns: u64, what: Aside) -> Note {
             kind: "bad-checksum",
             time_ns,
             text: format!(
-                "{length} bytes of the {name} came with a wrong TCP checksum, and do not count"
+                "{} of the {name} came with a wrong TCP checksum, and {} not count",
+                Plural(length, "byte"),
+                if length == 1 { "does" } else { "do" },
             ),
         },
     }

@@ -6,6 +6,7 @@ use protocol::message::Side;
 use super::flow::{Context, Live};
 use super::held::Held;
 use super::{Record, Sink, TlsOpened};
+use crate::plural::Plural;
 use crate::session::{Close, Phase, ProblemKind};
 use crate::tcp::Delivery;
 use crate::tls::{Connection, Output, Stop};
@@ -145,7 +146,9 @@ impl Live {
             Delivery::Data { from, time_ns, bytes } => self.open(from, time_ns, bytes, context),
             Delivery::Gap { from, time_ns, missing } => {
                 tls.connection.gap(from);
-                let text = format!("{missing} bytes of the {} inside TLS are missing", from.name());
+                let bytes = Plural(missing, "byte");
+                let text =
+                    format!("{bytes} of the {} inside TLS {} missing", from.name(), bytes.are());
                 judge.tls_lost(from, time_ns, ProblemKind::Gap, &text);
             }
             Delivery::End { from, time_ns } => {

@@ -517,7 +517,7 @@ fn fragments_that_differ_are_told() {
     let all = text(&pieces);
     let (session, note) = all.split_at(all.find("-- ip").unwrap());
     assert_eq!(session, text(&whole));
-    insta::assert_snapshot!(note, @"-- ip-fragments-differ: 1 IP packets have fragments that overlap and differ; the bytes that came first count");
+    insta::assert_snapshot!(note, @"-- ip-fragments-differ: 1 IP packet has fragments that overlap and differ; the bytes that came first count");
 }
 
 /// Cuts the bytes of every run of messages of one side at other places.

@@ -6,7 +6,6 @@
 mod harmless;
 mod json;
 mod only;
-mod plural;
 mod summary;
 mod text;
 mod time;
@@ -14,9 +13,9 @@ mod tree;
 
 use std::io;
 
+pub use crate::plural::Plural;
 pub use json::JsonRenderer;
 pub use only::Only;
-pub use plural::Plural;
 pub use summary::SummaryRenderer;
 pub use text::{TextOptions, TextRenderer, TimeFormat};
 pub(crate) use time::Stretch;

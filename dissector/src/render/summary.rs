@@ -10,6 +10,9 @@ use super::{Out, Plural, Renderer};
 use crate::dissect::{Note, Record, SessionInfo, Sink, Totals};
 use crate::session::Violation;
 
+/// Of the names of messages: `extended-chunk NBD_REPLY_TYPE_BLOCK_STATUS_EXT` is the longest.
+const WIDTH: usize = 46;
+
 /// How often, and how the first time.
 struct First {
     times: u64,
@@ -84,7 +87,7 @@ fn write_totals(out: &mut impl Write, totals: &Totals) -> io::Result<()> {
     }
     for ((kind, name), count) in totals.counts.by_kind() {
         let what = format!("{} {name}", kind.name());
-        writeln!(out, "    {what:<44} {count:>10}")?;
+        writeln!(out, "    {what:<WIDTH$} {count:>10}")?;
     }
     let violations = Plural(totals.violations, "violation");
     writeln!(out, "  findings  {violations}, {}", Plural(totals.warnings, "warning"))
@@ -135,5 +138,24 @@ impl<W: Write> Renderer for SummaryRenderer<W> {
             findings.write(out)
         });
         self.out.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::describe::Kind;
+    use protocol::values::{ChunkType, Command, OptionType, ReplyType};
+
+    use super::*;
+
+    #[test]
+    fn every_name_fits_into_its_column() {
+        let options = OptionType::ALL.iter().map(|name| (Kind::Option, name.to_string()));
+        let replies = ReplyType::ALL.iter().map(|name| (Kind::OptionReply, name.to_string()));
+        let commands = Command::ALL.iter().map(|name| (Kind::ExtendedRequest, name.to_string()));
+        let chunks = ChunkType::ALL.iter().map(|name| (Kind::ExtendedChunk, name.to_string()));
+        for (kind, name) in options.chain(replies).chain(commands).chain(chunks) {
+            assert!(format!("{} {name}", kind.name()).len() <= WIDTH, "{name}");
+        }
     }
 }

@@ -6,6 +6,8 @@ use std::ops::Range;
 use protocol::message::{Chunk, ChunkBody, ChunkForm, Side};
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
+use crate::plural::Plural;
+
 use super::answers::Last;
 use super::extended::{check_count, check_request_offset, fits_32_bits};
 use super::flight::{Answered, InFlight, Match};
@@ -245,7 +247,8 @@ fn check_layout(chunk: &Chunk, found: &mut Findings) {
         kind if kind.is_error() && !data.is_empty() => (Rule::ErrorMessageFits, "its message"),
         _ => return,
     };
-    found.server(rule, "data", format!("{kind} with {length} bytes of payload, not {wanted}"));
+    let length = Plural(length, "byte");
+    found.server(rule, "data", format!("{kind} with {length} of payload, not {wanted}"));
 }
 
 /// "Structured reply types": each type belongs to its commands.
@@ -286,7 +289,8 @@ fn check_content(
     // It lies within the bounds of the request.
     let Some(end) = end.filter(|end| offset >= wanted.start && *end <= wanted.end) else {
         let Range { start, end } = wanted;
-        let text = format!("offset={offset} and {length} bytes are outside of {start}..{end}");
+        let length = Plural(length, "byte");
+        let text = format!("offset={offset} and {length} are outside of {start}..{end}");
         return found.server(Rule::ContentInBounds, "offset", text);
     };
     // NBD_CMD_READ: content comes before an error for the same offset.
@@ -296,7 +300,8 @@ fn check_content(
     }
     // It does not overlap any earlier content chunk.
     if let Some(Range { start, end }) = state.add_content(offset..end) {
-        let text = format!("offset={offset} and {length} bytes overlap {start}..{end}");
+        let length = Plural(length, "byte");
+        let text = format!("offset={offset} and {length} overlap {start}..{end}");
         found.server(Rule::ContentNoOverlap, "offset", text);
     }
     if request.flags.has(CommandFlags::DF) {

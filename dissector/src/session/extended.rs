@@ -4,6 +4,8 @@
 use protocol::message::{Chunk, ChunkBody, ChunkForm, Request, RequestForm};
 use protocol::values::{Command, CommandFlags, OptionType, ReplyType, TransmissionFlags};
 
+use crate::plural::Plural;
+
 use super::Session;
 use super::context::Selection;
 use super::flight::InFlight;
@@ -139,7 +141,8 @@ impl Session {
         }
         if length < 8 || !length.is_multiple_of(4) {
             // NBD_CMD_BLOCK_STATUS: an effect length and ids, 8 + 4n bytes.
-            let text = format!("a payload of {length} bytes is not 8 and a multiple of 4");
+            let length = Plural(length, "byte");
+            let text = format!("a payload of {length} is not 8 and a multiple of 4");
             found.client(Rule::ExtStatusPayloadForm, "length", text);
         }
         if let Some(export) = &self.export
@@ -200,7 +203,8 @@ pub(super) fn check_count(count: u32, extents: usize, found: &mut Findings) {
         found.server(Rule::ExtStatusLength, "count", text);
     } else if count as usize != extents {
         // ... and the two agree.
-        let text = format!("count={count}, and there are {extents} extents");
+        let extents = Plural(extents as u64, "extent");
+        let text = format!("count={count}, and there {} {extents}", extents.are());
         found.server(Rule::ExtStatusCount, "count", text);
     }
 }

@@ -8,6 +8,8 @@ use protocol::values::{
     STRUCTURED_REPLY_MAGIC,
 };
 
+use crate::plural::Plural;
+
 use super::answers::Last;
 use super::event::ProblemKind;
 use super::rules::Rule;
@@ -395,7 +397,9 @@ impl Session {
     /// Steps over bytes that are not in the capture.
     pub(super) fn skip(&mut self, from: Side, missing: u64) {
         let name = from.name();
-        self.problem(ProblemKind::Gap, from, format!("{missing} bytes of the {name} are missing"));
+        let bytes = Plural(missing, "byte");
+        let text = format!("{bytes} of the {name} {} missing", bytes.are());
+        self.problem(ProblemKind::Gap, from, text);
         let stream = self.stream(from);
         match &mut stream.mode {
             Mode::Bulk(bulk) if bulk.left >= missing => {

@@ -3,6 +3,8 @@
 use protocol::message::{Info, Side};
 use protocol::values::{InfoType, OptionType, ReplyType};
 
+use crate::plural::Plural;
+
 use super::options::{ITEM_LIMIT, Outstanding};
 use super::rules::{Findings, Rule};
 use super::{BlockSize, Session, strings};
@@ -25,19 +27,19 @@ impl Session {
                 found,
             ),
             Info::Raw { data, .. } => {
-                let length = data.len() + 2;
+                let length = Plural(data.len() as u64 + 2, "byte");
                 match kind {
                     // NBD_INFO_EXPORT: the length is 12.
                     InfoType::EXPORT => found.server(
                         Rule::InfoExportLength,
                         "data",
-                        format!("NBD_INFO_EXPORT of {length} bytes instead of 12"),
+                        format!("NBD_INFO_EXPORT of {length} instead of 12"),
                     ),
                     // NBD_INFO_BLOCK_SIZE: the length is 14.
                     InfoType::BLOCK_SIZE => found.server(
                         Rule::InfoBlockSizeLength,
                         "data",
-                        format!("NBD_INFO_BLOCK_SIZE of {length} bytes instead of 14"),
+                        format!("NBD_INFO_BLOCK_SIZE of {length} instead of 14"),
                     ),
                     _ => {}
                 }

@@ -3,6 +3,8 @@
 use protocol::message::{Info, OptionReply, ReplyBody, Side};
 use protocol::values::{HandshakeFlags, OPTION_MAGIC, OptionType, ReplyType, STRING_LIMIT};
 
+use crate::plural::Plural;
+
 use super::answers::Last;
 use super::context::{self, Selection};
 use super::options::Outstanding;
@@ -229,7 +231,8 @@ impl Session {
             let bytes = client.buffer.len();
             client.offset += bytes as u64;
             client.buffer.clear();
-            let text = format!("{bytes} bytes of a message before TLS are not followed");
+            let bytes = Plural(bytes as u64, "byte");
+            let text = format!("{bytes} of a message before TLS {} not followed", bytes.are());
             self.problem(ProblemKind::CutOff, Side::Client, text);
         }
         for stream in &mut self.streams {
@@ -266,24 +269,25 @@ fn check_layout(reply: &OptionReply, found: &mut Findings) {
         ReplyBody::Bulk(length) => (u64::from(*length), false),
         _ => return,
     };
+    let length = Plural(length, "byte");
     match reply.reply {
         // NBD_REP_ACK: no data.
         ReplyType::ACK => {
-            let text = format!("NBD_REP_ACK with {length} bytes of data");
+            let text = format!("NBD_REP_ACK with {length} of data");
             found.server(Rule::AckNoData, "data", text);
         }
         // NBD_REP_SERVER: the name's length is no larger than the reply's less 4.
         ReplyType::SERVER if raw => {
-            let text = format!("the name does not fit into {length} bytes");
+            let text = format!("the name does not fit into {length}");
             found.server(Rule::ServerNameLength, "data", text);
         }
         // NBD_REP_INFO: the length includes the 2 bytes of the type.
         ReplyType::INFO if raw => {
-            found.server(Rule::InfoLayout, "data", format!("NBD_REP_INFO of {length} bytes"));
+            found.server(Rule::InfoLayout, "data", format!("NBD_REP_INFO of {length}"));
         }
         // NBD_REP_META_CONTEXT: an id and the name.
         ReplyType::META_CONTEXT if raw => {
-            let text = format!("NBD_REP_META_CONTEXT of {length} bytes");
+            let text = format!("NBD_REP_META_CONTEXT of {length}");
             found.server(Rule::MetaContextLayout, "data", text);
         }
         ReplyType::META_CONTEXT => {

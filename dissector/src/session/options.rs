@@ -7,6 +7,8 @@ use protocol::message::{Info, Message, OptionBody, OptionRequest, Side};
 use protocol::text::WireString;
 use protocol::values::{InfoType, OptionType, STRING_LIMIT};
 
+use crate::plural::Plural;
+
 use super::context::{self, Selection};
 use super::rules::{Findings, Rule};
 use super::{BlockSize, Farewell, Phase, Session, Verdict, strings};
@@ -440,7 +442,8 @@ fn check_info_layout(data: &[u8], error: LayoutError, found: &mut Findings) {
     match name {
         // NBD_OPT_INFO and NBD_OPT_GO: the name is no longer than the option data less 6.
         Some(length) if length > room && data.len() >= 6 => {
-            let text = format!("name length {length} leaves no room in {} bytes", data.len());
+            let data = Plural(data.len() as u64, "byte");
+            let text = format!("name length {length} leaves no room in {data}");
             found.client(Rule::InfoGoNameLength, "data", text);
         }
         _ => found.client(Rule::InfoGoLayout, "data", error.to_string()),

@@ -4,6 +4,8 @@
 use protocol::message::{Request, RequestForm, Side};
 use protocol::values::{Command, CommandFlags, OptionType, TransmissionFlags};
 
+use crate::plural::Plural;
+
 use super::context::Selection;
 use super::flight::InFlight;
 use super::rules::{Findings, Rule};
@@ -264,7 +266,8 @@ impl Session {
         // "Terminating the transmission phase": the client should wait for its requests first.
         let open = self.flight.open();
         if open > 0 && self.follows(Side::Server) {
-            let text = format!("NBD_CMD_DISC with {open} requests in flight");
+            let open = Plural(open as u64, "request");
+            let text = format!("NBD_CMD_DISC with {open} in flight");
             found.client(Rule::DiscWhenIdle, "", text);
         }
     }

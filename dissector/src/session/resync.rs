@@ -10,6 +10,8 @@ use protocol::values::{
     OPTION_REPLY_MAGIC, REQUEST_MAGIC, SIMPLE_REPLY_MAGIC, STRUCTURED_REPLY_MAGIC,
 };
 
+use crate::plural::Plural;
+
 use super::event::ProblemKind;
 use super::stream::Mode;
 use super::{Phase, Session};
@@ -105,7 +107,8 @@ impl Session {
         stream.mode = Mode::Head;
         stream.untold = false;
         if skipped > 0 {
-            let text = format!("the {} is followed again after {skipped} bytes", from.name());
+            let skipped = Plural(skipped, "byte");
+            let text = format!("the {} is followed again after {skipped}", from.name());
             self.problem(ProblemKind::Resumed, from, text);
         }
     }

@@ -4,6 +4,8 @@
 use protocol::message::Extent;
 use protocol::values::{ChunkType, CommandFlags, EXTENT_LIMIT};
 
+use crate::plural::Plural;
+
 use super::Session;
 use super::context::{Meaning, Selection};
 use super::flight::InFlight;
@@ -162,7 +164,8 @@ fn check_lengths(extents: &[Extent], request: &InFlight, found: &mut Findings) {
     let Some((_, before)) = extents.split_last() else { return };
     let sum = before.iter().fold(0u64, |sum, extent| sum.saturating_add(extent.length));
     if sum >= length {
-        let text = format!("{sum} bytes before the last extent, of {length} requested");
+        let sum = Plural(sum, "byte");
+        let text = format!("{sum} before the last extent, of {length} requested");
         found.server(Rule::StatusSumBeforeLast, "extents", text);
     }
 }

@@ -4,6 +4,8 @@
 use protocol::message::{Message, Request, RequestForm, Side};
 use protocol::values::{Command, CommandFlags, OLDSTYLE_MAGIC};
 
+use crate::plural::Plural;
+
 use super::rules::Rule;
 use super::stream::Mode;
 use super::{Close, Phase, ProblemKind, Session};
@@ -48,7 +50,8 @@ impl Session {
                 let bytes = self.stream(from).unread;
                 self.stream(from).mode = Mode::Tls;
                 if bytes > 0 {
-                    let text = format!("{bytes} bytes inside TLS were not opened");
+                    let bytes = Plural(bytes, "byte");
+                    let text = format!("{bytes} inside TLS {} not opened", bytes.were());
                     self.problem(ProblemKind::Encrypted, from, text);
                 }
             }
@@ -82,7 +85,10 @@ impl Session {
             let text = format!("the greeting ends after {bytes} of {whole} bytes");
             self.out.accuse(rule, from, text);
         }
-        let text = format!("the last {bytes} bytes of the {} are no whole message", from.name());
+        let text = match bytes {
+            1 => format!("the last byte of the {} is no whole message", from.name()),
+            _ => format!("the last {bytes} bytes of the {} are no whole message", from.name()),
+        };
         self.problem(ProblemKind::CutOff, from, text);
         self.stream(from).unread += bytes as u64;
     }

@@ -1,5 +1,6 @@
 //! Whether what came is what a line expects, and if not, how to show it.
 
+use dissector::render::Plural;
 use protocol::codec::layout_error;
 use protocol::describe::{Description, Kind, Value};
 use protocol::message::{Cookie, Message};
@@ -403,9 +404,13 @@ fn explain_data(wanted: &Payload, offset: u64, bytes: &[u8], at: u64) -> Miss {
         })
     };
     let note = if wrong.is_empty() {
-        format!("ends after {at} bytes, {} were expected", wanted.length())
+        format!("ends after {}, {} were expected", Plural(at, "byte"), wanted.length())
     } else if at >= wanted.length() {
-        format!("goes on after the {} bytes that were expected", wanted.length())
+        let wanted = Plural(wanted.length(), "byte");
+        format!(
+            "goes on after the {wanted} that {} expected",
+            if wanted.0 == 1 { "was" } else { "were" }
+        )
     } else {
         whose(wrong, wrong_offset).unwrap_or_else(|| format!("differs from byte {at} on"))
     };

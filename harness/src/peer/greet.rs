@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use dissector::render::Plural;
 use protocol::codec::{self, Step};
 use protocol::message::Greeting;
 use protocol::values::{ClientFlags, HandshakeFlags, OPTION_MAGIC, OptionType, ReplyType};
@@ -32,7 +33,8 @@ pub async fn greet(address: &Address, limit: Duration) -> io::Result<Greeting> {
                     let mut piece = [0; GREETING_LIMIT];
                     let count = stream.read(&mut piece[..more.min(GREETING_LIMIT)]).await?;
                     if count == 0 {
-                        let text = format!("closed after {} bytes of greeting", bytes.len());
+                        let came = Plural(bytes.len() as u64, "byte");
+                        let text = format!("closed after {came} of greeting");
                         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
                     }
                     bytes.extend_from_slice(&piece[..count]);

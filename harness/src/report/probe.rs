@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use dissector::render::Plural;
 use protocol::values::TransmissionFlags;
 use serde_json::{Value, json as object};
 
@@ -78,7 +79,7 @@ fn word(offer: &Offer) -> &'static str {
 fn describe(export: &Export, out: &mut String) {
     let _ = write!(out, "  {}", digest::cut(&export.name.to_string()));
     if let Some(size) = export.size {
-        let _ = write!(out, "  {size} bytes");
+        let _ = write!(out, "  {}", Plural(size, "byte"));
     }
     if let Some(text) = export.description.as_ref().filter(|text| !text.is_empty()) {
         let _ = write!(out, "  {}", digest::cut(&text.to_string()));
