@@ -11,6 +11,11 @@ const MAX_CONNECTIONS: usize = 1 << 16;
 /// Longer lines are no secrets.
 const MAX_LINE: usize = 1024;
 
+const CLIENT_HANDSHAKE: &str = "CLIENT_HANDSHAKE_TRAFFIC_SECRET";
+const SERVER_HANDSHAKE: &str = "SERVER_HANDSHAKE_TRAFFIC_SECRET";
+const CLIENT_TRAFFIC: &str = "CLIENT_TRAFFIC_SECRET_0";
+const SERVER_TRAFFIC: &str = "SERVER_TRAFFIC_SECRET_0";
+
 /// A secret: up to 48 bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Secret {
@@ -50,9 +55,21 @@ pub(super) struct Secrets {
 
 impl Secrets {
     /// TLS 1.3: of client and server, for the handshake and what comes after it; all or nothing.
-    pub(super) fn traffic(&self) -> Option<[[Secret; 2]; 2]> {
-        let of = |side: usize| Some([self.handshake[side]?, self.application[side]?]);
-        Some([of(0)?, of(1)?])
+    ///
+    /// # Errors
+    /// The label of the first that is missing.
+    pub(super) fn traffic(&self) -> Result<[[Secret; 2]; 2], &'static str> {
+        let [client, server] = [Side::Client as usize, Side::Server as usize];
+        Ok([
+            [
+                self.handshake[client].ok_or(CLIENT_HANDSHAKE)?,
+                self.application[client].ok_or(CLIENT_TRAFFIC)?,
+            ],
+            [
+                self.handshake[server].ok_or(SERVER_HANDSHAKE)?,
+                self.application[server].ok_or(SERVER_TRAFFIC)?,
+            ],
+        ])
     }
 
     /// As lines of a log.
@@ -60,10 +77,10 @@ impl Secrets {
         let [client, server] = [Side::Client as usize, Side::Server as usize];
         for (label, secret) in [
             ("CLIENT_RANDOM", self.master),
-            ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", self.handshake[client]),
-            ("SERVER_HANDSHAKE_TRAFFIC_SECRET", self.handshake[server]),
-            ("CLIENT_TRAFFIC_SECRET_0", self.application[client]),
-            ("SERVER_TRAFFIC_SECRET_0", self.application[server]),
+            (CLIENT_HANDSHAKE, self.handshake[client]),
+            (SERVER_HANDSHAKE, self.handshake[server]),
+            (CLIENT_TRAFFIC, self.application[client]),
+            (SERVER_TRAFFIC, self.application[server]),
         ] {
             if let Some(secret) = secret {
                 let _ = writeln!(out, "{label} {} {}", Hex(random), Hex(secret.bytes()));

@@ -50,7 +50,9 @@ impl Connection {
                     keys.set_used(random);
                 }
             }
-            Err(Reason::NoKeys) if keys.growth() != Growth::Never && self.wait != Wait::Over => {
+            Err(Reason::NoKeys | Reason::Missing(_))
+                if keys.growth() != Growth::Never && self.wait != Wait::Over =>
+            {
                 self.wait = Wait::Now;
             }
             Err(reason) => self.no_keys(hello, reason),
@@ -76,7 +78,7 @@ impl Connection {
         }
         let secrets = keys.find(&random).ok_or(Reason::NoKeys)?;
         if hello.version == Version::TLS13 {
-            let traffic = secrets.traffic().ok_or(Reason::NoKeys)?;
+            let traffic = secrets.traffic().map_err(Reason::Missing)?;
             for (direction, [now, later]) in self.sides.iter_mut().zip(traffic) {
                 let opener = Opener::tls13(hello.suite, &now).ok_or(Reason::Unsupported)?;
                 if !matches!(direction.protection, Protection::Stopped) {
@@ -86,7 +88,7 @@ impl Connection {
             }
             return Ok(());
         }
-        let master = secrets.master.ok_or(Reason::NoKeys)?;
+        let master = secrets.master.ok_or(Reason::Missing("CLIENT_RANDOM"))?;
         let ServerHello { suite, random: server, encrypt_then_mac, .. } = hello;
         let openers = Opener::tls12(*suite, &master, &random, server, *encrypt_then_mac)
             .ok_or(Reason::Unsupported)?;

@@ -104,6 +104,8 @@ enum Protection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
     NoKeys,
+    /// There are others of the connection, and not the one with this label.
+    Missing(&'static str),
     Unsupported,
     NoHello,
 }
@@ -145,6 +147,8 @@ pub struct Connection {
     opened: bool,
     sealed: u64,
     reason: Option<Reason>,
+    /// Of each direction, whether its first protected record was opened.
+    fits: [Option<bool>; 2],
     wait: Wait,
     early: Early,
 }
@@ -264,6 +268,7 @@ impl Connection {
             Protection::Open(opener) => match opener.open(header, body) {
                 Ok(opened) => {
                     self.early.over |= from == Side::Client;
+                    self.fits[from as usize].get_or_insert(true);
                     (opened.kind, opened.content, true)
                 }
                 Err(_) if from == Side::Client && is_1_3 && self.early.may_come() => {
@@ -271,7 +276,10 @@ impl Connection {
                     self.rekey(from); // to begin at the first record again
                     return Ok(None);
                 }
-                Err(_) => return Err(Stop::Damaged),
+                Err(_) => {
+                    self.fits[from as usize].get_or_insert(false);
+                    return Err(Stop::Damaged);
+                }
             },
             Protection::Sealed | Protection::Stopped => {
                 self.sealed += 1;
@@ -370,7 +378,13 @@ impl Connection {
         };
         let sealed = Plural(self.sealed + self.early.records, "record");
         let reason = match self.reason {
+            None if self.fits == [Some(false); 2] => {
+                return Some(format!("tls {parameters}, the secrets do not fit: nothing opened"));
+            }
             Some(Reason::NoKeys) => "no keys",
+            Some(Reason::Missing(label)) => {
+                return Some(format!("tls {parameters}, no {label}: {sealed} not opened"));
+            }
             Some(Reason::Unsupported) => "which can't be opened",
             Some(Reason::NoHello) => "no hello of the client",
             None if self.opened && self.early.records > 0 => "early data",

@@ -296,9 +296,23 @@ fn wrong_secrets_open_nothing() {
     let (start, end) = text.trim_end().rsplit_once(' ').expect("it has words");
     let other = if end.starts_with('0') { "1" } else { "0" };
     let log = format!("{start} {other}{}", &end[1..]);
-    let (seen, _) = look(&talk, &keys(log.as_bytes()), 1 << 20);
+    let (seen, connection) = look(&talk, &keys(log.as_bytes()), 1 << 20);
+    assert!(connection.sealed().is_some_and(|text| text.contains("the secrets do not fit")));
     assert_eq!(seen.stopped, [Some(Stop::Damaged); 2]);
     assert_eq!((seen.opened, &seen.data[0][..], &seen.data[1][..]), (None, &[][..], &[][..]));
+}
+
+#[test]
+fn a_secret_that_is_missing_is_named() {
+    let (talk, log) = talk(Choice::new("TLS_AES_128_GCM_SHA256"));
+    let text = String::from_utf8(log).expect("it is text");
+    for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_TRAFFIC_SECRET_0"] {
+        let others: Vec<&str> = text.lines().filter(|line| !line.starts_with(label)).collect();
+        let (seen, connection) = look(&talk, &keys(others.join("\n").as_bytes()), 1 << 20);
+        assert_eq!(seen, Seen::default());
+        let told = connection.sealed().expect("it was not opened");
+        assert!(told.contains(&format!(", no {label}: ")), "{told}");
+    }
 }
 
 #[derive(Debug, Default)]
