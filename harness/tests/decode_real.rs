@@ -406,6 +406,8 @@ fn a_scenario_is_of_the_session_that_was_asked_for_or_of_the_only_one() {
     let (status, text) = told(&["decode", "--as-scenario", "--session", "50", &capture]);
     assert_eq!(status, Some(2));
     assert!(text.contains("no session 50") && text.ends_with("it has 9"), "{text}");
+    let stats = ["decode", "--stats", "--filter", "latency > 1ms", &capture];
+    assert_eq!(told(&stats).0, Some(2));
     let alone = golden("made/vlan.pcapng");
     assert_eq!(told(&["decode", "--as-scenario", &alone]).0, Some(0));
     let (status, text) = told(&["decode", "--as-scenario", &golden("made/mid-session.pcapng")]);

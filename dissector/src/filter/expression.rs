@@ -74,6 +74,12 @@ impl Expression {
         self.condition.asks("latency")
     }
 
+    /// A field that it asks for and that no request has, but the reply to it.
+    #[must_use]
+    pub fn asks_of_replies(&self) -> Option<&'static str> {
+        ["latency", "error"].into_iter().find(|name| self.condition.asks(name))
+    }
+
     /// Whether a message is wanted.
     pub(super) fn wants(&self, subject: &Subject<'_>) -> bool {
         self.condition.holds(subject)

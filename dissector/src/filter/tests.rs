@@ -60,6 +60,14 @@ fn latency_is_that_of_replies() {
 }
 
 #[test]
+fn what_only_replies_have_is_known() {
+    let asks = |text: &str| text.parse::<Expression>().unwrap().asks_of_replies();
+    assert_eq!(asks("name == NBD_CMD_READ and not (latency < 1ms)"), Some("latency"));
+    assert_eq!(asks("error != ok"), Some("error"));
+    assert_eq!(asks("length > 4KiB or flags has FUA"), None);
+}
+
+#[test]
 fn a_session_with_something_wanted_is_told_as_a_whole() {
     let capture = "tls/tls13-nbdcopy-nbdkit.pcapng";
     insta::assert_snapshot!(filtered("name == NBD_CMD_DISC", capture));

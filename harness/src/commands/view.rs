@@ -112,6 +112,15 @@ impl View {
         live: bool,
         decode: impl FnOnce(&mut Shown<'_>) -> R,
     ) -> Result<R, u8> {
+        if self.stats
+            && let Some(field) = self.filter.as_ref().and_then(Expression::asks_of_replies)
+        {
+            eprintln!(
+                "error: with `--stats` the filter chooses requests, and `{field}` is of replies"
+            );
+            eprintln!("hint: errors and latencies are told of all requests that it chooses");
+            return Err(exit::USAGE);
+        }
         let mut renderer = self.renderer(live);
         let result = match &self.filter {
             Some(expression) => {
