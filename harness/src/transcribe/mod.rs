@@ -149,7 +149,13 @@ impl Transcriber {
             }
             self.needs.insert("read-only");
         }
-        let export = if refused { "export: read-only\n" } else { "" };
+        let export = match refused {
+            true => "export: read-only\n",
+            // A server that is started for it has certificates then, and takes the session as it was.
+            false if !self.needs.contains("tls=x509") => "",
+            false if self.begins_with_tls() => "export: tls-forced\n",
+            false => "export: tls-selective\n",
+        };
         let mut needs: Vec<String> = self.needs.iter().map(|word| (*word).to_owned()).collect();
         needs.extend(self.selected.iter().map(|name| format!("context={name}")));
         if self.size > 0 {
@@ -170,6 +176,15 @@ impl Transcriber {
         let draft = load("recorded", "recorded.nbd", &text(oldest)).map_err(mistakes)?;
         let since = youngest(&draft).map_or(oldest, |(since, ..)| since.max(oldest));
         format("recorded.nbd", &text(since)).map_err(mistakes)
+    }
+
+    /// Whether the client asked for TLS before all else.
+    fn begins_with_tls(&self) -> bool {
+        let mut options = self.items.iter().filter_map(|item| match item {
+            Item::Option(option, _) => Some(option.option),
+            _ => None,
+        });
+        options.next() == Some(OptionType::STARTTLS)
     }
 
     fn line(&mut self, line: impl Into<String>) {

@@ -85,3 +85,9 @@ fn what_another_server_may_answer_otherwise_is_left_open() {
     let end = "maybe { S: NBD_REP_ACK option=NBD_OPT_ABORT }\nS: end\n";
     assert!(aborted.contains(end), "{aborted}");
 }
+
+#[test]
+fn a_session_in_tls_asks_for_a_server_that_has_it() {
+    let script = script("tls/tls13-nbdcopy-nbdkit.pcapng", 1).unwrap();
+    assert!(script.contains("\nexport:  tls-forced\n"), "{script}");
+}
