@@ -20,6 +20,7 @@ pub use connection::{ConnectionWriter, Conversation};
 pub(crate) use map::Mapping;
 pub use reader::{CaptureReader, Item, MAX_BLOCK, Packet, ReadError};
 pub use source::Input;
+pub(crate) use source::prefetch;
 pub use writer::CaptureWriter;
 
 use std::fmt;

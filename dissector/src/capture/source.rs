@@ -123,14 +123,8 @@ impl<'a> Source<'a> {
 
     /// Says that bytes from this place in [`Source::data`] on will be looked at soon. Whoever jumps
     /// over payloads waits for memory at every landing otherwise.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only a hint"))]
     pub(super) fn prefetch(&self, at: usize) {
-        #[cfg(target_arch = "x86_64")]
-        for line in 0..AHEAD {
-            if let Some(byte) = self.data().get(at.saturating_add(line * 64)) {
-                hint(byte);
-            }
-        }
+        prefetch(self.data().get(at..).unwrap_or_default(), AHEAD);
     }
 
     /// Reads until `want` bytes are there or the file ends; says whether they are there. The
@@ -188,6 +182,16 @@ impl<'a> Source<'a> {
             count -= now as u64;
         }
         Ok(true)
+    }
+}
+
+/// Has the processor fetch the beginning of these bytes while it does other things: so many lines
+/// of its cache.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only a hint"))]
+pub(crate) fn prefetch(bytes: &[u8], lines: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for byte in bytes.iter().step_by(64).take(lines) {
+        hint(byte);
     }
 }
 

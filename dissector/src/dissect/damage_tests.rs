@@ -1,11 +1,11 @@
 //! What networks and captures do to packets must accuse nobody.
 
-use protocol::message::{OptionBody, ReplyBody, Side};
-use protocol::values::{OptionType, ReplyType};
+use protocol::message::{Cookie, Message, OptionBody, ReplyBody, Side, SimpleReply};
+use protocol::values::{Command, ErrorCode, OptionType, ReplyType};
 
 use super::tests::{
-    CLIENT, Owned, SERVER, START, address, checked, lines, option, option_reply, packets, session,
-    text,
+    CLIENT, Owned, SERVER, START, address, checked, lines, option, option_reply, packets, request,
+    session, text,
 };
 use crate::capture::{CaptureReader, CaptureWriter, Conversation, Item};
 
@@ -206,4 +206,30 @@ fn connections_at_once_between_the_same_addresses_are_not_mixed_up() {
     let all = text(early.iter().chain(rest).chain(&second[late.len()..]));
     assert_eq!(all.matches("-- same-addresses").count(), 1, "{all}");
     assert!(!all.contains("# ! ") && all.contains("C: NBD_CMD_DISC"), "{all}");
+}
+
+#[test]
+fn a_damaged_jumbo_frame_does_not_count_either() {
+    let mut talk = session();
+    let read = |cookie| request(Command::READ, cookie, 0, 4096);
+    let data = |cookie| {
+        let reply = SimpleReply { error: ErrorCode::OK, cookie: Cookie(cookie) };
+        [Message::SimpleReply(reply).to_bytes(), vec![0; 4096]].concat()
+    };
+    // Without structured replies.
+    talk.drain(2..4);
+    talk.truncate(6);
+    for cookie in 1..20 {
+        talk.extend([(Side::Client, read(cookie)), (Side::Server, data(cookie))]);
+    }
+    let whole = packets(CLIENT, SERVER, START, &talk);
+    let wanted = lines(&text(&whole));
+    let place = whole.iter().rposition(|packet| length(packet) > 4096).unwrap();
+    for at in [0, 5, 15] {
+        let mut odd = whole.clone();
+        odd.insert(place, damaged(&whole[place], at));
+        let all = text(&odd);
+        assert!(all.contains("-- bad-checksum"), "{all}");
+        assert_eq!(lines(&all.replace("-- bad", "# bad")), wanted);
+    }
 }

@@ -7,6 +7,8 @@
 //! - Captures on the sending machine have no checksums yet. A direction that shows none after a few
 //!   segments is not looked at any more.
 //! - Bulk in the midst of a payload is not looked at: nothing is judged by it.
+//! - What is longer than Ethernet carries by default is looked at only where it does not begin with
+//!   a message that makes sense now.
 //! - What is longer than a network carries was put together by the receiver, which had looked at it.
 //!
 //! A wrong checksum alone is no proof: cards and systems that put segments together leave odd ones
@@ -15,6 +17,8 @@
 
 use crate::net::{Checksum, Segment};
 
+/// The longest payload that Ethernet carries by default is less than this, in bytes.
+const USUAL: usize = 2048;
 /// The longest payload that a network carries in one segment, in bytes: jumbo frames.
 const LONGEST: usize = 9000;
 /// How many segments are looked at before a direction is taken for one without checksums.
@@ -29,12 +33,19 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
-    /// Whether a segment is in doubt, of which the first `bulk` bytes are payload of a message.
-    pub(super) fn of(&mut self, segment: &Segment<'_>, bulk: u64) -> bool {
+    /// Whether a segment is in doubt, of which the first `bulk` bytes are payload of a message;
+    /// `sense`: whether it begins with a message that makes sense.
+    pub(super) fn of(
+        &mut self,
+        segment: &Segment<'_>,
+        bulk: u64,
+        sense: impl FnOnce() -> bool,
+    ) -> bool {
         let length = segment.payload.len();
         let none = self.right == 0 && self.wrong.saturating_add(self.partial) >= ENOUGH;
         let first = self.right < ENOUGH;
-        if none || length > LONGEST || (!first && length as u64 <= bulk) {
+        let calm = || length as u64 <= bulk || length > USUAL && sense();
+        if none || length > LONGEST || (!first && calm()) {
             return false;
         }
         match segment.checksum() {

@@ -215,7 +215,13 @@ impl Flow {
         let Some(mut taken) = self.reassembly.take_if(|taken| !taken.is_over()) else {
             return;
         };
-        let doubtful = self.doubts[from as usize].of(segment, self.bulk(from));
+        let mut doubt = self.doubts[from as usize];
+        let judge = self.judge();
+        let bulk = judge.map_or(0, |judge| judge.bulk(from));
+        let doubtful = doubt.of(segment, bulk, || {
+            judge.is_some_and(|judge| judge.makes_sense(from, segment.payload))
+        });
+        self.doubts[from as usize] = doubt;
         taken.segment(from, time_ns, segment, doubtful, &mut |delivery| {
             self.deliver(&delivery, context);
         });
@@ -249,13 +255,11 @@ impl Flow {
         }
     }
 
-    /// How many of the next bytes of a direction are payload.
-    fn bulk(&self, from: Side) -> u64 {
+    /// The judge, where it is given the bytes as they come.
+    fn judge(&self) -> Option<&Session> {
         match &self.state {
-            State::Live(live) if live.tls.is_none() => {
-                live.judge.as_ref().map_or(0, |judge| judge.bulk(from))
-            }
-            _ => 0,
+            State::Live(live) if live.tls.is_none() => live.judge.as_ref(),
+            _ => None,
         }
     }
 

@@ -57,6 +57,13 @@ impl Hash for Key {
     }
 }
 
+/// What one table may take.
+struct Limits {
+    flows: usize,
+    over: usize,
+    held: usize,
+}
+
 /// Follows connections: segments in, records out.
 pub(super) struct Table {
     ports: Vec<u16>,
@@ -68,8 +75,7 @@ pub(super) struct Table {
     waiting: BTreeSet<Key>,
     held: usize,
     sessions: u64,
-    /// The limits are divided by this many tables.
-    share: usize,
+    limits: Limits,
 }
 
 impl Table {
@@ -84,7 +90,11 @@ impl Table {
             waiting: BTreeSet::new(),
             held: 0,
             sessions: 0,
-            share,
+            limits: Limits {
+                flows: MAX_FLOWS / share,
+                over: MAX_OVER / share,
+                held: MAX_HELD / share,
+            },
         }
     }
 
@@ -155,7 +165,7 @@ impl Table {
         let mut context = Context { sink, sessions, recognize: self.recognize, keys };
         flow.segment(time_ns, segment, &mut context);
         self.held = self.held - held + flow.held_bytes();
-        if self.held > MAX_HELD / self.share {
+        if self.held > self.limits.held {
             return self.free_memory(key, was_over, sink);
         }
         if flow.is_over() != was_over || flow.awaits_secrets() || !self.waiting.is_empty() {
@@ -167,7 +177,7 @@ impl Table {
     /// does not wait for bytes that are missing.
     fn free_memory<S: Sink>(&mut self, key: Key, was_over: bool, sink: &mut S) {
         self.resume(u64::MAX, sink);
-        if self.held > MAX_HELD / self.share
+        if self.held > self.limits.held
             && let Some(flow) = self.flows.get_mut(&key)
         {
             self.held -= flow.held_bytes();
@@ -188,7 +198,7 @@ impl Table {
         }
         if flow.is_over() && !was_over {
             self.over.push_back(key);
-            if self.over.len() > MAX_OVER / self.share
+            if self.over.len() > self.limits.over
                 && let Some(oldest) = self.over.pop_front()
                 && self.flows.get(&oldest).is_some_and(Flow::is_over)
             {
@@ -204,7 +214,7 @@ impl Table {
         if let Some(old) = self.flows.get(&key) {
             flow.replaces(old);
         }
-        if self.flows.len() >= MAX_FLOWS / self.share {
+        if self.flows.len() >= self.limits.flows {
             self.make_room(sink);
         }
         if let Some(mut old) = self.flows.insert(key, flow) {
@@ -239,7 +249,7 @@ impl Table {
     fn make_room<S: Sink>(&mut self, sink: &mut S) {
         self.flows.retain(|_, flow| !flow.is_over());
         self.over.clear();
-        let limit = MAX_FLOWS / self.share;
+        let limit = self.limits.flows;
         if self.flows.len() < limit - limit / 8 {
             return;
         }

@@ -34,7 +34,7 @@ pub(super) fn option_reply(
     (Side::Server, Message::OptionReply(OptionReply { option, reply, body }).to_bytes())
 }
 
-fn request(command: Command, cookie: u64, offset: u64, length: u64) -> Vec<u8> {
+pub(super) fn request(command: Command, cookie: u64, offset: u64, length: u64) -> Vec<u8> {
     let request = Request {
         form: RequestForm::Compact,
         flags: CommandFlags::EMPTY,

@@ -45,6 +45,20 @@ impl Session {
         }
     }
 
+    /// Whether these bytes of `from` can be a message that is possible now, as far as a glance
+    /// tells. Only said of transmission.
+    #[must_use]
+    pub fn makes_sense(&self, from: Side, bytes: &[u8]) -> bool {
+        let stream = &self.streams[from as usize];
+        let begins = matches!(stream.mode, Mode::Head) && stream.buffer.is_empty();
+        begins
+            && self.phase == Phase::Transmission
+            && match from {
+                Side::Client => self.client_begins(bytes) == Begins::Yes,
+                Side::Server => self.server_begins(bytes) == Begins::Yes,
+            }
+    }
+
     /// Looks for a message; gives back the bytes from there on.
     pub(super) fn scan<'a>(&mut self, from: Side, time_ns: u64, bytes: &'a [u8]) -> &'a [u8] {
         let stream = self.stream(from);

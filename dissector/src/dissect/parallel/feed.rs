@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 
 use super::super::packets::Packets;
 use super::super::table::Key;
-use crate::capture::{CaptureReader, Item, Mapping, ReadError};
+use crate::capture::{CaptureReader, Item, Mapping, ReadError, prefetch};
 use crate::net::Segment;
 
 /// How many packets make a batch, at most; few in tests, so that small captures take several.
@@ -105,6 +105,13 @@ impl Batch {
             true => &[],
             false => self.window.as_deref().and_then(|bytes| bytes.get(range)).unwrap_or_default(),
         }
+    }
+
+    /// Says that the header of a segment and what comes behind it will be looked at soon.
+    pub(super) fn prefetch(&self, piece: &Piece) {
+        let start = (piece.payload as usize).saturating_sub(usize::from(piece.header));
+        let window = self.window.as_deref().unwrap_or_default();
+        prefetch(window.get(start..).unwrap_or_default(), 2);
     }
 
     /// The payload of a segment.

@@ -7,10 +7,16 @@ use super::super::table::Table;
 use super::feed::{Batch, Work};
 use super::kept::{Keeper, Place};
 
+/// So many segments ahead bytes are asked for: the reader's processor has them, this one has not.
+const AHEAD: usize = 3;
+
 /// Takes batches until there are no more, or until nobody wants to know.
 pub(super) fn run(mut table: Table, batches: &Receiver<Batch>, mut keeper: Keeper) {
     for batch in batches {
-        for work in &batch.work {
+        for (index, work) in batch.work.iter().enumerate() {
+            if let Some(Work::Segment(piece)) = batch.work.get(index + AHEAD) {
+                batch.prefetch(piece);
+            }
             match work {
                 Work::Secrets(log) => table.secrets(log),
                 Work::Segment(piece) => {
