@@ -11,7 +11,7 @@ use memmap2::{Advice, Mmap, MmapOptions};
 const WINDOW: usize = 4 << 20;
 
 /// A mapped part of a file, kept as long as somebody has it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Mapping(Arc<Mmap>);
 
 impl Mapping {

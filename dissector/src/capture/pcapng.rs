@@ -71,6 +71,7 @@ impl PcapNg {
     }
 
     /// Brings the next packet or secret into the buffer; gives the length of its block.
+    #[inline]
     pub(super) fn next_record(
         &mut self,
         source: &mut Source<'_>,
@@ -95,6 +96,7 @@ impl PcapNg {
     }
 
     /// Brings the next block into the buffer; gives its length. Skips blocks that are too large.
+    #[inline]
     fn next_block(&mut self, source: &mut Source<'_>) -> Result<Option<usize>, ReadError> {
         loop {
             let at = source.position();
@@ -165,6 +167,7 @@ impl PcapNg {
     }
 
     /// Takes a block apart that [`PcapNg::next_record`] found.
+    #[inline]
     pub(super) fn item<'a>(&mut self, bytes: &'a [u8], at: u64) -> Result<Item<'a>, ReadError> {
         let unreadable = ReadError::Corrupt { at, what: "a block can't be read" };
         if self.u32_at(bytes, bytes.len() - 4) as usize != bytes.len() {

@@ -188,10 +188,13 @@ impl<'a> Source<'a> {
 /// Has the processor fetch the beginning of these bytes while it does other things: so many lines
 /// of its cache.
 #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only a hint"))]
+#[inline]
 pub(crate) fn prefetch(bytes: &[u8], lines: usize) {
     #[cfg(target_arch = "x86_64")]
-    for byte in bytes.iter().step_by(64).take(lines) {
-        hint(byte);
+    for line in 0..lines {
+        if let Some(byte) = bytes.get(line * 64) {
+            hint(byte);
+        }
     }
 }
 

@@ -340,7 +340,7 @@ impl Reassembly {
 
     /// Hands on what can be.
     fn drain(&mut self, to: &mut impl FnMut(Delivery<'_>)) {
-        while !self.is_opening() {
+        while self.held_segments > 0 && !self.is_opening() {
             let mut sides = [Side::Client, Side::Server].into_iter();
             let ready = sides.find_map(|side| Some(side).zip(self.ready(side)));
             let Some((from, start)) = ready else { return };

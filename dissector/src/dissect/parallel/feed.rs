@@ -24,7 +24,7 @@ type Ends = (SocketAddr, SocketAddr);
 #[derive(Default)]
 pub(super) struct Batch {
     /// What payloads are parts of.
-    window: Option<Mapping>,
+    pub(super) window: Option<Mapping>,
     /// What [`Piece::ends`] counts in. The same pair may be there more than once.
     ends: Vec<Ends>,
     /// Payloads that were put together from fragments.

@@ -4,6 +4,7 @@ use std::sync::mpsc::SyncSender;
 
 use super::super::flow::Order;
 use super::super::{Ended, Note, Record, SessionInfo, Sink, TlsOpened, Totals};
+use crate::capture::Mapping;
 use crate::session::{Seen, Violation};
 
 /// How many records are handed on at once; few in tests.
@@ -48,6 +49,9 @@ pub(super) struct Chunk {
     pub(super) records: Vec<Kept>,
     /// No record of an earlier place will follow.
     pub(super) through: Place,
+    /// A window that the lane is done with. Giving it back to the system takes a while, and the
+    /// merger's thread mostly has less to do.
+    pub(super) window: Option<Mapping>,
 }
 
 /// Keeps what a lane tells, and hands it on in chunks.
@@ -69,19 +73,22 @@ impl Keeper {
     fn keep(&mut self, session: u64, what: What) {
         self.records.push(Kept { place: self.place, session, what });
         if self.records.len() >= CHUNK {
-            self.hand_on(match self.place {
-                // Of connections only the merger knows the order.
-                Place::End(_) => Place::Packet(u64::MAX),
-                place => place,
-            });
+            self.hand_on(
+                match self.place {
+                    // Of connections only the merger knows the order.
+                    Place::End(_) => Place::Packet(u64::MAX),
+                    place => place,
+                },
+                None,
+            );
         }
     }
 
-    /// Hands on what there is; what follows is of this place or a later one.
-    pub(super) fn hand_on(&mut self, through: Place) {
+    /// Hands on what there is, and a window that is done with; what follows is of this place or a later one.
+    pub(super) fn hand_on(&mut self, through: Place, window: Option<Mapping>) {
         let next = Vec::with_capacity(self.records.len());
         let records = std::mem::replace(&mut self.records, next);
-        self.unwanted |= self.chunks.send(Chunk { records, through }).is_err();
+        self.unwanted |= self.chunks.send(Chunk { records, through, window }).is_err();
     }
 }
 

@@ -27,11 +27,11 @@ pub(super) fn run(mut table: Table, batches: &Receiver<Batch>, mut keeper: Keepe
                 }
             }
         }
-        keeper.hand_on(Place::Packet(batch.through));
+        keeper.hand_on(Place::Packet(batch.through), batch.window);
         if keeper.is_done() {
             return;
         }
     }
     table.finish(&mut keeper, |keeper, order| keeper.place = Place::End(order));
-    keeper.hand_on(Place::Over);
+    keeper.hand_on(Place::Over, None);
 }

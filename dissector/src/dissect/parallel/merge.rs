@@ -52,7 +52,8 @@ impl Lane {
     /// Waits for the next chunk.
     fn wait(&mut self) {
         match self.chunks.recv() {
-            Ok(Chunk { records, through }) => {
+            Ok(Chunk { records, through, window }) => {
+                drop(window);
                 self.records = records.into_iter();
                 self.through = through;
                 self.head = self.records.next();
