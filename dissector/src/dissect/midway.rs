@@ -1,6 +1,6 @@
 //! Sessions that began before the capture: what they are shows only after a while.
 
-use super::flow::Live;
+use super::live::Live;
 use super::{Note, Sink};
 use crate::render::Plural;
 use crate::tcp::Delivery;

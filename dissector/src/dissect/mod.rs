@@ -12,6 +12,7 @@ mod doubt;
 mod file;
 mod flow;
 mod held;
+mod live;
 mod midway;
 mod packets;
 mod parallel;

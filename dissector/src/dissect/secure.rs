@@ -3,8 +3,9 @@
 
 use protocol::message::Side;
 
-use super::flow::{Context, Live};
+use super::flow::Context;
 use super::held::Held;
+use super::live::Live;
 use super::{Record, Sink, TlsOpened};
 use crate::plural::Plural;
 use crate::session::{Close, Phase, ProblemKind};
