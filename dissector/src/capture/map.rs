@@ -8,7 +8,7 @@ use std::sync::Arc;
 use memmap2::{Advice, Mmap, MmapOptions};
 
 /// How much of a file is mapped at once; all of it counts as memory in use.
-const WINDOW: usize = 4 << 20;
+const WINDOW: usize = 8 << 20;
 
 /// A mapped part of a file, kept as long as somebody has it.
 #[derive(Debug, Clone)]

@@ -42,7 +42,8 @@ const CHUNKS: usize = 2;
 pub(super) fn lanes() -> usize {
     match thread::available_parallelism().map_or(1, NonZero::get) {
         1 => 0,
-        cores => cores.min(MAX_LANES),
+        // One reads.
+        cores => (cores - 1).min(MAX_LANES),
     }
 }
 
