@@ -274,7 +274,9 @@ proptest! {
         swapped in prop::collection::vec(any::<Index>(), 0..4),
         part: Option<(Index, Index)>,
     ) {
-        let captures = captures();
+        let mut captures = captures();
+        // Where copies of a segment differ, only their order tells which one the receiver took.
+        captures.retain(|(_, name, _)| !["damaged", "overlap"].contains(&name.as_str()));
         let (_, name, path) = which.get(&captures);
         let (whole, options) = packets(path);
         let mut damaged: Vec<_> = whole.iter().collect();

@@ -13,7 +13,8 @@
 //!
 //! A wrong checksum alone is no proof: cards and systems that put segments together leave odd ones
 //! behind. So a segment in doubt is not dropped but waits, and the receiver decides: it counts if
-//! it is acknowledged, and does not if its bytes are sent again before that.
+//! it is acknowledged, and does not if its bytes are sent again before that. A capture that lost the
+//! second copy, or has it behind its acknowledgment, leads astray.
 
 use crate::net::{Checksum, Segment};
 
