@@ -7,6 +7,7 @@
 mod compressed;
 mod connection;
 mod map;
+mod order;
 mod pcap;
 mod pcapng;
 mod reader;

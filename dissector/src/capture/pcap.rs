@@ -3,13 +3,14 @@
 use pcap_parser::parse_pcap_header;
 
 use super::LinkType;
+use super::order::ByteOrder;
 use super::reader::{Item, MAX_BLOCK, Packet, ReadError};
 use super::source::Source;
 
 /// What the file's header says.
 pub(super) struct Pcap {
     link: LinkType,
-    big_endian: bool,
+    order: ByteOrder,
     /// Longer record headers, of a patched libpcap of old.
     modified: bool,
     /// Nanoseconds per unit of the time stamps' fraction.
@@ -26,7 +27,7 @@ impl Pcap {
         let pcap = Self {
             // The high bits tell about frame check sequences.
             link: LinkType(header.network.0 as u32 & 0xffff),
-            big_endian: header.is_bigendian(),
+            order: ByteOrder { big_endian: header.is_bigendian() },
             modified: header.is_modified_format(),
             unit: if header.is_nanosecond_precision() { 1 } else { 1000 },
         };
@@ -39,15 +40,9 @@ impl Pcap {
         if self.modified { 24 } else { 16 }
     }
 
-    fn u32_at(&self, bytes: &[u8], at: usize) -> u32 {
-        let word = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()).copied();
-        let word = word.unwrap_or_default();
-        if self.big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
-    }
-
     /// The length of a record that begins like this, in bytes, as it says itself.
     pub(super) fn length(&self, head: &[u8]) -> usize {
-        self.head().saturating_add(self.u32_at(head, 8) as usize)
+        self.head().saturating_add(self.order.u32_at(head, 8) as usize)
     }
 
     /// Brings the next record into the buffer; gives its length.
@@ -66,13 +61,13 @@ impl Pcap {
 
     /// Takes a record apart.
     pub(super) fn item<'a>(&self, record: &'a [u8]) -> Item<'a> {
-        let seconds = u64::from(self.u32_at(record, 0)).saturating_mul(1_000_000_000);
-        let fraction = u64::from(self.u32_at(record, 4)).saturating_mul(self.unit);
+        let seconds = u64::from(self.order.u32_at(record, 0)).saturating_mul(1_000_000_000);
+        let fraction = u64::from(self.order.u32_at(record, 4)).saturating_mul(self.unit);
         Item::Packet(Packet {
             time_ns: seconds.saturating_add(fraction),
             link: self.link,
             data: record.get(self.head()..).unwrap_or_default(),
-            original_length: self.u32_at(record, 12),
+            original_length: self.order.u32_at(record, 12),
         })
     }
 }

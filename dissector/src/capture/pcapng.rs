@@ -3,6 +3,7 @@
 use pcap_parser::{Block, SecretsType, parse_block_be, parse_block_le};
 
 use super::LinkType;
+use super::order::ByteOrder;
 use super::reader::{Item, MAX_BLOCK, Packet, ReadError};
 use super::source::Source;
 
@@ -34,7 +35,7 @@ struct Interface {
 /// What the current section has said.
 #[derive(Default)]
 pub(super) struct PcapNg {
-    big_endian: bool,
+    order: ByteOrder,
     interfaces: Vec<Interface>,
     /// For packets without a time of their own.
     last_ns: u64,
@@ -53,21 +54,9 @@ impl PcapNg {
         Ok(())
     }
 
-    fn u32_at(&self, bytes: &[u8], at: usize) -> u32 {
-        let word = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()).copied();
-        let word = word.unwrap_or_default();
-        if self.big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
-    }
-
-    fn u16_at(&self, bytes: &[u8], at: usize) -> u16 {
-        let half = bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()).copied();
-        let half = half.unwrap_or_default();
-        if self.big_endian { u16::from_be_bytes(half) } else { u16::from_le_bytes(half) }
-    }
-
     /// The length of a block that begins like this, in bytes, as it says itself; 0 where it does not.
     pub(super) fn length(&self, head: &[u8]) -> usize {
-        self.u32_at(head, 4) as usize
+        self.order.u32_at(head, 4) as usize
     }
 
     /// Brings the next packet or secret into the buffer; gives the length of its block.
@@ -82,9 +71,9 @@ impl PcapNg {
                 return Ok(None);
             };
             let bytes = &source.data()[..whole];
-            match self.u32_at(bytes, 0) {
+            match self.order.u32_at(bytes, 0) {
                 ENHANCED_PACKET | SIMPLE_PACKET | OLD_PACKET => return Ok(Some(whole)),
-                SECRETS if self.u32_at(bytes, 8) == SecretsType::TlsKeyLog.0 => {
+                SECRETS if self.order.u32_at(bytes, 8) == SecretsType::TlsKeyLog.0 => {
                     return Ok(Some(whole));
                 }
                 SECTION => self.interfaces.clear(),
@@ -105,11 +94,13 @@ impl PcapNg {
                 return if source.data().is_empty() { Ok(None) } else { Err(cut) };
             }
             let head = source.data();
-            if self.u32_at(head, 0) == SECTION || self.u32_at(head, 0) == SECTION.swap_bytes() {
+            if self.order.u32_at(head, 0) == SECTION
+                || self.order.u32_at(head, 0) == SECTION.swap_bytes()
+            {
                 let magic = head[8..].first_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b));
                 match magic {
-                    BYTE_ORDER => self.big_endian = false,
-                    m if m.swap_bytes() == BYTE_ORDER => self.big_endian = true,
+                    BYTE_ORDER => self.order.big_endian = false,
+                    m if m.swap_bytes() == BYTE_ORDER => self.order.big_endian = true,
                     _ => {
                         let what = "a section header has no byte-order magic";
                         return Err(ReadError::Corrupt { at, what });
@@ -121,7 +112,7 @@ impl PcapNg {
                 return Err(ReadError::Corrupt { at, what: "a block has an impossible length" });
             }
             if length > MAX_BLOCK {
-                let kind = self.u32_at(head, 0);
+                let kind = self.order.u32_at(head, 0);
                 if matches!(kind, SIMPLE_PACKET | ENHANCED_PACKET | OLD_PACKET | SECTION) {
                     let what = "a packet has an impossible length";
                     return Err(ReadError::Corrupt { at, what });
@@ -136,7 +127,7 @@ impl PcapNg {
     }
 
     fn parse<'a>(&self, bytes: &'a [u8], at: u64) -> Result<Block<'a>, ReadError> {
-        let parse = if self.big_endian { parse_block_be } else { parse_block_le };
+        let parse = if self.order.big_endian { parse_block_be } else { parse_block_le };
         match parse(bytes) {
             Ok((_, block)) => Ok(block),
             Err(_) => Err(ReadError::Corrupt { at, what: "a block can't be read" }),
@@ -157,7 +148,7 @@ impl PcapNg {
                     .is_multiple_of(resolution)
                     .then(|| 1_000_000_000 / resolution),
                 // The parser reads it as little-endian whatever the section is.
-                offset: match self.big_endian {
+                offset: match self.order.big_endian {
                     true => block.if_tsoffset.swap_bytes(),
                     false => block.if_tsoffset,
                 },
@@ -170,12 +161,12 @@ impl PcapNg {
     #[inline]
     pub(super) fn item<'a>(&mut self, bytes: &'a [u8], at: u64) -> Result<Item<'a>, ReadError> {
         let unreadable = ReadError::Corrupt { at, what: "a block can't be read" };
-        if self.u32_at(bytes, bytes.len() - 4) as usize != bytes.len() {
+        if self.order.u32_at(bytes, bytes.len() - 4) as usize != bytes.len() {
             return Err(unreadable);
         }
         let no_interface =
             ReadError::Corrupt { at, what: "a packet names an interface that was not described" };
-        let kind = self.u32_at(bytes, 0);
+        let kind = self.order.u32_at(bytes, 0);
         // Behind its fixed fields, before the length at its end; padding and options included.
         let head = match kind {
             SIMPLE_PACKET => 12,
@@ -185,22 +176,22 @@ impl PcapNg {
         let Some(body) = bytes.get(head..bytes.len() - 4) else { return Err(unreadable) };
         let interface = match kind {
             SECRETS => {
-                let length = body.len().min(self.u32_at(bytes, 12) as usize);
+                let length = body.len().min(self.order.u32_at(bytes, 12) as usize);
                 return Ok(Item::TlsKeyLog(&body[..length]));
             }
             SIMPLE_PACKET => 0,
-            OLD_PACKET => usize::from(self.u16_at(bytes, 8)),
-            _ => self.u32_at(bytes, 8) as usize,
+            OLD_PACKET => usize::from(self.order.u16_at(bytes, 8)),
+            _ => self.order.u32_at(bytes, 8) as usize,
         };
         let interface = self.interfaces.get(interface).ok_or(no_interface)?;
         let (captured, original_length) = if kind == SIMPLE_PACKET {
-            let length = self.u32_at(bytes, 8);
+            let length = self.order.u32_at(bytes, 8);
             let limit = if interface.snaplen > 0 { interface.snaplen } else { u32::MAX };
             (length.min(limit), length)
         } else {
-            let high = u64::from(self.u32_at(bytes, 12)) << 32;
-            self.last_ns = nanoseconds(high | u64::from(self.u32_at(bytes, 16)), interface);
-            (self.u32_at(bytes, 20), self.u32_at(bytes, 24))
+            let high = u64::from(self.order.u32_at(bytes, 12)) << 32;
+            self.last_ns = nanoseconds(high | u64::from(self.order.u32_at(bytes, 16)), interface);
+            (self.order.u32_at(bytes, 20), self.order.u32_at(bytes, 24))
         };
         Ok(Item::Packet(Packet {
             time_ns: self.last_ns,
