@@ -4,10 +4,10 @@ use protocol::message::{Cookie, Message, OptionBody, ReplyBody, Side, SimpleRepl
 use protocol::values::{Command, ErrorCode, OptionType, ReplyType};
 
 use super::tests::{
-    CLIENT, Owned, SERVER, START, address, checked, lines, option, option_reply, packets, request,
-    session, text,
+    CLIENT, Owned, SERVER, START, address, checked, lines, option, option_reply, packets,
+    packets_of, request, session, text,
 };
-use crate::capture::{CaptureReader, CaptureWriter, Conversation, Item};
+use crate::capture::{CaptureWriter, Conversation};
 
 /// A raw IPv4 packet without its payload, with other numbers.
 fn bare((time, link, bytes): &Owned, flags: u8, by: i32) -> Owned {
@@ -73,13 +73,7 @@ fn aborted() -> Vec<Owned> {
         conversation.data(&mut file, from, START, &bytes).unwrap();
     }
     conversation.closed(&mut file, Side::Client, START, true).unwrap();
-    let file = file.into_inner();
-    let mut reader = CaptureReader::new(&file[..]).unwrap();
-    let mut packets = Vec::new();
-    while let Some(Item::Packet(packet)) = reader.next_item().unwrap() {
-        packets.push((packet.time_ns, packet.link, packet.data.to_vec()));
-    }
-    packets
+    packets_of(file)
 }
 
 #[test]

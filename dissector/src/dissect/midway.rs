@@ -2,7 +2,7 @@
 
 use super::live::Live;
 use super::{Note, Sink};
-use crate::render::Plural;
+use crate::plural::Plural;
 use crate::tcp::Delivery;
 use crate::tls::Midway;
 

@@ -108,6 +108,11 @@ pub(super) fn packets(
     time += 1_000_000;
     conversation.closed(&mut file, Side::Client, time, false).unwrap();
     conversation.closed(&mut file, Side::Server, time, false).unwrap();
+    packets_of(file)
+}
+
+/// The packets that were written.
+pub(super) fn packets_of(file: CaptureWriter<Vec<u8>>) -> Vec<Owned> {
     let file = file.into_inner();
     let mut reader = CaptureReader::new(&file[..]).unwrap();
     let mut packets = Vec::new();

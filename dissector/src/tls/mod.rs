@@ -32,7 +32,7 @@ use keys::Wait;
 use opener::Opener;
 use record::{NoRecord, Records};
 
-use crate::render::Plural;
+use crate::plural::Plural;
 
 pub use keylog::{Growth, KeyLog};
 pub use midway::Midway;
