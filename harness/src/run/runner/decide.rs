@@ -1,0 +1,144 @@
+//! Where a scenario is played, or why it is not.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Runner;
+use super::verdict::{conclude, older};
+use crate::interpret::Upgrade;
+use crate::run::needs::{Allowed, missing, unmet_tls};
+use crate::run::probe::TlsMode;
+use crate::run::secured::{Wanted, begins_by_steps, is_hand_made};
+use crate::run::target::{Target, Unavailable};
+use crate::run::{Outcome, SkipKind};
+use crate::script::ast::{Script, Statement, StatementKind};
+
+/// The rule that the configuration `newstyle` breaks on purpose.
+const FIXED_FLAG: &str = "handshake-fixed-newstyle-flag";
+
+impl Runner {
+    pub(super) async fn decide(&self, script: &Arc<Script>, outcome: &mut Outcome) {
+        let configuration =
+            script.header.export.as_ref().map_or("default", |export| export.node.as_str());
+        let access = self.options.access;
+        if let Err(reason) = self.target.supports(configuration, access) {
+            return outcome.skip(SkipKind::NotPossible, reason);
+        }
+        let hand_made = is_hand_made(script);
+        if access.tls.is_some() && (hand_made || Wanted::of(configuration).1.is_some()) {
+            let reason = "it sees to TLS by itself".to_owned();
+            return outcome.skip(SkipKind::NotPossible, reason);
+        }
+        let own_greeting = || "it greets in a way of its own: no place for TLS".to_owned();
+        if access.tls.is_some() && !begins_by_steps(script) {
+            return outcome.skip(SkipKind::NotPossible, own_greeting());
+        }
+        let shared = match self.shared(configuration).await {
+            Ok(shared) => shared,
+            Err(Unavailable::NotPossible(reason)) => {
+                return outcome.skip(SkipKind::NotPossible, reason);
+            }
+            Err(Unavailable::Failed(reason)) => return outcome.fail_to_run(reason),
+        };
+        let allowed = Allowed {
+            write: self.options.write || shared.owned,
+            hazard: self.options.hazard,
+            owned: shared.owned,
+        };
+        if configuration == "read-only" && !shared.owned {
+            use protocol::values::TransmissionFlags;
+            if !shared.capabilities.flags.has(TransmissionFlags::READ_ONLY) {
+                let evidence = shared.capabilities.evidence(&["flags="]).unwrap_or_default();
+                let reason = format!("the export is writable: {evidence}");
+                return outcome.skip(SkipKind::NotPossible, reason);
+            }
+        }
+        if let (_, Some(wanted)) = Wanted::of(configuration)
+            && !shared.owned
+            && let Some((kind, reason)) = unmet_tls(wanted, &shared.capabilities)
+        {
+            return outcome.skip(kind, reason);
+        }
+        if configuration == "blank" && !shared.owned && !allowed.write {
+            let reason = "it needs a blank export: `--allow-write` lets it be made so".to_owned();
+            return outcome.skip(SkipKind::NotAllowed, reason);
+        }
+        let forced = shared.capabilities.tls == TlsMode::Forced;
+        let upgrade = match (hand_made, forced, access.tls.is_some()) {
+            _ if shared.security.is_none() => Upgrade::Never,
+            (true, true, _) => Upgrade::BeforeTransmission,
+            (true, false, _) => Upgrade::Never,
+            (false, true, _) | (false, _, true) => Upgrade::BeforeHaggling,
+            (false, false, false) if self.target.insists_on_tls() => Upgrade::BeforeHaggling,
+            (false, false, false) => Upgrade::Never,
+        };
+        if upgrade == Upgrade::BeforeHaggling && !begins_by_steps(script) {
+            return outcome.skip(SkipKind::NotPossible, own_greeting());
+        }
+        if let Some((kind, reason)) = missing(script, &shared.capabilities, allowed) {
+            return outcome.skip(kind, reason);
+        }
+        let wanted = connections(&script.body).len();
+        if wanted > shared.capacity {
+            let reason = format!(
+                "it needs {wanted} connections at once, the server greets {}",
+                shared.capacity
+            );
+            return outcome.skip(SkipKind::NotPossible, reason);
+        }
+        let alone = shared.owned && (writes(script) || script.header.hazard.is_some());
+        let played = if alone {
+            self.play_alone(script, configuration, &shared, upgrade, outcome).await
+        } else if shared.owned {
+            self.play_shared(script, configuration, &shared, upgrade, outcome).await
+        } else {
+            match self.with_content(script, configuration, &shared).await {
+                Ok(_guard) => {
+                    self.play_shared(script, configuration, &shared, upgrade, outcome).await
+                }
+                Err(reason) => return outcome.fail_to_run(reason),
+            }
+        };
+        if let Some(mut played) = played {
+            if configuration == "newstyle" {
+                // The server was told to greet like that.
+                played.findings.retain(|finding| finding.requirement.id != FIXED_FLAG);
+            }
+            conclude(outcome, played);
+            if let Target::Profile(profile) = &self.target {
+                older(outcome, profile);
+            }
+        }
+    }
+}
+
+/// Whether a scenario says that it writes.
+pub(super) fn writes(script: &Script) -> bool {
+    script.header.needs.iter().any(|need| need.name.node == "write")
+}
+
+/// The names of a scenario's connections.
+pub(super) fn connections(body: &[Statement]) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for statement in body {
+        match &statement.kind {
+            StatementKind::Message(line) => {
+                names.insert(line.conn.as_ref().map_or("", |conn| conn.node.as_str()));
+            }
+            StatementKind::Event(line) => {
+                names.insert(line.conn.as_ref().map_or("", |conn| conn.node.as_str()));
+            }
+            StatementKind::Check { .. } => {}
+            StatementKind::AnyOrder(body)
+            | StatementKind::Maybe(body)
+            | StatementKind::Repeat { body, .. }
+            | StatementKind::Until { body, .. }
+            | StatementKind::For { body, .. }
+            | StatementKind::Given { body, .. } => names.extend(connections(body)),
+            StatementKind::Either(branches) => {
+                names.extend(branches.iter().flat_map(|branch| connections(&branch.body)));
+            }
+        }
+    }
+    names
+}

@@ -1,0 +1,282 @@
+//! Runs scenarios against one target: several at once, without one disturbing another.
+
+mod capacity;
+mod content;
+mod decide;
+mod playing;
+mod verdict;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, RwLock, Semaphore, mpsc};
+
+use super::Outcome;
+use super::milestones::{Offer, offers};
+use super::probe::{Capabilities, Whom, probe};
+use super::target::{Access, Instance, Target, Unavailable};
+use crate::finding::Verdict;
+use crate::peer::Address;
+use crate::script::ast::{Replies, Script, Segmentation};
+use crate::tls::Security;
+use capacity::{CAPACITY, capacity};
+use content::Content;
+use decide::{connections, writes};
+
+pub(super) use verdict::conclude;
+
+/// The scenario that runs first and last against a target.
+pub const SANITY: &str = "2.6-base/sanity";
+
+/// What a run allows and asks for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Scenarios may write to an external target. Servers that the harness starts hold nobody's
+    /// data and are always written to.
+    pub write: bool,
+    /// Hazardous scenarios may run against an external target.
+    pub hazard: bool,
+    /// How many scenarios at once.
+    pub jobs: usize,
+    /// How long one wait may take.
+    pub timeout: Duration,
+    /// Where captures go.
+    pub capture: Option<PathBuf>,
+    /// The form of replies that scenarios negotiate when they leave it open.
+    pub replies: Replies,
+    /// How messages are cut when scenarios leave it open.
+    pub segmentation: Segmentation,
+    /// How servers are reached.
+    pub access: Access,
+    /// The command line that a failure's `again` begins with.
+    pub again: String,
+}
+
+/// What happens during a run, as it happens.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A scenario has begun.
+    Started {
+        /// Its id.
+        id: String,
+    },
+    /// A scenario has come to its end.
+    Done(Box<Outcome>),
+}
+
+/// How a target came out.
+#[derive(Debug, Clone)]
+pub struct TargetRun {
+    /// Its name.
+    pub name: String,
+    /// Its version, if known.
+    pub version: Option<String>,
+    /// Where it listened, if that is one place.
+    pub address: Option<String>,
+    /// What prevented a verdict: unreachable, not started, dead at the end.
+    pub problem: Option<String>,
+    /// Each scenario, by id.
+    pub outcomes: Vec<Outcome>,
+    /// What a server was seen to offer; empty for clients.
+    pub offers: Vec<Offer>,
+    /// How long it all took.
+    pub duration: Duration,
+}
+
+/// Runs scenarios that test servers against a target.
+pub async fn run_target(
+    target: &Target,
+    scripts: &[Arc<Script>],
+    sanity: Option<Arc<Script>>,
+    options: &Options,
+    events: mpsc::UnboundedSender<Event>,
+) -> TargetRun {
+    let began = Instant::now();
+    let mut run = TargetRun {
+        name: target.name().to_owned(),
+        version: target.version().await,
+        address: None,
+        problem: None,
+        outcomes: Vec::new(),
+        offers: Vec::new(),
+        duration: Duration::ZERO,
+    };
+    let runner = Arc::new(Runner {
+        target: target.clone(),
+        options: options.clone(),
+        events,
+        shared: Mutex::new(HashMap::new()),
+        content: RwLock::new(Content::Unknown),
+    });
+    if let Target::External { address, .. } = target {
+        run.address = Some(address.to_string());
+    }
+    // The first question tells whether there is anything to test.
+    let jobs = match runner.shared("default").await {
+        Ok(shared) => shared.capacity.min(options.jobs.max(1)),
+        Err(Unavailable::Failed(reason) | Unavailable::NotPossible(reason)) => {
+            run.problem = Some(reason);
+            run.duration = began.elapsed();
+            return run;
+        }
+    };
+    let chosen = |id: &str| scripts.iter().any(|script| script.id == id);
+    let first = sanity.clone().filter(|sanity| !target.is_owned() && !chosen(&sanity.id));
+    if let Some(sanity) = &first {
+        // It was not asked for, so it only counts where it does not pass.
+        let outcome = runner.run(sanity).await;
+        match outcome.verdict {
+            Verdict::Pass | Verdict::Skip => {}
+            Verdict::Error => {
+                run.problem = Some(format!("the sanity scenario: {}", in_a_line(&outcome)));
+            }
+            Verdict::Warn | Verdict::Fail => run.outcomes.push(outcome),
+        }
+    }
+    // A server with few places would leave a scenario waiting for its greeting.
+    let capacity = match runner.shared("default").await {
+        Ok(shared) => shared.capacity,
+        Err(_) => 1,
+    };
+    let connections_free = Arc::new(Semaphore::new(capacity));
+    let places = Arc::new(Semaphore::new(jobs));
+    let mut tasks = tokio::task::JoinSet::new();
+    for script in scripts {
+        let (runner, script, places) = (runner.clone(), script.clone(), places.clone());
+        let free = connections_free.clone();
+        let wanted = connections(&script.body).len().clamp(1, capacity);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        tasks.spawn(async move {
+            // The semaphores are never closed.
+            let _place = places.acquire().await;
+            let _connections = free.acquire_many(wanted).await;
+            runner.run(&script).await
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        match done {
+            Ok(outcome) => run.outcomes.push(outcome),
+            Err(error) => run.problem = Some(format!("a scenario came to no end: {error}")),
+        }
+    }
+    let broken = |outcome: &Outcome| outcome.id == SANITY && outcome.verdict > Verdict::Warn;
+    if let Some(sanity) = &sanity
+        && run.problem.is_none()
+        && !target.is_owned()
+        && !run.outcomes.iter().any(broken)
+    {
+        let outcome = runner.run(sanity).await;
+        if outcome.verdict > Verdict::Warn {
+            run.problem = Some(format!(
+                "the server no longer works at the end of the run: {}",
+                in_a_line(&outcome)
+            ));
+        }
+    }
+    run.offers = runner.offers().await;
+    runner.stop().await;
+    run.outcomes.sort_by(|a, b| a.id.cmp(&b.id));
+    run.duration = began.elapsed();
+    run
+}
+
+fn in_a_line(outcome: &Outcome) -> String {
+    let finding = outcome.findings.first().map(|finding| finding.message.clone());
+    finding.or_else(|| outcome.reason.clone()).unwrap_or_else(|| outcome.verdict.name().to_owned())
+}
+
+/// A server that several scenarios use, and what it offers.
+struct Shared {
+    instance: Mutex<Option<Instance>>,
+    address: Address,
+    owned: bool,
+    security: Option<Security>,
+    capabilities: Capabilities,
+    /// How many connections it serves at once, as far as was tried.
+    capacity: usize,
+}
+
+struct Runner {
+    target: Target,
+    options: Options,
+    events: mpsc::UnboundedSender<Event>,
+    shared: Mutex<HashMap<String, Result<Arc<Shared>, Unavailable>>>,
+    /// What an external target holds; those that change it run alone.
+    content: RwLock<Content>,
+}
+
+impl Runner {
+    /// What the server shows in all configurations that were started.
+    async fn offers(&self) -> Vec<Offer> {
+        let all = self.shared.lock().await;
+        let started = all.iter().filter_map(|(configuration, shared)| {
+            Some((configuration.as_str(), &shared.as_ref().ok()?.capabilities))
+        });
+        let mut started: Vec<_> = started.collect();
+        // Where several show that a feature is missing, the plainest is quoted.
+        started.sort_by_key(|(configuration, _)| (*configuration != "default", *configuration));
+        offers(started)
+    }
+
+    async fn stop(&self) {
+        for (_, shared) in self.shared.lock().await.drain() {
+            if let Ok(shared) = shared
+                && let Some(instance) = shared.instance.lock().await.take()
+            {
+                instance.stop().await;
+            }
+        }
+    }
+
+    /// The shared server in a configuration; started and asked once.
+    async fn shared(&self, configuration: &str) -> Result<Arc<Shared>, Unavailable> {
+        let mut all = self.shared.lock().await;
+        if let Some(shared) = all.get(configuration) {
+            return shared.clone();
+        }
+        let shared = self.start_shared(configuration).await;
+        all.insert(configuration.to_owned(), shared.clone());
+        shared
+    }
+
+    async fn start_shared(&self, configuration: &str) -> Result<Arc<Shared>, Unavailable> {
+        let instance = self.target.start(configuration, self.options.access).await?;
+        let limit = self.options.timeout;
+        let whom = Whom {
+            address: &instance.address,
+            security: instance.security.as_ref(),
+            insists: self.target.insists_on_tls(),
+        };
+        let capabilities =
+            probe(whom, instance.export.as_deref(), limit).await.map_err(Unavailable::Failed)?;
+        let capacity =
+            if instance.owned { CAPACITY } else { capacity(&instance.address, limit).await };
+        Ok(Arc::new(Shared {
+            address: instance.address.clone(),
+            owned: instance.owned,
+            security: instance.security.clone(),
+            instance: Mutex::new(Some(instance)),
+            capabilities,
+            capacity,
+        }))
+    }
+
+    async fn run(&self, script: &Arc<Script>) -> Outcome {
+        // Nobody may listen any more: then nobody wants to know.
+        let _ = self.events.send(Event::Started { id: script.id.clone() });
+        let began = Instant::now();
+        let mut outcome = self.blank(script);
+        self.decide(script, &mut outcome).await;
+        outcome.duration = began.elapsed();
+        let _ = self.events.send(Event::Done(Box::new(outcome.clone())));
+        outcome
+    }
+
+    fn blank(&self, script: &Script) -> Outcome {
+        let writes = !self.target.is_owned() && writes(script);
+        let write = if writes { " --allow-write" } else { "" };
+        Outcome::new(self.target.name(), script, &format!("{}{write}", self.options.again))
+    }
+}
