@@ -1,7 +1,8 @@
 //! What was found against the party under test.
 
-use protocol::message::Side;
+use protocol::message::{Message, Side};
 use protocol::requirements::{Level, Requirement};
+use protocol::values::{Command, OptionType};
 
 /// A rule that was broken, where, and how it was seen.
 #[derive(Debug, Clone)]
@@ -47,14 +48,126 @@ pub struct Detail {
     pub expected: Vec<String>,
     /// The line that came, or how the wait ended.
     pub received: String,
-    /// Whether `received` is the end of a connection, or nothing at all, not a message.
-    pub is_end: bool,
+    /// In what form it showed: a message, silence, the end of a connection...
+    pub event: EventKind,
+    /// The last message that the harness had sent before, or the one that is answered.
+    pub sent: Sent,
     /// The part of `received` that is wrong: first byte, length, and what is wrong with it.
     pub mark: Option<(usize, usize, String)>,
     /// The bytes of the wrong part and where they stood.
     pub bytes: Option<String>,
     /// The lines before, the oldest first.
     pub after: Vec<String>,
+}
+
+/// In what form a breach showed. Close, reset, time-out, death and garbage are different things.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventKind {
+    /// A message that is wrong, or another one than was due.
+    #[default]
+    Message,
+    /// A check of the script on what came before.
+    Check,
+    /// Nothing came in time.
+    Timeout,
+    /// The connection was closed between messages.
+    Close,
+    /// The connection was closed in the middle of a message.
+    CutOff,
+    /// The connection was reset.
+    Reset,
+    /// What came is no message.
+    Garbage,
+    /// A message that is larger than the harness takes in.
+    Oversized,
+    /// The process ended.
+    Death,
+    /// No connection came about.
+    Refused,
+    /// A TLS handshake did not go as it must.
+    Handshake,
+}
+
+impl EventKind {
+    /// The word in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Check => "check",
+            Self::Timeout => "timeout",
+            Self::Close => "close",
+            Self::CutOff => "cut-off",
+            Self::Reset => "reset",
+            Self::Garbage => "garbage",
+            Self::Oversized => "oversized",
+            Self::Death => "death",
+            Self::Refused => "refused",
+            Self::Handshake => "handshake",
+        }
+    }
+
+    /// Whether it is the end of a connection, or nothing at all, not a message.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        !matches!(self, Self::Message | Self::Check)
+    }
+}
+
+/// What kind of message the harness had sent last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sent {
+    /// Nothing yet: the peer had the first word.
+    #[default]
+    Nothing,
+    /// The client's flags.
+    ClientFlags,
+    /// An option.
+    Option(OptionType),
+    /// A request.
+    Request(Command),
+    /// The server's greeting.
+    Greeting,
+    /// A reply to an option.
+    OptionReply(OptionType),
+    /// The answer to `NBD_OPT_EXPORT_NAME`.
+    ExportInfo,
+    /// A reply to a request, or a part of one.
+    Reply,
+    /// Bytes that are no message.
+    Bytes,
+}
+
+impl Sent {
+    /// The kind of a message.
+    #[must_use]
+    pub fn of(message: &Message) -> Self {
+        match message {
+            Message::Greeting(_) => Self::Greeting,
+            Message::ClientFlags(_) => Self::ClientFlags,
+            Message::Option(request) => Self::Option(request.option),
+            Message::OptionReply(reply) => Self::OptionReply(reply.option),
+            Message::ExportInfo(_) => Self::ExportInfo,
+            Message::Request(request) => Self::Request(request.command),
+            Message::SimpleReply(_) | Message::Chunk(_) => Self::Reply,
+        }
+    }
+}
+
+impl std::fmt::Display for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::ClientFlags => f.write_str("client-flags"),
+            Self::Option(option) => write!(f, "{option}"),
+            Self::Request(command) => write!(f, "{command}"),
+            Self::Greeting => f.write_str("greeting"),
+            Self::OptionReply(option) => write!(f, "a reply to {option}"),
+            Self::ExportInfo => f.write_str("export-info"),
+            Self::Reply => f.write_str("a reply"),
+            Self::Bytes => f.write_str("bytes that are no message"),
+        }
+    }
 }
 
 /// How a scenario came out.

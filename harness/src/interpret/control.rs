@@ -67,16 +67,19 @@ impl Interpreter<'_> {
                 continue;
             }
             if let Some(id) = &branch.warn {
-                let (came, rule) = match first_lines(&branch.body).first() {
-                    Some(line) => (self.received_text(line).await?, self.meant(line, &id.node)),
-                    None => (String::new(), id.node.as_str()),
+                let (came, event, rule) = match first_lines(&branch.body).first() {
+                    Some(line) => {
+                        let event = self.choose(line).await?.candidate.event();
+                        (self.received_text(line).await?, event, self.meant(line, &id.node))
+                    }
+                    None => (String::new(), EventKind::Message, id.node.as_str()),
                 };
                 let expected = branches
                     .iter()
                     .filter(|branch| branch.warn.is_none())
                     .flat_map(|branch| first_lines(&branch.body));
                 let expected = self.resolve_all(expected)?;
-                let detail = Detail { expected, received: came, ..Detail::default() };
+                let detail = Detail { expected, received: came, event, ..Detail::default() };
                 let summary = requirements::find(rule).map_or("", |rule| rule.summary);
                 self.find(rule, Severity::Warning, summary, id.span, detail)?;
             }

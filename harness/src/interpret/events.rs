@@ -112,9 +112,9 @@ impl Interpreter<'_> {
             Candidate::Reply(reply) => format!("reply {}", reply.error),
             Candidate::End(end) => end.to_string(),
         };
-        let is_end = matches!(came, Candidate::End(_));
+        let event = came.event();
         let expected = vec![expected.to_owned()];
-        let detail = Detail { expected, received, is_end, ..Detail::default() };
+        let detail = Detail { expected, received, event, ..Detail::default() };
         let message = self.headline(came, rule);
         self.find(rule, Severity::Failure, &message, span, detail)?;
         Err(Stop::Failed)

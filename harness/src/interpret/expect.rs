@@ -80,8 +80,8 @@ impl Interpreter<'_> {
             Some(tag) => self.meant(line, &tag.node).to_owned(),
             None => self.default_rule(line, &choice.candidate).to_owned(),
         };
-        let is_end = matches!(choice.candidate, Candidate::End(_));
-        let detail = Detail { expected, received, is_end, ..Detail::default() };
+        let event = choice.candidate.event();
+        let detail = Detail { expected, received, event, ..Detail::default() };
         let message = self.headline(&choice.candidate, &requirement);
         let severity = match requirements::find(&requirement) {
             Some(rule) if !tags.is_empty() => severity(rule, &choice.candidate),
@@ -143,10 +143,10 @@ impl Interpreter<'_> {
             let detail = Detail {
                 expected: vec![difference.expected.clone()],
                 received: difference.received.clone(),
-                is_end: matches!(candidate, Candidate::End(_)),
+                event: candidate.event(),
                 mark: difference.mark.clone(),
                 bytes: difference.bytes.clone(),
-                after: Vec::new(),
+                ..Detail::default()
             };
             let message = match (&difference.mark, candidate) {
                 (Some((_, _, note)), _) if !note.is_empty() => note.clone(),
@@ -244,6 +244,7 @@ impl Interpreter<'_> {
             let detail = Detail {
                 expected: vec![text.to_owned()],
                 received: values.join(", "),
+                event: EventKind::Check,
                 ..Detail::default()
             };
             self.find(id, severity, &message, span, detail)?;
@@ -274,7 +275,11 @@ impl Interpreter<'_> {
                     Severity::Failure,
                     &message,
                     Span::default(),
-                    Detail { received: message.clone(), ..Detail::default() },
+                    Detail {
+                        received: message.clone(),
+                        event: EventKind::Timeout,
+                        ..Detail::default()
+                    },
                 )?;
                 Err(Stop::Failed)
             }

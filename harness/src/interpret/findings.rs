@@ -21,6 +21,7 @@ impl Interpreter<'_> {
             return Ok(());
         }
         detail.after = self.lines_before(&detail.received);
+        detail.sent = sent_last(&self.transcript, self.setup.side, None);
         self.findings.push(Finding {
             requirement,
             severity,
@@ -42,6 +43,17 @@ impl Interpreter<'_> {
             lines.pop();
         }
         lines.split_off(lines.len().saturating_sub(AFTER))
+    }
+
+    /// What the harness sent that a message of this connection answers.
+    fn answered(&self, conn: &str, number: Option<u64>) -> Option<Sent> {
+        let number = number?;
+        self.transcript.iter().rev().find_map(|entry| match &entry.said {
+            Said::Message(seen) if seen.number == number && entry.conn == conn => {
+                (seen.from == self.setup.side).then(|| Sent::of(&seen.message))
+            }
+            Said::Message(_) | Said::Note(_) => None,
+        })
     }
 
     /// Takes over what the connections recorded and what the judge found.
@@ -80,12 +92,24 @@ impl Interpreter<'_> {
                     detail.mark = matching::find_field(&detail.received, key, &violation.text);
                     detail.bytes = seen_bytes(seen, key);
                 }
+                detail.sent = match &entry.said {
+                    Said::Message(seen) => self.answered(&entry.conn, seen.answers),
+                    Said::Note(_) => None,
+                }
+                .unwrap_or_else(|| {
+                    sent_last(&self.transcript[..place], self.setup.side, Some(&entry.conn))
+                });
                 let lines: Vec<String> =
                     self.transcript[..place].iter().map(|entry| entry.text(several)).collect();
                 detail.after = lines[lines.len().saturating_sub(AFTER)..].to_vec();
             } else {
                 detail.received = violation.text.clone();
                 detail.after = self.lines_before("");
+                detail.sent = sent_last(&self.transcript, self.setup.side, Some(&judged.conn));
+                // The judge speaks of no message where a connection ended, or stayed silent.
+                if let Some(end) = self.conns.get(&judged.conn).and_then(|conn| conn.link.ended()) {
+                    detail.event = Candidate::End(end).event();
+                }
             }
             self.findings.push(Finding {
                 requirement: violation.requirement,
@@ -98,6 +122,21 @@ impl Interpreter<'_> {
             });
         }
     }
+}
+
+/// What `side` sent last in a conversation, on one connection or on all.
+pub(crate) fn sent_last(transcript: &[Entry], side: Side, conn: Option<&str>) -> Sent {
+    let raw = format!("{}: bytes ", side.letter());
+    transcript
+        .iter()
+        .rev()
+        .filter(|entry| conn.is_none_or(|conn| entry.conn == conn))
+        .find_map(|entry| match &entry.said {
+            Said::Message(seen) if seen.from == side => Some(Sent::of(&seen.message)),
+            Said::Note(text) if text.starts_with(&raw) => Some(Sent::Bytes),
+            Said::Message(_) | Said::Note(_) => None,
+        })
+        .unwrap_or_default()
 }
 
 /// The bytes of a field of a message that the judge saw.

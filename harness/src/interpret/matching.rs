@@ -10,6 +10,7 @@ use protocol::values::{ErrorCode, ReplyType};
 
 use super::assemble::Reply;
 use super::eval::{self, Env, EvalError, Evaluated};
+use crate::finding::EventKind;
 use crate::link::{End, Received};
 
 /// The largest payload that a capture keeps byte for byte.
@@ -24,6 +25,22 @@ pub enum Candidate {
     Reply(Box<Reply>),
     /// No message.
     End(End),
+}
+
+impl Candidate {
+    /// In what form it shows a breach.
+    #[must_use]
+    pub fn event(&self) -> EventKind {
+        match self {
+            Self::Message(_) | Self::Reply(_) => EventKind::Message,
+            Self::End(End::Close | End::Notified) => EventKind::Close,
+            Self::End(End::CutOff) => EventKind::CutOff,
+            Self::End(End::Reset) => EventKind::Reset,
+            Self::End(End::Timeout) => EventKind::Timeout,
+            Self::End(End::Garbage(_)) => EventKind::Garbage,
+            Self::End(End::TooLarge(_)) => EventKind::Oversized,
+        }
+    }
 }
 
 /// Names cookies as the script does.

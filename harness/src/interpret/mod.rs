@@ -14,6 +14,7 @@ mod send;
 mod tls;
 
 pub use events::block_size;
+pub(crate) use findings::sent_last;
 pub use tls::Upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,7 +29,7 @@ use protocol::requirements;
 use protocol::values::{Command, OptionType};
 
 use crate::dial::{ClientProcess, Dialer};
-use crate::finding::{Detail, Finding, Severity};
+use crate::finding::{Detail, EventKind, Finding, Sent, Severity};
 use crate::link::tracker::Phase;
 use crate::link::{End, Entry, Incoming, Link, Received, Said};
 use crate::script::ast::{Branch, Items, Replies, Script, Segmentation, Statement, StatementKind};
@@ -253,7 +254,8 @@ impl Interpreter<'_> {
                     return Err(Stop::Error(error));
                 }
                 let message = format!("the client did not connect: {error}");
-                let detail = Detail { received: message.clone(), ..Detail::default() };
+                let event = EventKind::Refused;
+                let detail = Detail { received: message.clone(), event, ..Detail::default() };
                 self.find("baseline-info-go", Severity::Failure, &message, span, detail)?;
                 return Err(Stop::Failed);
             }

@@ -7,7 +7,7 @@ use protocol::values::{OptionType, ReplyType};
 use reference_server::tls::ClientCertificates;
 
 use super::{Flow, Interpreter, Stop};
-use crate::finding::{Detail, Severity};
+use crate::finding::{Detail, EventKind, Severity};
 use crate::link::secure::{NoTls, Secrets};
 use crate::script::ast::{EventLine, Tls, TlsOutcome};
 use crate::tls::{Security, Starter};
@@ -92,7 +92,7 @@ impl Interpreter<'_> {
         let detail = Detail {
             expected: vec![expected.to_owned()],
             received: received.clone(),
-            is_end: true,
+            event: EventKind::Handshake,
             ..Detail::default()
         };
         self.find(&rule, severity, &received, span, detail)?;

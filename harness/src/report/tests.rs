@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::message::Side;
 
 use super::*;
-use crate::finding::{Detail, Finding, Severity, Verdict};
+use crate::finding::{Detail, EventKind, Finding, Sent, Severity, Verdict};
 use crate::run::milestones::Offer;
 use crate::run::{Outcome, SkipKind};
 use crate::script::ast::Version;
@@ -21,7 +21,8 @@ fn finding(id: &str, severity: Severity) -> Finding {
         detail: Detail {
             expected: vec!["An advertised minimum block size is a power of two.".to_owned()],
             received: received.to_owned(),
-            is_end: false,
+            event: EventKind::Message,
+            sent: Sent::Option(protocol::values::OptionType::GO),
             mark: Some((
                 received.find("minimum").unwrap(),
                 11,

@@ -10,8 +10,8 @@ use protocol::requirements;
 use super::{Runner, Shared};
 use crate::capture::Capture;
 use crate::dial::{Dialer, Source};
-use crate::finding::{Detail, Finding, Severity};
-use crate::interpret::{Played, Setup, Upgrade, play};
+use crate::finding::{Detail, EventKind, Finding, Severity};
+use crate::interpret::{Played, Setup, Upgrade, play, sent_last};
 use crate::peer::Address;
 use crate::run::Outcome;
 use crate::run::probe::Capabilities;
@@ -63,7 +63,7 @@ impl Runner {
         if let Some(mut instance) = place.fresh.take() {
             if let Some(death) = died(&mut instance, script.header.hazard.is_some()).await {
                 // How a connection of a dead server ends is chance, and follows from its death.
-                played.findings.retain(|finding| !finding.detail.is_end);
+                played.findings.retain(|finding| !finding.detail.event.is_end());
                 played.findings.push(death_finding(script, &death, &played));
             }
             instance.stop().await;
@@ -146,6 +146,8 @@ fn death_finding(script: &Script, death: &str, played: &Played) -> Finding {
         detail: Detail {
             expected: vec!["a server that goes on serving others".to_owned()],
             received: death.to_owned(),
+            event: EventKind::Death,
+            sent: sent_last(&played.transcript, Side::Client, None),
             after: lines[lines.len().saturating_sub(12)..].to_vec(),
             ..Detail::default()
         },
