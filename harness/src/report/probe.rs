@@ -20,7 +20,7 @@ pub fn text(name: &str, survey: &Survey) -> String {
     let mut out = format!("{}: {}, TLS {}\n", clean(name), handshake(survey), found.tls.name());
     let listed = found.listed.as_ref().map_or(0, Vec::len);
     out.push_str("\nexports\n");
-    for export in &survey.exports {
+    for export in &found.exports {
         describe(export, &mut out);
     }
     if listed > DESCRIBED {
@@ -94,7 +94,10 @@ fn describe(export: &Export, out: &mut String) {
     if let Some(flags) = export.flags {
         let _ = writeln!(out, "    flags       {}", flags.names().join(" "));
     }
-    if let Some(reply) = export.refused {
+    if export.tls_only {
+        out.push_str("    only inside TLS\n");
+    }
+    if let Some(reply) = export.refused.filter(|_| !export.tls_only) {
         let _ = writeln!(out, "    refused     {reply}");
     }
 }
@@ -126,7 +129,7 @@ pub fn json(name: &str, survey: &Survey) -> String {
         "tls": found.tls.name(),
         "export": found.export,
         "exports_listed": found.listed.as_ref().map(Vec::len),
-        "exports": survey.exports.iter().map(export).collect::<Vec<_>>(),
+        "exports": found.exports.iter().map(export).collect::<Vec<_>>(),
         "contexts": found.contexts.iter().map(|name| lossy(name.as_bytes())).collect::<Vec<_>>(),
         "extended_flags": (extended != TransmissionFlags::EMPTY).then(|| extended.names()),
         "options": options,
@@ -158,6 +161,7 @@ fn export(export: &Export) -> Value {
             "maximum": maximum,
         })),
         "refused": export.refused.map(|reply| reply.to_string()),
+        "tls_only": export.tls_only,
     })
 }
 
@@ -178,7 +182,7 @@ mod tests {
     fn survey() -> Survey {
         let entered =
             "S: NBD_REP_INFO NBD_INFO_EXPORT option=NBD_OPT_GO size=512 flags={HAS_FLAGS}";
-        let capabilities = Capabilities {
+        let mut capabilities = Capabilities {
             fixed: true,
             export: "a\u{1b}[2J".to_owned(),
             size: 512,
@@ -195,14 +199,14 @@ mod tests {
             lines: vec![entered.to_owned()],
             ..Capabilities::default()
         };
-        let exports = vec![
+        capabilities.exports = vec![
             Export {
                 name: WireString::from("a\u{1b}[2J"),
                 description: Some(WireString::from("x".repeat(600).as_str())),
                 size: Some(512),
                 flags: Some(TransmissionFlags::HAS_FLAGS),
                 block_size: Some((1, 4096, 1 << 25)),
-                refused: None,
+                ..Export::default()
             },
             Export {
                 name: WireString::from("b"),
@@ -212,7 +216,7 @@ mod tests {
         ];
         let offers = milestones::offers([("default", &capabilities)]);
         let level = milestones::level(&offers);
-        Survey { capabilities, exports, offers, level }
+        Survey { capabilities, offers, level }
     }
 
     #[test]

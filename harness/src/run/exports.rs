@@ -6,7 +6,7 @@ use protocol::message::{Info, OptionBody, OptionReply, ReplyBody};
 use protocol::text::WireString;
 use protocol::values::{InfoType, OptionType, ReplyType, TransmissionFlags};
 
-use super::probe::{Asker, Capabilities, Unanswered, Whom};
+use super::probe::{Asker, Capabilities, TlsMode, Unanswered, Whom};
 
 /// More exports than that are counted, not described.
 pub const DESCRIBED: usize = 64;
@@ -28,6 +28,8 @@ pub struct Export {
     pub block_size: Option<(u32, u32, u32)>,
     /// The answer that denies information about it.
     pub refused: Option<ReplyType>,
+    /// It is only served inside TLS, by a server that serves others in the clear.
+    pub tls_only: bool,
 }
 
 impl Export {
@@ -97,6 +99,7 @@ async fn ask(
         let (replies, last) = asked.option(&mut told, OptionType::INFO, body).await?;
         export.learn(replies);
         export.refused = (last != ReplyType::ACK).then_some(last);
+        export.tls_only = last == ReplyType::ERR_TLS_REQD && found.tls == TlsMode::Selective;
     }
     asked.leave().await;
     Ok(())

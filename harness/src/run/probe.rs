@@ -14,6 +14,7 @@ use protocol::values::{
     TransmissionFlags,
 };
 
+use super::exports::{Export, describe};
 use crate::dial::connect;
 use crate::interpret::block_size;
 use crate::link::secure::{NoTls, Secrets};
@@ -84,6 +85,9 @@ pub struct Capabilities {
     pub tls: TlsMode,
     /// By what the parties know each other in TLS, where there is something for it.
     pub tls_kind: Option<TlsKind>,
+    /// The export that was entered and those that are listed, with their properties as far as the
+    /// server tells them; at most [`DESCRIBED`](super::exports::DESCRIBED).
+    pub exports: Vec<Export>,
     /// The answer lines, for evidence.
     pub lines: Vec<String>,
 }
@@ -143,6 +147,10 @@ pub async fn probe(
     if found.fixed && !matches!(asked, Err(Unanswered::Refused(_))) {
         // A server that misbehaves here has none that could be used.
         let _ = tokio::time::timeout(all, ask_for_tls(whom, limit, &mut found)).await;
+    }
+    if !found.lines.is_empty() && !matches!(asked, Err(Unanswered::Refused(_))) {
+        let described = tokio::time::timeout(all, describe(whom, &found, limit)).await;
+        found.exports = described.unwrap_or_default();
     }
     let address = whom.address;
     match asked {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::exports::{Export, describe};
 use super::milestones::{Level, Offer, level, offers};
 use super::probe::{Capabilities, Whom, probe};
 
@@ -11,8 +10,6 @@ use super::probe::{Capabilities, Whom, probe};
 pub struct Survey {
     /// What it was asked for on the way to transmission and beside it.
     pub capabilities: Capabilities,
-    /// The exports.
-    pub exports: Vec<Export>,
     /// The features of qemu's versions.
     pub offers: Vec<Offer>,
     /// The version of qemu that it is level with.
@@ -34,10 +31,9 @@ pub async fn survey(
 ) -> Result<Survey, String> {
     let asking = async {
         let capabilities = probe(whom, export, limit).await?;
-        let exports = describe(whom, &capabilities, limit).await;
         let offers = offers([(configuration, &capabilities)]);
         let level = level(&offers);
-        Ok(Survey { capabilities, exports, offers, level })
+        Ok(Survey { capabilities, offers, level })
     };
     let all = limit.saturating_mul(WAITS);
     match tokio::time::timeout(all, asking).await {
@@ -68,7 +64,9 @@ mod tests {
         assert_eq!(found.level.whole, None);
         assert_eq!(found.level.aside.map(|version| version.to_string()).as_deref(), Some("8.2"));
         assert!(found.offers.iter().all(|offer| offer.setup || offer.offered == Some(true)));
-        let [export] = found.exports.as_slice() else { panic!("{:?}", found.exports) };
+        let [export] = found.capabilities.exports.as_slice() else {
+            panic!("{:?}", found.capabilities.exports)
+        };
         assert_eq!((export.size, export.name.as_bytes()), (Some(16 << 20), b"disk".as_slice()));
         instance.stop().await;
     }
