@@ -224,10 +224,7 @@ impl Terms {
             // could mean is open to nobody, so they are served; see `Request::payload_length`.
             Command::WRITE if extended => F::PAYLOAD_LEN,
             Command::WRITE_ZEROES => {
-                let fast = match self.config.fault {
-                    Some(Fault::FastZeroUnasked) => F::FAST_ZERO,
-                    _ => has(TransmissionFlags::SEND_FAST_ZERO, F::FAST_ZERO),
-                };
+                let fast = has(TransmissionFlags::SEND_FAST_ZERO, F::FAST_ZERO);
                 if self.breaks(Fault::NoHoleRefused) { fast } else { fast | F::NO_HOLE }
             }
             Command::BLOCK_STATUS => {

@@ -421,7 +421,6 @@ async fn the_client_notices_what_a_server_gets_wrong() {
     for (fault, options, requirement) in [
         (Fault::ContextSelectedTwice, &mapping, "opt-set-meta-unique-ids"),
         (Fault::ContextIdOther, &mapping, "status-one-chunk-per-context"),
-        (Fault::StatusChunkTwice, &mapping, "status-one-chunk-per-context"),
         (Fault::StatusChunkMissing, &mapping, "status-one-chunk-per-context"),
         (Fault::StatusSimple, &mapping, "status-reply-structured"),
         (Fault::StatusExtentEmpty, &mapping, "status-extent-nonzero"),

@@ -37,7 +37,7 @@ pub struct Args {
     /// Let scenarios write to `--target`: its data is lost
     #[arg(long)]
     allow_write: bool,
-    /// Let scenarios that have crashed or hung real servers run against `--target`
+    /// Let scenarios that take care (malformed lengths, sessions that end midway) run against `--target`
     #[arg(long)]
     allow_hazard: bool,
     /// Scenarios to run: an id, a folder, a glob, or a script file of your own. Repeatable

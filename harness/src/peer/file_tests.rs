@@ -70,8 +70,6 @@ fn every_wanted_configuration_is_given_or_refused_with_a_reason() {
         "block-512",
         "block-4096",
         "large",
-        "vast",
-        "vast-blocks",
         "many",
         "no-list",
         "oldstyle",

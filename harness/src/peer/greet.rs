@@ -18,7 +18,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const GREETING_LIMIT: usize = 152;
 
 /// Connects, reads the greeting and ends the session: from a fixed newstyle server by
-/// `NBD_OPT_ABORT`, so that it neither complains nor, as some old ones do, dies.
+/// `NBD_OPT_ABORT`, so that it has nothing to complain of.
 ///
 /// # Errors
 /// No connection, no NBD greeting, or not within `limit`; what came in time is told.

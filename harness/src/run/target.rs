@@ -332,7 +332,7 @@ fn configure(
         ("read-only", None) => builder.export(export(known(16 * MIB)).with_read_only(true)),
         ("single-conn", None) => builder.export(export(known(16 * MIB)).with_multi_conn(false)),
         ("odd-size", None) => builder.export(export(known(1_000_001))),
-        ("large" | "vast" | "vast-blocks", None) => builder.export(export(known(9 << 30))),
+        ("large", None) => builder.export(export(known(9 << 30))),
         ("size", Some(size)) => {
             let size = size.parse().map_err(|_| format!("`{size}` is no size in bytes"))?;
             builder.export(export(known(size)))

@@ -67,7 +67,7 @@ pub struct Header {
     pub checks: Vec<Spanned<String>>,
     /// How long one wait may take; the run's `--timeout` otherwise.
     pub timeout: Option<Duration>,
-    /// Why the scenario has crashed or hung servers in the past; such a scenario is fenced.
+    /// What kind of care the scenario takes; such a scenario is fenced.
     pub hazard: Option<Spanned<String>>,
     /// For a client under test, what it is told to do: `info`, `read 0 4096`, `list`.
     pub action: Option<Spanned<String>>,

@@ -146,11 +146,6 @@ fn list(fault: Fault, answer: &mut Answer) {
         let Message::OptionReply(OptionReply { reply, body, .. }) = message else { continue };
         let ReplyBody::Server { name, .. } = body else { continue };
         match fault {
-            Fault::ListNameLength => {
-                let mut data = (name.len() as u32 + 1).to_be_bytes().to_vec();
-                data.extend_from_slice(name.as_bytes());
-                *body = ReplyBody::Raw(data);
-            }
             Fault::ListNamesUnusable => name.0.extend_from_slice(b".img"),
             Fault::ListInfoReplies => {
                 *reply = ReplyType::INFO;

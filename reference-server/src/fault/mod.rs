@@ -110,8 +110,6 @@ faults! {
         "closes on `NBD_OPT_ABORT` without a reply", ["opt-abort-acked"];
 
     // NBD_OPT_LIST.
-    ListNameLength = "list-name-length",
-        "tells name lengths in `NBD_REP_SERVER` that exceed the reply", ["rep-server-name-length"];
     ListDataAccepted = "list-data-accepted",
         "answers an `NBD_OPT_LIST` with data as if there were none", ["opt-list-data-invalid"];
     ListNamesUnusable = "list-names-unusable",
@@ -338,9 +336,6 @@ faults! {
     FastZeroHalfDone = "fast-zero-half-done",
         "zeroes half of a range before it fails FAST_ZERO with `NBD_ENOTSUP`",
         ["write-zeroes-fast-enotsup-unchanged"];
-    FastZeroUnasked = "fast-zero-unasked",
-        "overlooks FAST_ZERO where SEND_FAST_ZERO is clear",
-        ["write-zeroes-unadvertised-fast-einval"];
 
     // CACHE.
     CacheWithData = "cache-with-data",
@@ -432,8 +427,6 @@ faults! {
         "answers `NBD_CMD_BLOCK_STATUS` with simple replies", ["status-reply-structured"];
     StatusChunkMissing = "status-chunk-missing",
         "answers `NBD_CMD_BLOCK_STATUS` with NONE alone", ["status-one-chunk-per-context"];
-    StatusChunkTwice = "status-chunk-twice",
-        "sends the first status chunk twice", ["status-one-chunk-per-context"];
     StatusChunkLength = "status-chunk-length",
         "sends status chunks with 2 bytes too many", ["chunk-block-status-length"];
     StatusNoExtent = "status-no-extent",

@@ -88,13 +88,6 @@ pub(super) fn distort(fault: Fault, request: &Request, parts: &mut Parts) {
             let none = chunk(request, ReplyFlags::DONE, ChunkType::NONE, ChunkBody::Empty);
             parts.list = vec![Part::Message(none)];
         }
-        Fault::StatusChunkTwice => {
-            let mut first = parts.list.first().cloned();
-            if let Some(Part::Message(Message::Chunk(chunk))) = &mut first {
-                chunk.flags = ReplyFlags::EMPTY;
-            }
-            parts.list.splice(..0, first);
-        }
         Fault::StatusSimple => {
             let reply = SimpleReply { error: ErrorCode::OK, cookie: request.cookie };
             parts.list = vec![Part::Message(Message::SimpleReply(reply))];

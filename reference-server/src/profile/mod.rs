@@ -7,12 +7,10 @@
 //! | release | what it does, and the profile does not |
 //! | --- | --- |
 //! | 2.6 | hangs up at `NBD_OPT_ABORT` without the ACK |
-//! | 2.6 to 2.9 | dies when a client leaves with a reply on its way |
-//! | 2.10 | tells an empty `NBD_INFO_NAME` (the profile tells none); overruns its stack at names of 1024 bytes and more (CVE-2017-15118) |
+//! | 2.10 | tells an empty `NBD_INFO_NAME` (the profile tells none) |
 //! | 2.10 to 3.0 | with a size that is no multiple of 512: tells extents off its own minimum block size |
-//! | 2.12 to 3.0 | asserts at an empty write to qcow2 with a bitmap |
 //! | 3.0 | advertises CACHE on the bit of `CAN_MULTI_CONN`, and answers it with data under structured replies (the profile has the right bit and answer); leaves bitmaps out of a listing without queries |
-//! | 4.2 | asserts at names of exactly 4096 bytes (CVE-2020-10761); refuses FAST_ZERO on qcow2 |
+//! | 4.2 | refuses FAST_ZERO on qcow2 |
 //! | 2.8 to 5.1 | refuse to serve nothing (size 0) |
 //! | 5.2 to 7.0 | advertise `CAN_MULTI_CONN` on read-only exports, and greet one client at a time (the profile greets all) |
 //! | all | hang up when a read under structured replies meets an error, and at `NBD_CMD_DISC` with reads on their way; refuse `NBD_OPT_ABORT` before TLS where TLS is a must |
