@@ -6,8 +6,7 @@ use super::run;
 use super::targets::{TlsArgs, servers};
 use crate::exit;
 use crate::report::probe::{json, text};
-use crate::run::probe::Whom;
-use crate::run::survey::{Survey, survey};
+use crate::run::survey::{Ask, Survey, Whom, survey};
 use crate::run::target::{Access, Target, Unavailable};
 
 /// Command line of `nbdcheck probe`.
@@ -95,7 +94,8 @@ async fn ask(
         insists: target.insists_on_tls(),
     };
     let export = args.export.as_deref().or(instance.export.as_deref());
-    let found = survey(whom, export, configuration, limit).await;
+    let ask = Ask { export, limit, strange: !target.is_owned(), write: false };
+    let found = survey(whom, &ask, configuration).await.map_err(|trouble| trouble.to_string());
     let version = target.version().await.map(|version| format!(" {version}")).unwrap_or_default();
     instance.stop().await;
     Ok((format!("{}{version}", target.name()), found?))

@@ -9,9 +9,9 @@ use serde_json::{Value, json as object};
 use super::digest;
 use crate::markup::clean;
 use crate::markup::json::escaped;
-use crate::run::exports::{DESCRIBED, Export};
 use crate::run::milestones::{Level, Offer};
 use crate::run::survey::Survey;
+use crate::run::survey::exports::{DESCRIBED, Export};
 
 /// For people.
 #[must_use]

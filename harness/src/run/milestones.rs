@@ -2,8 +2,8 @@
 
 use protocol::values::{OptionType, ReplyType, TransmissionFlags};
 
-use super::probe::Capabilities;
-use crate::script::ast::Version;
+use super::survey::Capabilities;
+use crate::script::ast::{TlsKind, Version};
 
 /// A feature that a version of qemu brought.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Milestone {
 pub const MILESTONES: &[Milestone] = &[
     milestone(version(2, 6), "STARTTLS (X.509)", &["STARTTLS"], |configuration, found| {
         // By what the parties know each other is decided after the answer.
-        if configuration.contains("psk") { Shown::Nothing } else { starttls(found) }
+        if by_keys(configuration, found) { Shown::Nothing } else { starttls(found) }
     })
     .by_setup(),
     milestone(version(2, 8), "WRITE_ZEROES", &["WRITE_ZEROES"], |_, found| {
@@ -90,7 +90,7 @@ pub const MILESTONES: &[Milestone] = &[
         |_, found| context(found, &["NBD_REP_META_CONTEXT", "name=\"base:allocation\""]),
     ),
     milestone(version(3, 0), "STARTTLS (PSK)", &["STARTTLS with PSK"], |configuration, found| {
-        if configuration.contains("psk") { starttls(found) } else { Shown::Nothing }
+        if by_keys(configuration, found) { starttls(found) } else { Shown::Nothing }
     })
     .by_setup(),
     milestone(version(3, 0), "qemu:dirty-bitmap", &["qemu:dirty-bitmap"], |_, found| {
@@ -155,6 +155,11 @@ fn option(found: &Capabilities, wanted: OptionType, texts: &'static [&'static st
         Some(_) => Shown::No(texts),
         None => without_options(found),
     }
+}
+
+/// Whether the parties know each other by pre-shared keys.
+fn by_keys(configuration: &str, found: &Capabilities) -> bool {
+    configuration.contains("psk") || found.tls_kind == Some(TlsKind::Psk)
 }
 
 fn starttls(found: &Capabilities) -> Shown {

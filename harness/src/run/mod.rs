@@ -3,11 +3,9 @@
 
 pub mod clients;
 pub mod deviations;
-pub mod exports;
 pub mod milestones;
 pub mod needs;
 pub mod prepare;
-pub mod probe;
 pub mod runner;
 pub mod secured;
 pub mod select;
@@ -15,6 +13,8 @@ pub mod selfclient;
 mod stores;
 pub mod survey;
 pub mod target;
+
+pub use survey as probe;
 
 use std::time::Duration;
 

@@ -81,7 +81,7 @@ impl Runner {
         let wanted = connections(&script.body).len();
         if wanted > shared.capacity {
             let reason = format!(
-                "it needs {wanted} connections at once, the server greets {}",
+                "it needs {wanted} connections at once, the server serves {}",
                 shared.capacity
             );
             return outcome.skip(SkipKind::NotPossible, reason);

@@ -1,6 +1,5 @@
 //! Runs scenarios against one target: several at once, without one disturbing another.
 
-mod capacity;
 mod content;
 mod decide;
 mod playing;
@@ -15,13 +14,13 @@ use tokio::sync::{Mutex, RwLock, Semaphore, mpsc};
 
 use super::Outcome;
 use super::milestones::{Offer, offers};
-use super::probe::{Capabilities, Whom, probe};
+use super::survey::capacity::CAPACITY;
+use super::survey::{Ask, Capabilities, Whom, probe};
 use super::target::{Access, Instance, Target, Unavailable};
 use crate::finding::Verdict;
 use crate::peer::Address;
 use crate::script::ast::{Replies, Script, Segmentation};
 use crate::tls::Security;
-use capacity::{CAPACITY, capacity};
 use content::Content;
 use decide::{connections, writes};
 
@@ -232,6 +231,8 @@ impl Runner {
 
     /// The shared server in a configuration; started and asked once.
     async fn shared(&self, configuration: &str) -> Result<Arc<Shared>, Unavailable> {
+        // What nobody here can set up is the same in every configuration, and is asked once.
+        let configuration = if self.target.is_owned() { configuration } else { "default" };
         let mut all = self.shared.lock().await;
         if let Some(shared) = all.get(configuration) {
             return shared.clone();
@@ -243,16 +244,20 @@ impl Runner {
 
     async fn start_shared(&self, configuration: &str) -> Result<Arc<Shared>, Unavailable> {
         let instance = self.target.start(configuration, self.options.access).await?;
-        let limit = self.options.timeout;
         let whom = Whom {
             address: &instance.address,
             security: instance.security.as_ref(),
             insists: self.target.insists_on_tls(),
         };
+        let ask = Ask {
+            export: instance.export.as_deref(),
+            limit: self.options.timeout,
+            strange: !instance.owned,
+            write: self.options.write,
+        };
         let capabilities =
-            probe(whom, instance.export.as_deref(), limit).await.map_err(Unavailable::Failed)?;
-        let capacity =
-            if instance.owned { CAPACITY } else { capacity(&instance.address, limit).await };
+            probe(whom, &ask).await.map_err(|trouble| Unavailable::Failed(trouble.to_string()))?;
+        let capacity = capabilities.capacity.unwrap_or(CAPACITY);
         Ok(Arc::new(Shared {
             address: instance.address.clone(),
             owned: instance.owned,

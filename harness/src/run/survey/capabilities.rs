@@ -1,0 +1,178 @@
+//! What a server offers, with the lines that show it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::describe::Value;
+use protocol::message::{Info, OptionReply, ReplyBody};
+use protocol::text::WireString;
+use protocol::values::{DEFAULT_MAXIMUM_PAYLOAD, OptionType, ReplyType, TransmissionFlags};
+
+use super::content::Kept;
+use super::exports::Export;
+use super::fact::Fact;
+use crate::interpret::block_size;
+use crate::script::ast::TlsKind;
+
+/// For whom TLS is a must (section "Server-side requirements").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsMode {
+    /// NOTLS: it has none.
+    #[default]
+    Off,
+    /// SELECTIVETLS: it has TLS for those who ask.
+    Selective,
+    /// FORCEDTLS: nothing is served without.
+    Forced,
+}
+
+impl TlsMode {
+    /// The word in scripts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Selective => "selective",
+            Self::Forced => "forced",
+        }
+    }
+}
+
+/// How the export is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// By `NBD_OPT_GO`.
+    Go,
+    /// By `NBD_OPT_EXPORT_NAME`: there is no GO, or it does not work.
+    ExportName,
+    /// By the oldstyle greeting.
+    Oldstyle,
+}
+
+/// What a server offers.
+#[derive(Debug, Clone, Default)]
+pub struct Capabilities {
+    /// Whether the greeting is newstyle with the fixed flag.
+    pub fixed: bool,
+    /// Whether the greeting is oldstyle.
+    pub oldstyle: bool,
+    /// How the export was entered; `None` if it was not.
+    pub route: Option<Route>,
+    /// The export that was entered.
+    pub export: String,
+    /// Size of the export in bytes.
+    pub size: u64,
+    /// Transmission flags, those that only structured replies bring included.
+    pub flags: TransmissionFlags,
+    /// The same after extended headers and a metadata context were agreed; empty without them.
+    pub extended_flags: TransmissionFlags,
+    /// The size constraints, if told to a client that asks for them: minimum, preferred, maximum.
+    pub block_size: Option<(u32, u32, u32)>,
+    /// Whether a client that does not ask for the block sizes is refused for that.
+    pub block_size_required: bool,
+    /// Names in the list of exports; `None` if there is no list.
+    pub listed: Option<Vec<WireString>>,
+    /// The metadata contexts that are listed for the export.
+    pub contexts: Vec<WireString>,
+    /// How each option was answered.
+    pub options: BTreeMap<OptionType, ReplyType>,
+    /// Why it is not known how an option is answered.
+    pub unknown: BTreeMap<OptionType, String>,
+    /// How an option is answered that no specification knows.
+    pub unknown_option: Fact<ReplyType>,
+    /// Which TLS it does.
+    pub tls: TlsMode,
+    /// By what the parties know each other in TLS, where there is something for it.
+    pub tls_kind: Option<TlsKind>,
+    /// The export that was entered and those that are listed, with their properties as far as the
+    /// server tells them; at most [`DESCRIBED`](super::exports::DESCRIBED).
+    pub exports: Vec<Export>,
+    /// Whether a READ of lawful size is served. Not asked of servers that the harness set up.
+    pub reads: Fact<()>,
+    /// Whether a WRITE of lawful size is served; not asked where nothing may be written.
+    pub writes: Fact<()>,
+    /// What becomes of data that was written.
+    pub kept: Kept,
+    /// On how many connections the export can be used at once, as far as was tried; `None` for servers
+    /// that the harness set up.
+    pub capacity: Option<usize>,
+    /// How long it takes to be greeted and to enter the export.
+    pub opening: Duration,
+    /// The answer lines, for evidence.
+    pub lines: Vec<String>,
+}
+
+impl Capabilities {
+    /// Whether an option is served.
+    #[must_use]
+    pub fn offers(&self, option: OptionType) -> bool {
+        self.options.get(&option) == Some(&ReplyType::ACK)
+    }
+
+    /// Why it is not known whether an option is served; `None` where that is known.
+    #[must_use]
+    pub fn why_unknown(&self, option: OptionType) -> Option<&str> {
+        if self.options.contains_key(&option) {
+            return None;
+        }
+        self.unknown.get(&option).map(String::as_str)
+    }
+
+    /// The line that shows something, the last first: one that contains all of these texts.
+    #[must_use]
+    pub fn evidence(&self, texts: &[&str]) -> Option<&str> {
+        let shows = |line: &&String| texts.iter().all(|text| line.contains(text));
+        self.lines.iter().rev().find(shows).map(String::as_str)
+    }
+
+    /// The size of a small lawful request to the export; 0 if there is none.
+    #[must_use]
+    pub fn block(&self) -> u64 {
+        block_size(self.minimum(), self.size)
+    }
+
+    /// The minimum block size; 1 if none was told.
+    #[must_use]
+    pub fn minimum(&self) -> u64 {
+        self.block_size.map_or(1, |(minimum, ..)| u64::from(minimum))
+    }
+
+    /// The largest payload that any request may have, in bytes: what was told, else 32 MiB.
+    #[must_use]
+    pub fn maximum(&self) -> u64 {
+        self.block_size.map_or(DEFAULT_MAXIMUM_PAYLOAD, |(.., maximum)| maximum).into()
+    }
+
+    /// The variables that a script may use before it has entered an export itself.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(String, Value)> {
+        let int = |name: &str, value: u64| (name.to_owned(), Value::Int(value));
+        let mut variables = vec![
+            int("size", self.size),
+            ("flags".to_owned(), Value::Names(self.flags.names())),
+            int("minimum", self.minimum()),
+            int("block", self.block()),
+        ];
+        if let Some((_, preferred, maximum)) = self.block_size {
+            variables.push(int("preferred", preferred.into()));
+            variables.push(int("maximum", maximum.into()));
+        }
+        variables
+    }
+
+    /// Takes over what the items of INFO or GO tell.
+    pub(super) fn learn(&mut self, items: &[OptionReply]) {
+        for item in items {
+            match item.body {
+                ReplyBody::Info(Info::Export { size, flags }) => {
+                    self.size = size;
+                    self.flags = flags;
+                }
+                ReplyBody::Info(Info::BlockSize { minimum, preferred, maximum }) => {
+                    self.block_size = Some((minimum, preferred, maximum));
+                }
+                _ => {}
+            }
+        }
+    }
+}

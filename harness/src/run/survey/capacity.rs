@@ -1,0 +1,55 @@
+//! How many connections a server serves at once.
+
+use std::time::{Duration, Instant};
+
+use super::asker::Asker;
+use super::fact::NoAnswer;
+use super::steps::Surveyor;
+use super::way::Way;
+
+/// How many connections are tried at once, and how many a server that the harness set up is taken
+/// to serve: some scenarios need 17.
+pub const CAPACITY: usize = 20;
+/// How long may be spent on it.
+const SPENT: Duration = Duration::from_secs(10);
+/// How often a place is asked for again that was just left.
+const TRIES: u32 = 5;
+
+/// Counts the connections on which the export can be used at the same time.
+pub(super) async fn count(surveyor: &mut Surveyor<'_>, way: &Way<'_>, block: u64) -> usize {
+    let began = Instant::now();
+    let mut open = Vec::new();
+    while open.len() < CAPACITY && began.elapsed() < SPENT {
+        // The first may take its time; whoever gets no place is left waiting.
+        let limit = if open.is_empty() { surveyor.patience() } else { surveyor.briefly() };
+        let Ok(limit) = limit else { break };
+        match use_one(way, block, limit).await {
+            Ok(asker) => open.push(asker),
+            Err(_) => break,
+        }
+    }
+    let served = open.len().max(1);
+    for asker in open {
+        surveyor.leave(asker).await;
+    }
+    if served < CAPACITY {
+        // Others would find the places taken still.
+        for _ in 0..TRIES {
+            let Ok(limit) = surveyor.briefly() else { break };
+            if let Ok(asker) = use_one(way, block, limit).await {
+                surveyor.leave(asker).await;
+                break;
+            }
+        }
+    }
+    served
+}
+
+/// A connection counts when it is used, not when it is greeted.
+async fn use_one(way: &Way<'_>, block: u64, limit: Duration) -> Result<Asker, NoAnswer> {
+    let (mut asker, _) = way.enter(limit).await?;
+    if block > 0 {
+        asker.read(0, block).await?;
+    }
+    Ok(asker)
+}

@@ -1,0 +1,283 @@
+//! Whether an export can be read and written, and what becomes of what was written.
+
+use protocol::payload::{Part, Payload, recognize};
+use protocol::values::{ErrorCode, TransmissionFlags};
+
+use super::asker::{Answer, Asker};
+use super::capacity;
+use super::fact::{Fact, NoAnswer};
+use super::steps::Surveyor;
+use super::way::Way;
+
+/// What is written to see whether it stays.
+const SEED: u16 = 0x7e57;
+/// How often the first block is read.
+const READS: usize = 4;
+
+/// What becomes of data that was written, and whether data stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// It was not tried, or could not be.
+    Unknown(String),
+    /// It reads back: on the same connection, on another one, on a later one.
+    Yes,
+    /// What is read is neither what was written nor what an empty or immutable device shows: that
+    /// is for scenarios to name.
+    Wrong(String),
+    /// The same block reads differently though nothing was written.
+    Changes(String),
+    /// Writes succeed and have no effect.
+    Nothing(String),
+    /// It is gone when the connection is.
+    Private(String),
+    /// Other connections do not see it, as they need not without `CAN_MULTI_CONN`; later ones do.
+    Apart(String),
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self::Unknown("the server was not asked".to_owned())
+    }
+}
+
+/// Reads; writes and reads back, where that is allowed; and counts connections.
+pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
+    let Some(way) = surveyor.way() else {
+        let why = "the export can't be entered".to_owned();
+        surveyor.found.reads = Fact::Unknown(why);
+        return;
+    };
+    let found = &surveyor.found;
+    let block = found.block().min(found.maximum());
+    if block == 0 {
+        let why = format!(
+            "no request is lawful: the export has {} bytes, its minimum block size is {}",
+            found.size,
+            found.minimum()
+        );
+        surveyor.found.reads = Fact::Unknown(why.clone());
+        surveyor.found.writes = Fact::Unknown(why);
+    } else {
+        let seen = read(surveyor, &way, block).await;
+        surveyor.found.reads = seen.reads;
+        if let Some(changes) = seen.changes {
+            surveyor.found.kept = Kept::Changes(changes);
+        }
+        let read_only = surveyor.found.flags.has(TransmissionFlags::READ_ONLY);
+        let readable = surveyor.found.reads.known().is_some();
+        if surveyor.ask.write && !read_only && readable {
+            write(surveyor, &way, block, &seen.before).await;
+        }
+    }
+    surveyor.found.capacity = Some(capacity::count(surveyor, &way, block).await);
+}
+
+struct Seen {
+    reads: Fact<()>,
+    /// How two reads differ.
+    changes: Option<String>,
+    /// The first block.
+    before: Vec<u8>,
+}
+
+/// Reads the first block several times, one in the middle and the last.
+async fn read(surveyor: &mut Surveyor<'_>, way: &Way<'_>, block: u64) -> Seen {
+    let mut seen = Seen { reads: Fact::default(), changes: None, before: Vec::new() };
+    let read = async {
+        let (mut asker, _) = way.enter(surveyor.patience()?).await?;
+        let size = surveyor.found.size;
+        let minimum = surveyor.found.minimum();
+        let middle = size / 2 / block * block;
+        let last = (size - block) / minimum * minimum;
+        let places = [0; READS].into_iter().chain([middle, last]);
+        let told = look_at(&mut asker, block, places, &mut seen).await;
+        surveyor.leave(asker).await;
+        told
+    };
+    if let Err(error) = read.await {
+        surveyor.count(Some(&error));
+        seen.reads = Fact::Unknown(format!("{}: {error}", asked("READ", 0, block)));
+    }
+    seen
+}
+
+async fn look_at(
+    asker: &mut Asker,
+    block: u64,
+    places: impl Iterator<Item = u64>,
+    seen: &mut Seen,
+) -> Result<(), NoAnswer> {
+    for offset in places {
+        let answer = asker.read(offset, block).await?;
+        if answer.error != ErrorCode::OK {
+            let line = format!("{} {}", asked("READ", offset, block), answer.line);
+            // Other errors are the server's, not the device's.
+            seen.reads = match is_of_device(answer.error) {
+                true => Fact::Refused(line),
+                false => Fact::Unknown(line),
+            };
+            return Ok(());
+        }
+        if offset == 0 && seen.before.is_empty() {
+            seen.reads = Fact::Known((), answer.line);
+            seen.before = answer.data;
+        } else if offset == 0 && seen.before != answer.data {
+            seen.changes = Some(format!(
+                "{} reads {}, and then {}, though nothing was written",
+                asked("READ", 0, block),
+                recognize(0, &seen.before),
+                recognize(0, &answer.data)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Writes a block and reads it: on the same connection, on one that was open before, on a later one.
+async fn write(surveyor: &mut Surveyor<'_>, way: &Way<'_>, block: u64, before: &[u8]) {
+    match tried(surveyor, way, block, before).await {
+        Ok(()) => {}
+        Err(error) => {
+            surveyor.count(Some(&error));
+            let why = format!("{}: {error}", asked("WRITE", 0, block));
+            let found = &mut surveyor.found;
+            if found.writes.known().is_none() {
+                found.writes = Fact::Unknown(why.clone());
+            }
+            if matches!(found.kept, Kept::Unknown(_)) {
+                found.kept = Kept::Unknown(why);
+            }
+        }
+    }
+}
+
+async fn tried(
+    surveyor: &mut Surveyor<'_>,
+    way: &Way<'_>,
+    block: u64,
+    before: &[u8],
+) -> Result<(), NoAnswer> {
+    let (mut writer, _) = way.enter(surveyor.patience()?).await?;
+    // There may be no place for a second one.
+    let mut other = way.enter(surveyor.briefly()?).await.ok().map(|(asker, _)| asker);
+    let with = |seed| Payload(vec![Part::Place(seed, block)]);
+    // It may be there since the last time.
+    let fresh = with(SEED).first_difference(0, before).is_some();
+    let pattern = with(if fresh { SEED } else { SEED + 1 });
+    let written = write_and_read(surveyor, &mut writer, block, &pattern).await;
+    let beside = match (&written, &mut other) {
+        (Ok(Some(_)), Some(other)) => other.read(0, block).await.ok(),
+        _ => None,
+    };
+    surveyor.leave(writer).await;
+    if let Some(other) = other {
+        surveyor.leave(other).await;
+    }
+    let Some(same) = written? else { return Ok(()) };
+    if matches!(surveyor.found.kept, Kept::Changes(_)) {
+        return Ok(());
+    }
+    let (mut later, _) = way.enter(surveyor.patience()?).await?;
+    let after = later.read(0, block).await;
+    surveyor.leave(later).await;
+    let shared = surveyor.found.flags.has(TransmissionFlags::CAN_MULTI_CONN);
+    surveyor.found.kept =
+        judge(&pattern, before, &same, beside.filter(|_| !shared).as_ref(), &after?);
+    Ok(())
+}
+
+/// `None` if the write was refused.
+async fn write_and_read(
+    surveyor: &mut Surveyor<'_>,
+    writer: &mut Asker,
+    block: u64,
+    pattern: &Payload,
+) -> Result<Option<Answer>, NoAnswer> {
+    let answer = writer.write(0, pattern.clone()).await?;
+    let line = format!("{} {}", asked("WRITE", 0, block), answer.line);
+    if answer.error != ErrorCode::OK {
+        surveyor.found.writes = match is_of_device(answer.error) {
+            true => Fact::Refused(line),
+            false => Fact::Unknown(line),
+        };
+        return Ok(None);
+    }
+    surveyor.found.writes = Fact::Known((), answer.line);
+    if surveyor.found.flags.has(TransmissionFlags::SEND_FLUSH) {
+        writer.flush().await?;
+    }
+    Ok(Some(writer.read(0, block).await?))
+}
+
+/// What the reads after a write tell: on the same connection, on one that was open meanwhile, on a
+/// later one.
+fn judge(
+    pattern: &Payload,
+    before: &[u8],
+    same: &Answer,
+    beside: Option<&Answer>,
+    after: &Answer,
+) -> Kept {
+    let holds = |answer: &Answer| {
+        answer.error == ErrorCode::OK && pattern.first_difference(0, &answer.data).is_none()
+    };
+    let tell = |when: &str, answer: &Answer| {
+        let read = match answer.error {
+            ErrorCode::OK => recognize(0, &answer.data).to_string(),
+            error => error.to_string(),
+        };
+        format!("where {pattern} was written at offset 0, {when} reads {read}")
+    };
+    if !holds(same) {
+        let told = tell("the same connection", same);
+        let immutable = same.error == ErrorCode::OK
+            && (same.data == before || same.data.iter().all(|byte| *byte == 0));
+        return if immutable { Kept::Nothing(told) } else { Kept::Wrong(told) };
+    }
+    if !holds(after) {
+        return Kept::Private(tell("a later connection", after));
+    }
+    match beside {
+        Some(beside) if !holds(beside) => Kept::Apart(tell("another connection", beside)),
+        _ => Kept::Yes,
+    }
+}
+
+/// Whether an error is one that a device has, not one that a request deserves.
+fn is_of_device(error: ErrorCode) -> bool {
+    matches!(error, ErrorCode::EIO | ErrorCode::ENOSPC | ErrorCode::ENOMEM)
+}
+
+fn asked(command: &str, offset: u64, length: u64) -> String {
+    format!("C: NBD_CMD_{command} offset={offset} length={length}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(payload: &Payload) -> Answer {
+        let mut data = vec![0; 512];
+        payload.fill(0, 0, &mut data);
+        Answer { error: ErrorCode::OK, data, line: String::new() }
+    }
+
+    #[test]
+    fn each_odd_device_is_told_by_what_it_gives_back() {
+        let pattern = Payload(vec![Part::Place(SEED, 512)]);
+        let (kept, old) = (answer(&pattern), answer(&Payload(vec![Part::Fill(7, 512)])));
+        let zero = answer(&Payload(vec![Part::Zero(512)]));
+        let judge = |same: &Answer, beside: Option<&Answer>, after: &Answer| {
+            super::judge(&pattern, &old.data, same, beside, after)
+        };
+        assert_eq!(judge(&kept, Some(&kept), &kept), Kept::Yes);
+        assert_eq!(judge(&kept, None, &kept), Kept::Yes);
+        assert!(matches!(judge(&kept, Some(&old), &kept), Kept::Apart(_)));
+        assert!(matches!(judge(&kept, Some(&old), &old), Kept::Private(_)));
+        assert!(matches!(judge(&old, Some(&old), &old), Kept::Nothing(_)));
+        let Kept::Nothing(told) = judge(&zero, None, &zero) else { panic!() };
+        insta::assert_snapshot!(told, @"where place(32343)*512 was written at offset 0, the same connection reads zero*512");
+        let rubbish = answer(&Payload(vec![Part::Fill(8, 512)]));
+        assert!(matches!(judge(&rubbish, None, &rubbish), Kept::Wrong(_)));
+    }
+}

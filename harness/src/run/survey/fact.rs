@@ -1,0 +1,124 @@
+//! What asking brings: facts, and why there are none.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::link::End;
+
+/// What the survey knows of one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact<T> {
+    /// It is known; with the line of the server that shows it.
+    Known(T, String),
+    /// The server refuses; with the line that does.
+    Refused(String),
+    /// It is not known; with the reason.
+    Unknown(String),
+}
+
+impl<T> Fact<T> {
+    /// The value, if it is known.
+    #[must_use]
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value, _) => Some(value),
+            Self::Refused(_) | Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl<T> Default for Fact<T> {
+    fn default() -> Self {
+        Self::Unknown("the server was not asked".to_owned())
+    }
+}
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// There is no connection.
+    Unreachable(String),
+    /// Nothing came for so long.
+    Silent(Duration),
+    /// The connection ended, or what came is no message.
+    Ended(End),
+    /// What came is no answer to the question.
+    Unexpected(String),
+    /// More came than is listened to.
+    Flood,
+    /// The handshake of TLS failed.
+    NoTls(String),
+    /// There is no way to ask.
+    NoWay(&'static str),
+    /// The survey has taken as long as it may.
+    NoTime,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(why) | Self::NoTls(why) => f.write_str(why),
+            Self::Silent(limit) => write!(f, "no answer within {}", seconds(*limit)),
+            Self::Ended(end) => write!(f, "no answer, {}", ending(*end)),
+            Self::Unexpected(line) => write!(f, "no answer, but {line}"),
+            Self::Flood => f.write_str("no end of what the server says"),
+            Self::NoWay(why) => f.write_str(why),
+            Self::NoTime => f.write_str("not asked: the questions took too long"),
+        }
+    }
+}
+
+/// How a wait ended, after a comma.
+pub(super) fn ending(end: End) -> String {
+    match end {
+        End::Close | End::Notified => "the server closed the connection".to_owned(),
+        End::CutOff => "the server closed the connection in the middle of a message".to_owned(),
+        End::Reset => "the server reset the connection".to_owned(),
+        End::Timeout => "nothing came in time".to_owned(),
+        End::Garbage(magic) => format!("what came is no message: {magic}"),
+        End::TooLarge(bytes) => format!("a message with {bytes} bytes of payload came"),
+    }
+}
+
+/// `5 s`, `0.25 s`.
+pub(super) fn seconds(duration: Duration) -> String {
+    format!("{} s", (duration.as_secs_f64() * 1000.0).round() / 1000.0)
+}
+
+/// Why there is nothing to test.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// There is no connection.
+    #[error("{0}")]
+    Unreachable(String),
+    /// There is a connection, and nothing is said on it.
+    #[error(
+        "no greeting comes from {address} within {}: it does not speak NBD, or is busy",
+        seconds(*.limit)
+    )]
+    NoGreeting {
+        /// Where it listens.
+        address: String,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// The connection ends before a greeting.
+    #[error("no greeting comes from {address}: {how}")]
+    Closed {
+        /// Where it listens.
+        address: String,
+        /// How it ended.
+        how: String,
+    },
+    /// It answered once, and can't be reached any more.
+    #[error(
+        "the server can't be reached any more after one session: {0}\nhint: it must go on serving after a client has left (qemu-nbd: `-t`)"
+    )]
+    OneSession(String),
+    /// TLS is a must and can't be had.
+    #[error("{0}")]
+    NoTls(String),
+    /// The export can't be entered.
+    #[error("{0}")]
+    Export(String),
+}
