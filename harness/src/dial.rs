@@ -16,6 +16,9 @@ use crate::peer::{Address, ClientRun, Connected, Ended, StartError};
 /// Makes a tap for a new connection, named as the script names it, between two addresses.
 pub type TapMaker = Box<dyn FnMut(&str, &Stream, Side) -> Option<Box<dyn Tap>> + Send + Sync>;
 
+/// A connection, with its tap if one is wanted.
+pub type Dialed = (Stream, Option<Box<dyn Tap>>);
+
 /// Where connections come from.
 pub struct Dialer {
     source: Source,
@@ -30,6 +33,8 @@ pub enum Source {
     AcceptTcp(TcpListener),
     /// A client under test connects over a unix socket.
     AcceptUnix(UnixListener),
+    /// Nobody can connect any more.
+    Closed,
 }
 
 impl Dialer {
@@ -43,11 +48,7 @@ impl Dialer {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn dial(
-        &mut self,
-        name: &str,
-        limit: Duration,
-    ) -> Result<(Stream, Option<Box<dyn Tap>>), String> {
+    pub async fn dial(&mut self, name: &str, limit: Duration) -> Result<Dialed, String> {
         let opened = tokio::time::timeout(limit, self.open(limit)).await;
         let stream = match opened {
             Ok(Ok(stream)) => stream,
@@ -56,7 +57,7 @@ impl Dialer {
         };
         let side = match self.source {
             Source::Connect(_) => Side::Client,
-            Source::AcceptTcp(_) | Source::AcceptUnix(_) => Side::Server,
+            Source::AcceptTcp(_) | Source::AcceptUnix(_) | Source::Closed => Side::Server,
         };
         let tap = self.tap.as_mut().and_then(|make| make(name, &stream, side));
         Ok((stream, tap))
@@ -74,6 +75,14 @@ impl Dialer {
                 let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
                 Ok(Stream::Unix(stream))
             }
+            Source::Closed => Err("nothing listens any more".to_owned()),
+        }
+    }
+
+    /// Listens no more, so that who connects again is refused and not left waiting.
+    pub fn stop_listening(&mut self) {
+        if matches!(self.source, Source::AcceptTcp(_) | Source::AcceptUnix(_)) {
+            self.source = Source::Closed;
         }
     }
 }
@@ -90,11 +99,14 @@ pub async fn connect(address: &Address, limit: Duration) -> Result<Stream, Strin
     }
 }
 
+/// How many of its last words are shown of a client, in lines.
+const WORDS: usize = 3;
+
 /// The client under test, at work in the background.
 #[derive(Debug)]
 pub struct ClientProcess {
-    running: JoinHandle<Result<ClientRun, StartError>>,
-    status: Option<u64>,
+    running: Option<JoinHandle<Result<ClientRun, StartError>>>,
+    ended: Option<Result<ClientRun, StartError>>,
     file: Option<PathBuf>,
 }
 
@@ -102,7 +114,7 @@ impl ClientProcess {
     /// Takes over a client's run; `file` is where it puts what it reads.
     #[must_use]
     pub fn new(running: JoinHandle<Result<ClientRun, StartError>>, file: Option<PathBuf>) -> Self {
-        Self { running, status: None, file }
+        Self { running: Some(running), ended: None, file }
     }
 
     /// What the client has put into its file, at most 16 MiB.
@@ -118,26 +130,51 @@ impl ClientProcess {
         Ok(bytes)
     }
 
-    /// Its exit status, once it has ended; `None` if it has not within `limit`. A process that a
-    /// signal ended counts as 128 and the signal's number, as in a shell; one that could not be
-    /// started as 127.
+    /// Its exit status, once it has ended; `None` if it has not within `limit`, or was killed for
+    /// taking too long. A process that a signal ended counts as 128 and the signal's number, as in a
+    /// shell; one that could not be started as 127.
     pub async fn wait(&mut self, limit: Duration) -> Option<u64> {
-        if self.status.is_none() {
-            let run = tokio::time::timeout(limit, &mut self.running).await.ok()?;
-            let status = match run {
-                Ok(Ok(ClientRun { ended: Some(Ended::Status(code)), .. })) => code,
-                Ok(Ok(ClientRun { ended: Some(Ended::Signal(signal)), .. })) => 128 + signal,
-                Ok(Ok(_)) => return None,
-                Ok(Err(_)) | Err(_) => 127,
+        if let Some(running) = &mut self.running {
+            let failed = |what: String| StartError::Failed {
+                what,
+                command: String::new(),
+                output: String::new(),
             };
-            self.status = u64::try_from(status).ok();
+            let run = tokio::time::timeout(limit, running).await.ok()?;
+            self.running = None;
+            self.ended = Some(run.unwrap_or_else(|error| Err(failed(error.to_string()))));
         }
-        self.status
+        let status = match &self.ended {
+            Some(Ok(ClientRun { ended: Some(Ended::Status(code)), .. })) => *code,
+            Some(Ok(ClientRun { ended: Some(Ended::Signal(signal)), .. })) => 128 + signal,
+            Some(Err(_)) => 127,
+            Some(Ok(_)) | None => return None,
+        };
+        u64::try_from(status).ok()
+    }
+
+    /// How it ended, and the last that it wrote on standard error.
+    #[must_use]
+    pub fn last_words(&self) -> Vec<String> {
+        let run = match &self.ended {
+            None => return vec!["-- the client is still running".to_owned()],
+            Some(Err(error)) => return vec![format!("-- the client does not start: {error}")],
+            Some(Ok(run)) => run,
+        };
+        let how = match run.ended {
+            Some(ended) => format!("-- the client: {ended}"),
+            None => "-- the client took too long and was killed".to_owned(),
+        };
+        let lines: Vec<&str> = run.stderr.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = &lines[lines.len().saturating_sub(WORDS)..];
+        std::iter::once(how).chain(last.iter().map(|line| format!("   it says: {line}"))).collect()
     }
 }
 
 impl Drop for ClientProcess {
     fn drop(&mut self) {
-        self.running.abort();
+        if let Some(running) = &self.running {
+            running.abort();
+        }
     }
 }

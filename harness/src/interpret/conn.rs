@@ -1,6 +1,7 @@
 //! One connection of a scenario: what came on it that no line has looked at, and what a line looks
 //! at next.
 
+use super::serve::Host;
 use super::*;
 
 /// One connection and what came on it that no line has looked at.
@@ -10,6 +11,10 @@ pub(super) struct Conn {
     pub(super) end: Option<End>,
     pub(super) end_expected: bool,
     pub(super) cookies: Cookies,
+    /// What `-- serve` offered here.
+    pub(super) host: Option<Host>,
+    /// Whether a line has taken a request other than NBD_CMD_DISC here.
+    pub(super) requested: bool,
 }
 
 /// Which of the things that came a line looks at.

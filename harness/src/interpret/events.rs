@@ -47,6 +47,7 @@ impl Interpreter<'_> {
             Event::ToTransmission(replies, contexts) => {
                 self.reach_transmission(&name, *replies, contexts, line.span).await
             }
+            Event::Serve(serve) => self.serve(&name, line, serve).await,
             Event::Tls(tls) => self.tls(&name, line, tls).await,
             Event::Close | Event::Reset => {
                 let reset = line.event == Event::Reset;
@@ -77,7 +78,7 @@ impl Interpreter<'_> {
         }
     }
 
-    async fn say(&mut self, name: &str, message: Message) {
+    pub(super) async fn say(&mut self, name: &str, message: Message) {
         let limit = self.wait();
         if let Some(conn) = self.conns.get_mut(name) {
             if let Message::Request(request) = &message
@@ -91,7 +92,7 @@ impl Interpreter<'_> {
     }
 
     /// The next message, taken off the queue.
-    async fn hear(&mut self, name: &str) -> Candidate {
+    pub(super) async fn hear(&mut self, name: &str) -> Candidate {
         let limit = self.wait();
         let Some(conn) = self.conns.get_mut(name) else { return Candidate::End(End::Close) };
         let Choice { candidate, taken } = conn.choose(Selector::Next, limit).await;
@@ -103,7 +104,13 @@ impl Interpreter<'_> {
     }
 
     /// A step on the way to where the scenario begins did not go as it must.
-    fn stumble(&mut self, rule: &str, expected: &str, came: &Candidate, span: Span) -> Flow {
+    pub(super) fn stumble(
+        &mut self,
+        rule: &str,
+        expected: &str,
+        came: &Candidate,
+        span: Span,
+    ) -> Flow {
         let received = match came {
             Candidate::Message(received) => {
                 let description = super::matching::describe(received);
@@ -120,7 +127,7 @@ impl Interpreter<'_> {
         Err(Stop::Failed)
     }
 
-    async fn reach_haggling(&mut self, name: &str, span: Span) -> Flow {
+    pub(super) async fn reach_haggling(&mut self, name: &str, span: Span) -> Flow {
         if self.setup.side == Side::Server {
             let flags = HandshakeFlags::FIXED_NEWSTYLE.with(HandshakeFlags::NO_ZEROES);
             self.say(name, Message::Greeting(Greeting::Newstyle { flags })).await;
@@ -331,12 +338,12 @@ impl Interpreter<'_> {
         }
     }
 
-    fn learn_export(&mut self, size: u64, flags: TransmissionFlags) {
+    pub(super) fn learn_export(&mut self, size: u64, flags: TransmissionFlags) {
         self.env.set("size", Value::Int(size));
         self.env.set("flags", Value::Names(flags.names()));
     }
 
-    fn learn_block(&mut self) {
+    pub(super) fn learn_block(&mut self) {
         let int = |name: &str| self.env.get(name).and_then(super::eval::number);
         let minimum = int("minimum").unwrap_or(1);
         let size = int("size").unwrap_or(0);

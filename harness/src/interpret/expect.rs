@@ -66,6 +66,37 @@ impl Interpreter<'_> {
         }
     }
 
+    /// A client that was let in, asks for nothing, takes leave and says that it failed has refused
+    /// the export for a reason of its own, such as its size: no rule forbids that.
+    async fn turns_away(&mut self, lines: &[&MessageLine], candidate: &Candidate) -> Flow {
+        let Some(line) = lines.first() else { return Ok(()) };
+        let leaves = match candidate {
+            Candidate::Message(received) => matches!(&received.message,
+                Message::Request(request) if request.command == Command::DISC),
+            _ => false,
+        };
+        let waits = lines.iter().any(
+            |line| matches!(&line.head.node, Word::Name(head) if head.starts_with("NBD_CMD_")),
+        );
+        let conn = self.conns.get(conn_name(line));
+        let fresh = conn.is_some_and(|conn| conn.host.is_some() && !conn.requested);
+        if self.setup.side == Side::Client || !leaves || !waits || !fresh {
+            return Ok(());
+        }
+        let limit = self.wait();
+        if let Some(conn) = self.conns.get_mut(conn_name(line)) {
+            conn.link.close(false, limit).await;
+        }
+        self.client_status().await?;
+        if self.env.get("status").and_then(number) == Some(0) {
+            return Ok(());
+        }
+        let words = self.setup.client.as_ref().map(ClientProcess::last_words).unwrap_or_default();
+        let words: Vec<&str> =
+            words.iter().map(|line| line.trim_start_matches("-- ").trim()).collect();
+        Err(Stop::Skip(format!("the client does not want this export: {}", words.join("; "))))
+    }
+
     /// Nothing that would have been right came.
     pub(super) async fn refuse(&mut self, lines: &[&MessageLine], span: Span) -> Flow {
         let Some(line) = lines.first() else {
@@ -73,6 +104,7 @@ impl Interpreter<'_> {
         };
         let choice = self.choose(line).await?;
         self.waits_in_vain(lines, &choice.candidate)?;
+        self.turns_away(lines, &choice.candidate).await?;
         let expected = self.resolve_all(lines.iter().copied())?;
         let received = self.received_text(line).await?;
         let tags: Vec<_> = lines.iter().flat_map(|line| &line.tags).collect();
@@ -107,6 +139,7 @@ impl Interpreter<'_> {
             }
             Outcome::Differs(difference) => {
                 self.waits_in_vain(&[line], &choice.candidate)?;
+                self.turns_away(&[line], &choice.candidate).await?;
                 let warn = line.should && difference.soft;
                 self.report(line, &choice.candidate, *difference, warn)?;
                 if !warn {
@@ -181,6 +214,7 @@ impl Interpreter<'_> {
                     && request.command != Command::DISC
                 {
                     conn.cookies.sent(request.cookie);
+                    conn.requested = true;
                 }
             }
         }
@@ -200,9 +234,16 @@ impl Interpreter<'_> {
         };
         conn.link.at_line(at);
         let selector = conn.selector(line, &self.env)?;
-        let choice = conn.choose(selector, limit).await;
-        self.collect();
-        Ok(choice)
+        loop {
+            let Some(conn) = self.conns.get_mut(&name) else {
+                return Err(Stop::Error(format!("no connection `{name}`")));
+            };
+            let choice = conn.choose(selector, limit).await;
+            self.collect();
+            if !self.answered_besides(&name, &choice).await {
+                return Ok(choice);
+            }
+        }
     }
 
     pub(super) fn wait(&self) -> Duration {
@@ -254,6 +295,8 @@ impl Interpreter<'_> {
 
     pub(super) async fn client_status(&mut self) -> Flow {
         let limit = self.wait();
+        // A client that connects again when it was closed on would wait for a greeting.
+        self.setup.dialer.stop_listening();
         let Some(client) = &mut self.setup.client else {
             return Err(Stop::Error(
                 "`$status` is the client's, and none is under test".to_owned(),

@@ -1,6 +1,7 @@
 //! The interpreter: plays one side of a scenario against a peer and collects what it finds.
 
 pub mod assemble;
+mod besides;
 mod conn;
 mod control;
 pub mod eval;
@@ -11,6 +12,7 @@ pub mod labels;
 pub mod matching;
 mod rules;
 mod send;
+mod serve;
 mod tls;
 
 pub use events::block_size;
@@ -28,7 +30,7 @@ use protocol::payload::Payload;
 use protocol::requirements;
 use protocol::values::{Command, OptionType};
 
-use crate::dial::{ClientProcess, Dialer};
+use crate::dial::{ClientProcess, Dialed, Dialer};
 use crate::finding::{Detail, EventKind, Finding, Sent, Severity};
 use crate::link::tracker::Phase;
 use crate::link::{End, Entry, Incoming, Link, Received, Said};
@@ -162,6 +164,7 @@ impl Interpreter<'_> {
             conn.link.close(false, limit).await;
         }
         self.collect();
+        self.last_words().await;
         let end = match outcome {
             Ok(()) | Err(Stop::Failed) => Ending::Done,
             Err(Stop::Skip(reason)) => Ending::Skipped(reason),
@@ -172,6 +175,21 @@ impl Interpreter<'_> {
             findings: self.findings,
             exercised: self.exercised,
             transcript: self.transcript,
+        }
+    }
+
+    /// Shows with each failure how the client under test ended and what it says about it.
+    async fn last_words(&mut self) {
+        if self.findings.is_empty() {
+            return;
+        }
+        self.setup.dialer.stop_listening();
+        let limit = self.setup.timeout.min(Duration::from_secs(2));
+        let Some(client) = &mut self.setup.client else { return };
+        client.wait(limit).await;
+        let words = client.last_words();
+        for finding in &mut self.findings {
+            finding.detail.after.extend(words.iter().cloned());
         }
     }
 
@@ -247,7 +265,7 @@ impl Interpreter<'_> {
             return Ok(());
         }
         let limit = self.wait();
-        let (stream, tap) = match self.setup.dialer.dial(name, limit).await {
+        let dialed = match self.setup.dialer.dial(name, limit).await {
             Ok(dialed) => dialed,
             Err(error) => {
                 if self.setup.side == Side::Client {
@@ -260,6 +278,12 @@ impl Interpreter<'_> {
                 return Err(Stop::Failed);
             }
         };
+        self.adopt(name, dialed, span);
+        Ok(())
+    }
+
+    /// Takes over a connection that has come about.
+    fn adopt(&mut self, name: &str, (stream, tap): Dialed, span: Span) {
         let mut link = Link::new(name, self.setup.side, stream, tap);
         link.segment(self.setup.segmentation);
         link.at_line(self.script.source.line_of(span.start));
@@ -269,9 +293,10 @@ impl Interpreter<'_> {
             end: None,
             end_expected: false,
             cookies: Cookies::default(),
+            host: None,
+            requested: false,
         };
         self.conns.insert(name.to_owned(), conn);
-        Ok(())
     }
 }
 

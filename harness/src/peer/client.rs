@@ -169,6 +169,24 @@ impl ClientFile {
         })
     }
 
+    /// Whether a version of the program can do an action, and (`status`) tells by its exit status
+    /// how that went.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn supports_since(&self, what: &str, version: &str) -> Result<(), String> {
+        let Some(since) = self.client.since.get(what) else { return Ok(()) };
+        let (Some(wanted), Some(found)) = (release(since), release(version)) else { return Ok(()) };
+        if found >= wanted {
+            return Ok(());
+        }
+        let name = self.name();
+        Err(match what {
+            "status" => format!("{name} before {since} exits with 0 whatever happens"),
+            action => format!("{name} can `{action}` since {since}; this is {version}"),
+        })
+    }
+
     /// Asks the program for its version.
     ///
     /// # Errors
@@ -230,6 +248,12 @@ impl ClientFile {
     }
 }
 
+/// The first two numbers of a version.
+pub(super) fn release(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 fn described(kind: TlsKind) -> ClientTls {
     match kind {
         TlsKind::X509 => ClientTls::X509,
@@ -262,4 +286,24 @@ fn values(with: &Parameters, dir: &Path) -> Values {
         values.insert("file", text(file.display().to_string()));
     }
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_release_lacks_is_known_by_its_version() {
+        let client = ClientFile::builtin("qemu-io").unwrap();
+        assert_eq!(client.supports_since("read", "2.6.0"), Ok(()));
+        assert_eq!(client.supports_since("zero-fast", "4.2.1 (Debian 1:4.2.1-1)"), Ok(()));
+        insta::assert_snapshot!(
+            client.supports_since("zero-fast", "4.1.0").unwrap_err(),
+            @"qemu-io can `zero-fast` since 4.2; this is 4.1.0"
+        );
+        insta::assert_snapshot!(
+            client.supports_since("status", "2.12.0").unwrap_err(),
+            @"qemu-io before 3.0 exits with 0 whatever happens"
+        );
+    }
 }

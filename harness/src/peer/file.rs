@@ -85,6 +85,7 @@ pub(super) struct Client {
     pub(super) common: Common,
     pub(super) actions: BTreeMap<String, Vec<String>>,
     pub(super) tls: BTreeMap<ClientTls, BTreeMap<String, Vec<String>>>,
+    pub(super) since: BTreeMap<String, String>,
     pub(super) cannot: BTreeMap<String, String>,
 }
 
@@ -287,7 +288,17 @@ impl Text {
         for (action, args) in text.tls.values().flatten() {
             self.check(&format!("`tls`: `{action}`"), args, &CLIENT_WORDS)?;
         }
-        Ok(Client { common, actions: text.actions, tls: text.tls, cannot: text.cannot })
+        for (what, version) in &text.since {
+            if what != "status" && !text.actions.contains_key(what) {
+                return Err(self.error(format!("`since.{what}` is no action, nor `status`")));
+            }
+            if super::client::release(version).is_none() {
+                let text = format!("`since.{what}`: `{version}` is no version like `4.2`");
+                return Err(self.error(text));
+            }
+        }
+        let (tls, since, cannot) = (text.tls, text.since, text.cannot);
+        Ok(Client { common, actions: text.actions, tls, since, cannot })
     }
 }
 

@@ -188,6 +188,9 @@ pub(super) struct ClientText {
     /// The arguments of actions inside TLS, by what the parties know each other.
     #[serde(default)]
     pub(super) tls: BTreeMap<ClientTls, BTreeMap<String, Vec<String>>>,
+    /// The version that brought an action, or (`status`) an exit status that means something.
+    #[serde(default)]
+    pub(super) since: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) cannot: BTreeMap<String, String>,
 }

@@ -203,23 +203,24 @@ pub async fn run_client(
     events: mpsc::UnboundedSender<Event>,
 ) -> TargetRun {
     let began = Instant::now();
+    let version = client.version().await;
     let places = Arc::new(Semaphore::new(options.jobs.max(1)));
     let mut tasks = tokio::task::JoinSet::new();
     for script in scripts {
-        let (client, script) = (client.clone(), script.clone());
+        let (client, script, version) = (client.clone(), script.clone(), version.clone());
         let (options, events, places) = (options.clone(), events.clone(), places.clone());
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _place = places.acquire().await;
             let _ = events.send(Event::Started { id: script.id.clone() });
-            let outcome = one(&client, &script, &options).await;
+            let outcome = one(&client, version.as_deref(), &script, &options).await;
             let _ = events.send(Event::Done(Box::new(outcome.clone())));
             outcome
         });
     }
     let mut run = TargetRun {
         name: client.name().to_owned(),
-        version: client.version().await,
+        version,
         address: None,
         problem: None,
         outcomes: Vec::new(),
@@ -237,10 +238,15 @@ pub async fn run_client(
     run
 }
 
-async fn one(client: &ClientTarget, script: &Arc<Script>, options: &Options) -> Outcome {
+async fn one(
+    client: &ClientTarget,
+    version: Option<&str>,
+    script: &Arc<Script>,
+    options: &Options,
+) -> Outcome {
     let began = Instant::now();
     let mut outcome = Outcome::new(client.name(), script, &options.again);
-    match prepare(client, script) {
+    match prepare(client, version, script) {
         Ok(action) => {
             if let Err(reason) = perform(client, script, options, action, &mut outcome).await {
                 outcome.fail_to_run(reason);
@@ -252,10 +258,20 @@ async fn one(client: &ClientTarget, script: &Arc<Script>, options: &Options) -> 
     outcome
 }
 
-fn prepare(client: &ClientTarget, script: &Script) -> Result<Action, String> {
+fn prepare(
+    client: &ClientTarget,
+    version: Option<&str>,
+    script: &Script,
+) -> Result<Action, String> {
     let text = script.header.action.as_ref().map_or("info", |action| action.node.as_str());
     let action = Action::parse(text)?;
     client.supports(&action.name)?;
+    if let (ClientTarget::Peer(file), Some(version)) = (client, version) {
+        file.supports_since(&action.name, version)?;
+        if script.source.text.contains("$status") {
+            file.supports_since("status", version)?;
+        }
+    }
     if let Some(kind) = wanted_tls(script) {
         client.supports_tls(&action.name, kind)?;
         if kind == TlsKind::Psk && !has_psk() {

@@ -114,7 +114,7 @@ fn steps<'s>(body: &'s [Statement], open: &mut Vec<&'s str>) -> bool {
         StatementKind::Event(line) => {
             let name = line.conn.as_ref().map_or("", |conn| conn.node.as_str());
             match line.event {
-                Event::ToHaggling | Event::ToTransmission(..) => open.push(name),
+                Event::ToHaggling | Event::ToTransmission(..) | Event::Serve(_) => open.push(name),
                 Event::Close | Event::Reset => open.retain(|other| *other != name),
                 Event::Connect | Event::Pause(_) | Event::Send(_) => {}
                 Event::Tls(_) | Event::Shut | Event::Fence => return open.contains(&name),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::message::Side;
-use protocol::notation::ast::{Expr, MessageLine, Op, Span, Spanned};
+use protocol::notation::ast::{Expr, FieldPattern, MessageLine, Op, Span, Spanned};
 use protocol::text::WireString;
 
 /// The text of a script and where it came from.
@@ -172,7 +172,7 @@ pub struct EventLine {
     pub event: Event,
     /// To which connection.
     pub conn: Option<Spanned<String>>,
-    /// The requirements that it checks; only TLS has any.
+    /// The requirements that it checks; only `tls` and `serve` have any.
     pub tags: Vec<Spanned<String>>,
     /// Where it stands.
     pub span: Span,
@@ -294,6 +294,26 @@ pub struct Tls {
     pub twists: Vec<TlsTwist>,
 }
 
+/// What `-- serve` offers to a client under test.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Serve {
+    /// `may-leave`: a client that leaves without entering does no harm to the scenario.
+    pub may_leave: bool,
+    /// What may be negotiated; simple replies alone by default.
+    pub replies: Replies,
+    /// The metadata contexts that can be selected; `None` where the server has never heard of any.
+    pub contexts: Option<Vec<WireString>>,
+    /// What the export is like: see [`Serve::FIELDS`].
+    pub fields: Vec<FieldPattern>,
+}
+
+impl Serve {
+    /// The fields: size and transmission flags of the export, the constraints that it advertises,
+    /// and the id of its first context (the others follow).
+    pub const FIELDS: [&'static str; 6] =
+        ["size", "flags", "minimum", "preferred", "maximum", "id"];
+}
+
 /// What happens to a connection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -304,6 +324,9 @@ pub enum Event {
     /// `to transmission [structured|extended] [with "CONTEXT"...]`: and an export entered, with
     /// these metadata contexts selected.
     ToTransmission(Replies, Vec<WireString>),
+    /// `serve [may-leave] [structured|extended] [with "CONTEXT"...|with nothing] FIELD...`: the server's part up to where a
+    /// client has entered the export, whatever lawful way it takes.
+    Serve(Serve),
     /// `tls [fail|may-fail] [x509|psk] ...`: the TLS handshake after an acknowledged STARTTLS.
     Tls(Tls),
     /// `close`: the harness closes its end, orderly.

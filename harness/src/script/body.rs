@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use protocol::notation::ast::{Expr, Span, Spanned};
+use protocol::notation::ast::{Expr, FieldPattern, Op, Span, Spanned};
 use protocol::notation::error::{NotationError, did_you_mean};
 use protocol::notation::lexer::Token;
 use protocol::notation::parser::{Parsed, Parser};
 use protocol::text::WireString;
 
 use super::ast::{
-    Branch, Event, EventLine, Items, Replies, Segmentation, Source, Statement, StatementKind, Tls,
-    TlsKind, TlsOutcome, TlsTwist,
+    Branch, Event, EventLine, Items, Replies, Segmentation, Serve, Source, Statement,
+    StatementKind, Tls, TlsKind, TlsOutcome, TlsTwist,
 };
 use super::error::ScriptError;
 
@@ -19,7 +19,7 @@ const STATEMENTS: &[&str] =
     &["should", "check", "any-order", "either", "maybe", "repeat", "until", "for", "given"];
 /// The words that follow `--`.
 const EVENTS: &[&str] =
-    &["connect", "to", "tls", "close", "shut", "reset", "pause", "send", "fence"];
+    &["connect", "to", "tls", "close", "shut", "reset", "pause", "send", "fence", "serve"];
 /// How deep blocks may nest.
 const DEPTH_LIMIT: usize = 32;
 
@@ -290,6 +290,7 @@ impl Reader<'_> {
         let event = match word.node.as_str() {
             "connect" => Event::Connect,
             "to" => self.destination()?,
+            "serve" => Event::Serve(self.serve()?),
             "tls" => Event::Tls(self.tls()?),
             "close" => Event::Close,
             "shut" => Event::Shut,
@@ -322,7 +323,8 @@ impl Reader<'_> {
         };
         let conn = self.parser.conn();
         let span = self.parser.span_from(start);
-        let tags = if matches!(event, Event::Tls(_)) { self.parser.tags() } else { Vec::new() };
+        let tagged = matches!(event, Event::Tls(_) | Event::Serve(_));
+        let tags = if tagged { self.parser.tags() } else { Vec::new() };
         Ok(EventLine { event, conn, tags, span })
     }
 
@@ -369,6 +371,37 @@ impl Reader<'_> {
             }
         }
         Ok(Event::ToTransmission(replies, contexts))
+    }
+
+    fn serve(&mut self) -> Parsed<Serve> {
+        let may_leave = self.parser.eat_word("may-leave");
+        let replies = if self.parser.eat_word("structured") {
+            Replies::Structured
+        } else if self.parser.eat_word("extended") {
+            Replies::Extended
+        } else {
+            Replies::Default
+        };
+        let contexts = if !self.parser.eat_word("with") {
+            None
+        } else if self.parser.eat_word("nothing") {
+            Some(Vec::new())
+        } else {
+            Some(self.contexts()?)
+        };
+        let fields = self.parser.fields()?;
+        for FieldPattern { key, op, .. } in &fields {
+            if !Serve::FIELDS.contains(&key.node.as_str()) {
+                let all = Serve::FIELDS.join(", ");
+                let message = format!("`serve` has no field `{}`", key.node);
+                return Err(NotationError::new(key.span, message, "unknown field")
+                    .help(format!("its fields are {all}")));
+            }
+            if *op != Op::Eq {
+                return Err(NotationError::new(key.span, "what is served is said by `=`", "here"));
+            }
+        }
+        Ok(Serve { may_leave, replies, contexts, fields })
     }
 
     /// The names of one metadata context or more.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use protocol::message::Side;
 use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
 
-use super::ast::{Event, Replies, Script, Source, Statement, StatementKind, TlsKind, Version};
+use super::ast::{
+    Event, Replies, Script, Serve, Source, Statement, StatementKind, TlsKind, Version,
+};
 use super::check::{Relation, relate};
 use super::error::ScriptError;
 use super::walk;
@@ -226,6 +228,7 @@ impl<'s> Linter<'s> {
                         look("NBD_OPT_SET_META_CONTEXT", event.span);
                     }
                     Event::ToTransmission(Replies::Structured, _) => look("structured", event.span),
+                    Event::Serve(serve) => Self::served(serve, event.span, look),
                     Event::Tls(tls) => {
                         let psk = tls.kind == Some(TlsKind::Psk);
                         look(if psk { "psk" } else { "tls" }, event.span);
@@ -237,6 +240,8 @@ impl<'s> Linter<'s> {
                 | StatementKind::Given { .. } => {
                     continue;
                 }
+                // It may take no round.
+                StatementKind::Repeat { least, .. } if least.node == Expr::Int(0) => continue,
                 _ => {}
             }
             if let Some(line) = walk::line(statement) {
@@ -257,6 +262,20 @@ impl<'s> Linter<'s> {
             }
             for block in walk::blocks(statement) {
                 Self::sure(block, look);
+            }
+        }
+    }
+
+    fn served(serve: &'s Serve, span: Span, look: &mut impl FnMut(&'s str, Span)) {
+        match serve.replies {
+            Replies::Extended => look("extended", span),
+            _ if serve.contexts.is_some() => look("NBD_OPT_SET_META_CONTEXT", span),
+            Replies::Structured => look("structured", span),
+            Replies::Default => {}
+        }
+        for field in &serve.fields {
+            if let (Expr::Set(items), "flags") = (&field.value.node, field.key.node.as_str()) {
+                items.iter().for_each(|item| Self::item(item, look));
             }
         }
     }

@@ -15,7 +15,7 @@ mod lint;
 #[cfg(test)]
 mod tests;
 mod version;
-mod walk;
+pub(crate) mod walk;
 
 pub use check::check;
 pub use error::{ScriptError, render};

@@ -2,7 +2,7 @@
 
 use protocol::notation::ast::{Expr, MessageLine, PartExpr, Pattern, Spanned};
 
-use super::ast::{Items, Script, Statement, StatementKind};
+use super::ast::{Event, EventLine, Items, Script, Statement, StatementKind};
 
 /// Visits each statement, outer ones first, in the order of lines.
 pub(super) fn statements<'s>(body: &'s [Statement], visit: &mut impl FnMut(&'s Statement)) {
@@ -38,6 +38,13 @@ pub(super) fn line(statement: &Statement) -> Option<&MessageLine> {
     }
 }
 
+/// Whether something is true of one of the message lines, those of blocks included.
+pub(crate) fn any_line(body: &[Statement], is: &mut impl FnMut(&MessageLine) -> bool) -> bool {
+    let mut found = false;
+    statements(body, &mut |statement| found = found || line(statement).is_some_and(&mut *is));
+    found
+}
+
 /// The tags of a statement, and the id that a branch warns of.
 pub(super) fn ids(statement: &Statement) -> Vec<&Spanned<String>> {
     match &statement.kind {
@@ -60,6 +67,9 @@ pub(super) fn exprs(statement: &Statement) -> Vec<&Spanned<Expr>> {
             line.fields.iter().map(|field| &field.value).collect()
         }
         StatementKind::Check { expr, .. } => vec![expr],
+        StatementKind::Event(EventLine { event: Event::Serve(serve), .. }) => {
+            serve.fields.iter().map(|field| &field.value).collect()
+        }
         StatementKind::Repeat { least, most, .. } => {
             std::iter::once(least).chain(most.as_ref()).collect()
         }

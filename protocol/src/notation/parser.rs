@@ -298,6 +298,18 @@ impl<'a> Parser<'a> {
         matches!(self.peek(), Token::Word(_)) && field_op(self.peek_at(1)).is_some()
     }
 
+    /// Fields, as many as there are.
+    ///
+    /// # Errors
+    /// One of them is wrong.
+    pub fn fields(&mut self) -> Parsed<Vec<FieldPattern>> {
+        let mut fields = Vec::new();
+        while self.at_field() {
+            fields.push(self.field()?);
+        }
+        Ok(fields)
+    }
+
     fn field(&mut self) -> Parsed<FieldPattern> {
         let key = self.expect_any_word("a field")?;
         let Some(op) = field_op(self.peek()) else {

@@ -71,8 +71,7 @@ impl Flow<'_, '_> {
     fn statement(&mut self, statement: &Statement, known: &mut Known) {
         match &statement.kind {
             StatementKind::Message(line) => self.line(line, known),
-            StatementKind::Event(_) => {}
-            StatementKind::Check { .. } => {
+            StatementKind::Event(_) | StatementKind::Check { .. } => {
                 for expr in walk::exprs(statement) {
                     self.expr(expr, known);
                 }

@@ -7,7 +7,7 @@ use protocol::notation::ast::{Expr, FieldPattern, MessageLine, Op, Span, Spanned
 use protocol::notation::error::did_you_mean;
 use protocol::notation::vocabulary::{FieldKind, FieldSpec, Head, VariantKind};
 
-use super::super::ast::{Items, Statement, StatementKind};
+use super::super::ast::{Event, EventLine, Items, Serve, Statement, StatementKind};
 use super::super::walk;
 use super::Checker;
 
@@ -41,6 +41,11 @@ impl<'s> Checker<'s> {
             if let Some(line) = walk::line(statement) {
                 self.line(line, loops);
             }
+            if let StatementKind::Event(EventLine { event: Event::Serve(serve), span, .. }) =
+                &statement.kind
+            {
+                self.serve(serve, *span);
+            }
             for expr in walk::exprs(statement) {
                 walk::expr(expr, &mut |part| self.call(part));
             }
@@ -55,6 +60,23 @@ impl<'s> Checker<'s> {
             for block in walk::blocks(statement) {
                 self.words_in(block, &inner);
             }
+        }
+    }
+
+    fn serve(&mut self, serve: &Serve, span: Span) {
+        if self.script.header.tests == Side::Server {
+            let error = self
+                .error(span, "`-- serve` is for scenarios that test a client", "serves nobody")
+                .help("write `-- to transmission`");
+            self.errors.push(error);
+        }
+        for field in &serve.fields {
+            let kind = match field.key.node.as_str() {
+                "size" => FieldKind::Int(u64::MAX),
+                "flags" => FieldKind::TransmissionFlags,
+                _ => FieldKind::Int(u64::from(u32::MAX)),
+            };
+            self.field(field, kind);
         }
     }
 

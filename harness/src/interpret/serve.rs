@@ -1,0 +1,377 @@
+//! `-- serve`: the server's part up to where a client has entered the export, whatever lawful way
+//! the client takes there.
+
+use std::collections::BTreeSet;
+
+use protocol::message::{
+    ExportInfo, Greeting, Info, OptionBody, OptionReply, OptionRequest, Padding, ReplyBody,
+};
+use protocol::text::WireString;
+use protocol::values::{HandshakeFlags, InfoType, ReplyType, TransmissionFlags};
+
+use super::*;
+use crate::script::ast::{EventLine, Serve};
+
+/// How many options one connection may bring.
+const OPTIONS: usize = 1000;
+/// How many connections a client may make before one of them enters the export.
+const CONNECTIONS: usize = 64;
+
+/// What is served on a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Host {
+    pub(super) size: u64,
+    pub(super) flags: TransmissionFlags,
+    /// Minimum, preferred and maximum, where any is advertised.
+    sizes: Option<[u32; 3]>,
+    /// Whether the client has said, by asking NBD_OPT_GO for them, that it keeps to them.
+    asked_sizes: bool,
+    replies: Replies,
+    contexts: Option<Vec<(u32, WireString)>>,
+    /// The ids of what the client has selected.
+    pub(super) selected: BTreeSet<u32>,
+}
+
+/// Where an option leads to.
+enum Next {
+    Option,
+    Entered,
+    Left,
+}
+
+impl Interpreter<'_> {
+    pub(super) async fn serve(&mut self, name: &str, line: &EventLine, serve: &Serve) -> Flow {
+        let span = line.span;
+        self.reach(&line.tags);
+        let host = self.host(serve)?;
+        for _ in 0..CONNECTIONS {
+            if let Some(conn) = self.conns.get_mut(name) {
+                conn.host = Some(host.clone());
+            }
+            if self.haggle(name, span).await? {
+                return self.entered(name, &host);
+            }
+            // A client may look first and enter on another connection.
+            let limit = self.wait();
+            if let Some(conn) = self.conns.get_mut(name) {
+                conn.link.close(false, limit).await;
+                conn.end_expected = true;
+            }
+            self.collect();
+            if !self.comes_again(name, span).await? {
+                return self.stays_away(serve, line).await;
+            }
+        }
+        Err(Stop::Error(format!("the client made {CONNECTIONS} connections and entered on none")))
+    }
+
+    /// What a line offers.
+    fn host(&self, serve: &Serve) -> Result<Host, Stop> {
+        let number = |key: &str, otherwise: u64| -> Result<u64, Stop> {
+            match serve.fields.iter().find(|field| field.key.node == key) {
+                Some(field) => Ok(self.env.int(&field.value)?),
+                None => Ok(otherwise),
+            }
+        };
+        let small = |key: &str, otherwise: u32| -> Result<u32, Stop> {
+            let value = number(key, otherwise.into())?;
+            u32::try_from(value).map_err(|_| Stop::Error(format!("`{key}` has 32 bits")))
+        };
+        let mut flags = TransmissionFlags::HAS_FLAGS;
+        if let Some(field) = serve.fields.iter().find(|field| field.key.node == "flags") {
+            let fields = [("flags".to_owned(), self.env.value(&field.value)?)];
+            let fields = [fields, [("size".to_owned(), Value::Int(0))]].concat();
+            let context = build::Context::default();
+            let built = build::build(Side::Server, "export-info", None, &fields, &context);
+            match built.map(|built| built.message) {
+                Ok(Message::ExportInfo(info)) => flags = info.flags,
+                Ok(_) => {}
+                Err(error) => return Err(Stop::Error(error.to_string())),
+            }
+        }
+        let given = |key: &str| serve.fields.iter().any(|field| field.key.node == key);
+        let sizes = if ["minimum", "preferred", "maximum"].into_iter().any(given) {
+            let minimum = small("minimum", 1)?;
+            let preferred = small("preferred", minimum.max(4096))?;
+            Some([minimum, preferred, small("maximum", preferred.max(32 << 20))?])
+        } else {
+            None
+        };
+        let first = small("id", 1)?;
+        let contexts = serve.contexts.as_ref().map(|contexts| {
+            let ids = (0..).map(|index: u32| first.wrapping_add(index));
+            ids.zip(contexts.iter().cloned()).collect()
+        });
+        let (size, replies) = (number("size", 1 << 20)?, serve.replies);
+        let asked_sizes = false;
+        Ok(Host { size, flags, sizes, asked_sizes, replies, contexts, selected: BTreeSet::new() })
+    }
+
+    /// One connection, to the end of its haggling; whether the export was entered.
+    async fn haggle(&mut self, name: &str, span: Span) -> Result<bool, Stop> {
+        let phase = self.conns.get(name).map(|conn| conn.link.tracker().phase());
+        if phase == Some(Phase::Start) {
+            let flags = HandshakeFlags::FIXED_NEWSTYLE.with(HandshakeFlags::NO_ZEROES);
+            self.say(name, Message::Greeting(Greeting::Newstyle { flags })).await;
+            match self.hear(name).await {
+                Candidate::Message(received)
+                    if matches!(received.message, Message::ClientFlags(_)) => {}
+                // Nothing has begun that could be ended in order: probes do just that.
+                Candidate::End(End::Close | End::Reset) => return Ok(false),
+                came => {
+                    let rule = "handshake-client-flags-width";
+                    self.stumble(rule, "C: client-flags", &came, span)?;
+                }
+            }
+        }
+        for _ in 0..OPTIONS {
+            match self.hear(name).await {
+                Candidate::Message(received) => match &received.message {
+                    Message::Option(option) => match self.answer(name, option).await {
+                        Next::Option => {}
+                        Next::Entered => return Ok(true),
+                        Next::Left => return Ok(false),
+                    },
+                    _ => {
+                        let came = Candidate::Message(received);
+                        self.stumble("baseline-info-go", "C: NBD_OPT_GO", &came, span)?;
+                    }
+                },
+                // Whether it may leave like that is for the judge.
+                Candidate::End(End::Close | End::Notified | End::Reset) => return Ok(false),
+                came => self.stumble("baseline-info-go", "C: NBD_OPT_GO", &came, span)?,
+            }
+        }
+        Err(Stop::Error(format!("the client sent {OPTIONS} options and entered no export")))
+    }
+
+    async fn answer(&mut self, name: &str, option: &OptionRequest) -> Next {
+        let Some(mut host) = self.conns.get(name).and_then(|conn| conn.host.clone()) else {
+            return Next::Left;
+        };
+        let structured = self.conns.get(name).is_some_and(|conn| {
+            let tracker = conn.link.tracker();
+            tracker.is_structured() || tracker.request_form() == RequestForm::Extended
+        });
+        let export = WireString::from(self.setup.export.as_str());
+        if option.option == OptionType::EXPORT_NAME {
+            if !matches!(&option.body, OptionBody::Name(wanted) if *wanted == export) {
+                return Next::Left;
+            }
+            let padded = self.conns.get(name).is_some_and(|conn| conn.link.tracker().has_padding());
+            let padding = if padded { Padding::Zeroes } else { Padding::Absent };
+            let (size, flags) = (host.size, host.flags);
+            self.say(name, Message::ExportInfo(ExportInfo { size, flags, padding })).await;
+            return Next::Entered;
+        }
+        let replies = host.answer(option, &export, structured);
+        if let Some(conn) = self.conns.get_mut(name) {
+            conn.host = Some(host);
+        }
+        let acknowledged = matches!(replies.last(), Some((ReplyType::ACK, _)));
+        let option = option.option;
+        for (reply, body) in replies {
+            self.say(name, Message::OptionReply(OptionReply { option, reply, body })).await;
+        }
+        match option {
+            OptionType::GO if acknowledged => Next::Entered,
+            OptionType::ABORT => Next::Left,
+            _ => Next::Option,
+        }
+    }
+
+    /// The client is in. Where it has not asked for what the script is about, that shows nothing.
+    fn entered(&mut self, name: &str, host: &Host) -> Flow {
+        self.learn_export(host.size, host.flags);
+        if let Some([minimum, preferred, maximum]) = host.sizes {
+            for (key, value) in
+                [("minimum", minimum), ("preferred", preferred), ("maximum", maximum)]
+            {
+                self.env.set(key, Value::Int(value.into()));
+            }
+        }
+        self.learn_block();
+        let Some(conn) = self.conns.get(name) else { return Ok(()) };
+        let tracker = conn.link.tracker();
+        let extended = tracker.request_form() == RequestForm::Extended;
+        let missing = match host.replies {
+            Replies::Extended if !extended => Some("NBD_OPT_EXTENDED_HEADERS"),
+            Replies::Structured if !tracker.is_structured() => Some("NBD_OPT_STRUCTURED_REPLY"),
+            _ => None,
+        };
+        let needs = |wanted: &str| {
+            let needs = &self.script.header.needs;
+            needs.iter().any(|need| need.name.node == wanted)
+        };
+        let selected = conn.host.as_ref().is_none_or(|host| !host.selected.is_empty());
+        let contexts = host.contexts.as_ref().is_some_and(|contexts| !contexts.is_empty());
+        // Who has not asked need not know that it must keep to them.
+        let strict = |[minimum, _, maximum]: [u32; 3]| minimum > 1 || maximum < 32 << 20;
+        let asked = conn.host.as_ref().is_some_and(|host| host.asked_sizes);
+        let missing = match missing {
+            None if host.sizes.is_some_and(strict) && !asked => Some("NBD_INFO_BLOCK_SIZE"),
+            None if contexts && !selected && needs("NBD_OPT_SET_META_CONTEXT") => {
+                Some("a metadata context")
+            }
+            missing => missing,
+        };
+        match missing {
+            Some(missing) => {
+                let last = self.last_option();
+                Err(Stop::Skip(format!("the client does not ask for {missing}: {last}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The last option of the client.
+    fn last_option(&self) -> String {
+        let last = self.transcript.iter().rev().find(|entry| match &entry.said {
+            Said::Message(seen) => matches!(seen.message, Message::Option(_)),
+            Said::Note(_) => false,
+        });
+        last.map_or_else(|| "it sends no option".to_owned(), |entry| entry.text(false))
+    }
+
+    /// Whether the client makes another connection, rather than end.
+    async fn comes_again(&mut self, name: &str, span: Span) -> Result<bool, Stop> {
+        let limit = self.wait();
+        let Setup { dialer, client, .. } = &mut self.setup;
+        let ended = async {
+            match client {
+                Some(client) => client.wait(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let dialed = tokio::select! {
+            biased;
+            dialed = dialer.dial(name, limit) => dialed.ok(),
+            Some(_) = ended => None,
+        };
+        match dialed {
+            Some(dialed) => {
+                self.conns.remove(name);
+                self.adopt(name, dialed, span);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// The client has ended without entering. Where it was only to look, or may leave, the script
+    /// goes on or is done.
+    async fn stays_away(&mut self, serve: &Serve, line: &EventLine) -> Flow {
+        self.client_status().await?;
+        let status = self.env.get("status").and_then(number).unwrap_or(0);
+        let action = self.script.header.action.as_ref().map_or("info", |action| &action.node);
+        let looks = matches!(action.split_whitespace().next(), Some("info" | "list"));
+        if status == 0 && looks {
+            return Ok(());
+        }
+        if serve.may_leave && status != 0 {
+            return Err(Stop::Failed);
+        }
+        let last = self.last_option();
+        if status != 0 {
+            let reason = format!("the client does not enter the export (status {status}): {last}");
+            return Err(Stop::Skip(reason));
+        }
+        let rule = line.tags.first().map_or("baseline-info-go", |tag| &tag.node).to_owned();
+        let message = "the client says status 0, and never entered the export";
+        let detail = Detail {
+            expected: vec!["C: NBD_OPT_GO, or NBD_OPT_EXPORT_NAME".to_owned()],
+            received: last,
+            ..Detail::default()
+        };
+        self.find(&rule, Severity::Failure, message, line.span, detail)?;
+        Err(Stop::Failed)
+    }
+}
+
+impl Host {
+    /// The replies to an option that is not NBD_OPT_EXPORT_NAME, the final one last.
+    fn answer(
+        &mut self,
+        option: &OptionRequest,
+        export: &WireString,
+        structured: bool,
+    ) -> Vec<(ReplyType, ReplyBody)> {
+        let only = |reply: ReplyType| vec![(reply, ReplyBody::Empty)];
+        match (option.option, &option.body) {
+            (OptionType::ABORT, _) => only(ReplyType::ACK),
+            (OptionType::LIST, OptionBody::Empty) => {
+                let name = export.clone();
+                let body = ReplyBody::Server { name, description: WireString::default() };
+                vec![(ReplyType::SERVER, body), (ReplyType::ACK, ReplyBody::Empty)]
+            }
+            (OptionType::STRUCTURED_REPLY, OptionBody::Empty) => only(match self.replies {
+                Replies::Default => ReplyType::ERR_UNSUP,
+                Replies::Structured | Replies::Extended => ReplyType::ACK,
+            }),
+            (OptionType::EXTENDED_HEADERS, OptionBody::Empty) => only(match self.replies {
+                Replies::Extended => ReplyType::ACK,
+                Replies::Default | Replies::Structured => ReplyType::ERR_UNSUP,
+            }),
+            (OptionType::INFO | OptionType::GO, OptionBody::Info { name, requests }) => {
+                self.asked_sizes = requests.contains(&InfoType::BLOCK_SIZE);
+                if name != export {
+                    return only(ReplyType::ERR_UNKNOWN);
+                }
+                let (size, flags) = (self.size, self.flags);
+                let mut replies =
+                    vec![(ReplyType::INFO, ReplyBody::Info(Info::Export { size, flags }))];
+                if let Some([minimum, preferred, maximum]) = self.sizes {
+                    let sizes = Info::BlockSize { minimum, preferred, maximum };
+                    replies.push((ReplyType::INFO, ReplyBody::Info(sizes)));
+                }
+                replies.push((ReplyType::ACK, ReplyBody::Empty));
+                replies
+            }
+            (
+                OptionType::LIST_META_CONTEXT | OptionType::SET_META_CONTEXT,
+                OptionBody::Meta { export: wanted, queries },
+            ) => {
+                let Some(contexts) = &self.contexts else { return only(ReplyType::ERR_UNSUP) };
+                let set = option.option == OptionType::SET_META_CONTEXT;
+                if set {
+                    self.selected.clear();
+                }
+                if !structured {
+                    return only(ReplyType::ERR_INVALID);
+                }
+                if wanted != export {
+                    return only(ReplyType::ERR_UNKNOWN);
+                }
+                let all = !set && queries.is_empty();
+                let asked = |name: &WireString| {
+                    let namespace = |query: &WireString| {
+                        let query = query.as_bytes();
+                        !set && query.ends_with(b":") && name.as_bytes().starts_with(query)
+                    };
+                    queries.iter().any(|query| query == name || namespace(query))
+                };
+                let mut replies = Vec::new();
+                for (id, name) in contexts.iter().filter(|(_, name)| all || asked(name)) {
+                    if set {
+                        self.selected.insert(*id);
+                    }
+                    let body = ReplyBody::MetaContext { id: *id, name: name.clone() };
+                    replies.push((ReplyType::META_CONTEXT, body));
+                }
+                replies.push((ReplyType::ACK, ReplyBody::Empty));
+                replies
+            }
+            (
+                OptionType::LIST
+                | OptionType::STRUCTURED_REPLY
+                | OptionType::EXTENDED_HEADERS
+                | OptionType::INFO
+                | OptionType::GO
+                | OptionType::LIST_META_CONTEXT
+                | OptionType::SET_META_CONTEXT,
+                _,
+            ) => only(ReplyType::ERR_INVALID),
+            _ => only(ReplyType::ERR_UNSUP),
+        }
+    }
+}
