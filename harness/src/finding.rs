@@ -52,6 +52,8 @@ pub struct Detail {
     pub event: EventKind,
     /// The last message that the harness had sent before, or the one that is answered.
     pub sent: Sent,
+    /// Whether it was the judge who saw it, not a line of the script.
+    pub judged: bool,
     /// The part of `received` that is wrong: first byte, length, and what is wrong with it.
     pub mark: Option<(usize, usize, String)>,
     /// The bytes of the wrong part and where they stood.
@@ -154,12 +156,65 @@ impl Sent {
     }
 }
 
+impl Sent {
+    /// The same for all that have no name: which number it was does not matter.
+    #[must_use]
+    pub fn kind(self) -> Self {
+        match self {
+            Self::Option(option) if option.name().is_none() => Self::Option(UNKNOWN_OPTION),
+            Self::OptionReply(option) if option.name().is_none() => {
+                Self::OptionReply(UNKNOWN_OPTION)
+            }
+            Self::Request(command) if command.name().is_none() => Self::Request(UNKNOWN_COMMAND),
+            named => named,
+        }
+    }
+
+    /// Whether it says goodbye.
+    #[must_use]
+    pub fn is_farewell(self) -> bool {
+        matches!(self, Self::Request(Command::DISC))
+    }
+
+    /// When it was: `after NBD_CMD_TRIM`.
+    #[must_use]
+    pub fn occasion(self) -> String {
+        match self {
+            Self::Nothing => "before anything was said".to_owned(),
+            Self::ClientFlags => "after the client flags".to_owned(),
+            Self::Option(option) if option.name().is_none() => {
+                format!("on an option that it does not know ({option})")
+            }
+            Self::Request(command) if command.name().is_none() => {
+                format!("on a command that it does not know ({command})")
+            }
+            Self::Greeting => "after the greeting".to_owned(),
+            Self::ExportInfo => "after the export's information".to_owned(),
+            Self::Bytes => "on bytes that are no message".to_owned(),
+            Self::Option(_) | Self::Request(_) | Self::OptionReply(_) | Self::Reply => {
+                format!("after {self}")
+            }
+        }
+    }
+}
+
+/// Stands for all options without a name.
+const UNKNOWN_OPTION: OptionType = OptionType(u32::MAX);
+/// Stands for all commands without a name.
+const UNKNOWN_COMMAND: Command = Command(u16::MAX);
+
 impl std::fmt::Display for Sent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Nothing => f.write_str("nothing"),
             Self::ClientFlags => f.write_str("client-flags"),
+            Self::Option(option) if option.name().is_none() => {
+                write!(f, "{option}: an option that it does not know")
+            }
             Self::Option(option) => write!(f, "{option}"),
+            Self::Request(command) if command.name().is_none() => {
+                write!(f, "{command}: a command that it does not know")
+            }
             Self::Request(command) => write!(f, "{command}"),
             Self::Greeting => f.write_str("greeting"),
             Self::OptionReply(option) => write!(f, "a reply to {option}"),

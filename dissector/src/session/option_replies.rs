@@ -43,7 +43,10 @@ impl Session {
         let answers = outstanding.number;
         // "Fixed newstyle negotiation": the reply repeats the option that it answers.
         if reply.option != outstanding.option {
-            let text = format!("option={} in a reply to {}", reply.option, outstanding.option);
+            let swapped = reply.option.0.swap_bytes() == outstanding.option.0;
+            let remark = if swapped { " (it is in the other byte order)" } else { "" };
+            let text =
+                format!("option={} in a reply to {}{remark}", reply.option, outstanding.option);
             found.server(Rule::ReplyEchoesOption, "option", text);
         }
         if self.fits(reply.reply, outstanding.option, found) {

@@ -9,8 +9,9 @@ use super::targets::{TlsArgs, external, started};
 use crate::exit;
 use crate::finding::Verdict;
 use crate::peer::Transport;
+use crate::report::Report;
 use crate::report::begun::Begun;
-use crate::report::{Report, terminal};
+use crate::report::terminal::{self, View};
 use crate::run::clients::{ClientTarget, run_client};
 use crate::run::deviations::{Deviations, counts};
 use crate::run::runner::{Options, SANITY, TargetRun, run_target};
@@ -64,6 +65,9 @@ pub struct Args {
     /// Warnings (a SHOULD not kept) fail the run as well
     #[arg(long)]
     strict: bool,
+    /// Print each failed scenario, the reason of each skip, and the counts of each feature
+    #[arg(short, long)]
+    verbose: bool,
     /// How many scenarios at once
     #[arg(long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
@@ -282,6 +286,16 @@ struct Plan {
     expect: Option<Deviations>,
 }
 
+impl Plan {
+    /// What is known of a target: what is shipped, and what `--expect` adds.
+    fn record(&self, shipped: Deviations) -> Deviations {
+        match &self.expect {
+            Some(expect) => shipped.with(expect.clone()),
+            None => shipped,
+        }
+    }
+}
+
 fn prepare(args: &Args) -> Result<Plan, Refusal> {
     let selection = Selection {
         scenarios: args.scenario.clone(),
@@ -354,13 +368,13 @@ fn own_script(path: &std::path::Path) -> Result<Script, Refusal> {
 
 async fn execute(args: &Args, plan: Plan) -> u8 {
     let mut runs = Vec::new();
-    let begun = Begun::default();
+    let begun = Begun::announcing(args.strict);
     let interrupted = tokio::select! {
         () = work(args, &plan, &begun, &mut runs) => false,
         () = stopped() => true,
     };
     if interrupted && let Some((run, known)) = begun.take() {
-        finish(args, &plan, run, known, &mut runs);
+        finish(args, run, &known, &mut runs);
     }
     let mut unwritten = false;
     for report in &args.report {
@@ -392,25 +406,26 @@ async fn work(args: &Args, plan: &Plan, begun: &Begun, runs: &mut Vec<TargetRun>
                     "" => target.name().to_owned(),
                     suffix => format!("{} ({suffix})", target.name()),
                 };
-                let known = known_of(target).await;
+                let known = plan.record(known_of(target).await);
                 let events = begun.begin(&name, known.clone(), plan.for_servers.len());
                 let mut run =
                     run_target(target, &plan.for_servers, plan.sanity.clone(), &options, events)
                         .await;
                 run.name = name;
                 begun.end().await;
-                finish(args, plan, run, known, runs);
+                finish(args, run, &known, runs);
             }
         }
     }
     if !plan.for_clients.is_empty() {
         for client in &plan.clients {
             let options = client_options(args, client);
-            let known = Deviations::shipped(client.name(), client.version().await.as_deref());
+            let version = client.version().await;
+            let known = plan.record(Deviations::shipped(client.name(), version.as_deref()));
             let events = begun.begin(client.name(), known.clone(), plan.for_clients.len());
             let run = run_client(client, &plan.for_clients, &options, events).await;
             begun.end().await;
-            finish(args, plan, run, known, runs);
+            finish(args, run, &known, runs);
         }
     }
 }
@@ -437,22 +452,12 @@ pub(super) async fn known_of(target: &Target) -> Deviations {
     }
 }
 
-fn finish(
-    args: &Args,
-    plan: &Plan,
-    mut run: TargetRun,
-    known: Deviations,
-    runs: &mut Vec<TargetRun>,
-) {
+fn finish(args: &Args, mut run: TargetRun, known: &Deviations, runs: &mut Vec<TargetRun>) {
     let machine = args.report.iter().any(Report::is_stdout);
-    let record = match &plan.expect {
-        Some(expect) => known.with(expect.clone()),
-        None => known,
-    };
     for outcome in &mut run.outcomes {
-        record.mark(outcome);
+        known.mark(outcome);
     }
-    let text = terminal::render(&run, args.strict);
+    let text = terminal::render(&run, View { strict: args.strict, verbose: args.verbose });
     let printed = if machine {
         write!(anstream::stderr(), "{text}")
     } else {

@@ -83,6 +83,7 @@ impl Interpreter<'_> {
             });
             let mut detail = Detail {
                 expected: vec![violation.requirement.summary.to_owned()],
+                judged: true,
                 ..Detail::default()
             };
             if let Some(place) = place {

@@ -465,7 +465,7 @@ impl Link {
                 self.note(note);
             }
         }
-        let (decoded, taken) = match self.tracker.decode(from, &self.inbox, Limits::default()) {
+        let (mut decoded, taken) = match self.tracker.decode(from, &self.inbox, Limits::default()) {
             Ok(Step::Ready(decoded, taken)) => (decoded, taken),
             Ok(Step::Need(_)) => return Ok(None),
             Err(magic) => return Err(End::Garbage(magic)),
@@ -477,6 +477,7 @@ impl Link {
         if self.inbox.len() < total {
             return Ok(None);
         }
+        self.tracker.put_right(&mut decoded.message);
         let offset = bulk_offset(&self.tracker, &decoded.message);
         let request = tracker::reply_cookie(&decoded.message)
             .and_then(|cookie| self.tracker.pending(cookie).first().cloned());

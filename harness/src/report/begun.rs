@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::announce::Announcer;
 use super::progress::Progress;
 use crate::run::Outcome;
 use crate::run::deviations::Deviations;
@@ -16,6 +17,8 @@ use crate::run::runner::{Event, TargetRun};
 #[derive(Default)]
 pub struct Begun {
     current: Mutex<Option<Current>>,
+    /// Whether failures are told as they happen, and with them warnings.
+    announces: Option<bool>,
 }
 
 struct Current {
@@ -27,6 +30,12 @@ struct Current {
 }
 
 impl Begun {
+    /// One that tells failures as they happen, on standard error; with `strict` warnings too.
+    #[must_use]
+    pub fn announcing(strict: bool) -> Self {
+        Self { announces: Some(strict), ..Self::default() }
+    }
+
     /// A run of `total` scenarios begins; gives where its events go.
     #[must_use]
     pub fn begin(
@@ -38,11 +47,16 @@ impl Begun {
         let (sender, mut events) = mpsc::unbounded_channel();
         let outcomes: Arc<Mutex<Vec<Outcome>>> = Arc::default();
         let mut progress = Progress::new(name, total, std::io::stderr().is_terminal());
+        let mut announcer = self.announces.map(|strict| Announcer::new(known.clone(), strict));
         let done = outcomes.clone();
         let watcher = tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 progress.on(&event);
                 if let Event::Done(outcome) = event {
+                    let line = announcer.as_mut().and_then(|it| it.line(&outcome));
+                    if let Some(line) = line {
+                        progress.say(&line);
+                    }
                     locked(&done).push(*outcome);
                 }
             }

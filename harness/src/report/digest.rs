@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::finding::{Finding, Severity};
+use crate::finding::Verdict;
 use crate::markup::clean;
 use crate::run::runner::TargetRun;
-use crate::run::{Feature, FeatureVerdict, Outcome, SkipKind};
+use crate::run::{Feature, FeatureVerdict, Outcome};
 
 /// A heading for a run: what was tested, which version, where.
 #[must_use]
@@ -25,34 +25,33 @@ pub fn word(feature: &Feature<'_>) -> &'static str {
     }
 }
 
-/// The warnings that nothing explains.
-pub fn warnings(run: &TargetRun) -> impl Iterator<Item = (&Outcome, &Finding)> {
-    findings(run)
-        .filter(|(_, finding)| finding.severity == Severity::Warning && finding.known.is_none())
-}
-
-/// The findings that a record explains, with the reason.
-pub fn known(run: &TargetRun) -> impl Iterator<Item = (&Outcome, &Finding, &str)> {
-    findings(run)
-        .filter_map(|(outcome, finding)| Some((outcome, finding, finding.known.as_deref()?)))
-}
-
-fn findings(run: &TargetRun) -> impl Iterator<Item = (&Outcome, &Finding)> {
-    run.outcomes
-        .iter()
-        .flat_map(|outcome| outcome.findings.iter().map(move |finding| (outcome, finding)))
-}
-
-/// The scenarios that were skipped, by reason: for each the ids.
+/// The scenarios without a verdict, by reason.
 #[must_use]
-pub fn skips(run: &TargetRun) -> Vec<(&str, Vec<&str>)> {
-    let mut groups: BTreeMap<(SkipKind, &str), Vec<&str>> = BTreeMap::new();
-    for outcome in &run.outcomes {
-        if let (Some(kind), Some(reason)) = (outcome.skipped, &outcome.reason) {
-            groups.entry((kind, reason)).or_default().push(&outcome.id);
+pub fn errors(run: &TargetRun) -> Vec<(&str, Vec<&Outcome>)> {
+    let mut groups: Vec<(&str, Vec<&Outcome>)> = Vec::new();
+    for outcome in run.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Error) {
+        let reason = outcome.reason.as_deref().unwrap_or_default();
+        match groups.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, outcomes)) => outcomes.push(outcome),
+            None => groups.push((reason, vec![outcome])),
         }
     }
-    groups.into_iter().map(|((_, reason), ids)| (reason, ids)).collect()
+    groups
+}
+
+/// Ids in a row; where there are more than `most`, how many each folder has.
+#[must_use]
+pub fn ids(ids: &[&str], most: usize) -> String {
+    if ids.len() <= most {
+        return ids.join(", ");
+    }
+    let mut folders: BTreeMap<&str, usize> = BTreeMap::new();
+    for id in ids {
+        *folders.entry(id.rsplit_once('/').map_or(*id, |(folder, _)| folder)).or_default() += 1;
+    }
+    let folders: Vec<String> =
+        folders.iter().map(|(folder, count)| format!("{folder} ({count})")).collect();
+    folders.join(", ")
 }
 
 /// Whom the skips of a reason concern: the scenario, or how many.

@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::{digest, terminal};
+use super::causes::{Cause, Weight, causes};
+use super::{digest, skips, terminal};
 use crate::finding::{Finding, Verdict};
 use crate::markup::html::{page, text};
 use crate::run::runner::TargetRun;
@@ -27,10 +28,17 @@ pub fn render(runs: &[TargetRun]) -> String {
 }
 
 fn section(index: usize, run: &TargetRun) -> Markup {
-    let is_bad = |outcome: &&Outcome| {
-        outcome.verdict == Verdict::Error || outcome.verdict == Verdict::Fail && !outcome.is_known()
+    let causes = causes(run);
+    let roots = |weight: Weight| {
+        let of = move |cause: &&Cause<'_>| cause.weight == weight && cause.within.is_none();
+        causes.iter().filter(of)
     };
-    let skips = digest::skips(run);
+    let shown = |outcome: &&Outcome| {
+        let alone = |cause: &Cause<'_>| cause.outcome.id == outcome.id;
+        outcome.verdict != Verdict::Fail || causes.iter().any(alone)
+    };
+    let hidden: Vec<&Outcome> = run.outcomes.iter().filter(|outcome| !shown(outcome)).collect();
+    let skips = skips::by_reason(run);
     html! {
         h2 id={ "run-" (index) } { (text(&digest::title(run))) }
         p { (text(&terminal::totals_text(run))) }
@@ -38,12 +46,16 @@ fn section(index: usize, run: &TargetRun) -> Markup {
             p { span.badge.error { "no verdict" } " " (text(problem)) }
         }
         @if !run.outcomes.is_empty() { (summary(&features(&run.outcomes))) }
-        @for outcome in run.outcomes.iter().filter(is_bad) { (evidence(outcome)) }
-        @let rest: Vec<_> = run.outcomes.iter()
-            .filter(|outcome| !outcome.findings.is_empty() && !is_bad(outcome)).collect();
+        @for cause in roots(Weight::Failure) { (group(cause, &causes)) }
+        @for (reason, outcomes) in digest::errors(run) { (error(reason, &outcomes)) }
+        @if !hidden.is_empty() {
+            h3 { "Further scenarios that failed" }
+            @for outcome in hidden { (evidence(outcome)) }
+        }
+        @let rest: Vec<_> = roots(Weight::Warning).chain(roots(Weight::Known)).collect();
         @if !rest.is_empty() {
             h3 { "Warnings and known deviations" }
-            @for outcome in rest { (evidence(outcome)) }
+            @for cause in rest { (group(cause, &causes)) }
         }
         @if !skips.is_empty() {
             h3 { "Skipped" }
@@ -75,17 +87,68 @@ fn summary(features: &[Feature<'_>]) -> Markup {
     } } }
 }
 
+/// The scenarios of one cause, and the conversation that shows it best.
+fn group(cause: &Cause<'_>, causes: &[Cause<'_>]) -> Markup {
+    let within: Vec<&Cause<'_>> = causes
+        .iter()
+        .filter(|other| other.within.is_some_and(|at| std::ptr::eq(&causes[at], cause)))
+        .collect();
+    html! {
+        details open[cause.weight == Weight::Failure] {
+            summary {
+                span.badge.(cause.weight.name()) { (cause.weight.name()) }
+                " " code { (text(&digest::whom(&cause.ids()))) }
+                " " (text(&digest::shortened(&cause.message())))
+            }
+            (rule(cause.finding))
+            @let lines = &cause.finding.detail.after;
+            @if !lines.is_empty() {
+                p.quiet { "The conversation before" }
+                pre { @for line in lines { (text(&digest::cut(line))) "\n" } }
+            }
+            @if cause.scenarios.len() > 1 {
+                p { "In " @for (index, id) in cause.ids().into_iter().enumerate() {
+                    @if index > 0 { ", " } code { (text(id)) }
+                } }
+            }
+            @if !within.is_empty() {
+                p { "Also, in some of them; it may follow from this:" }
+                ul { @for other in within { li {
+                    (text(&digest::whom(&other.ids()))) ": " strong { (other.requirement().id) }
+                    " (" (other.requirement().level) ") " (text(&other.message()))
+                } } }
+            }
+            @if let Some(capture) = &cause.outcome.capture {
+                p { "Capture: " code { (text(capture)) } }
+            }
+            p { "Again: " code { (text(&cause.outcome.again)) } }
+        }
+    }
+}
+
+/// Scenarios that came to no verdict for one reason.
+fn error(reason: &str, outcomes: &[&Outcome]) -> Markup {
+    let ids: Vec<&str> = outcomes.iter().map(|outcome| outcome.id.as_str()).collect();
+    html! {
+        details open {
+            summary { span.badge.error { "error" } " " code { (text(&digest::whom(&ids))) } }
+            p { (text(reason)) }
+            @if ids.len() > 1 { p { "In " (text(&ids.join(", "))) } }
+            @if let Some(first) = outcomes.first() { p { "Again: " code { (text(&first.again)) } } }
+        }
+    }
+}
+
+/// One scenario with all that was found in it.
 fn evidence(outcome: &Outcome) -> Markup {
     let known = outcome.is_known();
     let class = if known { "known" } else { outcome.verdict.name() };
-    let open = !known && matches!(outcome.verdict, Verdict::Fail | Verdict::Error);
     html! {
-        details open[open] {
+        details {
             summary {
-                span.badge.(class) { (if known { "known" } else { outcome.verdict.name() }) }
+                span.badge.(class) { (class) }
                 " " code { (text(&outcome.id)) } " " span.quiet { (text(&outcome.title)) }
             }
-            @if let Some(reason) = &outcome.reason { p { (text(reason)) } }
             @for finding in &outcome.findings { (rule(finding)) }
             @if let Some(first) = outcome.findings.first() && !first.detail.after.is_empty() {
                 p.quiet { "The conversation before" }

@@ -4,6 +4,7 @@ use std::io;
 
 use serde::Serialize;
 
+use super::causes::{Cause, causes, count};
 use crate::finding::Finding;
 use crate::markup::json::escaped;
 use crate::run::milestones::Offer;
@@ -18,6 +19,8 @@ struct Document<'r> {
     /// What prevented a verdict, if anything.
     problem: Option<&'r str>,
     features: Vec<FeatureRow<'r>>,
+    /// The findings, grouped: the same rule, the same kind of event, after the same message.
+    causes: Vec<CauseRow<'r>>,
     /// What the server was seen to offer, whatever the scenarios found.
     offers: Vec<OfferRow<'r>>,
     scenarios: Vec<Scenario<'r>>,
@@ -33,6 +36,28 @@ struct OfferRow<'r> {
     offered: Option<bool>,
     /// The line that shows that it is not offered.
     evidence: Option<&'r str>,
+}
+
+#[derive(Serialize)]
+struct CauseRow<'r> {
+    requirement: &'static str,
+    level: &'static str,
+    party: &'static str,
+    /// `fail`, `warn`, or `known` where a record of known deviations explains it.
+    verdict: &'static str,
+    /// `message`, `check`, `timeout`, `close`, `cut-off`, `reset`, `garbage`, `oversized`, `death`,
+    /// `refused` or `handshake`.
+    event: &'static str,
+    /// What nbdcheck had sent before; null where the peer had the first word.
+    after: Option<String>,
+    message: String,
+    scenarios: Vec<&'r str>,
+    /// The scenario whose conversation shows it best.
+    example: &'r str,
+    /// The place in this list of a wider cause that it may follow from.
+    within: Option<usize>,
+    /// Why it is known.
+    known: Option<&'r str>,
 }
 
 /// Several targets: one document each.
@@ -59,13 +84,15 @@ struct Summary {
     known: usize,
     skipped: usize,
     errors: usize,
+    /// How many causes the failures have; without those that may follow from another.
+    causes: usize,
     duration_ms: u128,
 }
 
 impl Summary {
-    fn new(totals: Totals, duration_ms: u128) -> Self {
+    fn new(totals: Totals, causes: usize, duration_ms: u128) -> Self {
         let Totals { passed, warned, failed, known, skipped, errors } = totals;
-        Self { passed, warned, failed, known, skipped, errors, duration_ms }
+        Self { passed, warned, failed, known, skipped, errors, causes, duration_ms }
     }
 }
 
@@ -119,10 +146,11 @@ pub fn render(runs: &[TargetRun]) -> io::Result<String> {
         [run] => serde_json::to_string_pretty(&document(run))?,
         runs => {
             let totals = Totals::of(runs.iter().flat_map(|run| &run.outcomes));
+            let causes = runs.iter().map(|run| count(&causes(run)).causes).sum();
             let duration = runs.iter().map(|run| run.duration.as_millis()).sum();
             serde_json::to_string_pretty(&Several {
                 nbdcheck: env!("CARGO_PKG_VERSION"),
-                summary: Summary::new(totals, duration),
+                summary: Summary::new(totals, causes, duration),
                 runs: runs.iter().map(document).collect(),
             })?
         }
@@ -132,6 +160,8 @@ pub fn render(runs: &[TargetRun]) -> io::Result<String> {
 }
 
 fn document(run: &TargetRun) -> Document<'_> {
+    let causes = causes(run);
+    let (totals, counted) = (Totals::of(&run.outcomes), count(&causes).causes);
     Document {
         nbdcheck: env!("CARGO_PKG_VERSION"),
         target: Target {
@@ -139,7 +169,7 @@ fn document(run: &TargetRun) -> Document<'_> {
             address: run.address.as_deref(),
             version: run.version.as_deref(),
         },
-        summary: Summary::new(Totals::of(&run.outcomes), run.duration.as_millis()),
+        summary: Summary::new(totals, counted, run.duration.as_millis()),
         problem: run.problem.as_deref(),
         features: features(&run.outcomes)
             .into_iter()
@@ -149,8 +179,26 @@ fn document(run: &TargetRun) -> Document<'_> {
                 verdict: feature.verdict.name(),
             })
             .collect(),
+        causes: causes.iter().map(cause).collect(),
         offers: run.offers.iter().map(offer).collect(),
         scenarios: run.outcomes.iter().map(scenario).collect(),
+    }
+}
+
+fn cause<'r>(cause: &Cause<'r>) -> CauseRow<'r> {
+    let rule = cause.requirement();
+    CauseRow {
+        requirement: rule.id,
+        level: rule.level.name(),
+        party: cause.finding.party.name(),
+        verdict: cause.weight.name(),
+        event: cause.finding.detail.event.name(),
+        after: cause.after(),
+        message: cause.message(),
+        scenarios: cause.ids(),
+        example: &cause.outcome.id,
+        within: cause.within,
+        known: cause.finding.known.as_deref(),
     }
 }
 

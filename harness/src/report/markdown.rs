@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{digest, terminal};
-use crate::finding::Verdict;
+use super::causes::{Cause, Weight, causes};
+use super::{digest, skips, terminal};
 use crate::markup::markdown::{block, row, text};
 use crate::run::runner::TargetRun;
 use crate::run::{Totals, features};
@@ -24,35 +24,42 @@ fn section(run: &TargetRun) -> String {
     if !run.outcomes.is_empty() {
         table(run, &mut out);
     }
-    for outcome in &run.outcomes {
-        let failed = outcome.verdict == Verdict::Fail && !outcome.is_known();
-        if failed || outcome.verdict == Verdict::Error {
-            let _ = writeln!(out, "\n### {} {}\n", outcome.verdict.name(), text(&outcome.id));
-            let _ = write!(out, "{}", block(&terminal::outcome_text(outcome)));
+    let causes = causes(run);
+    for (place, cause) in causes.iter().enumerate() {
+        if cause.weight == Weight::Failure && cause.within.is_none() {
+            let whom = text(&digest::whom(&cause.ids()));
+            let _ = writeln!(out, "\n### fail {whom}: {}\n", text(&one_line(&cause.message())));
+            let _ = write!(out, "{}", block(&terminal::cause_text(place, &causes)));
         }
     }
-    list(
-        "Warnings",
-        digest::warnings(run).map(|(outcome, finding)| {
-            let rule = finding.requirement;
-            format!("{} {} ({}): {}", outcome.id, rule.id, rule.level, finding.message)
-        }),
-        &mut out,
-    );
-    list(
-        "Known deviations",
-        digest::known(run).map(|(outcome, finding, reason)| {
-            format!("{} {}: {reason}", outcome.id, finding.requirement.id)
-        }),
-        &mut out,
-    );
-    let skips = digest::skips(run);
+    for (reason, outcomes) in digest::errors(run) {
+        let ids: Vec<&str> = outcomes.iter().map(|outcome| outcome.id.as_str()).collect();
+        let _ = writeln!(out, "\n### error {}\n", text(&digest::whom(&ids)));
+        let again = outcomes.first().map_or("", |outcome| outcome.again.as_str());
+        let all = digest::ids(&ids, usize::MAX);
+        let _ = write!(out, "{}", block(&format!("{reason}\nin     {all}\nagain  {again}\n")));
+    }
+    let line = |cause: &Cause<'_>| {
+        let (rule, ids) = (cause.requirement(), cause.ids().join(", "));
+        match &cause.finding.known {
+            Some(reason) => format!("{ids} {}: {reason}", rule.id),
+            None => format!("{ids} {} ({}): {}", rule.id, rule.level, cause.message()),
+        }
+    };
+    let of = |weight: Weight| causes.iter().filter(move |cause| cause.weight == weight);
+    list("Warnings", of(Weight::Warning).map(line), &mut out);
+    list("Known deviations", of(Weight::Known).map(line), &mut out);
+    let skips = skips::by_reason(run);
     list(
         "Skipped",
         skips.iter().map(|(reason, ids)| format!("{}: {reason}", digest::whom(ids))),
         &mut out,
     );
     out
+}
+
+fn one_line(message: &str) -> String {
+    digest::shortened(message)
 }
 
 fn list(title: &str, lines: impl Iterator<Item = String>, out: &mut String) {

@@ -1,6 +1,8 @@
 //! Reports: one stream of outcomes feeds the terminal and every file.
 
+pub mod announce;
 pub mod begun;
+pub mod causes;
 pub mod digest;
 pub mod html;
 pub mod json;
@@ -8,6 +10,7 @@ pub mod junit;
 pub mod markdown;
 pub mod probe;
 pub mod progress;
+pub mod skips;
 pub mod tap;
 pub mod terminal;
 #[cfg(test)]

@@ -54,6 +54,15 @@ impl Progress {
         self.bar.set_message(message);
     }
 
+    /// Prints a line above it, or just prints it where there is no terminal.
+    pub fn say(&self, line: &str) {
+        if self.bar.is_hidden() {
+            anstream::eprintln!("{line}");
+        } else {
+            self.bar.println(line);
+        }
+    }
+
     /// The run is over: the line goes away.
     pub fn finish(self) {
         self.bar.finish_and_clear();

@@ -10,7 +10,7 @@ use crate::run::milestones::Offer;
 use crate::run::{Outcome, SkipKind};
 use crate::script::ast::Version;
 
-fn finding(id: &str, severity: Severity) -> Finding {
+pub(super) fn finding(id: &str, severity: Severity) -> Finding {
     let received = "S: NBD_REP_INFO NBD_INFO_BLOCK_SIZE option=NBD_OPT_GO minimum=768 preferred=4096 maximum=33554432";
     Finding {
         requirement: protocol::requirements::find(id).unwrap(),
@@ -23,6 +23,7 @@ fn finding(id: &str, severity: Severity) -> Finding {
             received: received.to_owned(),
             event: EventKind::Message,
             sent: Sent::Option(protocol::values::OptionType::GO),
+            judged: true,
             mark: Some((
                 received.find("minimum").unwrap(),
                 11,
@@ -83,7 +84,7 @@ fn run(outcomes: Vec<Outcome>) -> TargetRun {
 }
 
 fn plain(run: &TargetRun) -> String {
-    anstream::adapter::strip_str(&terminal::render(run, false)).to_string()
+    anstream::adapter::strip_str(&terminal::render(run, terminal::View::default())).to_string()
 }
 
 #[test]
@@ -170,4 +171,106 @@ fn several_targets_are_several_documents() {
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["runs"].as_array().map(Vec::len), Some(2));
     assert_eq!(value["summary"]["errors"], 1);
+}
+
+/// A finding of the script that a connection ended, or nothing came.
+fn ended(event: EventKind, sent: Sent) -> Finding {
+    let mut finding = finding("session-no-unjustified-hard-disconnect", Severity::Failure);
+    finding.message = "close: the peer closed the connection".to_owned();
+    finding.detail = Detail {
+        expected: vec!["S: NBD_REP_ERR_UNSUP option=NBD_OPT_0x4e424421".to_owned()],
+        received: "close: the peer closed the connection".to_owned(),
+        event,
+        sent,
+        after: vec!["C: NBD_OPT_0x4e424421".to_owned()],
+        ..Detail::default()
+    };
+    finding
+}
+
+/// Many scenarios with few causes.
+fn crowd() -> TargetRun {
+    use protocol::values::{Command, OptionType};
+    let mut outcomes = Vec::new();
+    for number in 0..15u32 {
+        let unknown = Sent::Option(OptionType(0x4e42_4421 + number % 3));
+        let mut findings = vec![ended(EventKind::Close, unknown)];
+        if number < 5 {
+            let mut after = finding("baseline-read", Severity::Failure);
+            after.detail.judged = false;
+            after.message = "it can be read".to_owned();
+            findings.push(after);
+        }
+        let folder = ["2.6-options", "2.10-go", "robustness"][number as usize % 3];
+        outcomes.push(outcome(&format!("{folder}/unknown-{number}"), Verdict::Fail, findings));
+    }
+    for id in ["2.6-commands/trim", "2.6-commands/trim-all"] {
+        let silent = ended(EventKind::Timeout, Sent::Request(Command::TRIM));
+        outcomes.push(outcome(id, Verdict::Fail, vec![silent]));
+    }
+    for (id, sent) in [("2.10-go/a", OptionType::GO), ("2.10-go/b", OptionType::INFO)] {
+        let mut warning = finding("export-size-multiple-of-min", Severity::Warning);
+        warning.detail.sent = Sent::Option(sent);
+        outcomes.push(outcome(id, Verdict::Warn, vec![warning]));
+    }
+    for id in ["2.6-base/one", "2.6-base/two"] {
+        let mut error = outcome(id, Verdict::Error, Vec::new());
+        error.reason = Some("can't connect: connection refused".to_owned());
+        outcomes.push(error);
+    }
+    let reasons = [
+        (SkipKind::NotOffered, "no SEND_DF: S: NBD_REP_INFO NBD_INFO_EXPORT flags={HAS_FLAGS}"),
+        (SkipKind::NotOffered, "no SEND_CACHE: S: NBD_REP_INFO NBD_INFO_EXPORT flags={HAS_FLAGS}"),
+        (SkipKind::NotAllowed, "it writes: `--allow-write` lets it"),
+        (SkipKind::NotAllowed, "hazardous (half a message): `--allow-hazard` runs it"),
+        (SkipKind::NotAllowed, "hazardous (a reset): `--allow-hazard` runs it"),
+        (SkipKind::NotPossible, "needs the configuration `many`, which only nbdcheck can give"),
+        (SkipKind::NotPossible, "needs the configuration `large`, which only nbdcheck can give"),
+    ];
+    for (number, (kind, reason)) in reasons.into_iter().enumerate() {
+        let mut skipped = outcome(&format!("3.0-cache/{number}"), Verdict::Skip, Vec::new());
+        skipped.skipped = Some(kind);
+        skipped.reason = Some(reason.to_owned());
+        outcomes.push(skipped);
+    }
+    outcomes.sort_by(|a, b| a.id.cmp(&b.id));
+    run(outcomes)
+}
+
+#[test]
+fn failures_of_one_cause_are_told_once() {
+    insta::assert_snapshot!(plain(&crowd()));
+}
+
+#[test]
+fn the_verbose_view_tells_all_of_them() {
+    let view = terminal::View { strict: false, verbose: true };
+    let text = terminal::render(&crowd(), view);
+    let text = anstream::adapter::strip_str(&text).to_string();
+    for outcome in &crowd().outcomes {
+        assert!(text.contains(&outcome.id), "{}", outcome.id);
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn causes_in_markdown() {
+    insta::assert_snapshot!(markdown::render(&[crowd()]));
+}
+
+#[test]
+fn causes_in_json() {
+    let text = json::render(&[crowd()]).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["summary"]["causes"], 2);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&value["causes"]).unwrap());
+}
+
+#[test]
+fn every_failed_scenario_has_its_evidence_in_html() {
+    let page = html::render(&[crowd()]);
+    for outcome in &crowd().outcomes {
+        assert!(page.contains(&outcome.id), "{}", outcome.id);
+    }
+    assert!(page.contains("Further scenarios that failed"));
 }

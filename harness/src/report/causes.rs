@@ -1,0 +1,254 @@
+//! Findings grouped by cause: the same rule, broken in the same form, after the same kind of
+//! message. A server that hangs up on unknown options fails a dozen scenarios for one reason.
+
+use std::collections::{HashMap, HashSet};
+
+use protocol::message::Side;
+use protocol::requirements::Requirement;
+
+use crate::finding::{EventKind, Finding, Sent, Severity};
+use crate::run::Outcome;
+use crate::run::runner::TargetRun;
+
+/// How many scenarios a cause must have before others can be told as following from it.
+const WIDE: usize = 4;
+
+/// What a group of findings amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Weight {
+    /// A MUST was broken, and no record says so.
+    Failure,
+    /// A SHOULD was not kept, and no record says so.
+    Warning,
+    /// A record of known deviations explains it.
+    Known,
+}
+
+impl Weight {
+    /// The word in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failure => "fail",
+            Self::Warning => "warn",
+            Self::Known => "known",
+        }
+    }
+
+    /// Of one finding.
+    #[must_use]
+    pub fn of(finding: &Finding) -> Self {
+        match (&finding.known, finding.severity) {
+            (Some(_), _) => Self::Known,
+            (None, Severity::Failure) => Self::Failure,
+            (None, Severity::Warning) => Self::Warning,
+        }
+    }
+}
+
+/// Findings with the same key have the same cause.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    weight: Weight,
+    known: Option<String>,
+    requirement: &'static str,
+    party: &'static str,
+    event: EventKind,
+    after: Option<Sent>,
+}
+
+impl Key {
+    /// The key of a finding.
+    #[must_use]
+    pub fn of(finding: &Finding) -> Self {
+        let detail = &finding.detail;
+        // What the judge says of a message stands in the message itself, whatever it answers.
+        let about_itself = detail.judged && detail.event == EventKind::Message;
+        Self {
+            weight: Weight::of(finding),
+            known: finding.known.clone(),
+            requirement: finding.requirement.id,
+            party: finding.party.name(),
+            event: detail.event,
+            after: (!about_itself).then(|| detail.sent.kind()),
+        }
+    }
+}
+
+/// Findings of one cause.
+#[derive(Debug, Clone)]
+pub struct Cause<'r> {
+    /// What it amounts to.
+    pub weight: Weight,
+    /// The finding that is shown of it: the one with the shortest conversation.
+    pub finding: &'r Finding,
+    /// The scenario of that finding.
+    pub outcome: &'r Outcome,
+    /// After which kinds of messages it was seen, each once.
+    pub after: Vec<Sent>,
+    /// The scenarios, each once, by id.
+    pub scenarios: Vec<&'r Outcome>,
+    /// A wider cause that came before it in each of its scenarios: its place in the list. This one
+    /// may follow from it.
+    pub within: Option<usize>,
+    members: Vec<Member>,
+}
+
+/// A finding: the place of its outcome in the run, and its own in the outcome.
+type Member = (usize, usize);
+
+impl<'r> Cause<'r> {
+    /// The rule.
+    #[must_use]
+    pub fn requirement(&self) -> &'static Requirement {
+        self.finding.requirement
+    }
+
+    /// What happens, in a line that holds for all its scenarios.
+    #[must_use]
+    pub fn message(&self) -> String {
+        message(self.finding)
+    }
+
+    /// After which messages, in words; `None` where the peer had the first word.
+    #[must_use]
+    pub fn after(&self) -> Option<String> {
+        let words: Vec<String> =
+            self.after.iter().filter(|sent| **sent != Sent::Nothing).map(Sent::to_string).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
+    /// Whether a finding is of this cause.
+    #[must_use]
+    pub fn covers(&self, finding: &Finding) -> bool {
+        Key::of(finding) == Key::of(self.finding)
+    }
+
+    /// The ids of its scenarios.
+    #[must_use]
+    pub fn ids(&self) -> Vec<&'r str> {
+        self.scenarios.iter().map(|outcome| outcome.id.as_str()).collect()
+    }
+}
+
+/// What happened, in a line that says when.
+#[must_use]
+pub fn message(finding: &Finding) -> String {
+    headline(finding).unwrap_or_else(|| finding.message.clone())
+}
+
+/// What a peer does that ends a conversation, or keeps it waiting; `None` where the finding's own
+/// message says it better.
+fn headline(finding: &Finding) -> Option<String> {
+    let sent = finding.detail.sent;
+    let on = sent.occasion();
+    Some(match finding.detail.event {
+        EventKind::Close => format!("closes the connection {on}"),
+        EventKind::CutOff => format!("closes the connection in the middle of a message {on}"),
+        EventKind::Reset => format!("resets the connection {on}"),
+        EventKind::Garbage => format!("sends what is no message {on}"),
+        EventKind::Timeout if sent.is_farewell() => format!("does not close the connection {on}"),
+        EventKind::Timeout => match (sent, finding.party) {
+            (Sent::Nothing, Side::Server) => "sends no greeting".to_owned(),
+            (Sent::Option(_) | Sent::Request(_), _) => format!("does not answer {sent}"),
+            _ => format!("sends nothing {on}"),
+        },
+        EventKind::Message
+        | EventKind::Check
+        | EventKind::Oversized
+        | EventKind::Death
+        | EventKind::Refused
+        | EventKind::Handshake => return None,
+    })
+}
+
+/// The causes of what a run found: failures first, then warnings, then what is known; of each those
+/// with the most scenarios first.
+#[must_use]
+pub fn causes(run: &TargetRun) -> Vec<Cause<'_>> {
+    let mut causes: Vec<Cause<'_>> = Vec::new();
+    let mut places: HashMap<Key, usize> = HashMap::new();
+    for (at, outcome) in run.outcomes.iter().enumerate() {
+        for (index, finding) in outcome.findings.iter().enumerate() {
+            let place = *places.entry(Key::of(finding)).or_insert_with(|| {
+                causes.push(Cause {
+                    weight: Weight::of(finding),
+                    finding,
+                    outcome,
+                    after: Vec::new(),
+                    scenarios: Vec::new(),
+                    within: None,
+                    members: Vec::new(),
+                });
+                causes.len() - 1
+            });
+            let cause = &mut causes[place];
+            cause.members.push((at, index));
+            if cause.scenarios.last().is_none_or(|last| last.id != outcome.id) {
+                cause.scenarios.push(outcome);
+            }
+            if !cause.after.iter().any(|sent| sent.kind() == finding.detail.sent.kind()) {
+                cause.after.push(finding.detail.sent);
+            }
+            if telling(finding) < telling(cause.finding) {
+                (cause.finding, cause.outcome) = (finding, outcome);
+            }
+        }
+    }
+    causes.sort_by(|a, b| {
+        let count = |cause: &Cause<'_>| std::cmp::Reverse(cause.scenarios.len());
+        (a.weight, count(a), &a.scenarios[0].id).cmp(&(b.weight, count(b), &b.scenarios[0].id))
+    });
+    put_within(&mut causes);
+    causes
+}
+
+/// The less the better to show: something was said, but not much.
+fn telling(finding: &Finding) -> (bool, usize) {
+    (finding.detail.after.is_empty(), finding.detail.after.len())
+}
+
+/// Finds those that came only after a wider cause in the same scenario.
+fn put_within(causes: &mut [Cause<'_>]) {
+    let failures = causes.iter().take_while(|cause| cause.weight == Weight::Failure).count();
+    for wide in 0..failures {
+        let count = causes[wide].scenarios.len();
+        if count < WIDE || causes[wide].within.is_some() {
+            continue;
+        }
+        let mut first: HashMap<usize, usize> = HashMap::new();
+        for (outcome, index) in &causes[wide].members {
+            first.entry(*outcome).or_insert(*index);
+        }
+        for narrow in &mut causes[wide + 1..failures] {
+            let follows =
+                |(outcome, index): &Member| first.get(outcome).is_some_and(|first| first < index);
+            if narrow.within.is_none()
+                && narrow.scenarios.len() * 2 <= count
+                && narrow.members.iter().all(follows)
+            {
+                narrow.within = Some(wide);
+            }
+        }
+    }
+}
+
+/// How many causes have failed how many scenarios.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Causes; without those that may follow from another.
+    pub causes: usize,
+    /// Scenarios.
+    pub scenarios: usize,
+}
+
+/// Counts the causes of failures.
+#[must_use]
+pub fn count(causes: &[Cause<'_>]) -> Count {
+    let failures = || causes.iter().filter(|cause| cause.weight == Weight::Failure);
+    let ids: HashSet<&str> = failures().flat_map(Cause::ids).collect();
+    Count {
+        causes: failures().filter(|cause| cause.within.is_none()).count(),
+        scenarios: ids.len(),
+    }
+}

@@ -1,0 +1,204 @@
+//! What a person reads: the summary by version and feature, then each cause of failures with its
+//! evidence.
+
+mod evidence;
+mod features;
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use super::causes::{Cause, Weight, causes, count};
+use super::{digest, skips};
+use crate::markup::clean;
+use crate::run::deviations::counts;
+use crate::run::runner::TargetRun;
+use crate::run::{Outcome, SkipKind, Totals};
+use dissector::render::Plural;
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const DOUBT: Style = AnsiColor::Yellow.on_default();
+const QUIET: Style = AnsiColor::BrightBlack.on_default();
+const STRONG: Style = Style::new().bold();
+
+/// How wide a list in a paragraph is, in characters, without what stands before it.
+const WIDTH: usize = 100;
+
+fn styled(style: Style, text: impl std::fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// What is wanted of the text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct View {
+    /// Warnings count as failures.
+    pub strict: bool,
+    /// Everything: each failed scenario, each skip with its evidence, the counts of each feature.
+    pub verbose: bool,
+}
+
+/// The whole report of a target. Colours are always in it; the stream it is printed on takes them
+/// out where they are not wanted.
+#[must_use]
+pub fn render(run: &TargetRun, view: View) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{}", styled(STRONG, clean(&digest::title(run))));
+    if !run.outcomes.is_empty() && view.verbose {
+        let _ = writeln!(out, "{}\n", features::table(run));
+    } else if !run.outcomes.is_empty() {
+        let _ = writeln!(out, "{}", features::overview(run));
+    }
+    let causes = causes(run);
+    evidence::failures(&causes, view, &mut out);
+    if view.verbose {
+        each(run, &causes, view, &mut out);
+    }
+    evidence::errors(run, view, &mut out);
+    brief("warnings", Weight::Warning, &causes, view, &mut out);
+    brief("known deviations", Weight::Known, &causes, view, &mut out);
+    skipped(run, view, &mut out);
+    if let Some(problem) = &run.problem {
+        let _ = writeln!(out, "{} {}\n", styled(BAD, "no verdict:"), clean(problem));
+    }
+    let _ = writeln!(out, "{}", totals_line(run));
+    out
+}
+
+/// The scenarios that only a list of ids has named so far.
+fn each(run: &TargetRun, causes: &[Cause<'_>], view: View, out: &mut String) {
+    let alone = |outcome: &Outcome| {
+        causes.iter().any(|cause| cause.outcome.id == outcome.id && cause.within.is_none())
+    };
+    for outcome in &run.outcomes {
+        if counts(outcome, view.strict) && !alone(outcome) {
+            let _ = writeln!(out, "{}", evidence::block(outcome, |_| true));
+        }
+    }
+}
+
+/// The last line: how many scenarios came out how.
+#[must_use]
+pub fn totals_line(run: &TargetRun) -> String {
+    let totals = Totals::of(&run.outcomes);
+    let mut words = vec![styled(GOOD, format!("{} passed", totals.passed))];
+    let mut add = |count: usize, style: Style, word: &str| {
+        if count > 0 {
+            words.push(styled(style, format!("{count} {word}")));
+        }
+    };
+    add(totals.warned, DOUBT, "warned");
+    add(totals.failed, BAD, "failed");
+    add(totals.known, DOUBT, "known to fail");
+    add(totals.errors, BAD, "without verdict");
+    add(totals.skipped, QUIET, "skipped");
+    let ran = totals.ran();
+    let all = run.outcomes.len();
+    let count = count(&causes(run));
+    let reasons = if count.scenarios > 0 {
+        let (causes, scenarios) = (count.causes as u64, count.scenarios as u64);
+        format!("; {} in {}", Plural(causes, "cause"), Plural(scenarios, "scenario"))
+    } else {
+        String::new()
+    };
+    format!("{}: {}{reasons}; {ran} of {all} ran, {:.2?}", run.name, words.join(", "), run.duration)
+}
+
+/// The last line without colours.
+#[must_use]
+pub fn totals_text(run: &TargetRun) -> String {
+    anstream::adapter::strip_str(&totals_line(run)).to_string()
+}
+
+/// An outcome with all its findings, without colours.
+#[must_use]
+pub fn outcome_text(outcome: &Outcome) -> String {
+    anstream::adapter::strip_str(&evidence::block(outcome, |_| true)).to_string()
+}
+
+/// A cause with its evidence and the ids of its scenarios, without colours.
+#[must_use]
+pub fn cause_text(place: usize, causes: &[Cause<'_>]) -> String {
+    let view = View { strict: true, verbose: true };
+    anstream::adapter::strip_str(&evidence::group(place, causes, view)).to_string()
+}
+
+/// Causes of less weight: a line for each, and what was received.
+fn brief(title: &str, weight: Weight, causes: &[Cause<'_>], view: View, out: &mut String) {
+    if weight == Weight::Warning && view.strict {
+        return;
+    }
+    let mut lines = Vec::new();
+    for cause in causes.iter().filter(|cause| cause.weight == weight) {
+        let rule = cause.requirement();
+        let whom = if view.verbose { cause.ids().join(", ") } else { digest::whom(&cause.ids()) };
+        let whom = wrapped(&whom).join("\n  ");
+        if let Some(reason) = &cause.finding.known {
+            lines.push(format!("  {whom}  {}: {reason}", rule.id));
+            continue;
+        }
+        let message = cause.message();
+        lines.push(format!("  {whom}  {} ({}): {}", rule.id, rule.level, clean(&message)));
+        let received = &cause.finding.detail.received;
+        if !received.is_empty() && *received != cause.finding.message {
+            lines.push(format!("      {}", digest::shortened(received)));
+        }
+    }
+    list(title, DOUBT, &lines, out);
+}
+
+fn skipped(run: &TargetRun, view: View, out: &mut String) {
+    let reasons = skips::by_reason(run);
+    if view.verbose || reasons.len() <= skips::FEW {
+        let lines: Vec<String> = reasons
+            .into_iter()
+            .map(|(reason, ids)| {
+                let whom = if view.verbose { ids.join(", ") } else { digest::whom(&ids) };
+                format!("  {}: {}", wrapped(&whom).join("\n  "), clean(reason))
+            })
+            .collect();
+        return list("skipped", QUIET, &lines, out);
+    }
+    let mut lines = Vec::new();
+    for class in skips::classes(run) {
+        let word = match class.kind {
+            SkipKind::NotOffered => "not offered",
+            SkipKind::NotAllowed => "not allowed",
+            SkipKind::NotPossible => "not possible",
+        };
+        let reasons: Vec<String> = class
+            .reasons
+            .iter()
+            .map(|(reason, count)| match (class.reasons.len(), count) {
+                (1, _) => reason.clone(),
+                (_, count) => format!("{reason} ({count})"),
+            })
+            .collect();
+        let text = wrapped(&reasons.join("; ")).join(&format!("\n{:20}", ""));
+        lines.push(format!("  {word:<12} {:>3}  {text}", class.count));
+    }
+    list("skipped (-v tells each, with the line that shows it)", QUIET, &lines, out);
+}
+
+fn list(title: &str, style: Style, lines: &[String], out: &mut String) {
+    if !lines.is_empty() {
+        let _ = writeln!(out, "{}\n{}\n", styled(style, title), lines.join("\n"));
+    }
+}
+
+/// A text in lines of about [`WIDTH`] characters, broken between words.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > WIDTH {
+            lines.push(word.to_owned());
+        } else if let Some(last) = lines.last_mut() {
+            if line > 0 {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines
+}
