@@ -3,25 +3,21 @@
 use std::time::Duration;
 
 use protocol::build::Built;
-use protocol::describe::Value;
 use protocol::message::{
-    Chunk, ChunkBody, ChunkForm, Cookie, ExportInfo, Greeting, Info, Message, OptionBody,
-    OptionReply, OptionRequest, ReplyBody, Request, RequestForm, Side, SimpleReply,
+    Chunk, ChunkBody, ChunkForm, Cookie, Message, OptionBody, OptionReply, OptionRequest, Request,
+    RequestForm, Side, SimpleReply,
 };
 use protocol::notation::ast::Span;
 use protocol::payload::Payload;
 use protocol::text::WireString;
-use protocol::values::{
-    ChunkType, ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, InfoType, OptionType,
-    ReplyFlags, ReplyType, TransmissionFlags,
-};
+use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, OptionType, ReplyFlags};
 
-use super::{Choice, Flow, Interpreter, Selector, Stop, Upgrade, can_say_goodbye};
+use super::{Choice, Flow, Interpreter, Selector, Stop, can_say_goodbye};
 use crate::finding::{Detail, Severity};
 use crate::interpret::matching::Candidate;
 use crate::link::tracker::Phase;
 use crate::link::{End, plain};
-use crate::script::ast::{Event, EventLine, Replies};
+use crate::script::ast::{Event, EventLine};
 
 impl Interpreter<'_> {
     pub(super) async fn event(&mut self, line: &EventLine) -> Flow {
@@ -127,46 +123,6 @@ impl Interpreter<'_> {
         Err(Stop::Failed)
     }
 
-    pub(super) async fn reach_haggling(&mut self, name: &str, span: Span) -> Flow {
-        if self.setup.side == Side::Server {
-            let flags = HandshakeFlags::FIXED_NEWSTYLE.with(HandshakeFlags::NO_ZEROES);
-            self.say(name, Message::Greeting(Greeting::Newstyle { flags })).await;
-            return match self.hear(name).await {
-                Candidate::Message(received)
-                    if matches!(received.message, Message::ClientFlags(_)) =>
-                {
-                    Ok(())
-                }
-                came => {
-                    self.stumble("handshake-client-flags-width", "C: client-flags", &came, span)
-                }
-            };
-        }
-        let flags = match self.hear(name).await {
-            Candidate::Message(received) => match received.message {
-                Message::Greeting(Greeting::Newstyle { flags }) => flags,
-                message => {
-                    let line = message.describe(None);
-                    return Err(Stop::Skip(format!("the server is not newstyle: S: {line}")));
-                }
-            },
-            came => {
-                let expected = "S: greeting fixed-newstyle";
-                return self.stumble("handshake-greeting-layout", expected, &came, span);
-            }
-        };
-        if !flags.has(HandshakeFlags::FIXED_NEWSTYLE) {
-            return Err(Stop::Skip(format!("the server has no fixed newstyle: flags={flags}")));
-        }
-        let answer = if flags.has(HandshakeFlags::NO_ZEROES) {
-            ClientFlags::FIXED_NEWSTYLE.with(ClientFlags::NO_ZEROES)
-        } else {
-            ClientFlags::FIXED_NEWSTYLE
-        };
-        self.say(name, Message::ClientFlags(answer)).await;
-        self.upgrade(name, Upgrade::BeforeHaggling, span).await
-    }
-
     /// Sends an option and collects the replies up to the final one.
     pub(super) async fn option(
         &mut self,
@@ -209,145 +165,6 @@ impl Interpreter<'_> {
             }
         }
         Err(Stop::Error("the replies to an option do not end".to_owned()))
-    }
-
-    async fn reach_transmission(
-        &mut self,
-        name: &str,
-        replies: Replies,
-        contexts: &[WireString],
-        span: Span,
-    ) -> Flow {
-        if self.setup.side == Side::Server {
-            return Err(Stop::Error(
-                "`-- to transmission` is only for scenarios that test a server".to_owned(),
-            ));
-        }
-        let phase = self.conns.get(name).map(|conn| conn.link.tracker().phase());
-        if phase == Some(Phase::Start) {
-            self.reach_haggling(name, span).await?;
-        }
-        self.upgrade(name, Upgrade::BeforeTransmission, span).await?;
-        let replies = match replies {
-            Replies::Default => self.setup.replies,
-            pinned => pinned,
-        };
-        let wanted = match replies {
-            Replies::Default if contexts.is_empty() => None,
-            Replies::Default | Replies::Structured => Some(OptionType::STRUCTURED_REPLY),
-            Replies::Extended => Some(OptionType::EXTENDED_HEADERS),
-        };
-        let tracker = self.conns.get(name).map(|conn| conn.link.tracker());
-        let agreed = tracker.is_some_and(|tracker| match wanted {
-            Some(OptionType::EXTENDED_HEADERS) => tracker.request_form() == RequestForm::Extended,
-            Some(_) => tracker.is_structured(),
-            None => true,
-        });
-        let wanted = wanted.filter(|_| !agreed);
-        if let Some(option) = wanted {
-            let (_, reply) = self.option(name, option, OptionBody::Empty, span).await?;
-            if reply.reply != ReplyType::ACK {
-                let line = Message::OptionReply(reply).describe(None);
-                return Err(Stop::Skip(format!("{option} is not offered: S: {line}")));
-            }
-        }
-        let export = WireString::from(self.setup.export.as_str());
-        if !contexts.is_empty() {
-            self.select(name, &export, contexts, span).await?;
-        }
-        let body = OptionBody::Info { name: export.clone(), requests: vec![InfoType::BLOCK_SIZE] };
-        let (items, reply) = self.option(name, OptionType::GO, body, span).await?;
-        if reply.reply == ReplyType::ERR_UNSUP {
-            return self.by_export_name(name, export, span).await;
-        }
-        if reply.reply != ReplyType::ACK {
-            let description = Message::OptionReply(reply).describe(None);
-            let detail = Detail {
-                expected: vec!["S: NBD_REP_ACK option=NBD_OPT_GO".to_owned()],
-                received: format!("S: {description}"),
-                ..Detail::default()
-            };
-            let message = "the export under test is refused";
-            self.find("baseline-info-go", Severity::Failure, message, span, detail)?;
-            return Err(Stop::Failed);
-        }
-        let mut minimum = None;
-        for item in items {
-            match item.body {
-                ReplyBody::Info(Info::Export { size, flags }) => self.learn_export(size, flags),
-                ReplyBody::Info(Info::BlockSize { minimum: least, preferred, maximum }) => {
-                    minimum = Some(least);
-                    self.env.set("preferred", Value::Int(preferred.into()));
-                    self.env.set("maximum", Value::Int(maximum.into()));
-                }
-                _ => {}
-            }
-        }
-        if let Some(least) = minimum {
-            self.env.set("minimum", Value::Int(least.into()));
-        }
-        self.learn_block();
-        Ok(())
-    }
-
-    /// Selects metadata contexts. A server that does not have all of them offers too little for
-    /// this scenario; whether it should is for others.
-    async fn select(
-        &mut self,
-        name: &str,
-        export: &WireString,
-        contexts: &[WireString],
-        span: Span,
-    ) -> Flow {
-        let option = OptionType::SET_META_CONTEXT;
-        let queries = contexts.to_vec();
-        let body = OptionBody::Meta { export: export.clone(), queries };
-        let (replies, last) = self.option(name, option, body, span).await?;
-        let selected = |wanted: &WireString| {
-            replies.iter().any(|reply| {
-                matches!(&reply.body, ReplyBody::MetaContext { name, .. } if name == wanted)
-            })
-        };
-        let missing = contexts.iter().find(|wanted| !selected(wanted));
-        if last.reply != ReplyType::ACK || missing.is_some() {
-            let wanted = missing.or(contexts.first()).map(WireString::to_string);
-            let line = Message::OptionReply(last).describe(None);
-            let wanted = wanted.unwrap_or_default();
-            return Err(Stop::Skip(format!("{wanted} is not offered: S: {line}")));
-        }
-        Ok(())
-    }
-
-    async fn by_export_name(&mut self, name: &str, export: WireString, span: Span) -> Flow {
-        let option = OptionType::EXPORT_NAME;
-        let body = OptionBody::Name(export);
-        self.say(name, Message::Option(OptionRequest { option, body })).await;
-        match self.hear(name).await {
-            Candidate::Message(received) => match received.message {
-                Message::ExportInfo(ExportInfo { size, flags, .. }) => {
-                    self.learn_export(size, flags);
-                    self.learn_block();
-                    Ok(())
-                }
-                _ => {
-                    let came = Candidate::Message(received);
-                    self.stumble("opt-export-name-reply-layout", "S: export-info", &came, span)
-                }
-            },
-            came => self.stumble("interop-export-name", "S: export-info", &came, span),
-        }
-    }
-
-    pub(super) fn learn_export(&mut self, size: u64, flags: TransmissionFlags) {
-        self.env.set("size", Value::Int(size));
-        self.env.set("flags", Value::Names(flags.names()));
-    }
-
-    pub(super) fn learn_block(&mut self) {
-        let int = |name: &str| self.env.get(name).and_then(super::eval::number);
-        let minimum = int("minimum").unwrap_or(1);
-        let size = int("size").unwrap_or(0);
-        self.env.set("block", Value::Int(block_size(minimum, size)));
     }
 
     /// Proves that nothing more comes: the next thing must be the answer to a harmless question.
@@ -454,15 +271,6 @@ impl Interpreter<'_> {
         }
         Ok(())
     }
-}
-
-/// The size of a small, lawful, ordinary request: 512 bytes, or the minimum block size if that is
-/// larger, or what a tiny export has.
-#[must_use]
-pub fn block_size(minimum: u64, size: u64) -> u64 {
-    let minimum = minimum.max(1);
-    let wanted = minimum.max(512);
-    if wanted <= size { wanted } else { size - size % minimum }
 }
 
 /// The messages of the plainest lawful reply to a request.

@@ -4,6 +4,7 @@ pub mod assemble;
 mod besides;
 mod conn;
 mod control;
+mod enter;
 pub mod eval;
 mod events;
 mod expect;
@@ -15,7 +16,7 @@ mod send;
 mod serve;
 mod tls;
 
-pub use events::block_size;
+pub use enter::block_size;
 pub(crate) use findings::sent_last;
 pub use tls::Upgrade;
 

@@ -100,8 +100,10 @@ impl Runner {
             }
         };
         if let Some(mut played) = played {
-            if configuration == "newstyle" {
-                // The server was told to greet like that.
+            let style = &shared.capabilities;
+            let unfixed = !shared.owned && !style.fixed && !style.oldstyle;
+            if configuration == "newstyle" || unfixed {
+                // The server was told to greet like that, or does so each time: the survey has told.
                 played.findings.retain(|finding| finding.requirement.id != FIXED_FLAG);
             }
             conclude(outcome, played);

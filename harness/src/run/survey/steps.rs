@@ -85,13 +85,14 @@ impl<'a> Surveyor<'a> {
     async fn greeting(&mut self) -> Result<Style, Trouble> {
         let address = self.whom.address.to_string();
         let began = Instant::now();
-        let (asker, style) = self.open().await.map_err(|error| match error {
+        let (mut asker, style) = self.open().await.map_err(|error| match error {
             NoAnswer::Silent(limit) => Trouble::NoGreeting { address, limit },
             NoAnswer::Unreachable(why) => Trouble::Unreachable(why),
             NoAnswer::Ended(end) => Trouble::Closed { address, how: ending(end) },
             error => Trouble::Closed { address, how: error.to_string() },
         })?;
         self.found.opening = began.elapsed();
+        self.keep(&mut asker);
         self.leave(asker).await;
         Ok(style)
     }

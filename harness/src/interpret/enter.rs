@@ -1,0 +1,259 @@
+//! The way to where a scenario begins: to haggling, and into the export.
+
+use protocol::describe::Value;
+use protocol::message::{
+    ExportInfo, Greeting, Info, Message, OptionBody, OptionRequest, ReplyBody, RequestForm, Side,
+};
+use protocol::notation::ast::Span;
+use protocol::text::WireString;
+use protocol::values::{
+    ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, TransmissionFlags,
+};
+
+use super::{Flow, Interpreter, Stop, Upgrade};
+use crate::finding::{Detail, Severity};
+use crate::interpret::matching::Candidate;
+use crate::link::tracker::Phase;
+use crate::script::ast::Replies;
+
+impl Interpreter<'_> {
+    pub(super) async fn reach_haggling(&mut self, name: &str, span: Span) -> Flow {
+        if self.setup.side == Side::Server {
+            let flags = HandshakeFlags::FIXED_NEWSTYLE.with(HandshakeFlags::NO_ZEROES);
+            self.say(name, Message::Greeting(Greeting::Newstyle { flags })).await;
+            return match self.hear(name).await {
+                Candidate::Message(received)
+                    if matches!(received.message, Message::ClientFlags(_)) =>
+                {
+                    Ok(())
+                }
+                came => {
+                    self.stumble("handshake-client-flags-width", "C: client-flags", &came, span)
+                }
+            };
+        }
+        match self.greeted(name, span).await? {
+            Greeting::Newstyle { flags } if flags.has(HandshakeFlags::FIXED_NEWSTYLE) => {
+                self.begin_haggling(name, flags, span).await
+            }
+            Greeting::Newstyle { flags } => {
+                Err(Stop::Skip(format!("the server has no fixed newstyle: flags={flags}")))
+            }
+            oldstyle => {
+                let line = Message::Greeting(oldstyle).describe(None);
+                Err(Stop::Skip(format!("the server is not newstyle: S: {line}")))
+            }
+        }
+    }
+
+    async fn greeted(&mut self, name: &str, span: Span) -> Result<Greeting, Stop> {
+        let expected = "S: greeting";
+        let came = match self.hear(name).await {
+            Candidate::Message(received) => match received.message {
+                Message::Greeting(greeting) => return Ok(greeting),
+                _ => Candidate::Message(received),
+            },
+            came => came,
+        };
+        self.stumble("handshake-greeting-layout", expected, &came, span)?;
+        Err(Stop::Failed)
+    }
+
+    /// Answers a newstyle greeting, and begins TLS where all is to go through it.
+    async fn begin_haggling(&mut self, name: &str, offered: HandshakeFlags, span: Span) -> Flow {
+        let mut answer = ClientFlags::EMPTY;
+        for (offer, taken) in [
+            (HandshakeFlags::FIXED_NEWSTYLE, ClientFlags::FIXED_NEWSTYLE),
+            (HandshakeFlags::NO_ZEROES, ClientFlags::NO_ZEROES),
+        ] {
+            if offered.has(offer) {
+                answer = answer.with(taken);
+            }
+        }
+        self.say(name, Message::ClientFlags(answer)).await;
+        if !offered.has(HandshakeFlags::FIXED_NEWSTYLE) {
+            return Ok(());
+        }
+        self.upgrade(name, Upgrade::BeforeHaggling, span).await
+    }
+
+    /// To transmission, by whichever way there is: GO, else EXPORT_NAME, else the oldstyle greeting.
+    pub(super) async fn reach_transmission(
+        &mut self,
+        name: &str,
+        replies: Replies,
+        contexts: &[WireString],
+        span: Span,
+    ) -> Flow {
+        if self.setup.side == Side::Server {
+            return Err(Stop::Error(
+                "`-- to transmission` is only for scenarios that test a server".to_owned(),
+            ));
+        }
+        let replies = match replies {
+            Replies::Default => self.setup.replies,
+            pinned => pinned,
+        };
+        let wanted = match replies {
+            Replies::Default if contexts.is_empty() => None,
+            Replies::Default | Replies::Structured => Some(OptionType::STRUCTURED_REPLY),
+            Replies::Extended => Some(OptionType::EXTENDED_HEADERS),
+        };
+        let phase = self.conns.get(name).map(|conn| conn.link.tracker().phase());
+        if phase == Some(Phase::Start) {
+            match self.greeted(name, span).await? {
+                Greeting::Newstyle { flags } => self.begin_haggling(name, flags, span).await?,
+                Greeting::Oldstyle { size, flags, .. } => {
+                    // Who greets so has said all there is to say.
+                    self.without_options(name, wanted)?;
+                    self.learn_export(size, flags);
+                    self.learn_block();
+                    return Ok(());
+                }
+            }
+        }
+        let export = WireString::from(self.setup.export.as_str());
+        if !self.is_fixed(name) {
+            self.without_options(name, wanted)?;
+            return self.by_export_name(name, export, span).await;
+        }
+        self.upgrade(name, Upgrade::BeforeTransmission, span).await?;
+        let tracker = self.conns.get(name).map(|conn| conn.link.tracker());
+        let agreed = tracker.is_some_and(|tracker| match wanted {
+            Some(OptionType::EXTENDED_HEADERS) => tracker.request_form() == RequestForm::Extended,
+            Some(_) => tracker.is_structured(),
+            None => true,
+        });
+        let wanted = wanted.filter(|_| !agreed);
+        if let Some(option) = wanted {
+            let (_, reply) = self.option(name, option, OptionBody::Empty, span).await?;
+            if reply.reply != ReplyType::ACK {
+                let line = Message::OptionReply(reply).describe(None);
+                return Err(Stop::Skip(format!("{option} is not offered: S: {line}")));
+            }
+        }
+        if !contexts.is_empty() {
+            self.select(name, &export, contexts, span).await?;
+        }
+        let body = OptionBody::Info { name: export.clone(), requests: vec![InfoType::BLOCK_SIZE] };
+        let (items, reply) = self.option(name, OptionType::GO, body, span).await?;
+        if reply.reply == ReplyType::ERR_UNSUP {
+            return self.by_export_name(name, export, span).await;
+        }
+        if reply.reply != ReplyType::ACK {
+            let description = Message::OptionReply(reply).describe(None);
+            let detail = Detail {
+                expected: vec!["S: NBD_REP_ACK option=NBD_OPT_GO".to_owned()],
+                received: format!("S: {description}"),
+                ..Detail::default()
+            };
+            let message = "the export under test is refused";
+            self.find("baseline-info-go", Severity::Failure, message, span, detail)?;
+            return Err(Stop::Failed);
+        }
+        let mut minimum = None;
+        for item in items {
+            match item.body {
+                ReplyBody::Info(Info::Export { size, flags }) => self.learn_export(size, flags),
+                ReplyBody::Info(Info::BlockSize { minimum: least, preferred, maximum }) => {
+                    minimum = Some(least);
+                    self.env.set("preferred", Value::Int(preferred.into()));
+                    self.env.set("maximum", Value::Int(maximum.into()));
+                }
+                _ => {}
+            }
+        }
+        if let Some(least) = minimum {
+            self.env.set("minimum", Value::Int(least.into()));
+        }
+        self.learn_block();
+        Ok(())
+    }
+
+    /// Whether options other than EXPORT_NAME may be sent.
+    fn is_fixed(&self, name: &str) -> bool {
+        let tracker = self.conns.get(name).map(|conn| conn.link.tracker());
+        tracker.is_some_and(|it| it.handshake_flags().has(HandshakeFlags::FIXED_NEWSTYLE))
+    }
+
+    /// A server that takes no options is no place for what is agreed by them.
+    fn without_options(&self, name: &str, wanted: Option<OptionType>) -> Flow {
+        let tls = self.setup.upgrade != Upgrade::Never;
+        let Some(option) = wanted.or(tls.then_some(OptionType::STARTTLS)) else { return Ok(()) };
+        let newstyle = self.conns.get(name).map(|conn| conn.link.tracker().phase());
+        let style = match newstyle {
+            Some(Phase::Transmission) => "oldstyle",
+            _ => "newstyle without the fixed flag",
+        };
+        Err(Stop::Skip(format!("{option} is not offered: the server is {style}")))
+    }
+
+    /// Selects metadata contexts. A server that does not have all of them offers too little for
+    /// this scenario; whether it should is for others.
+    async fn select(
+        &mut self,
+        name: &str,
+        export: &WireString,
+        contexts: &[WireString],
+        span: Span,
+    ) -> Flow {
+        let option = OptionType::SET_META_CONTEXT;
+        let queries = contexts.to_vec();
+        let body = OptionBody::Meta { export: export.clone(), queries };
+        let (replies, last) = self.option(name, option, body, span).await?;
+        let selected = |wanted: &WireString| {
+            replies.iter().any(|reply| {
+                matches!(&reply.body, ReplyBody::MetaContext { name, .. } if name == wanted)
+            })
+        };
+        let missing = contexts.iter().find(|wanted| !selected(wanted));
+        if last.reply != ReplyType::ACK || missing.is_some() {
+            let wanted = missing.or(contexts.first()).map(WireString::to_string);
+            let line = Message::OptionReply(last).describe(None);
+            let wanted = wanted.unwrap_or_default();
+            return Err(Stop::Skip(format!("{wanted} is not offered: S: {line}")));
+        }
+        Ok(())
+    }
+
+    async fn by_export_name(&mut self, name: &str, export: WireString, span: Span) -> Flow {
+        let option = OptionType::EXPORT_NAME;
+        let body = OptionBody::Name(export);
+        self.say(name, Message::Option(OptionRequest { option, body })).await;
+        match self.hear(name).await {
+            Candidate::Message(received) => match received.message {
+                Message::ExportInfo(ExportInfo { size, flags, .. }) => {
+                    self.learn_export(size, flags);
+                    self.learn_block();
+                    Ok(())
+                }
+                _ => {
+                    let came = Candidate::Message(received);
+                    self.stumble("opt-export-name-reply-layout", "S: export-info", &came, span)
+                }
+            },
+            came => self.stumble("interop-export-name", "S: export-info", &came, span),
+        }
+    }
+
+    pub(super) fn learn_export(&mut self, size: u64, flags: TransmissionFlags) {
+        self.env.set("size", Value::Int(size));
+        self.env.set("flags", Value::Names(flags.names()));
+    }
+
+    pub(super) fn learn_block(&mut self) {
+        let int = |name: &str| self.env.get(name).and_then(super::eval::number);
+        let minimum = int("minimum").unwrap_or(1);
+        let size = int("size").unwrap_or(0);
+        self.env.set("block", Value::Int(block_size(minimum, size)));
+    }
+}
+
+/// The size of a small, lawful, ordinary request: 512 bytes, or the minimum block size if that is
+/// larger, or what a tiny export has.
+#[must_use]
+pub fn block_size(minimum: u64, size: u64) -> u64 {
+    let minimum = minimum.max(1);
+    let wanted = minimum.max(512);
+    if wanted <= size { wanted } else { size - size % minimum }
+}
