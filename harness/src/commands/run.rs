@@ -35,7 +35,8 @@ pub struct Args {
     /// `nbdcopy`, `nbdsh`, `nbd-client`, `all`, the path of a peer file, or a command with `{uri}` in it. Repeatable
     #[arg(long, value_name = "NAME|FILE|CMD")]
     client: Vec<String>,
-    /// Let scenarios write to `--target`: its data is lost
+    /// Let scenarios write to `--target`: the data of the export that is named is lost, or of all its
+    /// exports where none is named
     #[arg(long)]
     allow_write: bool,
     /// Let scenarios that take care (malformed lengths, sessions that end midway) run against `--target`

@@ -3,6 +3,7 @@
 
 pub mod clients;
 pub mod deviations;
+pub mod fitting;
 pub mod milestones;
 pub mod needs;
 pub mod prepare;

@@ -1,12 +1,11 @@
 //! Whether a server offers what a scenario needs. "Not offered" quotes the line that shows it.
 
-use protocol::notation::ast::{Expr, Op};
+use protocol::notation::ast::{Expr, Op, Spanned};
 use protocol::text::WireString;
 use protocol::values::{OptionType, TransmissionFlags};
 use reference_server::TlsMode;
 
 use super::SkipKind;
-use super::prepare::PREPARED;
 use super::probe::Capabilities;
 use super::secured::Wanted;
 use crate::interpret::eval::Env;
@@ -22,6 +21,12 @@ pub struct Allowed {
     pub hazard: bool,
     /// The harness started the server, so its content is known and it can be replaced.
     pub owned: bool,
+    /// The export holds the content that scenarios know, or can be given it.
+    pub content: bool,
+    /// Another export of the server can be named.
+    pub other: bool,
+    /// The server refuses an export that it can't have.
+    pub names: bool,
 }
 
 /// Why a scenario can't be run, if it can't.
@@ -41,6 +46,26 @@ pub fn missing(
     // What the server lacks says more than what the run does not allow.
     let unmet = script.header.needs.iter().filter_map(|need| unmet(need, capabilities, allowed));
     unmet.min_by_key(|(kind, _)| *kind)
+}
+
+/// The same as far as size, flags and block sizes of an export tell, when nobody has entered it yet.
+#[must_use]
+pub fn apparently_missing(
+    script: &Script,
+    told: &Capabilities,
+    allowed: Allowed,
+) -> Option<(SkipKind, String)> {
+    const APPARENT: [&str; 7] =
+        ["write", "read-only", "size", "minimum", "preferred", "maximum", "block-size"];
+    let flags = TransmissionFlags::ALL.iter().map(|(_, name)| *name);
+    let hidden = TransmissionFlags::BLOCK_STATUS_PAYLOAD.names();
+    let apparent = |need: &&Need| {
+        let name = need.name.node.as_str();
+        let flag = name.strip_prefix("no-").unwrap_or(name);
+        APPARENT.contains(&name)
+            || (flags.clone().any(|known| known == flag) && !hidden.iter().any(|one| one == flag))
+    };
+    script.header.needs.iter().filter(apparent).find_map(|need| unmet(need, told, allowed))
 }
 
 fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(SkipKind, String)> {
@@ -76,12 +101,26 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
         }
         "read-only" => None,
         "owned" if !allowed.owned => {
-            let reason = "only for a server that the harness starts".to_owned();
+            let reason =
+                "only for a server that the harness starts and sets up: `--peer` does".to_owned();
             Some((SkipKind::NotPossible, reason))
         }
         "owned" => None,
-        "content" if !allowed.owned => content(capabilities, allowed),
+        "content" if !allowed.content => content(capabilities),
         "content" => None,
+        "listed" if !is_listed(capabilities) => {
+            not_offered("the list of exports does not have it", &["option=NBD_OPT_LIST"])
+        }
+        "listed" => None,
+        "other" if !allowed.other => {
+            not_possible("the server has no second export, as far as is known", &["NBD_OPT_LIST"])
+        }
+        "other" => None,
+        "names" if !allowed.names => {
+            let reason = "the server serves an export of any name, or can't be asked".to_owned();
+            Some((SkipKind::NotPossible, reason))
+        }
+        "names" => None,
         "fixed" if !capabilities.fixed => not_offered("no fixed newstyle", &["greeting"]),
         "fixed" => None,
         "oldstyle" if !capabilities.oldstyle => not_offered("not oldstyle", &["greeting"]),
@@ -118,22 +157,21 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
     }
 }
 
-/// Whether an external target can be given the content that scenarios know.
-fn content(capabilities: &Capabilities, allowed: Allowed) -> Option<(SkipKind, String)> {
-    if capabilities.flags.has(TransmissionFlags::READ_ONLY) {
-        let reason = "what the export holds is unknown, and it is read-only".to_owned();
-        return Some((SkipKind::NotPossible, reason));
-    }
-    if !allowed.write {
-        let reason =
-            "what the export holds is unknown: `--allow-write` lets known content be written";
-        return Some((SkipKind::NotAllowed, reason.to_owned()));
-    }
-    if capabilities.size < PREPARED {
-        let reason = format!("the export is smaller than the known content, {PREPARED} bytes");
-        return Some((SkipKind::NotPossible, reason));
-    }
-    None
+/// Why an external target does not hold the content that scenarios know.
+fn content(capabilities: &Capabilities) -> Option<(SkipKind, String)> {
+    let read_only = capabilities.flags.has(TransmissionFlags::READ_ONLY);
+    Some(if read_only {
+        let reason = "the export holds something else than scenarios know, and is read-only";
+        (SkipKind::NotPossible, reason.to_owned())
+    } else {
+        let reason = "the export holds something else than scenarios know: `--allow-write` lets known content be written";
+        (SkipKind::NotAllowed, reason.to_owned())
+    })
+}
+
+fn is_listed(capabilities: &Capabilities) -> bool {
+    let name = capabilities.export.as_bytes();
+    capabilities.listed.iter().flatten().any(|listed| listed.as_bytes() == name)
 }
 
 fn option(wanted: OptionType, capabilities: &Capabilities) -> Option<(SkipKind, String)> {
@@ -199,6 +237,21 @@ fn tls(op: Op, wanted: &Expr, capabilities: &Capabilities) -> Option<(SkipKind, 
     Some((SkipKind::NotOffered, reason))
 }
 
+/// A number of the server, and what a line that shows it contains.
+fn number(name: &str, capabilities: &Capabilities) -> Option<(u64, &'static [&'static str])> {
+    let sizes = capabilities.block_size;
+    Some(match name {
+        "size" => (capabilities.size, &["size="]),
+        "exports" => {
+            (capabilities.listed.as_ref().map_or(0, |names| names.len() as u64), &["NBD_OPT_LIST"])
+        }
+        "minimum" => (sizes.map_or(1, |(minimum, ..)| minimum.into()), &["minimum="]),
+        "preferred" => (sizes.map_or(4096, |(_, preferred, _)| preferred.into()), &["preferred="]),
+        "maximum" => (sizes.map_or(u32::MAX, |(.., maximum)| maximum).into(), &["maximum="]),
+        _ => return None,
+    })
+}
+
 fn unmet_comparison(
     name: &str,
     op: Op,
@@ -208,24 +261,15 @@ fn unmet_comparison(
     if let ("context", Expr::Text(context)) = (name, wanted) {
         return self::context(context, capabilities);
     }
-    let spanned = protocol::notation::ast::Spanned::new(wanted.clone(), Default::default());
-    let wanted = match Env::default().int(&spanned) {
-        Ok(wanted) => wanted,
-        Err(error) => return Some((SkipKind::NotPossible, error.to_string())),
+    let wanted = match wanted {
+        Expr::Name(other) => number(other, capabilities).map(|(value, _)| value),
+        wanted => {
+            let spanned = Spanned::new(wanted.clone(), Default::default());
+            Env::default().int(&spanned).ok()
+        }
     };
-    let (has, texts): (u64, &[&str]) = match name {
-        "size" => (capabilities.size, &["size="]),
-        "exports" => {
-            (capabilities.listed.as_ref().map_or(0, |names| names.len() as u64), &["NBD_OPT_LIST"])
-        }
-        "minimum" => {
-            (capabilities.block_size.map_or(1, |(minimum, ..)| minimum.into()), &["minimum="])
-        }
-        "maximum" => {
-            let maximum = capabilities.block_size.map_or(u32::MAX, |(.., maximum)| maximum);
-            (maximum.into(), &["maximum="])
-        }
-        _ => return Some((SkipKind::NotPossible, format!("`{name}` can't be compared"))),
+    let (Some(wanted), Some((has, texts))) = (wanted, number(name, capabilities)) else {
+        return Some((SkipKind::NotPossible, format!("`{name}` can't be compared so")));
     };
     let met = match op {
         Op::Eq => has == wanted,
@@ -247,14 +291,15 @@ fn unmet_comparison(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::notation::ast::{Span, Spanned};
+    use protocol::notation::ast::Span;
     use protocol::values::ReplyType;
 
     fn need(name: &str) -> Need {
         Need { name: Spanned::new(name.to_owned(), Span::default()), condition: None }
     }
 
-    const ALL: Allowed = Allowed { write: true, hazard: true, owned: true };
+    const ALL: Allowed =
+        Allowed { write: true, hazard: true, owned: true, content: true, other: true, names: true };
 
     #[test]
     fn not_offered_quotes_the_line_that_shows_it() {

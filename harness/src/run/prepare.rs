@@ -1,50 +1,310 @@
-//! Gives an external target, which the run may write to, the content that scenarios know.
+//! Gives an external target the content that scenarios know: data where they expect data, holes
+//! where they expect holes. What is there already is not written again.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use protocol::payload::place;
 use protocol::uri::Uri;
+use protocol::values::TransmissionFlags;
 use reference_server::client::{Client, ClientError, Options};
 
 use crate::peer::{Address, KNOWN};
 use crate::tls::Security;
 
-/// How far the content is made, in bytes; beyond it scenarios know nothing.
-pub const PREPARED: u64 = 16 << 20;
-/// How much is written at a time, in bytes.
+/// How far the content goes, in bytes; beyond it only the scenarios about large exports know
+/// something, see [`FAR`].
+const NEAR: u64 = 16 << 20;
+/// What else is zero for scenarios about large exports.
+const FAR: [Range<u64>; 3] =
+    [NEAR..100 << 20, 4 << 30..(4 << 30) + (1 << 20), 8 << 30..(8 << 30) + (9 << 20)];
+/// How much is looked at in one go, in bytes.
 const PIECE: u64 = 1 << 20;
+/// What differs is written in units of this many bytes: no minimum block size is larger.
+const UNIT: u64 = 64 << 10;
+/// How many waits all of it may take.
+const WAITS: u32 = 24;
+/// The context that tells holes and zeroes, and its flags.
+const ALLOCATION: &str = "base:allocation";
+const HOLE: u64 = 1;
+const ZERO: u64 = 2;
 
-/// Writes zeroes, and unless it is to be blank the known stretches, over the first bytes of the
-/// export.
-///
-/// # Errors
-/// Why the export can't be written.
-pub async fn prepare(
-    address: &Address,
-    tls: Option<&Security>,
-    export: &str,
-    blank: bool,
-    limit: Duration,
-) -> Result<(), String> {
-    let uri = match address {
-        Address::Tcp { host, port } => Uri::tcp(host.clone(), *port),
-        Address::Unix(path) => Uri::unix(path),
-    };
-    let tls = tls.map(Security::of_client);
-    let options = Options { timeout: limit, tls, ..Options::default() };
-    let shown = |error: ClientError| format!("the export can't be given known content: {error}");
-    let client = Client::connect(&uri.with_export(export), &options).await.map_err(shown)?;
-    let end = client.size().min(PREPARED);
-    let mut at = 0;
-    while at < end {
-        let mut piece = vec![0; PIECE.min(end - at) as usize];
-        if !blank {
+/// The content that an export is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Zeroes everywhere, instead of what scenarios with `needs: content` know.
+    pub blank: bool,
+    /// Also what scenarios about large exports look at, above 16 MiB.
+    pub far: bool,
+}
+
+impl Wanted {
+    fn areas(self, end: u64) -> Vec<Range<u64>> {
+        let far = if self.far { &FAR[..] } else { &[] };
+        let all = std::iter::once(0..NEAR).chain(far.iter().cloned());
+        let cut = all.map(|area| area.start.min(end)..area.end.min(end));
+        cut.filter(|area| !area.is_empty()).collect()
+    }
+
+    /// What belongs at `at`.
+    fn piece(self, at: u64, length: u64) -> Vec<u8> {
+        let mut piece = vec![0; length as usize];
+        if !self.blank {
             known(at, &mut piece);
         }
-        client.write(at, &piece).await.map_err(shown)?;
-        at += piece.len() as u64;
+        piece
     }
-    client.disconnect().await.map_err(shown)
+}
+
+/// An export of a server that somebody else runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'p> {
+    /// Where the server listens.
+    pub address: &'p Address,
+    /// What is needed for TLS, where it takes TLS.
+    pub tls: Option<&'p Security>,
+    /// The name of the export.
+    pub export: &'p str,
+    /// How long one wait may take.
+    pub limit: Duration,
+}
+
+impl Place<'_> {
+    /// A session, in the richest form that the server and the client can agree on.
+    async fn enter(self) -> Result<Client, ClientError> {
+        let uri = match self.address {
+            Address::Tcp { host, port } => Uri::tcp(host.clone(), *port),
+            Address::Unix(path) => Uri::unix(path),
+        };
+        let uri = uri.with_export(self.export);
+        let options = Options {
+            timeout: self.limit,
+            tls: self.tls.map(Security::of_client),
+            contexts: vec![ALLOCATION.to_owned()],
+            ..Options::default()
+        };
+        let plain = Options {
+            structured_reply: false,
+            extended_headers: false,
+            contexts: Vec::new(),
+            ..options.clone()
+        };
+        let structured = Options { extended_headers: false, ..options.clone() };
+        let mut error = None;
+        for options in [options, structured, plain] {
+            match Client::connect(&uri, &options).await {
+                Ok(client) => return Ok(client),
+                Err(ClientError::Misbehaved(wrong)) => error = Some(wrong.into()),
+                Err(ClientError::NotOffered(what)) => error = Some(ClientError::NotOffered(what)),
+                Err(other) => return Err(other),
+            }
+        }
+        Err(error.unwrap_or(ClientError::Closed("an export")))
+    }
+
+    /// Whether the export holds this content already. Nothing is written.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn holds(self, wanted: Wanted) -> Result<bool, String> {
+        let looking = async {
+            let client = self.enter().await?;
+            let mut same = true;
+            'all: for area in wanted.areas(end(&client)) {
+                for (at, length) in pieces(area) {
+                    if client.read(at, length as usize).await? != wanted.piece(at, length) {
+                        same = false;
+                        break 'all;
+                    }
+                }
+            }
+            // That it does not hang up is for scenarios to tell.
+            let _ = client.disconnect().await;
+            Ok(same)
+        };
+        self.in_time(looking).await.map_err(|error| format!("the export can't be read: {error}"))
+    }
+
+    /// Gives the export this content. With `fresh`, nothing is known of it: then what reads as
+    /// zeroes is made a hole too where nothing tells whether it is one.
+    ///
+    /// # Errors
+    /// Why it can't be had: the device is full, does not keep what it is given, shows each
+    /// connection something else...
+    pub async fn lay(self, wanted: Wanted, fresh: bool) -> Result<(), String> {
+        let laying = async {
+            let client = self.enter().await?;
+            let mut layer = Layer { client, wanted, fresh, punches: true, written: Vec::new() };
+            for area in wanted.areas(end(&layer.client)) {
+                for (at, length) in pieces(area) {
+                    layer.piece(at, length).await?;
+                }
+            }
+            let Layer { client, written, .. } = layer;
+            if !written.is_empty() && client.details().flags.has(TransmissionFlags::SEND_FLUSH) {
+                client.flush().await?;
+            }
+            let _ = client.disconnect().await;
+            Ok(written)
+        };
+        let failed = |error| format!("the export can't be given known content: {error}");
+        let written = self.in_time(laying).await.map_err(failed)?;
+        if written.is_empty() {
+            return Ok(());
+        }
+        // Scenarios have connections of their own: what counts is what those see.
+        let looking = async {
+            let client = self.enter().await?;
+            for range in written {
+                for (at, length) in pieces(range) {
+                    if client.read(at, length as usize).await? != wanted.piece(at, length) {
+                        return Ok(Some((at, length)));
+                    }
+                }
+            }
+            let _ = client.disconnect().await;
+            Ok(None)
+        };
+        match self.in_time(looking).await.map_err(failed)? {
+            None => Ok(()),
+            Some((at, length)) => Err(format!(
+                "the export does not keep known content: of {length} bytes that were written at {at}, another connection reads others"
+            )),
+        }
+    }
+
+    async fn in_time<T>(
+        self,
+        doing: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, String> {
+        let all = self.limit.saturating_mul(WAITS);
+        match tokio::time::timeout(all, doing).await {
+            Ok(done) => done.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("it takes more than {all:?}")),
+        }
+    }
+}
+
+/// The end of what can be asked for, in whole blocks.
+fn end(client: &Client) -> u64 {
+    let minimum = client.details().block_sizes.map_or(1, |sizes| u64::from(sizes.minimum()));
+    client.size() - client.size() % minimum
+}
+
+fn pieces(area: Range<u64>) -> impl Iterator<Item = (u64, u64)> {
+    area.clone().step_by(PIECE as usize).map(move |at| (at, PIECE.min(area.end - at)))
+}
+
+/// What gives an export its content.
+struct Layer {
+    client: Client,
+    wanted: Wanted,
+    fresh: bool,
+    /// Zeroing has made holes so far, as far as that shows.
+    punches: bool,
+    /// What was written, in order.
+    written: Vec<Range<u64>>,
+}
+
+impl Layer {
+    async fn piece(&mut self, at: u64, length: u64) -> Result<(), ClientError> {
+        let wanted = self.wanted.piece(at, length);
+        let is_zero = wanted.iter().all(|byte| *byte == 0);
+        let told = self.status(at, length).await;
+        if is_zero && told.is_some_and(|status| status == HOLE | ZERO) {
+            return Ok(());
+        }
+        let there = self.client.read(at, length as usize).await?;
+        for from in (0..length).step_by(UNIT as usize) {
+            let to = (from + UNIT).min(length);
+            let unit = from as usize..to as usize;
+            let (has, wants) = (&there[unit.clone()], &wanted[unit]);
+            let range = at + from..at + to;
+            if wants.iter().any(|byte| *byte != 0) {
+                if has != wants {
+                    self.client.write(range.start, wants).await?;
+                    self.note(range);
+                }
+                continue;
+            }
+            if has != wants {
+                self.zero(range.clone()).await?;
+                self.note(range);
+            } else if self.punches && self.may_be_data(range.clone()).await {
+                self.punch(range.clone()).await;
+                self.note(range);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, range: Range<u64>) {
+        match self.written.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.written.push(range),
+        }
+    }
+
+    /// The one status of a range; `None` if it has several, or nothing tells.
+    async fn status(&self, at: u64, length: u64) -> Option<u64> {
+        if self.client.contexts().is_empty() {
+            return None;
+        }
+        match self.client.map(ALLOCATION, at, length).await.ok()?.as_slice() {
+            [one] => Some(one.status & (HOLE | ZERO)),
+            _ => None,
+        }
+    }
+
+    /// Whether zeroes may take up space.
+    async fn may_be_data(&self, range: Range<u64>) -> bool {
+        if self.client.contexts().is_empty() {
+            return self.fresh;
+        }
+        let status = self.status(range.start, range.end - range.start).await;
+        status.is_none_or(|status| status & HOLE == 0)
+    }
+
+    /// Makes a hole of zeroes, if that can be done.
+    async fn punch(&mut self, range: Range<u64>) {
+        let length = range.end - range.start;
+        let flags = self.client.details().flags;
+        let done = if flags.has(TransmissionFlags::SEND_WRITE_ZEROES) {
+            self.client.zero(range.start, length, false).await.is_ok()
+        } else if flags.has(TransmissionFlags::SEND_TRIM) {
+            self.client.trim(range.start, length).await.is_ok()
+        } else {
+            false
+        };
+        // Nobody has to make holes.
+        if !done || (!self.client.contexts().is_empty() && self.may_be_data(range).await) {
+            self.punches = false;
+        }
+    }
+
+    /// Zeroes, as a hole if that can be had.
+    async fn zero(&mut self, range: Range<u64>) -> Result<(), ClientError> {
+        let length = range.end - range.start;
+        let flags = self.client.details().flags;
+        if flags.has(TransmissionFlags::SEND_WRITE_ZEROES)
+            && self.client.zero(range.start, length, false).await.is_ok()
+            && self.is_zero(range.clone()).await?
+        {
+            return Ok(());
+        }
+        if flags.has(TransmissionFlags::SEND_TRIM)
+            && self.client.trim(range.start, length).await.is_ok()
+            && self.is_zero(range.clone()).await?
+        {
+            return Ok(());
+        }
+        self.client.write(range.start, &vec![0; length as usize]).await
+    }
+
+    async fn is_zero(&self, range: Range<u64>) -> Result<bool, ClientError> {
+        let bytes = self.client.read(range.start, (range.end - range.start) as usize).await?;
+        Ok(bytes.iter().all(|byte| *byte == 0))
+    }
 }
 
 /// The known content that belongs to `at` and after.
@@ -60,14 +320,107 @@ fn known(at: u64, piece: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
+    use reference_server::store::{MemoryStore, Store};
+    use reference_server::{BlockSizes, Export, Features, Server, ServerHandle};
+
     use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+    const KNOWN_CONTENT: Wanted = Wanted { blank: false, far: false };
+    const BLANK: Wanted = Wanted { blank: true, far: false };
 
     #[test]
     fn pieces_hold_the_part_of_the_content_that_is_theirs() {
-        let mut piece = vec![0; PIECE as usize];
-        known(8 << 20, &mut piece);
+        let piece = KNOWN_CONTENT.piece(8 << 20, PIECE);
         let mut wanted = vec![0; 64 << 10];
         place(2, 8 << 20, &mut wanted);
         assert!(piece[..64 << 10] == wanted && piece[64 << 10..].iter().all(|b| *b == 0));
+    }
+
+    async fn serve(export: Export, features: Features) -> (ServerHandle, Address) {
+        let server = Server::builder().features(features).export(export).default_export("disk");
+        let handle = server.tcp(([127, 0, 0, 1], 0).into()).start().await.unwrap();
+        let address = handle.tcp_address().unwrap().into();
+        (handle, address)
+    }
+
+    fn place_at(address: &Address) -> Place<'_> {
+        Place { address, tls: None, export: "disk", limit: LIMIT }
+    }
+
+    /// A store that is full of data.
+    fn full(size: u64) -> MemoryStore {
+        let store = MemoryStore::new(size);
+        store.write(0, &vec![0xa5; size as usize]).unwrap();
+        store
+    }
+
+    #[tokio::test]
+    async fn whatever_limits_a_server_tells_are_kept() {
+        let sizes = |minimum, preferred, maximum| {
+            Some(BlockSizes::new(minimum, preferred, maximum).unwrap())
+        };
+        for (size, sizes) in [
+            (511, None),
+            (1_000_001, None),
+            (17 << 20, sizes(512, 4096, 64 << 10)),
+            (1 << 20, sizes(1 << 16, 1 << 16, 1 << 20)),
+            (9 << 20, sizes(4096, 4096, 4096)),
+        ] {
+            let export = Export::new("disk", full(size));
+            let export = match sizes {
+                Some(sizes) => export.with_block_sizes(sizes).with_block_size_required(true),
+                None => export,
+            };
+            let (_handle, address) = serve(export, Features::default()).await;
+            let place = place_at(&address);
+            assert_eq!(place.holds(KNOWN_CONTENT).await, Ok(false), "{size}");
+            assert_eq!(place.lay(KNOWN_CONTENT, true).await, Ok(()), "{size}");
+            assert_eq!(place.holds(KNOWN_CONTENT).await, Ok(true), "{size}");
+            assert_eq!(place.lay(BLANK, false).await, Ok(()), "{size}");
+            assert_eq!(place.holds(BLANK).await, Ok(true), "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn zeroes_are_holes_where_the_server_makes_them() {
+        for (write_zeroes, trim) in [(true, true), (false, true), (true, false)] {
+            let features = Features { write_zeroes, trim, ..Features::default() };
+            let (_handle, address) = serve(Export::new("disk", full(NEAR)), features).await;
+            let place = place_at(&address);
+            assert_eq!(place.lay(KNOWN_CONTENT, true).await, Ok(()));
+            let client = place.enter().await.unwrap();
+            let map = client.map(ALLOCATION, 0, NEAR).await.unwrap();
+            let map: Vec<(u64, u64)> = map.iter().map(|one| (one.length, one.status)).collect();
+            let (data, hole) = (0, HOLE | ZERO);
+            let rest = NEAR - (8 << 20) - (64 << 10);
+            assert_eq!(map, [(1 << 20, data), (7 << 20, hole), (64 << 10, data), (rest, hole)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_without_any_command_to_zero_is_written_to() {
+        let features = Features {
+            write_zeroes: false,
+            trim: false,
+            structured_reply: false,
+            extended_headers: false,
+            ..Features::default()
+        };
+        let (_handle, address) = serve(Export::new("disk", full(2 << 20)), features).await;
+        let place = place_at(&address);
+        assert_eq!(place.lay(KNOWN_CONTENT, true).await, Ok(()));
+        assert_eq!(place.holds(KNOWN_CONTENT).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn a_read_only_export_is_a_reason_and_stays_as_it_is() {
+        let export = Export::new("disk", full(1 << 20)).with_read_only(true);
+        let (_handle, address) = serve(export, Features::default()).await;
+        let place = place_at(&address);
+        let reason = place.lay(KNOWN_CONTENT, true).await.unwrap_err();
+        assert!(reason.starts_with("the export can't be given known content"), "{reason}");
+        let client = place.enter().await.unwrap();
+        assert!(client.read(0, 4096).await.unwrap() == [0xa5; 4096]);
     }
 }

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Runner;
+use super::places::Spot;
+use super::playing::Scene;
 use super::verdict::{conclude, older};
 use crate::interpret::Upgrade;
-use crate::run::needs::{Allowed, missing, unmet_tls};
+use crate::run::fitting::unfit;
+use crate::run::needs::{missing, unmet_tls};
 use crate::run::probe::TlsMode;
 use crate::run::secured::{Wanted, begins_by_steps, is_hand_made};
 use crate::run::target::{Target, Unavailable};
@@ -33,29 +36,21 @@ impl Runner {
         if access.tls.is_some() && !begins_by_steps(script) {
             return outcome.skip(SkipKind::NotPossible, own_greeting());
         }
-        let shared = match self.shared(configuration).await {
-            Ok(shared) => shared,
+        let Spot { shared, allowed, other } = match self.spot(script, configuration).await {
+            Ok(spot) => spot,
             Err(Unavailable::NotPossible(reason)) => {
                 return outcome.skip(SkipKind::NotPossible, reason);
             }
             Err(Unavailable::Failed(reason)) => return outcome.fail_to_run(reason),
         };
-        let allowed = Allowed {
-            write: self.options.write || shared.owned,
-            hazard: self.options.hazard,
-            owned: shared.owned,
-        };
-        if configuration == "read-only" && !shared.owned {
-            use protocol::values::TransmissionFlags;
-            if !shared.capabilities.flags.has(TransmissionFlags::READ_ONLY) {
-                let evidence = shared.capabilities.evidence(&["flags="]).unwrap_or_default();
-                let reason = format!("the export is writable: {evidence}");
-                return outcome.skip(SkipKind::NotPossible, reason);
-            }
-        }
         if let (_, Some(wanted)) = Wanted::of(configuration)
             && !shared.owned
             && let Some((kind, reason)) = unmet_tls(wanted, &shared.capabilities)
+        {
+            return outcome.skip(kind, reason);
+        }
+        if !shared.owned
+            && let Some((kind, reason)) = unfit(configuration, &shared.capabilities)
         {
             return outcome.skip(kind, reason);
         }
@@ -86,17 +81,16 @@ impl Runner {
             );
             return outcome.skip(SkipKind::NotPossible, reason);
         }
+        let scene = Scene { configuration, shared: &shared, upgrade, other };
         let alone = shared.owned && (writes(script) || script.header.hazard.is_some());
         let played = if alone {
-            self.play_alone(script, configuration, &shared, upgrade, outcome).await
+            self.play_alone(script, &scene, outcome).await
         } else if shared.owned {
-            self.play_shared(script, configuration, &shared, upgrade, outcome).await
+            self.play_shared(script, &scene, outcome).await
         } else {
             match self.with_content(script, configuration, &shared).await {
-                Ok(_guard) => {
-                    self.play_shared(script, configuration, &shared, upgrade, outcome).await
-                }
-                Err(reason) => return outcome.fail_to_run(reason),
+                Ok(_guard) => self.play_shared(script, &scene, outcome).await,
+                Err(reason) => return outcome.skip(SkipKind::NotPossible, reason),
             }
         };
         if let Some(mut played) = played {

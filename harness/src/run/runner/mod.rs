@@ -2,6 +2,7 @@
 
 mod content;
 mod decide;
+mod places;
 mod playing;
 mod verdict;
 
@@ -21,7 +22,12 @@ use crate::finding::Verdict;
 use crate::peer::Address;
 use crate::script::ast::{Replies, Script, Segmentation};
 use crate::tls::Security;
+<<<<<<< HEAD
 use content::Content;
+=======
+use capacity::{CAPACITY, capacity};
+use content::Contents;
+>>>>>>> 7630ddb (Play scenarios on the export of a target that is as they want it, and lay content with holes)
 use decide::{connections, writes};
 
 pub(super) use verdict::conclude;
@@ -107,7 +113,8 @@ pub async fn run_target(
         options: options.clone(),
         events,
         shared: Mutex::new(HashMap::new()),
-        content: RwLock::new(Content::Unknown),
+        others: Mutex::default(),
+        contents: RwLock::default(),
     });
     if let Target::External { address, .. } = target {
         run.address = Some(address.to_string());
@@ -202,8 +209,11 @@ struct Runner {
     options: Options,
     events: mpsc::UnboundedSender<Event>,
     shared: Mutex<HashMap<String, Result<Arc<Shared>, Unavailable>>>,
+    /// The exports of an external target besides the one under test, by name; `None` for those that
+    /// can't be entered.
+    others: Mutex<HashMap<String, Option<Arc<Shared>>>>,
     /// What an external target holds; those that change it run alone.
-    content: RwLock<Content>,
+    contents: RwLock<Contents>,
 }
 
 impl Runner {

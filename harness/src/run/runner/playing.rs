@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::describe::Value;
 use protocol::message::Side;
 use protocol::requirements;
+use protocol::text::WireString;
 
 use super::{Runner, Shared};
 use crate::capture::Capture;
@@ -24,12 +26,22 @@ const SURVIVE: &str = "session-no-unjustified-hard-disconnect";
 /// How long a fresh connection may wait for its greeting.
 const GREETING_LIMIT: Duration = Duration::from_secs(3);
 
+/// What a scenario is to be played against.
+pub(super) struct Scene<'s> {
+    pub(super) configuration: &'s str,
+    pub(super) shared: &'s Arc<Shared>,
+    pub(super) upgrade: Upgrade,
+    /// The name of another export of the server.
+    pub(super) other: Option<WireString>,
+}
+
 /// What a scenario is played against.
 struct Place {
     address: Address,
     security: Option<Security>,
     upgrade: Upgrade,
     capabilities: Capabilities,
+    other: Option<WireString>,
     fresh: Option<Instance>,
     shared: Arc<Shared>,
 }
@@ -39,11 +51,10 @@ impl Runner {
     pub(super) async fn play_alone(
         &self,
         script: &Arc<Script>,
-        configuration: &str,
-        shared: &Arc<Shared>,
-        upgrade: Upgrade,
+        scene: &Scene<'_>,
         outcome: &mut Outcome,
     ) -> Option<Played> {
+        let Scene { configuration, shared, upgrade, other } = scene;
         let instance = match self.target.start(configuration, self.options.access).await {
             Ok(instance) => instance,
             Err(Unavailable::NotPossible(reason) | Unavailable::Failed(reason)) => {
@@ -54,10 +65,11 @@ impl Runner {
         let mut place = Place {
             address: instance.address.clone(),
             security: instance.security.clone(),
-            upgrade,
+            upgrade: *upgrade,
             capabilities: shared.capabilities.clone(),
+            other: other.clone(),
             fresh: Some(instance),
-            shared: shared.clone(),
+            shared: Arc::clone(shared),
         };
         let mut played = self.play(script, &place, outcome).await;
         if let Some(mut instance) = place.fresh.take() {
@@ -76,18 +88,18 @@ impl Runner {
     pub(super) async fn play_shared(
         &self,
         script: &Arc<Script>,
-        configuration: &str,
-        shared: &Arc<Shared>,
-        upgrade: Upgrade,
+        scene: &Scene<'_>,
         outcome: &mut Outcome,
     ) -> Option<Played> {
+        let Scene { configuration, shared, upgrade, other } = scene;
         let place = Place {
             address: shared.address.clone(),
             security: shared.security.clone(),
-            upgrade,
+            upgrade: *upgrade,
             capabilities: shared.capabilities.clone(),
+            other: other.clone(),
             fresh: None,
-            shared: shared.clone(),
+            shared: Arc::clone(shared),
         };
         let played = self.play(script, &place, outcome).await;
         let dead = match place.shared.instance.lock().await.as_mut() {
@@ -97,8 +109,8 @@ impl Runner {
         if !dead {
             return Some(played);
         }
-        self.shared.lock().await.remove(configuration);
-        self.play_alone(script, configuration, shared, upgrade, outcome).await
+        self.shared.lock().await.remove(*configuration);
+        self.play_alone(script, scene, outcome).await
     }
 
     async fn play(&self, script: &Arc<Script>, place: &Place, outcome: &mut Outcome) -> Played {
@@ -107,10 +119,14 @@ impl Runner {
             None => None,
         };
         outcome.capture = capture.as_ref().map(|capture| capture.path().display().to_string());
+        let mut variables = place.capabilities.variables();
+        if let Some(other) = &place.other {
+            variables.push(("other".to_owned(), Value::Text(other.clone())));
+        }
         let setup = Setup {
             side: Side::Client,
             export: place.capabilities.export.clone(),
-            variables: place.capabilities.variables(),
+            variables,
             timeout: self.options.timeout,
             deadline: self.options.timeout.saturating_mul(12),
             replies: self.options.replies,

@@ -70,6 +70,8 @@ pub struct Capabilities {
     pub block_size: Option<(u32, u32, u32)>,
     /// Whether a client that does not ask for the block sizes is refused for that.
     pub block_size_required: bool,
+    /// Whether INFO about an export that no server has is refused.
+    pub refuses_unknown: bool,
     /// Names in the list of exports; `None` if there is no list.
     pub listed: Option<Vec<WireString>>,
     /// The metadata contexts that are listed for the export.
@@ -153,10 +155,10 @@ impl Capabilities {
             int("minimum", self.minimum()),
             int("block", self.block()),
         ];
-        if let Some((_, preferred, maximum)) = self.block_size {
-            variables.push(int("preferred", preferred.into()));
-            variables.push(int("maximum", maximum.into()));
-        }
+        // What holds where nothing is told (section "Size constraints").
+        let preferred = self.block_size.map_or(4096, |(_, preferred, _)| preferred);
+        variables.push(int("preferred", preferred.into()));
+        variables.push(int("maximum", self.maximum()));
         variables
     }
 

@@ -15,6 +15,8 @@ use super::{Ask, Whom};
 
 /// An option that no specification knows.
 const UNKNOWN: OptionType = OptionType(0x4e42_4421);
+/// A name that no export has by chance.
+const NOBODY: &str = "no such export: nbdcheck 4e42444d";
 /// How many waits the questions may take in all.
 const WAITS: u32 = 12;
 /// After this many questions without any answer the next are given less time.
@@ -110,6 +112,7 @@ impl<'a> Surveyor<'a> {
         self.enter().await?;
         let name = WireString::from(self.found.export.as_str());
         self.information(&name).await;
+        self.unknown_name().await;
         self.contexts(&name).await;
         self.extended(&name).await;
         let answered = !self.found.options.is_empty();
@@ -342,6 +345,20 @@ impl<'a> Surveyor<'a> {
                 self.leave(asker).await;
             }
         }
+    }
+
+    /// Whether a name that no export has is refused.
+    async fn unknown_name(&mut self) {
+        if !self.found.offers(OptionType::INFO) {
+            return;
+        }
+        let Ok(mut asker) = self.haggle(self.inside).await else { return };
+        let requests = [InfoType::BLOCK_SIZE];
+        let asked = asker.info(OptionType::INFO, &WireString::from(NOBODY), &requests).await;
+        self.count(asked.as_ref().err());
+        let refused = |reply: &Reply| reply.last.is_error() && reply.last != ReplyType::ERR_UNSUP;
+        self.found.refuses_unknown = asked.as_ref().is_ok_and(refused);
+        self.leave(asker).await;
     }
 
     async fn contexts(&mut self, name: &WireString) {

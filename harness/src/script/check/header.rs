@@ -13,6 +13,9 @@ pub const PLAIN_NEEDS: &[&str] = &[
     "read-only",
     "owned",
     "content",
+    "listed",
+    "other",
+    "names",
     "fixed",
     "newstyle",
     "oldstyle",
@@ -25,6 +28,9 @@ pub const PLAIN_NEEDS: &[&str] = &[
 /// The needs that are compared with a number, `tls` with a mode, `context` with a name.
 pub const COMPARED_NEEDS: &[&str] =
     &["size", "exports", "minimum", "preferred", "maximum", "tls", "context"];
+
+/// Those of them that are numbers: they can be compared with each other too.
+const NUMBERS: &[&str] = &["size", "exports", "minimum", "preferred", "maximum"];
 
 /// The modes of TLS (section "TLS versions and modes").
 const TLS_MODES: &[&str] = &["off", "selective", "forced", "x509", "psk"];
@@ -74,7 +80,9 @@ impl Checker<'_> {
         let fits = match &value.node {
             Expr::Int(_) => word != "tls" && word != "context",
             Expr::Text(context) => word == "context" && context.as_bytes().contains(&b':'),
-            Expr::Name(mode) => word == "tls" && TLS_MODES.contains(&mode.as_str()),
+            Expr::Name(mode) if word == "tls" => TLS_MODES.contains(&mode.as_str()),
+            // `size>maximum`
+            Expr::Name(number) => word != "context" && NUMBERS.contains(&number.as_str()),
             _ => false,
         };
         if !fits {
