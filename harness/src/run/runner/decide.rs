@@ -8,8 +8,7 @@ use super::places::Spot;
 use super::playing::Scene;
 use super::verdict::{conclude, older};
 use crate::interpret::Upgrade;
-use crate::run::fitting::unfit;
-use crate::run::needs::{missing, unmet_tls};
+use crate::run::needs::unmet_tls;
 use crate::run::probe::TlsMode;
 use crate::run::secured::{Wanted, begins_by_steps, is_hand_made};
 use crate::run::target::{Target, Unavailable};
@@ -36,7 +35,7 @@ impl Runner {
         if access.tls.is_some() && !begins_by_steps(script) {
             return outcome.skip(SkipKind::NotPossible, own_greeting());
         }
-        let Spot { shared, allowed, other } = match self.spot(script, configuration).await {
+        let Spot { shared, allowed, other, lacking } = match self.spot(script, configuration).await {
             Ok(spot) => spot,
             Err(Unavailable::NotPossible(reason)) => {
                 return outcome.skip(SkipKind::NotPossible, reason);
@@ -46,11 +45,6 @@ impl Runner {
         if let (_, Some(wanted)) = Wanted::of(configuration)
             && !shared.owned
             && let Some((kind, reason)) = unmet_tls(wanted, &shared.capabilities)
-        {
-            return outcome.skip(kind, reason);
-        }
-        if !shared.owned
-            && let Some((kind, reason)) = unfit(configuration, &shared.capabilities)
         {
             return outcome.skip(kind, reason);
         }
@@ -70,7 +64,7 @@ impl Runner {
         if upgrade == Upgrade::BeforeHaggling && !begins_by_steps(script) {
             return outcome.skip(SkipKind::NotPossible, own_greeting());
         }
-        if let Some((kind, reason)) = missing(script, &shared.capabilities, allowed) {
+        if let Some((kind, reason)) = lacking {
             return outcome.skip(kind, reason);
         }
         let wanted = connections(&script.body).len();

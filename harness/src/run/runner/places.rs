@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::message::OptionBody;
+use protocol::message::{Info, Message, OptionBody, OptionReply, ReplyBody};
 use protocol::text::WireString;
 use protocol::values::{OptionType, ReplyType, TransmissionFlags};
 use tokio::sync::Mutex;
 
 use super::{Runner, Shared};
+use crate::run::SkipKind;
+use crate::run::exports::Export;
 use crate::run::fitting::unfit;
 use crate::run::needs::{Allowed, apparently_missing, missing};
 use crate::run::prepare::Place;
@@ -30,6 +32,8 @@ pub(super) struct Spot {
     pub(super) allowed: Allowed,
     /// The name of another export of the server.
     pub(super) other: Option<WireString>,
+    /// Why the scenario can't be played there, or anywhere.
+    pub(super) lacking: Option<(SkipKind, String)>,
 }
 
 impl Runner {
@@ -46,9 +50,14 @@ impl Runner {
         }
         let main = self.shared("default").await?;
         let main = self.spot_on(main, script, configuration, true).await;
-        if main.lacks_nothing(script, configuration) {
+        if main.lacking.is_none() {
             return Ok(main);
         }
+        // What an export lacks that is of the wanted kind says more than that another is not.
+        let mut nearest = unfit(configuration, &main.shared.capabilities)
+            .is_none()
+            .then(|| main.lacking.clone())
+            .flatten();
         let found = &main.shared.capabilities;
         for export in found.exports.iter().take(OTHERS) {
             let Ok(name) = str::from_utf8(export.name.as_bytes()) else { continue };
@@ -57,23 +66,28 @@ impl Runner {
             }
             // What is told of it may do to see that it is not it.
             if let (Some(size), Some(flags)) = (export.size, export.flags) {
-                let block_size = export.block_size;
-                let export = name.to_owned();
-                let told = Capabilities { export, size, flags, block_size, ..found.clone() };
-                let allowed = Allowed { content: true, ..self.allowed(&told, false) };
-                let lacks = unfit(configuration, &told)
-                    .or_else(|| apparently_missing(script, &told, allowed));
-                if lacks.is_some() {
+                let told = told(export, name, size, flags, found);
+                if unfit(configuration, &told).is_some() {
+                    continue;
+                }
+                let allowed = self.allowed(&told, false);
+                if let Some(lacking) = apparently_missing(script, &told, allowed) {
+                    nearest.get_or_insert(lacking);
                     continue;
                 }
             }
             let Some(shared) = self.other_shared(name, &main.shared).await else { continue };
             let spot = self.spot_on(shared, script, configuration, false).await;
-            if spot.lacks_nothing(script, configuration) {
-                return Ok(spot);
+            match spot.lacking {
+                None => return Ok(spot),
+                Some(lacking) if unfit(configuration, &spot.shared.capabilities).is_none() => {
+                    nearest.get_or_insert(lacking);
+                }
+                Some(_) => {}
             }
         }
-        Ok(main)
+        let lacking = nearest.or_else(|| main.lacking.clone());
+        Ok(Spot { lacking, ..main })
     }
 
     async fn spot_on(
@@ -94,7 +108,12 @@ impl Runner {
         if needs("content") && !allowed.owned && (read_only || !allowed.write) {
             allowed.content = self.holds_known(&shared).await;
         }
-        Spot { shared, allowed, other }
+        let found = &shared.capabilities;
+        let lacking = (!allowed.owned)
+            .then(|| unfit(configuration, found))
+            .flatten()
+            .or_else(|| missing(script, found, allowed));
+        Spot { shared, allowed, other, lacking }
     }
 
     /// What is allowed with an export. Where the user named one, the others are not written to.
@@ -195,10 +214,32 @@ impl Runner {
     }
 }
 
-impl Spot {
-    fn lacks_nothing(&self, script: &Script, configuration: &str) -> bool {
-        let found = &self.shared.capabilities;
-        (self.allowed.owned || unfit(configuration, found).is_none())
-            && missing(script, found, self.allowed).is_none()
+/// An export as far as the server tells of it before anybody enters it.
+fn told(
+    export: &Export,
+    name: &str,
+    size: u64,
+    flags: TransmissionFlags,
+    found: &Capabilities,
+) -> Capabilities {
+    let line = |info| {
+        let body = ReplyBody::Info(info);
+        let option = OptionType::INFO;
+        let reply = OptionReply { option, reply: ReplyType::INFO, body };
+        format!("S: {}", Message::OptionReply(reply).describe(None))
+    };
+    let mut lines = vec![line(Info::Export { size, flags })];
+    if let Some((minimum, preferred, maximum)) = export.block_size {
+        lines.push(line(Info::BlockSize { minimum, preferred, maximum }));
+    }
+    Capabilities {
+        export: name.to_owned(),
+        size,
+        flags,
+        // More may show to who enters it.
+        extended_flags: TransmissionFlags::EMPTY,
+        block_size: export.block_size,
+        lines,
+        ..found.clone()
     }
 }
