@@ -4,7 +4,7 @@
 use protocol::values::{OptionType, TransmissionFlags};
 
 use super::SkipKind;
-use super::probe::Capabilities;
+use super::survey::Capabilities;
 
 /// What makes such a scenario run.
 const STARTED: &str = "`--peer` has servers that are set up so";

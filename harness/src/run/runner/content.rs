@@ -7,6 +7,7 @@ use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 use super::decide::writes;
 use super::{Runner, Shared};
 use crate::run::prepare::Wanted;
+use crate::run::survey::content::Kept;
 use crate::script::ast::Script;
 
 /// What scenarios with `needs: content` know.
@@ -81,6 +82,12 @@ impl Runner {
     ) -> Result<(), String> {
         if let Some(refusal) = &laid.refusal {
             return Err(refusal.clone());
+        }
+        // What the survey has found out need not be found out again.
+        if let Kept::Changes(why) | Kept::Nothing(why) | Kept::Private(why) =
+            &shared.capabilities.kept
+        {
+            return Err(format!("the export does not keep known content: {why}"));
         }
         let there = laid.content.is_some_and(|(content, of)| {
             of == changes && content.blank == wanted.blank && content.far >= wanted.far

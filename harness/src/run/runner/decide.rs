@@ -35,7 +35,8 @@ impl Runner {
         if access.tls.is_some() && !begins_by_steps(script) {
             return outcome.skip(SkipKind::NotPossible, own_greeting());
         }
-        let Spot { shared, allowed, other, lacking } = match self.spot(script, configuration).await {
+        let Spot { shared, allowed, other, lacking } = match self.spot(script, configuration).await
+        {
             Ok(spot) => spot,
             Err(Unavailable::NotPossible(reason)) => {
                 return outcome.skip(SkipKind::NotPossible, reason);

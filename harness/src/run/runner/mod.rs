@@ -22,12 +22,7 @@ use crate::finding::Verdict;
 use crate::peer::Address;
 use crate::script::ast::{Replies, Script, Segmentation};
 use crate::tls::Security;
-<<<<<<< HEAD
-use content::Content;
-=======
-use capacity::{CAPACITY, capacity};
 use content::Contents;
->>>>>>> 7630ddb (Play scenarios on the export of a target that is as they want it, and lay content with holes)
 use decide::{connections, writes};
 
 pub(super) use verdict::conclude;

@@ -4,25 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::message::{Info, Message, OptionBody, OptionReply, ReplyBody};
+use protocol::message::{Info, Message, OptionReply, ReplyBody};
 use protocol::text::WireString;
 use protocol::values::{OptionType, ReplyType, TransmissionFlags};
 use tokio::sync::Mutex;
 
 use super::{Runner, Shared};
 use crate::run::SkipKind;
-use crate::run::exports::Export;
 use crate::run::fitting::unfit;
 use crate::run::needs::{Allowed, apparently_missing, missing};
 use crate::run::prepare::Place;
-use crate::run::probe::{Asker, Capabilities, TlsMode, Whom, probe};
+use crate::run::survey::exports::Export;
+use crate::run::survey::{Ask, Capabilities, TlsMode, Whom, probe};
 use crate::run::target::{Target, Unavailable};
 use crate::script::ast::Script;
 
 /// How many exports besides the one under test are tried.
 const OTHERS: usize = 16;
-/// A name that no export has by chance.
-const NOBODY: &str = "no such export: nbdcheck 4e42444d";
 /// How many waits it may take to ask about one export.
 const WAITS: u32 = 4;
 
@@ -101,9 +99,6 @@ impl Runner {
         let mut allowed = self.allowed(&shared.capabilities, is_main);
         let other = if needs("other") { self.other(configuration, &shared) } else { None };
         allowed.other = other.is_some();
-        if needs("names") {
-            allowed.names = self.is_strict(&shared).await;
-        }
         let read_only = shared.capabilities.flags.has(TransmissionFlags::READ_ONLY);
         if needs("content") && !allowed.owned && (read_only || !allowed.write) {
             allowed.content = self.holds_known(&shared).await;
@@ -127,7 +122,7 @@ impl Runner {
             owned,
             content: owned || (self.options.write && (is_main || !named) && !read_only),
             other: false,
-            names: false,
+            names: found.refuses_unknown,
         }
     }
 
@@ -146,7 +141,8 @@ impl Runner {
             return known.clone();
         }
         let limit = self.options.timeout;
-        let asked = probe(self.whom(main), Some(name), limit);
+        let ask = Ask::offers(Some(name), limit);
+        let asked = probe(self.whom(main), &ask);
         let found = tokio::time::timeout(limit.saturating_mul(WAITS), asked).await;
         let shared = found.ok().and_then(Result::ok).map(|mut capabilities| {
             // What the server lists and takes for TLS is the same everywhere.
@@ -187,19 +183,6 @@ impl Runner {
             size.flatten().is_some_and(|size| size != found.size)
         };
         named.find(differs).cloned()
-    }
-
-    /// Whether the server refuses an export that it can't have.
-    async fn is_strict(&self, shared: &Shared) -> bool {
-        let mut told = Capabilities::default();
-        let whom = self.whom(shared);
-        let found = &shared.capabilities;
-        let haggling = Asker::haggling(whom, found, self.options.timeout, &mut told).await;
-        let Ok(Some(mut asked)) = haggling else { return false };
-        let body = OptionBody::Info { name: NOBODY.into(), requests: Vec::new() };
-        let answer = asked.option(&mut told, OptionType::INFO, body).await;
-        asked.leave().await;
-        matches!(answer, Ok((_, last)) if last != ReplyType::ACK && last != ReplyType::ERR_UNSUP)
     }
 
     /// An export, as who lays content sees it.
