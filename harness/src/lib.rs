@@ -12,6 +12,7 @@ pub mod link;
 pub mod live;
 pub mod markup;
 pub mod matrix;
+pub mod output;
 pub mod peer;
 pub mod report;
 pub mod run;

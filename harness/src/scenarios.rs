@@ -20,7 +20,7 @@ pub fn all() -> Result<Vec<Arc<Script>>, String> {
 /// The exit status.
 pub fn all_or_tell() -> Result<Vec<Arc<Script>>, u8> {
     all().map_err(|text| {
-        anstream::eprint!("{text}");
+        crate::output::tell(&text);
         exit::USAGE
     })
 }

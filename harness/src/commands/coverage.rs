@@ -1,7 +1,6 @@
 //! `nbdcheck coverage`: which requirements are checked, and by what.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::sync::Arc;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
@@ -9,6 +8,7 @@ use dissector::session::{COVERED, Rule};
 use protocol::requirements::{self, Observable, Requirement};
 
 use crate::exit;
+use crate::output;
 use crate::scenarios;
 use crate::script::ast::Script;
 
@@ -93,7 +93,7 @@ pub fn run(args: Args) -> u8 {
         }
     }
     text.push_str(&told(&withheld));
-    let _ = write!(anstream::stdout(), "{text}");
+    output::print(&text);
     exit::OK
 }
 

@@ -12,6 +12,7 @@ use dissector::tls::KeyLog;
 
 use super::view::View;
 use crate::exit;
+use crate::output;
 use crate::transcribe::Transcriber;
 
 /// Command line of `nbdcheck decode`.
@@ -66,8 +67,8 @@ pub fn run(args: Args) -> u8 {
             exit::NO_VERDICT
         }
         Some(wanted) if wanted > sessions => {
-            eprintln!("error: no session {wanted} in {name}: it has {sessions}");
-            eprintln!("hint: `nbdcheck decode --format summary` shows them all");
+            crate::say!("error: no session {wanted} in {name}: it has {sessions}");
+            crate::say!("hint: `nbdcheck decode --format summary` shows them all");
             exit::USAGE
         }
         _ => exit::OK,
@@ -98,23 +99,22 @@ fn as_scenario(args: &Args, keys: KeyLog) -> u8 {
     // One that is found by chance is not what was meant.
     if session > sessions || (args.view.session.is_none() && sessions > 1) {
         match args.view.session {
-            Some(wanted) => eprintln!("error: no session {wanted} in {name}: it has {sessions}"),
+            Some(wanted) => crate::say!("error: no session {wanted} in {name}: it has {sessions}"),
             // The others have not been looked for.
-            None => eprintln!("error: {name} has several sessions, not just one to take"),
+            None => crate::say!("error: {name} has several sessions, not just one to take"),
         }
-        eprintln!("hint: `--session N` chooses; `nbdcheck decode --format summary` shows them all");
+        crate::say!(
+            "hint: `--session N` chooses; `nbdcheck decode --format summary` shows them all"
+        );
         return exit::USAGE;
     }
     match transcriber.script() {
-        Ok(script) => match io::stdout().write_all(script.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                eprintln!("error: can't write the output: {error}");
-                exit::NO_VERDICT
-            }
-            _ => exit::OK,
-        },
+        Ok(script) => {
+            output::print(&script);
+            exit::OK
+        }
         Err(error) => {
-            eprintln!("error: {name}: {error}");
+            crate::say!("error: {name}: {error}");
             exit::NO_VERDICT
         }
     }
@@ -161,13 +161,13 @@ pub(super) fn keys(files: &[PathBuf]) -> Result<KeyLog, u8> {
     for path in files {
         match File::open(path).and_then(|file| keys.read(BufReader::new(file))) {
             Ok(0) => {
-                eprintln!("error: {}: no secrets of TLS", name(path));
-                eprintln!("hint: a key log has lines like `CLIENT_RANDOM 5f3a... 91c0...`");
+                crate::say!("error: {}: no secrets of TLS", name(path));
+                crate::say!("hint: a key log has lines like `CLIENT_RANDOM 5f3a... 91c0...`");
                 return Err(exit::USAGE);
             }
             Ok(_) => {}
             Err(error) => {
-                eprintln!("error: can't read {}: {error}", name(path));
+                crate::say!("error: can't read {}: {error}", name(path));
                 return Err(exit::USAGE);
             }
         }
@@ -192,13 +192,13 @@ pub(super) fn name(path: &Path) -> String {
 }
 
 pub(super) fn complain(name: &str, error: &ReadError) {
-    eprintln!("error: {name}: {error}");
+    crate::say!("error: {name}: {error}");
 }
 
 pub(super) fn no_sessions(name: &str) {
     let _ = io::stdout().flush();
-    eprintln!("error: {name}: no NBD traffic found");
-    eprintln!(
+    crate::say!("error: {name}: no NBD traffic found");
+    crate::say!(
         "hint: a server on another port than 10809 whose greeting was not captured is found with \
          `--port N`"
     );

@@ -1,10 +1,9 @@
 //! `nbdcheck explain`: a requirement, or a scenario.
 
-use std::io::Write as _;
-
 use protocol::requirements;
 
 use crate::exit;
+use crate::output;
 use crate::scenarios;
 
 /// Command line of `nbdcheck explain`.
@@ -22,7 +21,7 @@ pub fn run(args: Args) -> u8 {
         Err(status) => return status,
     };
     if let Some(script) = scripts.iter().find(|script| script.id == args.id) {
-        let _ = write!(anstream::stdout(), "{}", script.source.text);
+        output::print(&script.source.text);
         return exit::OK;
     }
     let Some(rule) = requirements::find(&args.id) else {
@@ -34,7 +33,7 @@ pub fn run(args: Args) -> u8 {
             .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
         let names: Vec<String> = near.iter().take(3).map(|(_, id)| format!("`{id}`")).collect();
-        anstream::eprintln!(
+        crate::say!(
             "error: `{}` is neither a requirement nor a scenario\nhint: the nearest are {}",
             args.id,
             names.join(", ")
@@ -62,6 +61,6 @@ pub fn run(args: Args) -> u8 {
         let word = if index == 0 { "scenarios" } else { "         " };
         text.push_str(&format!("  {word}   {}: {}\n", script.id, script.header.title.node));
     }
-    let _ = write!(anstream::stdout(), "{text}");
+    output::print(&text);
     exit::OK
 }

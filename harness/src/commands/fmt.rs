@@ -25,7 +25,7 @@ pub fn run(args: Args) -> u8 {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
-                anstream::eprintln!("error: can't read {shown}: {error}");
+                crate::say!("error: can't read {shown}: {error}");
                 return exit::NO_VERDICT;
             }
         };
@@ -34,11 +34,11 @@ pub fn run(args: Args) -> u8 {
             .and_then(|advice| Ok((script::format(&shown, &text)?, advice)))
         {
             Ok((formatted, advice)) => {
-                anstream::eprint!("{}", script::render(&advice, false));
+                crate::output::tell(&script::render(&advice, false));
                 formatted
             }
             Err(errors) => {
-                anstream::eprint!("{}", script::render(&errors, false));
+                crate::output::tell(&script::render(&errors, false));
                 status = exit::USAGE;
                 continue;
             }
@@ -47,10 +47,10 @@ pub fn run(args: Args) -> u8 {
             continue;
         }
         if args.check {
-            anstream::eprintln!("{shown} is not in canonical form");
+            crate::say!("{shown} is not in canonical form");
             status = status.max(exit::FAILED);
-        } else if let Err(error) = std::fs::write(path, formatted) {
-            anstream::eprintln!("error: can't write {shown}: {error}");
+        } else if let Err(error) = crate::report::file::write(path, formatted.as_bytes()) {
+            crate::say!("error: can't write {shown}: {error}");
             return exit::NO_VERDICT;
         }
     }

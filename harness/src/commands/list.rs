@@ -1,10 +1,9 @@
 //! `nbdcheck list`: the scenarios.
 
-use std::io::Write as _;
-
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use crate::exit;
+use crate::output;
 use crate::scenarios;
 use crate::script::ast::Script;
 
@@ -32,7 +31,7 @@ pub fn run(args: Args) -> u8 {
     };
     let chosen: Vec<_> = scripts.iter().filter(wanted).collect();
     if chosen.is_empty() {
-        anstream::eprintln!("error: no scenario contains `{}`", args.filter.unwrap_or_default());
+        crate::say!("error: no scenario contains `{}`", args.filter.unwrap_or_default());
         return exit::USAGE;
     }
     let mut table = Table::new();
@@ -46,7 +45,6 @@ pub fn run(args: Args) -> u8 {
             Cell::new(&script.header.title.node),
         ]);
     }
-    // Nobody may read to the end: that is their choice.
-    let _ = writeln!(anstream::stdout(), "{table}\n{} scenarios", chosen.len());
+    output::print(&format!("{table}\n{} scenarios\n", chosen.len()));
     exit::OK
 }

@@ -1,6 +1,5 @@
 //! `nbdcheck matrix`: many servers side by side, and clients against them.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,9 +15,10 @@ use crate::matrix::grid::{Grid, Mark};
 use crate::matrix::interop::{self, Interop};
 use crate::matrix::tested::{self, Tested};
 use crate::matrix::{features, html, json, markdown, terminal};
+use crate::output;
 use crate::peer::{PeerFile, StartError, shipped_servers};
-use crate::report::Report;
 use crate::report::begun::Begun;
+use crate::report::{self, Report};
 use crate::run::clients::ClientTarget;
 use crate::run::deviations::Deviations;
 use crate::run::milestones::MILESTONES;
@@ -82,6 +82,9 @@ impl FromStr for Format {
 /// Runs the command; gives the exit status.
 #[must_use]
 pub fn run(args: Args) -> u8 {
+    if let Err(text) = report::check(&args.report) {
+        return run::complain(&text, exit::USAGE);
+    }
     let made = if args.reports.is_empty() {
         test(&args)
     } else {
@@ -91,10 +94,7 @@ pub fn run(args: Args) -> u8 {
         Ok(made) => made,
         Err((text, status)) => return run::complain(&text, status),
     };
-    if let Err(text) = show(&args, &grids) {
-        return run::complain(&text, exit::NO_VERDICT);
-    }
-    status(&tested, &grids)
+    if show(&args, &grids) { status(&tested, &grids) } else { exit::NO_VERDICT }
 }
 
 fn read(paths: &[PathBuf]) -> Result<Vec<Tested>, (String, u8)> {
@@ -205,26 +205,29 @@ async fn play(
     tested.into_iter().map(|(_, tested)| tested).collect()
 }
 
-fn show(args: &Args, grids: &[Grid]) -> Result<(), String> {
+/// Prints the matrix and writes the reports; gives whether all of them could be written.
+fn show(args: &Args, grids: &[Grid]) -> bool {
     let width = comfy_table::Table::new().width().unwrap_or(terminal::WIDTH).max(60);
     // The stream takes the colours out where they are not wanted.
     let text = terminal::render(grids, terminal::Look { width, colour: true });
-    // Nobody may read any more: the exit status still tells.
-    drop(if args.report.iter().any(Report::is_stdout) {
-        write!(anstream::stderr(), "{text}")
+    if args.report.iter().any(Report::is_stdout) {
+        output::tell(&text);
     } else {
-        write!(anstream::stdout(), "{text}")
-    });
+        output::print(&text);
+    }
+    let mut written = true;
     for report in &args.report {
         let text = match report.format {
             Format::Json => json::render(grids),
             Format::Html => Ok(html::render("nbdcheck matrix", grids)),
             Format::Markdown => Ok(markdown::render(grids)),
         };
-        text.and_then(|text| report.put(&text))
-            .map_err(|error| format!("can't write {}: {error}", report.path.display()))?;
+        if let Err(error) = text.and_then(|text| report.put(&text)) {
+            written = false;
+            crate::say!("error: can't write {}: {error}", report.path.display());
+        }
     }
-    Ok(())
+    written
 }
 
 fn status(tested: &[Tested], grids: &[Grid]) -> u8 {

@@ -20,6 +20,8 @@ use clap::{Parser, Subcommand};
 
 pub use color::Color;
 
+use crate::{exit, output};
+
 /// Conformance suite, interop matrix and traffic analyzer for NBD (Network Block Device).
 #[derive(Debug, Parser)]
 #[command(name = "nbdcheck", version, propagate_version = true)]
@@ -68,7 +70,7 @@ pub enum Command {
 #[must_use]
 pub fn dispatch(cli: Cli) -> u8 {
     cli.color.choose();
-    match cli.command {
+    let status = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Matrix(args) => matrix::run(args),
         Command::Probe(args) => probe::run(args),
@@ -82,5 +84,6 @@ pub fn dispatch(cli: Cli) -> u8 {
         Command::Coverage(args) => coverage::run(args),
         Command::Completions(args) => shell::completions(args),
         Command::Man => shell::man(),
-    }
+    };
+    if output::has_failed() { exit::NO_VERDICT } else { status }
 }

@@ -1,10 +1,9 @@
 //! `nbdcheck probe`: what a server offers.
 
-use std::io::Write as _;
-
 use super::run;
 use super::targets::{TlsArgs, servers};
 use crate::exit;
+use crate::output;
 use crate::report::probe::{json, text};
 use crate::run::survey::{Ask, Survey, Whom, survey};
 use crate::run::target::{Access, Target, Unavailable};
@@ -73,8 +72,7 @@ pub fn run(args: Args) -> u8 {
         Format::Text => text(&name, &found),
         Format::Json => json(&name, &found),
     };
-    // Nobody may read any more.
-    let _ = write!(anstream::stdout(), "{shown}");
+    output::print(&shown);
     exit::OK
 }
 

@@ -1,17 +1,16 @@
 //! `nbdcheck run`: scenarios against servers and clients, a verdict, reports.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::targets::{TlsArgs, external, started};
-use crate::exit;
+use crate::capture::Captures;
 use crate::finding::Verdict;
 use crate::peer::Transport;
-use crate::report::Report;
 use crate::report::begun::Begun;
 use crate::report::terminal::{self, View};
+use crate::report::{self, Report};
 use crate::run::clients::{ClientTarget, run_client};
 use crate::run::deviations::{Deviations, counts};
 use crate::run::runner::{Options, SANITY, TargetRun, run_target};
@@ -19,6 +18,7 @@ use crate::run::select::Selection;
 use crate::run::target::{Access, Target};
 use crate::scenarios;
 use crate::script::ast::{Replies, Script, Segmentation, TlsKind, Version};
+use crate::{exit, output};
 
 /// Command line of `nbdcheck run`.
 #[derive(Debug, clap::Args)]
@@ -200,6 +200,14 @@ fn axis_values(axis: &str, value: &str) -> Option<Vec<Choice>> {
 }
 
 impl Form {
+    /// The name of a target's run in this form.
+    fn name(self, target: &Target) -> String {
+        match self.suffix().as_str() {
+            "" => target.name().to_owned(),
+            suffix => format!("{} ({suffix})", target.name()),
+        }
+    }
+
     /// What to add to a target's name; nothing for the plain form.
     fn suffix(self) -> String {
         let mut words = Vec::new();
@@ -236,7 +244,7 @@ pub fn run(args: Args) -> u8 {
         Err(Refusal::Usage(text)) => complain(&text, exit::USAGE),
         // A script's mistakes are rendered with their lines already.
         Err(Refusal::Script(text)) => {
-            anstream::eprint!("{text}");
+            output::tell(&text);
             exit::USAGE
         }
     }
@@ -261,7 +269,7 @@ pub(super) fn timeout(seconds: f64) -> Result<Duration, String> {
 }
 
 pub(super) fn complain(text: &str, status: u8) -> u8 {
-    anstream::eprintln!("error: {text}");
+    crate::say!("error: {text}");
     status
 }
 
@@ -285,9 +293,20 @@ struct Plan {
     sanity: Option<Arc<Script>>,
     forms: Vec<Form>,
     expect: Option<Deviations>,
+    captures: Option<Captures>,
 }
 
 impl Plan {
+    /// The names of all runs, in their order.
+    fn names(&self) -> Vec<String> {
+        let servers = self.servers.iter().filter(|_| !self.for_servers.is_empty());
+        let clients = self.clients.iter().filter(|_| !self.for_clients.is_empty());
+        servers
+            .flat_map(|(target, _)| self.forms.iter().map(|form| form.name(target)))
+            .chain(clients.map(|client| client.name().to_owned()))
+            .collect()
+    }
+
     /// What is known of a target: what is shipped, and what `--expect` adds.
     fn record(&self, shipped: Deviations) -> Deviations {
         match &self.expect {
@@ -346,14 +365,22 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
         None => None,
     };
     let sanity = scenarios::find(SANITY);
+    let forms = forms(&args.axes)?;
+    // Better to know now than when all is over.
+    report::check(&args.report)?;
+    let captures = args.capture.as_deref().map(|folder| {
+        let told = |error| format!("can't write captures to {}: {error}", folder.display());
+        Captures::below(folder).map_err(told)
+    });
     Ok(Plan {
         servers,
         clients,
         for_servers,
         for_clients,
         sanity,
-        forms: forms(&args.axes)?,
+        forms,
         expect,
+        captures: captures.transpose()?,
     })
 }
 
@@ -374,25 +401,35 @@ async fn execute(args: &Args, plan: Plan) -> u8 {
         () = work(args, &plan, &begun, &mut runs) => false,
         () = stopped() => true,
     };
-    if interrupted && let Some((run, known)) = begun.take() {
-        finish(args, run, &known, &mut runs);
-    }
     let mut unwritten = false;
+    if interrupted {
+        if let Some((run, known)) = begun.take() {
+            finish(args, run, &known, &mut runs);
+        }
+        for name in plan.names().into_iter().skip(runs.len()) {
+            runs.push(TargetRun::unplayed(&name, "interrupted before it began"));
+        }
+    }
     for report in &args.report {
         if let Err(error) = report.write(&runs) {
             unwritten = true;
-            anstream::eprintln!("error: can't write {}: {error}", report.path.display());
+            crate::say!("error: can't write {}: {error}", report.path.display());
         }
     }
+    if let Some(trouble) = plan.captures.as_ref().and_then(Captures::trouble) {
+        unwritten = true;
+        crate::say!("error: captures are missing or incomplete: {trouble}");
+    }
     if interrupted {
-        return complain("interrupted", exit::NO_VERDICT);
+        let kept = if args.report.is_empty() { "" } else { ": the reports tell what came before" };
+        return complain(&format!("interrupted{kept}"), exit::NO_VERDICT);
     }
     if unwritten {
         return exit::NO_VERDICT;
     }
     let mismatches = plan.expect.map_or_else(Vec::new, |expect| expect.mismatches(&runs));
     for mismatch in &mismatches {
-        anstream::eprintln!("error: {mismatch}");
+        crate::say!("error: {mismatch}");
     }
     verdict(&runs, args.strict, !mismatches.is_empty())
 }
@@ -401,12 +438,8 @@ async fn work(args: &Args, plan: &Plan, begun: &Begun, runs: &mut Vec<TargetRun>
     if !plan.for_servers.is_empty() {
         for (target, _) in &plan.servers {
             for form in &plan.forms {
-                let options = options(args, target, *form);
-                let suffix = form.suffix();
-                let name = match suffix.as_str() {
-                    "" => target.name().to_owned(),
-                    suffix => format!("{} ({suffix})", target.name()),
-                };
+                let options = options(args, plan, target, *form);
+                let name = form.name(target);
                 let known = plan.record(known_of(target).await);
                 let events = begun.begin(&name, known.clone(), plan.for_servers.len());
                 let mut run =
@@ -420,7 +453,7 @@ async fn work(args: &Args, plan: &Plan, begun: &Begun, runs: &mut Vec<TargetRun>
     }
     if !plan.for_clients.is_empty() {
         for client in &plan.clients {
-            let options = client_options(args, client);
+            let options = client_options(args, plan, client);
             let version = client.version().await;
             let known = plan.record(Deviations::shipped(client.name(), version.as_deref()));
             let events = begun.begin(client.name(), known.clone(), plan.for_clients.len());
@@ -459,17 +492,15 @@ fn finish(args: &Args, mut run: TargetRun, known: &Deviations, runs: &mut Vec<Ta
         known.mark(outcome);
     }
     let text = terminal::render(&run, View { strict: args.strict, verbose: args.verbose });
-    let printed = if machine {
-        write!(anstream::stderr(), "{text}")
+    if machine {
+        output::tell(&text);
     } else {
-        write!(anstream::stdout(), "{text}")
-    };
-    // Nobody reads any more: the exit status still tells.
-    drop(printed);
+        output::print(&text);
+    }
     runs.push(run);
 }
 
-fn options(args: &Args, target: &Target, form: Form) -> Options {
+fn options(args: &Args, plan: &Plan, target: &Target, form: Form) -> Options {
     let mut again = "nbdcheck run".to_owned();
     match target {
         Target::External { name, .. } => {
@@ -491,7 +522,7 @@ fn options(args: &Args, target: &Target, form: Form) -> Options {
         hazard: args.allow_hazard,
         jobs: usize::from(args.jobs),
         timeout: Duration::from_secs_f64(args.timeout),
-        capture: args.capture.clone(),
+        capture: plan.captures.clone(),
         replies: form.replies,
         segmentation: form.segmentation,
         access: form.access,
@@ -499,12 +530,12 @@ fn options(args: &Args, target: &Target, form: Form) -> Options {
     }
 }
 
-fn client_options(args: &Args, client: &ClientTarget) -> Options {
+fn client_options(args: &Args, plan: &Plan, client: &ClientTarget) -> Options {
     let (replies, segmentation) = (Replies::Default, Segmentation::Whole);
     let form = Form { replies, segmentation, access: Access::default() };
     let target = Target::Reference { fault: None };
     let again = format!("nbdcheck run --client {}", client.name());
-    Options { again, ..options(args, &target, form) }
+    Options { again, ..options(args, plan, &target, form) }
 }
 
 fn verdict(runs: &[TargetRun], strict: bool, differs: bool) -> u8 {

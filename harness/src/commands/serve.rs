@@ -1,7 +1,6 @@
 //! `nbdcheck serve`: exports over NBD, as the specification wants them or with one fault.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
@@ -16,6 +15,7 @@ use reference_server::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit;
+use crate::output;
 
 /// The size of the export that is served when none is named, in bytes.
 const DEFAULT_SIZE: u64 = 16 << 20;
@@ -155,14 +155,14 @@ pub fn run(args: Args) -> u8 {
     let builder = match builder(&args) {
         Ok(builder) => builder,
         Err(message) => {
-            anstream::eprintln!("error: {message}");
+            crate::say!("error: {message}");
             return exit::USAGE;
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            anstream::eprintln!("error: {error}");
+            crate::say!("error: {error}");
             return exit::NO_VERDICT;
         }
     };
@@ -170,7 +170,7 @@ pub fn run(args: Args) -> u8 {
     match runtime.block_on(serve(builder, name)) {
         Ok(()) => exit::OK,
         Err(error) => {
-            anstream::eprintln!("error: {error}");
+            crate::say!("error: {error}");
             match error {
                 StartError::Listen { .. } => exit::NO_VERDICT,
                 StartError::Export(_)
@@ -190,14 +190,8 @@ fn list_faults() -> u8 {
         let _ = writeln!(out, "{fault}: the server {}", fault.summary());
         let _ = writeln!(out, "    breaks {}", fault.expected().join(", "));
     }
-    print(&out);
+    output::print(&out);
     exit::OK
-}
-
-/// Writes to standard output; a reader that has gone wants no more of it.
-fn print(text: &str) {
-    let mut out = anstream::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn builder(args: &Args) -> Result<Builder, String> {
@@ -241,7 +235,7 @@ fn builder(args: &Args) -> Result<Builder, String> {
         builder = builder.tcp(resolve(text)?);
     }
     if args.verbose {
-        builder = builder.observer(|event| anstream::eprintln!("{}", line(&event)));
+        builder = builder.observer(|event| crate::say!("{}", line(&event)));
     }
     Ok(builder)
 }
@@ -305,7 +299,7 @@ async fn serve(builder: Builder, name: &str) -> Result<(), StartError> {
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let server = builder.start().await?;
     for uri in server.uris(name) {
-        print(&format!("{uri}\n"));
+        output::print(&format!("{uri}\n"));
     }
     tokio::select! {
         _ = interrupt.recv() => {}

@@ -1,12 +1,11 @@
 //! `nbdcheck completions` and `nbdcheck man`: what packagers install beside the binary.
 
-use std::io::{self, Write as _};
-
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
 use super::Cli;
 use crate::exit;
+use crate::output;
 
 /// Command line of `nbdcheck completions`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +19,10 @@ pub struct CompletionArgs {
 pub fn completions(args: CompletionArgs) -> u8 {
     let mut out = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "nbdcheck", &mut out);
-    print(&out)
+    {
+        output::print(&String::from_utf8_lossy(&out));
+        exit::OK
+    }
 }
 
 /// Prints the manual page; gives the exit status.
@@ -28,14 +30,10 @@ pub fn completions(args: CompletionArgs) -> u8 {
 pub fn man() -> u8 {
     let mut out = Vec::new();
     match clap_mangen::Man::new(Cli::command()).render(&mut out) {
-        Ok(()) => print(&out),
-        Err(_) => exit::NO_VERDICT,
-    }
-}
-
-fn print(bytes: &[u8]) -> u8 {
-    match io::stdout().write_all(bytes) {
-        Ok(()) => exit::OK,
+        Ok(()) => {
+            output::print(&String::from_utf8_lossy(&out));
+            exit::OK
+        }
         Err(_) => exit::NO_VERDICT,
     }
 }

@@ -61,7 +61,7 @@ pub fn run(args: Args) -> u8 {
         match error {
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Some(error) => {
-                eprintln!("error: can't write the output: {error}");
+                crate::say!("error: can't write the output: {error}");
                 return exit::NO_VERDICT;
             }
             None => {}
@@ -79,7 +79,7 @@ pub fn run(args: Args) -> u8 {
         }
     }
     let Totals { sessions, violations, warnings, messages, .. } = &all;
-    eprintln!(
+    crate::say!(
         "{}, {}: {}, {}",
         Plural(*sessions, "session"),
         Plural(messages.iter().sum(), "message"),

@@ -115,10 +115,10 @@ impl View {
         if self.stats
             && let Some(field) = self.filter.as_ref().and_then(Expression::asks_of_replies)
         {
-            eprintln!(
+            crate::say!(
                 "error: with `--stats` the filter chooses requests, and `{field}` is of replies"
             );
-            eprintln!("hint: errors and latencies are told of all requests that it chooses");
+            crate::say!("hint: errors and latencies are told of all requests that it chooses");
             return Err(exit::USAGE);
         }
         let mut renderer = self.renderer(live);
@@ -138,7 +138,7 @@ impl View {
             // Whoever read it has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(exit::OK),
             Err(error) => {
-                eprintln!("error: can't write the output: {error}");
+                crate::say!("error: can't write the output: {error}");
                 Err(exit::NO_VERDICT)
             }
         }

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use dissector::render::Plural;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -24,6 +25,7 @@ pub struct Begun {
 struct Current {
     name: String,
     known: Deviations,
+    total: usize,
     since: Instant,
     outcomes: Arc<Mutex<Vec<Outcome>>>,
     watcher: JoinHandle<()>,
@@ -64,7 +66,7 @@ impl Begun {
         });
         let name = name.to_owned();
         *locked(&self.current) =
-            Some(Current { name, known, since: Instant::now(), outcomes, watcher });
+            Some(Current { name, known, total, since: Instant::now(), outcomes, watcher });
         sender
     }
 
@@ -89,7 +91,11 @@ impl Begun {
             name: current.name,
             version: None,
             address: None,
-            problem: Some("interrupted".to_owned()),
+            problem: Some(format!(
+                "interrupted after {} of {}",
+                outcomes.len(),
+                Plural(current.total as u64, "scenario")
+            )),
             outcomes,
             offers: Vec::new(),
             duration: current.since.elapsed().max(Duration::from_millis(1)),
@@ -125,7 +131,7 @@ mod tests {
         let outcomes: Vec<_> =
             run.outcomes.iter().map(|outcome| (outcome.id.as_str(), outcome.verdict)).collect();
         assert_eq!(outcomes, [("a", Verdict::Pass), ("b", Verdict::Fail)]);
-        assert_eq!(run.problem.as_deref(), Some("interrupted"));
+        assert_eq!(run.problem.as_deref(), Some("interrupted after 2 of 3 scenarios"));
         assert!(begun.take().is_none());
     }
 

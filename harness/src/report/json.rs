@@ -84,15 +84,21 @@ struct Summary {
     known: usize,
     skipped: usize,
     errors: usize,
+    /// How many runs have no verdict as a whole; see `problem`.
+    problems: usize,
     /// How many causes the failures have; without those that may follow from another.
     causes: usize,
     duration_ms: u128,
 }
 
 impl Summary {
-    fn new(totals: Totals, causes: usize, duration_ms: u128) -> Self {
+    fn new(runs: &[TargetRun]) -> Self {
+        let totals = Totals::of(runs.iter().flat_map(|run| &run.outcomes));
         let Totals { passed, warned, failed, known, skipped, errors } = totals;
-        Self { passed, warned, failed, known, skipped, errors, causes, duration_ms }
+        let problems = runs.iter().filter(|run| run.problem.is_some()).count();
+        let causes = runs.iter().map(|run| count(&causes(run)).causes).sum();
+        let duration_ms = runs.iter().map(|run| run.duration.as_millis()).sum();
+        Self { passed, warned, failed, known, skipped, errors, problems, causes, duration_ms }
     }
 }
 
@@ -144,24 +150,17 @@ struct FindingRow<'r> {
 pub fn render(runs: &[TargetRun]) -> io::Result<String> {
     let mut text = match runs {
         [run] => serde_json::to_string_pretty(&document(run))?,
-        runs => {
-            let totals = Totals::of(runs.iter().flat_map(|run| &run.outcomes));
-            let causes = runs.iter().map(|run| count(&causes(run)).causes).sum();
-            let duration = runs.iter().map(|run| run.duration.as_millis()).sum();
-            serde_json::to_string_pretty(&Several {
-                nbdcheck: env!("CARGO_PKG_VERSION"),
-                summary: Summary::new(totals, causes, duration),
-                runs: runs.iter().map(document).collect(),
-            })?
-        }
+        runs => serde_json::to_string_pretty(&Several {
+            nbdcheck: env!("CARGO_PKG_VERSION"),
+            summary: Summary::new(runs),
+            runs: runs.iter().map(document).collect(),
+        })?,
     };
     text.push('\n');
     Ok(escaped(&text))
 }
 
 fn document(run: &TargetRun) -> Document<'_> {
-    let causes = causes(run);
-    let (totals, counted) = (Totals::of(&run.outcomes), count(&causes).causes);
     Document {
         nbdcheck: env!("CARGO_PKG_VERSION"),
         target: Target {
@@ -169,7 +168,7 @@ fn document(run: &TargetRun) -> Document<'_> {
             address: run.address.as_deref(),
             version: run.version.as_deref(),
         },
-        summary: Summary::new(totals, counted, run.duration.as_millis()),
+        summary: Summary::new(std::slice::from_ref(run)),
         problem: run.problem.as_deref(),
         features: features(&run.outcomes)
             .into_iter()
@@ -179,7 +178,7 @@ fn document(run: &TargetRun) -> Document<'_> {
                 verdict: feature.verdict.name(),
             })
             .collect(),
-        causes: causes.iter().map(cause).collect(),
+        causes: causes(run).iter().map(cause).collect(),
         offers: run.offers.iter().map(offer).collect(),
         scenarios: run.outcomes.iter().map(scenario).collect(),
     }

@@ -4,6 +4,7 @@ pub mod announce;
 pub mod begun;
 pub mod causes;
 pub mod digest;
+pub mod file;
 pub mod html;
 pub mod json;
 pub mod junit;
@@ -100,18 +101,38 @@ impl<F> Report<F> {
         self.path == Path::new("-")
     }
 
-    /// Puts a text where the report belongs.
+    /// Puts a text where the report belongs. A reader of standard output that has gone is no error.
     ///
     /// # Errors
     /// What the system says.
     pub fn put(&self, text: &str) -> io::Result<()> {
         if self.is_stdout() {
-            use io::Write as _;
-            return io::stdout().write_all(text.as_bytes());
+            return crate::output::print_bytes(text.as_bytes());
         }
-        if let Some(parent) = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            std::fs::create_dir_all(parent)?;
-        }
-        std::fs::write(&self.path, text)
+        file::write(&self.path, text.as_bytes())
     }
+}
+
+/// Whether reports can be written, before anything is done for them.
+///
+/// # Errors
+/// The first that can't, and why; or two that go to one place.
+pub fn check<F>(reports: &[Report<F>]) -> Result<(), String> {
+    let mut places = Vec::new();
+    for report in reports {
+        let shown = report.path.display();
+        let place = if report.is_stdout() {
+            Some(report.path.clone())
+        } else {
+            file::check(&report.path).map_err(|error| format!("can't write {shown}: {error}"))?;
+            file::place(&report.path)
+        };
+        if place.is_some() && places.contains(&place) {
+            let shown =
+                if report.is_stdout() { "standard output".into() } else { shown.to_string() };
+            return Err(format!("two reports go to {shown}"));
+        }
+        places.push(place);
+    }
+    Ok(())
 }

@@ -57,7 +57,7 @@ impl Progress {
     /// Prints a line above it, or just prints it where there is no terminal.
     pub fn say(&self, line: &str) {
         if self.bar.is_hidden() {
-            anstream::eprintln!("{line}");
+            crate::say!("{line}");
         } else {
             self.bar.println(line);
         }

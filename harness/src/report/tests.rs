@@ -274,3 +274,64 @@ fn every_failed_scenario_has_its_evidence_in_html() {
     }
     assert!(page.contains("Further scenarios that failed"));
 }
+
+/// How many scenarios of some runs came out how, and how many runs have no verdict.
+fn totals(runs: &[TargetRun]) -> (crate::run::Totals, usize) {
+    let totals = crate::run::Totals::of(runs.iter().flat_map(|run| &run.outcomes));
+    (totals, runs.iter().filter(|run| run.problem.is_some()).count())
+}
+
+#[test]
+fn all_formats_count_alike() {
+    let runs = [mixed(), hostile(), crowd(), TargetRun::unplayed("later", "interrupted")];
+    let (totals, problems) = totals(&runs);
+    assert!(problems == 2 && totals.known > 0 && totals.errors > 0);
+
+    let text = tap::render(&runs);
+    let points = |begin: &str, directive: &str| {
+        let is = |line: &&str| line.starts_with(begin) && line.contains(directive);
+        text.lines().filter(is).count()
+    };
+    let all = totals.ran() + totals.skipped + totals.errors + problems;
+    assert!(text.contains(&format!("\n1..{all}\n")), "{text}");
+    assert_eq!(points("ok ", "") - points("ok ", " # SKIP"), totals.passed + totals.warned);
+    assert_eq!(points("ok ", " # SKIP"), totals.skipped);
+    assert_eq!(points("not ok ", " # TODO"), totals.known);
+    assert_eq!(points("not ok ", ""), totals.known + totals.failed + totals.errors + problems);
+
+    let text = junit::render(&runs).unwrap();
+    let head = text.lines().find(|line| line.starts_with("<testsuites")).unwrap_or_default();
+    for (name, count) in
+        [("tests", all), ("failures", totals.failed), ("errors", totals.errors + problems)]
+    {
+        assert!(head.contains(&format!("{name}=\"{count}\"")), "{name} {count}: {head}");
+    }
+    assert_eq!(text.matches("<skipped").count(), totals.skipped);
+
+    let value: serde_json::Value = serde_json::from_str(&json::render(&runs).unwrap()).unwrap();
+    let summary = &value["summary"];
+    for (name, count) in [
+        ("passed", totals.passed),
+        ("warned", totals.warned),
+        ("failed", totals.failed),
+        ("known", totals.known),
+        ("skipped", totals.skipped),
+        ("errors", totals.errors),
+        ("problems", problems),
+    ] {
+        assert_eq!(summary[name], count, "{name}");
+    }
+
+    for run in &runs {
+        let line = terminal::totals_text(run);
+        assert_eq!(line.contains("no verdict"), run.problem.is_some(), "{line}");
+        for text in [
+            plain(run),
+            markdown::render(std::slice::from_ref(run)),
+            html::render(std::slice::from_ref(run)),
+        ] {
+            let ran = line.split_once(": ").map_or("", |(_, counts)| counts);
+            assert!(text.contains(ran), "{ran} in {text}");
+        }
+    }
+}

@@ -303,11 +303,8 @@ async fn perform(
     with.limit = limit.saturating_mul(4);
     with.tls = wanted_tls(script).map(Security::made).transpose()?;
     let security = with.tls.clone();
-    let capture = match &options.capture {
-        Some(folder) => Capture::create(folder, client.name(), &script.id).ok(),
-        None => None,
-    };
-    outcome.capture = capture.as_ref().map(|capture| capture.path().display().to_string());
+    let captures = options.capture.as_ref();
+    let capture = captures.and_then(|all| all.create(client.name(), &script.id));
     let running = tokio::spawn(client.clone().act(action.name.clone(), with));
     let setup = Setup {
         side: Side::Server,
@@ -322,10 +319,11 @@ async fn perform(
         segmentation: options.segmentation,
         security,
         upgrade: Upgrade::Never,
-        dialer: Dialer::new(Source::AcceptTcp(listener), capture.map(Capture::into_tap_maker)),
+        dialer: Dialer::new(Source::AcceptTcp(listener), capture.as_ref().map(Capture::tap_maker)),
         client: Some(ClientProcess::new(running, Some(file))),
     };
     let played = play(script, setup).await;
+    outcome.capture = capture.and_then(Capture::finish);
     match not_asked_for(script, &played).or_else(|| unable(&played)) {
         Some(reason) => outcome.skip(SkipKind::NotOffered, reason),
         None => conclude(outcome, played),

@@ -17,8 +17,8 @@ pub struct Args {
 /// Says what to do instead; gives the exit status.
 #[must_use]
 pub fn run(_args: Args) -> u8 {
-    eprintln!("error: this build can't capture");
-    eprintln!(
+    crate::say!("error: this build can't capture");
+    crate::say!(
         "hint: build it with `cargo build --release --features live` (needs libpcap), or\n\
         \x20     `tcpdump -i lo -U -w - tcp port 10809 | nbdcheck decode -`"
     );

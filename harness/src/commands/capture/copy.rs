@@ -35,8 +35,8 @@ impl Copy {
     /// Complains and gives the exit status if that fails.
     pub(super) fn create(path: &Path, link: LinkType) -> Result<Self, u8> {
         if path == Path::new("-") {
-            eprintln!("error: standard output is for what is decoded, not for packets");
-            eprintln!("hint: `-w FILE`");
+            crate::say!("error: standard output is for what is decoded, not for packets");
+            crate::say!("hint: `-w FILE`");
             return Err(exit::USAGE);
         }
         let name = name(path);
@@ -46,7 +46,7 @@ impl Copy {
         match writer {
             Ok(writer) => Ok(Self { name, writer, error: None, kept: Vec::new(), memory: 0 }),
             Err(error) => {
-                eprintln!("error: can't write {name}: {error}");
+                crate::say!("error: can't write {name}: {error}");
                 Err(exit::NO_VERDICT)
             }
         }
@@ -90,7 +90,7 @@ impl Copy {
         if self.error.is_none()
             && let Err(error) = write(&mut self.writer)
         {
-            eprintln!("error: can't write {}: {error}; decoding goes on", self.name);
+            crate::say!("error: can't write {}: {error}; decoding goes on", self.name);
             self.error = Some(error);
         }
     }
@@ -102,7 +102,7 @@ impl Copy {
             return Err(exit::NO_VERDICT);
         }
         self.writer.flush().map_err(|error| {
-            eprintln!("error: can't write {}: {error}", self.name);
+            crate::say!("error: can't write {}: {error}", self.name);
             exit::NO_VERDICT
         })
     }

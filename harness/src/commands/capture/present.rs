@@ -67,7 +67,7 @@ pub fn run(args: Args) -> u8 {
     let live = match Live::open(&args.interface, &args.view.port) {
         Ok(live) => live,
         Err(error) => {
-            eprintln!("error: {error}");
+            crate::say!("error: {error}");
             return exit::NO_VERDICT;
         }
     };
@@ -81,7 +81,7 @@ pub fn run(args: Args) -> u8 {
         match GrowingLog::new(path) {
             Ok(log) => logs.push(log),
             Err(error) => {
-                eprintln!("error: can't read {}: {error}", name(path));
+                crate::say!("error: can't read {}: {error}", name(path));
                 return exit::USAGE;
             }
         }
@@ -89,7 +89,7 @@ pub fn run(args: Args) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: can't wait for packets: {error}");
+            crate::say!("error: can't wait for packets: {error}");
             return exit::NO_VERDICT;
         }
     };
@@ -111,7 +111,7 @@ pub fn run(args: Args) -> u8 {
     let status = match listened {
         Ok(Ok(listened)) => ended(&args, &listened, &mut dissector),
         Ok(Err(error)) => {
-            eprintln!("error: can't capture on {} any longer: {error}", args.interface);
+            crate::say!("error: can't capture on {} any longer: {error}", args.interface);
             exit::NO_VERDICT
         }
         Err(status) => status,
@@ -134,7 +134,7 @@ impl Listener for Listening<'_, '_> {
         let ports = [&[DEFAULT_PORT], &*self.args.view.port].concat();
         let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
         let interface = self.args.interface.escape_default();
-        eprintln!("listening on {interface} ({}), TCP port {}", self.link, ports.join(", "));
+        crate::say!("listening on {interface} ({}), TCP port {}", self.link, ports.join(", "));
     }
 
     fn packet(&mut self, packet: &Packet<'_>) -> bool {
@@ -208,22 +208,22 @@ fn ended(args: &Args, listened: &Listened, dissector: &mut Dissector) -> u8 {
     let no_secrets = !args.keylog.is_empty() && dissector.keys().is_empty();
     let Listened { packets, dropped, .. } = *listened;
     let found = Plural(sessions, "session");
-    eprintln!("{}, {found}", Plural(packets, "packet"));
+    crate::say!("{}, {found}", Plural(packets, "packet"));
     if let Some(dropped @ 1..) = dropped {
-        eprintln!("warning: {} came too fast and are missing", Plural(dropped, "packet"));
+        crate::say!("warning: {} came too fast and are missing", Plural(dropped, "packet"));
     }
     if no_secrets {
         let logs: Vec<_> = args.keylog.iter().map(|path| name(path)).collect();
-        eprintln!("warning: no secrets of TLS came in {}", logs.join(", "));
+        crate::say!("warning: no secrets of TLS came in {}", logs.join(", "));
     }
     match args.view.session {
         _ if sessions == 0 => {
-            eprintln!("error: no NBD traffic seen");
-            eprintln!("hint: `--port N` listens to other ports than {DEFAULT_PORT}");
+            crate::say!("error: no NBD traffic seen");
+            crate::say!("hint: `--port N` listens to other ports than {DEFAULT_PORT}");
             exit::NO_VERDICT
         }
         Some(wanted) if wanted > sessions => {
-            eprintln!("error: no session {wanted}: there was {found}");
+            crate::say!("error: no session {wanted}: there was {found}");
             exit::USAGE
         }
         _ => exit::OK,

@@ -101,7 +101,12 @@ pub fn totals_line(run: &TargetRun) -> String {
     } else {
         String::new()
     };
-    format!("{}: {}{reasons}; {ran} of {all} ran, {:.2?}", run.name, words.join(", "), run.duration)
+    let end = match &run.problem {
+        Some(_) => styled(BAD, "; no verdict"),
+        None => String::new(),
+    };
+    let words = words.join(", ");
+    format!("{}: {words}{reasons}; {ran} of {all} ran, {:.2?}{end}", run.name, run.duration)
 }
 
 /// The last line without colours.

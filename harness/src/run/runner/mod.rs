@@ -7,7 +7,6 @@ mod playing;
 mod verdict;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use super::milestones::{Offer, offers};
 use super::survey::capacity::CAPACITY;
 use super::survey::{Ask, Capabilities, Whom, probe};
 use super::target::{Access, Instance, Target, Unavailable};
+use crate::capture::Captures;
 use crate::finding::Verdict;
 use crate::peer::Address;
 use crate::script::ast::{Replies, Script, Segmentation};
@@ -43,7 +43,7 @@ pub struct Options {
     /// How long one wait may take.
     pub timeout: Duration,
     /// Where captures go.
-    pub capture: Option<PathBuf>,
+    pub capture: Option<Captures>,
     /// The form of replies that scenarios negotiate when they leave it open.
     pub replies: Replies,
     /// How messages are cut when scenarios leave it open.
@@ -83,6 +83,22 @@ pub struct TargetRun {
     pub offers: Vec<Offer>,
     /// How long it all took.
     pub duration: Duration,
+}
+
+impl TargetRun {
+    /// Of a target that was not tested, and why.
+    #[must_use]
+    pub fn unplayed(name: &str, problem: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: None,
+            address: None,
+            problem: Some(problem.to_owned()),
+            outcomes: Vec::new(),
+            offers: Vec::new(),
+            duration: Duration::ZERO,
+        }
+    }
 }
 
 /// Runs scenarios that test servers against a target.

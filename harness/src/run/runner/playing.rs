@@ -114,11 +114,8 @@ impl Runner {
     }
 
     async fn play(&self, script: &Arc<Script>, place: &Place, outcome: &mut Outcome) -> Played {
-        let capture = match &self.options.capture {
-            Some(folder) => Capture::create(folder, self.target.name(), &script.id).ok(),
-            None => None,
-        };
-        outcome.capture = capture.as_ref().map(|capture| capture.path().display().to_string());
+        let captures = self.options.capture.as_ref();
+        let capture = captures.and_then(|all| all.create(self.target.name(), &script.id));
         let mut variables = place.capabilities.variables();
         if let Some(other) = &place.other {
             variables.push(("other".to_owned(), Value::Text(other.clone())));
@@ -135,11 +132,13 @@ impl Runner {
             upgrade: place.upgrade,
             dialer: Dialer::new(
                 Source::Connect(place.address.clone()),
-                capture.map(Capture::into_tap_maker),
+                capture.as_ref().map(Capture::tap_maker),
             ),
             client: None,
         };
-        play(script, setup).await
+        let played = play(script, setup).await;
+        outcome.capture = capture.and_then(Capture::finish);
+        played
     }
 }
 
