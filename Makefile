@@ -19,43 +19,21 @@ help:
 run:
 	$(CARGO) run --release -- run
 
-# program:package, as Debian names them. Libraries are looked up below.
-PROGRAMS = qemu-nbd:qemu-utils qemu-img:qemu-utils qemu-io:qemu-utils qemu-storage-daemon:qemu-utils \
-  nbdkit:nbdkit nbd-server:nbd-server nbd-client:nbd-client nbdinfo:libnbd-bin nbdcopy:libnbd-bin \
-  nbdsh:python3-libnbd tshark:tshark tcpdump:tcpdump fio:fio certtool:gnutls-bin psktool:gnutls-bin \
-  pkg-config:pkg-config cc:gcc ip:iproute2
-LIBRARIES = libpcap:libpcap-dev openssl:libssl-dev
-
-# Prints the packages of what is missing.
-define missing
-{ for pair in $(PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || echo "$${pair#*:}"; done; \
-  for pair in $(LIBRARIES); do pkg-config --exists "$${pair%%:*}" 2>/dev/null || echo "$${pair#*:}"; done; \
-} | sort -u | xargs
-endef
-
 peers:
-	@packages=$$($(missing)); \
-	if [ -z "$$packages" ]; then exit 0; fi; \
-	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
-	  echo "missing: $$packages" >&2; \
-	  echo "hint: as root, \`apt-get install $$packages\`" >&2; exit 1; \
-	fi; \
-	export DEBIAN_FRONTEND=noninteractive; \
-	apt-get update -q >/dev/null && apt-get install -qy --no-install-recommends $$packages >/dev/null || exit 1; \
-	packages=$$($(missing)); \
-	if [ -n "$$packages" ]; then echo "still missing after the installation: $$packages" >&2; exit 1; fi
+	@.ci/peers install
 
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 
-# With NBDCHECK_REQUIRE_PEERS a test fails, rather than passes, for lack of a program.
+# A test passes over a program that is missing, unless NBDCHECK_REQUIRE_PEERS names it.
 test: peers lint
+	export NBDCHECK_REQUIRE_PEERS="$$(.ci/peers list)"; \
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
-	  NBDCHECK_REQUIRE_PEERS=1 $(CARGO) nextest run --locked --workspace --all-features --profile ci \
+	  $(CARGO) nextest run --locked --workspace --all-features --profile ci \
 	  && $(CARGO) test --locked --workspace --all-features --doc --quiet; \
 	else \
-	  NBDCHECK_REQUIRE_PEERS=1 $(CARGO) test --locked --workspace --all-features; \
+	  $(CARGO) test --locked --workspace --all-features; \
 	fi
 
 fmt:

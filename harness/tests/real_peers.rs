@@ -1,7 +1,9 @@
 //! The shipped peer files against the programs that they describe. A program that is not installed
-//! is passed over, unless `NBDCHECK_REQUIRE_PEERS` is set, as `make test` does.
+//! is passed over, unless `NBDCHECK_REQUIRE_PEERS` names it, as `make test` sees to.
 
 #![allow(clippy::unwrap_used)] // a test, its helpers too
+
+mod needed;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,9 +23,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 fn installed<T>(result: Result<T, StartError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
-        Err(StartError::Missing { program, .. })
-            if std::env::var_os("NBDCHECK_REQUIRE_PEERS").is_none() =>
-        {
+        Err(StartError::Missing { program, .. }) if !needed::required(&program) => {
             eprintln!("`{program}` is not installed: not tested");
             None
         }
@@ -352,8 +352,7 @@ fn certificates(dir: &Path) -> bool {
         }
         if !certtool(&["--generate-privkey", "--bits=2048", "--outfile", &key]) || !certtool(&args)
         {
-            let required = std::env::var_os("NBDCHECK_REQUIRE_PEERS").is_some();
-            assert!(!required, "`certtool` is needed");
+            assert!(!needed::required("certtool"), "`certtool` is needed");
             return false;
         }
     }

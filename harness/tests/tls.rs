@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod needed;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -122,8 +124,7 @@ fn scenarios_pass_inside_tls_and_over_a_unix_socket() {
 
 #[test]
 fn captures_of_tls_open_in_wireshark_without_any_setting() {
-    if Command::new("tshark").arg("--version").output().is_err() {
-        assert!(std::env::var_os("NBDCHECK_REQUIRE_PEERS").is_none(), "tshark is not installed");
+    if !needed::here(&["tshark"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

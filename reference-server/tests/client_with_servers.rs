@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed test should say where")]
 
 mod common;
+#[path = "../../harness/tests/needed/mod.rs"]
+mod needed;
 
 use std::path::Path;
 
@@ -92,6 +94,9 @@ async fn qemu_nbd(folder: &TempDir, socket: &Path) -> Running {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn works_with_qemu_nbd() {
+    if !needed::here(&["qemu-nbd"]) {
+        return;
+    }
     for options in forms() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("s");
@@ -102,6 +107,9 @@ async fn works_with_qemu_nbd() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn maps_what_servers_allocate() {
+    if !needed::here(&["qemu-nbd", "nbdkit"]) {
+        return;
+    }
     const CONTEXT: &str = "base:allocation";
     let contexts = vec![CONTEXT.to_owned(), "x-none:a".to_owned()];
     let options = Options { contexts, ..Options::default() };
@@ -133,6 +141,9 @@ fn qemu_is_extended() -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asks_qemu_nbd_about_more_than_4_gib_at_once() {
+    if !needed::here(&["qemu-nbd"]) {
+        return;
+    }
     const LARGE: u64 = 9 << 30;
     const CONTEXT: &str = "base:allocation";
     let options = Options { contexts: vec![CONTEXT.to_owned()], ..Options::default() };
@@ -159,6 +170,9 @@ async fn asks_qemu_nbd_about_more_than_4_gib_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn haggles_with_qemu_nbd() {
+    if !needed::here(&["qemu-nbd"]) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let _server = qemu_nbd(&folder, &socket).await;
@@ -179,6 +193,9 @@ async fn haggles_with_qemu_nbd() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn works_with_nbdkit() {
+    if !needed::here(&["nbdkit"]) {
+        return;
+    }
     // nbdkit 1.32.5 advertises FLUSH, TRIM and WRITE_ZEROES in its oldstyle greeting, and refuses
     // them.
     let variants: [(&[&str], bool); 3] =
@@ -195,6 +212,9 @@ async fn works_with_nbdkit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_to_the_block_sizes_of_nbdkit() {
+    if !needed::here(&["nbdkit"]) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let (image, socket_text) = (image(&folder), socket.display().to_string());
@@ -219,6 +239,9 @@ async fn keeps_to_the_block_sizes_of_nbdkit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn works_with_nbd_server() {
+    if !needed::here(&["nbd-server"]) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let (image, conf) = (image(&folder), folder.path().join("conf"));

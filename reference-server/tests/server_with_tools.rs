@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed test should say where")]
 
 mod common;
+#[path = "../../harness/tests/needed/mod.rs"]
+mod needed;
 
 use std::path::Path;
 
@@ -61,6 +63,9 @@ fn sample(path: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn qemu_img_reads_the_whole_export() {
+    if !needed::here(&["qemu-img"]) {
+        return;
+    }
     let served = Served::new(pattern()).await;
     let info = run("qemu-img", &["info", "--output=json", &served.uri("disk")]).await;
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
@@ -75,6 +80,9 @@ async fn qemu_img_reads_the_whole_export() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn qemu_img_writes_the_whole_export() {
+    if !needed::here(&["qemu-img"]) {
+        return;
+    }
     let served = Served::new(memory()).await;
     let input = served.path("in");
     sample(&input);
@@ -112,6 +120,9 @@ async fn qemu_io(uri: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn qemu_io_writes_reads_discards_and_zeroes() {
+    if !needed::here(&["qemu-io"]) {
+        return;
+    }
     for handshake in [Handshake::FixedNewstyle, Handshake::Newstyle, Handshake::Oldstyle] {
         for structured_reply in [true, false] {
             let features = Features { handshake, structured_reply, ..Features::default() };
@@ -123,6 +134,9 @@ async fn qemu_io_writes_reads_discards_and_zeroes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn qemu_io_works_on_a_sparse_file() {
+    if !needed::here(&["qemu-io"]) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk");
     std::fs::File::create(&path).unwrap().set_len(SIZE as u64).unwrap();
@@ -139,6 +153,9 @@ fn allocated(path: &Path) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nbdinfo_sees_what_is_offered() {
+    if !needed::here(&["nbdinfo"]) {
+        return;
+    }
     let builder = pattern().export(
         Export::new("ro", MemoryStore::new(1 << 20))
             .with_description("for reading")
@@ -173,6 +190,9 @@ async fn nbdinfo_sees_what_is_offered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nbdcopy_uses_several_connections_both_ways() {
+    if !needed::here(&["nbdcopy"]) {
+        return;
+    }
     let (sender, mut events) = mpsc::unbounded_channel();
     let observed = memory().observer(move |event| drop(sender.send(event)));
     let served = Served::new(observed).await;
@@ -192,6 +212,9 @@ async fn nbdcopy_uses_several_connections_both_ways() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fio_finds_its_blocks_again() {
+    if !needed::here(&["fio"]) {
+        return;
+    }
     let served = Served::new(memory()).await;
     let uri = format!("--uri={}", served.uri(""));
     let arguments = [
@@ -213,6 +236,9 @@ async fn fio_finds_its_blocks_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nbd_client_lists_the_exports() {
+    if !needed::here(&["nbd-client"]) {
+        return;
+    }
     let named = pattern().export(Export::new("other", MemoryStore::new(1)));
     let served = Served::new(named).await;
     let port = served.handle.tcp_address().unwrap().port().to_string();
@@ -222,6 +248,9 @@ async fn nbd_client_lists_the_exports() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nbdsh_uses_requests_of_all_kinds() {
+    if !needed::here(&["nbdsh"]) {
+        return;
+    }
     let served = Served::new(memory()).await;
     let script = "\
 h.pwrite(b'a' * 8192, 4096, nbd.CMD_FLAG_FUA)
@@ -274,6 +303,9 @@ async fn map(served: &Served, context: &str) -> Vec<(u64, u64, u64)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nbdinfo_maps_every_context() {
+    if !needed::here(&["nbdinfo"]) {
+        return;
+    }
     let served = Served::new(Server::builder().export(holey())).await;
     let rest = (1 << 20) - 131_072;
     let expected = [(0, 65_536, 3), (65_536, 65_536, 0), (131_072, rest, 3)];
@@ -293,6 +325,9 @@ async fn nbdinfo_maps_every_context() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nbdinfo_sees_the_layers() {
+    if !needed::here(&["nbdinfo"]) {
+        return;
+    }
     let behind = MemoryStore::new(1 << 20);
     behind.write(0, &[5; 65_536]).unwrap();
     let store = MemoryStore::over(1 << 20, std::sync::Arc::new(behind));
@@ -320,6 +355,9 @@ async fn qemu_map(arguments: &[&str]) -> Vec<(u64, u64, bool, bool)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn qemu_img_maps_with_extended_headers_and_without() {
+    if !needed::here(&["qemu-img"]) {
+        return;
+    }
     for extended_headers in [true, false] {
         let (sender, mut events) = mpsc::unbounded_channel();
         let features = Features { extended_headers, ..Features::default() };
@@ -353,6 +391,9 @@ async fn qemu_img_maps_with_extended_headers_and_without() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn qemu_copies_sparse_exports_both_ways_in_every_form() {
+    if !needed::here(&["qemu-img"]) {
+        return;
+    }
     for (structured_reply, extended_headers) in [(false, false), (true, false), (true, true)] {
         let features = Features { structured_reply, extended_headers, ..Features::default() };
         let served = Served::new(memory().features(features)).await;
@@ -371,6 +412,9 @@ async fn qemu_copies_sparse_exports_both_ways_in_every_form() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nbdsh_asks_for_status_caches_and_zeroes_fast() {
+    if !needed::here(&["nbdsh"]) {
+        return;
+    }
     let large = Export::new("disk", MemoryStore::pattern(8 << 30, 1))
         .with_bitmap(DirtyBitmap::new("b0", 65_536).unwrap());
     let served = Served::new(Server::builder().export(large)).await;

@@ -360,7 +360,7 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| format!("can't read {}: {error}", path.display()))?;
             let shown = path.display().to_string();
-            Some(Deviations::parse(&shown, &text, None).map_err(|error| error.to_string())?)
+            Some(Deviations::parse(&shown, &text).map_err(|error| error.to_string())?)
         }
         None => None,
     };
@@ -487,6 +487,9 @@ pub(super) async fn known_of(target: &Target) -> Deviations {
 }
 
 fn finish(args: &Args, mut run: TargetRun, known: &Deviations, runs: &mut Vec<TargetRun>) {
+    if let Some(version) = run.version.as_deref().filter(|version| !known.knows(version)) {
+        anstream::eprintln!("note: no record for {} {version}: its deviations count", run.name);
+    }
     let machine = args.report.iter().any(Report::is_stdout);
     for outcome in &mut run.outcomes {
         known.mark(outcome);

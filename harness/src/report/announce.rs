@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_is_known_or_only_advice_is_not_told() {
-        let known = Deviations::parse("x", "a/b string-utf8 # says why", None).unwrap();
+        let known = Deviations::parse("x", "a/b string-utf8 # says why").unwrap();
         let mut announcer = Announcer::new(known, false);
         let findings = vec![finding("string-utf8", Severity::Failure)];
         assert_eq!(announcer.line(&outcome("a/b", Verdict::Fail, findings)), None);

@@ -3,13 +3,15 @@
 //! One entry a line: `SCENARIO REQUIREMENT [sometimes] # reason`. The scenario is still run; any
 //! other finding in it still counts. `sometimes` is for a race inside the peer: that it did not show
 //! is no difference from the record. A line `# version: PATTERN` says which versions of the peer the
-//! entries after it are about.
+//! entries after it are about: `1.32*`, `>=1.38 <1.44`, `3.24*, 3.26*`.
 
-use globset::Glob;
+use std::sync::Arc;
+
 use include_dir::{Dir, include_dir};
 
 use super::Outcome;
 use super::runner::TargetRun;
+use super::versions::Versions;
 use crate::finding::{Finding, Severity};
 
 /// The shipped records, one a peer.
@@ -28,12 +30,28 @@ pub struct Deviation {
     pub reason: String,
     /// Where the entry stands: `qemu-nbd.expect:12`.
     pub at: String,
+    /// The versions of the peer that do so; `None` for all.
+    pub versions: Option<Arc<Versions>>,
+}
+
+impl Deviation {
+    /// Whether the entry is about this version; what is not known may be any.
+    fn is_about(&self, version: Option<&str>) -> bool {
+        match (&self.versions, version) {
+            (Some(versions), Some(version)) => versions.has(version),
+            _ => true,
+        }
+    }
 }
 
 /// The entries about one target.
 #[derive(Debug, Clone, Default)]
 pub struct Deviations {
     entries: Vec<Deviation>,
+    /// The versions that the record knows; none if it is about all.
+    versions: Vec<Arc<Versions>>,
+    /// The version of the target, if it is known.
+    version: Option<String>,
 }
 
 /// An entry that can't be read.
@@ -58,30 +76,46 @@ pub enum Mismatch {
 }
 
 impl Deviations {
-    /// The record that is shipped for a peer; empty if there is none.
+    /// The record that is shipped for a version of a peer; empty if there is none.
     #[must_use]
     pub fn shipped(peer: &str, version: Option<&str>) -> Self {
         let path = format!("{peer}.expect");
         let text = SHIPPED.get_file(&path).and_then(|file| file.contents_utf8()).unwrap_or("");
         // A test reads them all.
-        Self::parse(&path, text, version).unwrap_or_default()
+        Self::parse(&path, text).unwrap_or_default().of(version)
     }
 
-    /// Reads a record; entries for other versions than `version` are left out.
+    /// What it says of one version.
+    #[must_use]
+    pub fn of(mut self, version: Option<&str>) -> Self {
+        self.entries.retain(|entry| entry.is_about(version));
+        self.version = version.map(str::to_owned);
+        self
+    }
+
+    /// Whether somebody has looked at this version: what it does otherwise than the specification is
+    /// in the record then, and what is not in the record is new.
+    #[must_use]
+    pub fn knows(&self, version: &str) -> bool {
+        self.versions.is_empty() || self.versions.iter().any(|versions| versions.has(version))
+    }
+
+    /// Reads a record.
     ///
     /// # Errors
     /// A line that is no entry, or names an unknown requirement.
-    pub fn parse(path: &str, text: &str, version: Option<&str>) -> Result<Self, DeviationError> {
+    pub fn parse(path: &str, text: &str) -> Result<Self, DeviationError> {
         let mut entries = Vec::new();
-        let mut applies = true;
+        let mut all_versions = Vec::new();
+        let mut versions: Option<Arc<Versions>> = None;
         for (index, line) in text.lines().enumerate() {
             let at = format!("{path}:{}", index + 1);
             let fail = |message: String| DeviationError { at: at.clone(), message };
             let line = line.trim();
             if let Some(pattern) = line.strip_prefix("# version:") {
-                let glob = Glob::new(pattern.trim()).map_err(|error| fail(error.to_string()))?;
-                let matcher = glob.compile_matcher();
-                applies = version.is_none_or(|version| matcher.is_match(version));
+                let these = Arc::new(pattern.parse::<Versions>().map_err(fail)?);
+                all_versions.push(these.clone());
+                versions = Some(these);
                 continue;
             }
             if line.is_empty() || line.starts_with('#') {
@@ -107,23 +141,24 @@ impl Deviations {
             if reason.trim().is_empty() {
                 return Err(fail("a reason is missing".to_owned()));
             }
-            if applies {
-                entries.push(Deviation {
-                    scenario: scenario.to_owned(),
-                    requirement: requirement.to_owned(),
-                    sometimes,
-                    reason: reason.trim().to_owned(),
-                    at,
-                });
-            }
+            entries.push(Deviation {
+                scenario: scenario.to_owned(),
+                requirement: requirement.to_owned(),
+                sometimes,
+                reason: reason.trim().to_owned(),
+                at,
+                versions: versions.clone(),
+            });
         }
-        Ok(Self { entries })
+        Ok(Self { entries, versions: all_versions, version: None })
     }
 
-    /// The entries of two records.
+    /// The entries of two records, of the other one those that are about the same version.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
+        let other = other.of(self.version.as_deref());
         self.entries.extend(other.entries);
+        self.versions.extend(other.versions);
         self
     }
 
@@ -148,8 +183,12 @@ impl Deviations {
     pub fn mismatches(&self, runs: &[TargetRun]) -> Vec<Mismatch> {
         let mut mismatches = Vec::new();
         for entry in &self.entries {
+            let mut runs =
+                runs.iter().filter(|run| entry.is_about(run.version.as_deref())).peekable();
+            if runs.peek().is_none() {
+                continue;
+            }
             let mut outcomes = runs
-                .iter()
                 .flat_map(|run| &run.outcomes)
                 .filter(|outcome| outcome.id == entry.scenario)
                 .peekable();
@@ -190,7 +229,7 @@ mod tests {
     fn every_shipped_record_can_be_read() {
         for file in SHIPPED.files() {
             let text = file.contents_utf8().unwrap();
-            Deviations::parse(&file.path().display().to_string(), text, None).unwrap();
+            Deviations::parse(&file.path().display().to_string(), text).unwrap();
         }
     }
 
@@ -209,9 +248,16 @@ mod tests {
     #[test]
     fn entries_apply_to_their_versions() {
         let text = "# version: 10.*\na/b baseline-read  # says why\n# version: 9.*\nc/d baseline-read # x\n";
-        let record = Deviations::parse("x.expect", text, Some("10.0.2")).unwrap();
-        assert_eq!(record.entries.len(), 1);
-        assert_eq!(record.entries[0].at, "x.expect:2");
+        let record = Deviations::parse("x.expect", text).unwrap();
+        let about = |version| -> Vec<String> {
+            record.clone().of(version).entries.into_iter().map(|entry| entry.at).collect()
+        };
+        assert_eq!(about(Some("10.0.2")), ["x.expect:2"]);
+        assert_eq!(about(Some("11.0.0")), [""; 0]);
+        assert_eq!(about(None), ["x.expect:2", "x.expect:4"]);
+        let known = ["10.0.2", "9.2", "11.0.0"].map(|version| record.knows(version));
+        assert_eq!(known, [true, true, false]);
+        assert!(Deviations::parse("x.expect", "a/b baseline-read # x").unwrap().knows("1"));
     }
 
     #[test]
@@ -229,7 +275,7 @@ mod tests {
         };
         let differs = |word: &str| {
             let text = format!("2.6-base/sanity baseline-read {word} # a race");
-            let record = Deviations::parse("x.expect", &text, None).unwrap();
+            let record = Deviations::parse("x.expect", &text).unwrap();
             record.mismatches(std::slice::from_ref(&run)).len()
         };
         assert_eq!((differs(""), differs("sometimes")), (1, 0));
@@ -237,7 +283,7 @@ mod tests {
 
     #[test]
     fn an_entry_needs_a_reason_and_a_known_requirement() {
-        let error = |text| Deviations::parse("x.expect", text, None).unwrap_err().to_string();
+        let error = |text| Deviations::parse("x.expect", text).unwrap_err().to_string();
         insta::assert_snapshot!(error("a/b baseline-read"), @r"
         x.expect:1: a reason is missing
         hint: an entry is `SCENARIO REQUIREMENT [sometimes] # reason`

@@ -14,6 +14,7 @@ pub mod selfclient;
 mod stores;
 pub mod survey;
 pub mod target;
+pub mod versions;
 
 pub use survey as probe;
 

@@ -11,7 +11,9 @@ use dissector::capture::ConnectionWriter;
 use protocol::message::Side;
 use serde_json::Value;
 
-use super::{Running, capture, free_port, golden, logged, nbdcheck, run, tshark, wait_for_port};
+use super::{
+    Running, capture, free_port, golden, logged, nbdcheck, needed, run, tshark, wait_for_port,
+};
 
 /// A certificate authority and a server's certificate; and a pre-shared key.
 fn credentials(folder: &Path) {
@@ -178,12 +180,18 @@ fn check(secured: &Secured) {
 
 #[test]
 fn tls_1_3_is_opened() {
+    if !needed::here(&["nbdkit", "nbdcopy", "tcpdump", "tshark", "certtool"]) {
+        return;
+    }
     let (server, uri) = X509;
     check(&Secured { server, uri, overrides: "", version: "1.3" });
 }
 
 #[test]
 fn tls_1_2_is_opened() {
+    if !needed::here(&["nbdkit", "nbdcopy", "tcpdump", "tshark", "certtool"]) {
+        return;
+    }
     let (server, uri) = X509;
     let overrides = "disabled-version = tls1.3";
     check(&Secured { server, uri, overrides, version: "1.2" });
@@ -191,6 +199,9 @@ fn tls_1_2_is_opened() {
 
 #[test]
 fn tls_with_a_pre_shared_key_is_opened() {
+    if !needed::here(&["nbdkit", "nbdcopy", "tcpdump", "tshark", "psktool"]) {
+        return;
+    }
     let (server, uri) = PSK;
     check(&Secured { server, uri, overrides: "", version: "1.3" });
     let overrides = "disabled-version = tls1.3";
