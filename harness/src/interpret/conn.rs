@@ -1,6 +1,8 @@
 //! One connection of a scenario: what came on it that no line has looked at, and what a line looks
 //! at next.
 
+use protocol::values::ChunkType;
+
 use super::serve::Host;
 use super::*;
 
@@ -15,6 +17,8 @@ pub(super) struct Conn {
     pub(super) host: Option<Host>,
     /// Whether a line has taken a request other than NBD_CMD_DISC here.
     pub(super) requested: bool,
+    /// The replies of which lines took chunks and that are not at their end.
+    pub(super) begun: BTreeSet<Cookie>,
 }
 
 /// Which of the things that came a line looks at.
@@ -67,8 +71,18 @@ impl Conn {
         })
     }
 
-    pub(super) async fn choose(&mut self, selector: Selector, limit: Duration) -> Choice {
+    /// Waits for what a selector looks at, at most `limit`. Unless the line asks for it, the empty
+    /// chunk that may end any reply is passed over.
+    pub(super) async fn choose(
+        &mut self,
+        selector: Selector,
+        asks_for_none: bool,
+        limit: Duration,
+    ) -> Choice {
         loop {
+            if !asks_for_none {
+                self.pass_over_none();
+            }
             if let Some(choice) = self.ready(selector) {
                 return choice;
             }
@@ -84,6 +98,20 @@ impl Conn {
                 Incoming::End(end) => self.end = Some(end),
             }
         }
+    }
+
+    /// Drops the chunks that only say that a reply, of which lines have seen the rest, is complete:
+    /// a server may send the last thing it has to tell with DONE, or say DONE by itself.
+    fn pass_over_none(&mut self) {
+        let begun = &mut self.begun;
+        self.queue.retain(|received| match &received.message {
+            Message::Chunk(chunk)
+                if chunk.chunk == ChunkType::NONE && is_last(&received.message) =>
+            {
+                !begun.remove(&chunk.cookie)
+            }
+            _ => true,
+        });
     }
 
     /// What the selector looks at, if it is there.

@@ -10,6 +10,7 @@ use protocol::values::{
     ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, TransmissionFlags,
 };
 
+use super::limits::Limits;
 use super::{Flow, Interpreter, Stop, Upgrade};
 use crate::finding::{Detail, Severity};
 use crate::interpret::matching::Candidate;
@@ -106,8 +107,7 @@ impl Interpreter<'_> {
                 Greeting::Oldstyle { size, flags, .. } => {
                     // Who greets so has said all there is to say.
                     self.without_options(name, wanted)?;
-                    self.learn_export(size, flags);
-                    self.learn_block();
+                    self.learn(size, flags, None);
                     return Ok(());
                 }
             }
@@ -151,22 +151,20 @@ impl Interpreter<'_> {
             self.find("baseline-info-go", Severity::Failure, message, span, detail)?;
             return Err(Stop::Failed);
         }
-        let mut minimum = None;
+        let mut entered = None;
+        let mut told = None;
         for item in items {
             match item.body {
-                ReplyBody::Info(Info::Export { size, flags }) => self.learn_export(size, flags),
-                ReplyBody::Info(Info::BlockSize { minimum: least, preferred, maximum }) => {
-                    minimum = Some(least);
-                    self.env.set("preferred", Value::Int(preferred.into()));
-                    self.env.set("maximum", Value::Int(maximum.into()));
+                ReplyBody::Info(Info::Export { size, flags }) => entered = Some((size, flags)),
+                ReplyBody::Info(Info::BlockSize { minimum, preferred, maximum }) => {
+                    told = Some((minimum, preferred, maximum));
                 }
                 _ => {}
             }
         }
-        if let Some(least) = minimum {
-            self.env.set("minimum", Value::Int(least.into()));
+        if let Some((size, flags)) = entered {
+            self.learn(size, flags, told);
         }
-        self.learn_block();
         Ok(())
     }
 
@@ -223,8 +221,7 @@ impl Interpreter<'_> {
         match self.hear(name).await {
             Candidate::Message(received) => match received.message {
                 Message::ExportInfo(ExportInfo { size, flags, .. }) => {
-                    self.learn_export(size, flags);
-                    self.learn_block();
+                    self.learn(size, flags, None);
                     Ok(())
                 }
                 _ => {
@@ -236,24 +233,24 @@ impl Interpreter<'_> {
         }
     }
 
-    pub(super) fn learn_export(&mut self, size: u64, flags: TransmissionFlags) {
-        self.env.set("size", Value::Int(size));
+    /// What was told of the export that was entered. Block sizes that are not told now are those
+    /// that the survey saw.
+    pub(super) fn learn(
+        &mut self,
+        size: u64,
+        flags: TransmissionFlags,
+        told: Option<(u32, u32, u32)>,
+    ) {
         self.env.set("flags", Value::Names(flags.names()));
+        let mut limits = Limits::new(size, told);
+        if told.is_none() {
+            let known = |name: &str| self.env.get(name).and_then(super::eval::number);
+            limits.minimum = known("minimum").unwrap_or(limits.minimum).max(1);
+            limits.preferred = known("preferred").unwrap_or(limits.preferred);
+            limits.maximum = known("maximum").unwrap_or(limits.maximum);
+        }
+        for (name, value) in limits.variables() {
+            self.env.set(name, value);
+        }
     }
-
-    pub(super) fn learn_block(&mut self) {
-        let int = |name: &str| self.env.get(name).and_then(super::eval::number);
-        let minimum = int("minimum").unwrap_or(1);
-        let size = int("size").unwrap_or(0);
-        self.env.set("block", Value::Int(block_size(minimum, size)));
-    }
-}
-
-/// The size of a small, lawful, ordinary request: 512 bytes, or the minimum block size if that is
-/// larger, or what a tiny export has.
-#[must_use]
-pub fn block_size(minimum: u64, size: u64) -> u64 {
-    let minimum = minimum.max(1);
-    let wanted = minimum.max(512);
-    if wanted <= size { wanted } else { size - size % minimum }
 }

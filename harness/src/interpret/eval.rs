@@ -205,6 +205,21 @@ impl Env {
             ("pow2", [n]) => Ok(Evaluated::Bool(self.int(n)?.is_power_of_two())),
             ("min", [a, b]) => int(self.int(a)?.min(self.int(b)?)),
             ("max", [a, b]) => int(self.int(a)?.max(self.int(b)?)),
+            ("down" | "up", [n, unit]) => {
+                let (n, unit) = (self.int(n)?, self.int(unit)?);
+                let rounded = match (name, n.checked_rem(unit)) {
+                    ("down", Some(rest)) => Some(n - rest),
+                    _ if unit == 0 => None,
+                    _ => n.checked_next_multiple_of(unit),
+                };
+                rounded.map_or_else(
+                    || {
+                        let message = format!("{n} can't be rounded to multiples of {unit}");
+                        Err(EvalError { message, span })
+                    },
+                    int,
+                )
+            }
             ("length", [value]) => match self.value(value)? {
                 Value::Text(text) => int(text.len() as u64),
                 Value::Payload(payload) => int(payload.length()),
@@ -415,6 +430,20 @@ mod tests {
         assert_eq!(call("first", "two"), Ok(512));
         assert_eq!(call("status", "two"), Ok(3));
         assert!(call("first", "none").is_err() && call("status", "none").is_err());
+    }
+
+    #[test]
+    fn numbers_are_rounded_to_multiples() {
+        let env = Env::default();
+        let call = |name: &str, n, unit| {
+            let args = vec![at(Expr::Int(n)), at(Expr::Int(unit))];
+            env.int(&at(Expr::Call(name.into(), args)))
+        };
+        assert_eq!(call("down", 1_000_001, 512), Ok(999_936));
+        assert_eq!(call("up", 1_000_001, 512), Ok(1_000_448));
+        assert_eq!([call("down", 512, 512), call("up", 512, 512)], [Ok(512), Ok(512)]);
+        assert!(call("down", 1, 0).is_err() && call("up", 1, 0).is_err());
+        assert!(call("up", u64::MAX, 512).is_err());
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Interpreter<'_> {
     pub(super) async fn hear(&mut self, name: &str) -> Candidate {
         let limit = self.wait();
         let Some(conn) = self.conns.get_mut(name) else { return Candidate::End(End::Close) };
-        let Choice { candidate, taken } = conn.choose(Selector::Next, limit).await;
+        let Choice { candidate, taken } = conn.choose(Selector::Next, false, limit).await;
         for index in taken {
             conn.queue.remove(index);
         }

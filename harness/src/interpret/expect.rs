@@ -205,10 +205,13 @@ impl Interpreter<'_> {
             Candidate::End(_) => conn.end_expected = true,
             Candidate::Reply(reply) => conn.cookies.answered(reply.cookie),
             Candidate::Message(received) => {
-                if let Some(cookie) = crate::link::tracker::reply_cookie(&received.message)
-                    && is_last(&received.message)
-                {
+                if let Some(cookie) = crate::link::tracker::reply_cookie(&received.message) {
+                    // Whether more comes of this reply, nobody else waits for it.
                     conn.cookies.answered(cookie);
+                    match is_last(&received.message) {
+                        true => conn.begun.remove(&cookie),
+                        false => conn.begun.insert(cookie),
+                    };
                 }
                 if let Message::Request(request) = &received.message
                     && request.command != Command::DISC
@@ -234,11 +237,15 @@ impl Interpreter<'_> {
         };
         conn.link.at_line(at);
         let selector = conn.selector(line, &self.env)?;
+        let asks_for_none = match &line.head.node {
+            Word::Name(name) => name == "NBD_REPLY_TYPE_NONE",
+            Word::Variable(_) | Word::Any => true,
+        };
         loop {
             let Some(conn) = self.conns.get_mut(&name) else {
                 return Err(Stop::Error(format!("no connection `{name}`")));
             };
-            let choice = conn.choose(selector, limit).await;
+            let choice = conn.choose(selector, asks_for_none, limit).await;
             self.collect();
             if !self.answered_besides(&name, &choice).await {
                 return Ok(choice);

@@ -10,14 +10,15 @@ mod events;
 mod expect;
 mod findings;
 pub mod labels;
+mod limits;
 pub mod matching;
 mod rules;
 mod send;
 mod serve;
 mod tls;
 
-pub use enter::block_size;
 pub(crate) use findings::sent_last;
+pub use limits::Limits;
 pub use tls::Upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -293,6 +294,7 @@ impl Interpreter<'_> {
             queue: VecDeque::new(),
             end: None,
             end_expected: false,
+            begun: BTreeSet::new(),
             cookies: Cookies::default(),
             host: None,
             requested: false,

@@ -182,15 +182,8 @@ impl Interpreter<'_> {
 
     /// The client is in. Where it has not asked for what the script is about, that shows nothing.
     fn entered(&mut self, name: &str, host: &Host) -> Flow {
-        self.learn_export(host.size, host.flags);
-        if let Some([minimum, preferred, maximum]) = host.sizes {
-            for (key, value) in
-                [("minimum", minimum), ("preferred", preferred), ("maximum", maximum)]
-            {
-                self.env.set(key, Value::Int(value.into()));
-            }
-        }
-        self.learn_block();
+        let told = host.sizes.map(|[minimum, preferred, maximum]| (minimum, preferred, maximum));
+        self.learn(host.size, host.flags, told);
         let Some(conn) = self.conns.get(name) else { return Ok(()) };
         let tracker = conn.link.tracker();
         let extended = tracker.request_form() == RequestForm::Extended;

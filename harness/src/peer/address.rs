@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -99,13 +99,27 @@ impl Address {
                     stream.set_nodelay(true)?;
                     Ok(Connected::Tcp(stream))
                 }
-                Self::Unix(path) => Ok(Connected::Unix(UnixStream::connect(path).await?)),
+                Self::Unix(path) => Ok(Connected::Unix(connect_unix(path).await?)),
             }
         };
         timeout(limit, attempt).await.unwrap_or_else(|_| {
             let text = format!("no connection to {self} within {limit:?}");
             Err(io::Error::new(io::ErrorKind::TimedOut, text))
         })
+    }
+}
+
+/// A unix socket refuses at once where the backlog of its listener is full; a TCP socket waits.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    /// How long to wait for a place. Whoever connects sets the limit for all attempts together.
+    const PAUSE: Duration = Duration::from_millis(5);
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            connected => return connected,
+        }
     }
 }
 

@@ -76,7 +76,7 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
         return tls(*op, &wanted.node, capabilities);
     }
     if let Some((op, wanted)) = &need.condition {
-        return unmet_comparison(name, *op, &wanted.node, capabilities);
+        return unmet_comparison(name, *op, wanted, capabilities);
     }
     let not_offered = |what: &str, texts: &[&str]| {
         let evidence = capabilities.evidence(texts).unwrap_or("no line of the server shows it");
@@ -239,15 +239,15 @@ fn tls(op: Op, wanted: &Expr, capabilities: &Capabilities) -> Option<(SkipKind, 
 
 /// A number of the server, and what a line that shows it contains.
 fn number(name: &str, capabilities: &Capabilities) -> Option<(u64, &'static [&'static str])> {
-    let sizes = capabilities.block_size;
+    let limits = capabilities.limits();
     Some(match name {
-        "size" => (capabilities.size, &["size="]),
+        "size" => (limits.size, &["size="]),
         "exports" => {
             (capabilities.listed.as_ref().map_or(0, |names| names.len() as u64), &["NBD_OPT_LIST"])
         }
-        "minimum" => (sizes.map_or(1, |(minimum, ..)| minimum.into()), &["minimum="]),
-        "preferred" => (sizes.map_or(4096, |(_, preferred, _)| preferred.into()), &["preferred="]),
-        "maximum" => (sizes.map_or(u32::MAX, |(.., maximum)| maximum).into(), &["maximum="]),
+        "minimum" => (limits.minimum, &["minimum="]),
+        "preferred" => (limits.preferred, &["preferred="]),
+        "maximum" => (limits.maximum, &["maximum="]),
         _ => return None,
     })
 }
@@ -255,20 +255,17 @@ fn number(name: &str, capabilities: &Capabilities) -> Option<(u64, &'static [&'s
 fn unmet_comparison(
     name: &str,
     op: Op,
-    wanted: &Expr,
+    wanted: &Spanned<Expr>,
     capabilities: &Capabilities,
 ) -> Option<(SkipKind, String)> {
-    if let ("context", Expr::Text(context)) = (name, wanted) {
+    if let ("context", Expr::Text(context)) = (name, &wanted.node) {
         return self::context(context, capabilities);
     }
-    let wanted = match wanted {
-        Expr::Name(other) => number(other, capabilities).map(|(value, _)| value),
-        wanted => {
-            let spanned = Spanned::new(wanted.clone(), Default::default());
-            Env::default().int(&spanned).ok()
-        }
-    };
-    let (Some(wanted), Some((has, texts))) = (wanted, number(name, capabilities)) else {
+    let mut env = Env::default();
+    for (name, value) in capabilities.limits().variables() {
+        env.set(name, value);
+    }
+    let (Ok(wanted), Some((has, texts))) = (env.int(wanted), number(name, capabilities)) else {
         return Some((SkipKind::NotPossible, format!("`{name}` can't be compared so")));
     };
     let met = match op {

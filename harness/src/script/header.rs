@@ -6,13 +6,24 @@ use protocol::message::Side;
 use protocol::notation::ast::{Expr, Op, Span, Spanned};
 use protocol::notation::error::did_you_mean;
 use protocol::notation::lexer::{Token, lex};
+use protocol::notation::parser::Parser;
 
 use super::ast::{Header, Need, Source, Version};
 use super::error::ScriptError;
 
 /// Every key, in canonical order.
 pub(super) const KEYS: &[&str] = &[
-    "nbd", "title", "since", "feature", "tests", "needs", "export", "checks", "timeout", "hazard",
+    "nbd",
+    "title",
+    "since",
+    "feature",
+    "tests",
+    "needs",
+    "export",
+    "checks",
+    "oversteps",
+    "timeout",
+    "hazard",
     "action",
 ];
 
@@ -255,6 +266,7 @@ impl<'a> Reader<'a> {
             needs,
             export: self.text("export"),
             checks: self.entry("checks").map(|entry| entry.words.clone()).unwrap_or_default(),
+            oversteps: self.entry("oversteps").map(|entry| entry.words.clone()).unwrap_or_default(),
             timeout,
             hazard: self.text("hazard"),
             action: self.text("action"),
@@ -305,12 +317,9 @@ impl<'a> Reader<'a> {
             (">", Op::Gt),
             ("=", Op::Eq),
         ];
-        let value =
-            OPS.iter().find_map(|(sign, op)| Some((op, sign.len(), rest.strip_prefix(sign)?)));
-        let value = value.and_then(|(op, skip, value)| match &lex(value).0[..] {
-            [one, _] => Some((*op, end + skip, one.token.clone())),
-            _ => None,
-        });
+        let value = OPS
+            .iter()
+            .find_map(|(sign, op)| Some((*op, end + sign.len(), rest.strip_prefix(sign)?)));
         if name.node == "context"
             && let Some(context) = rest.strip_prefix('=')
             && !context.is_empty()
@@ -319,23 +328,27 @@ impl<'a> Reader<'a> {
             let expr = Spanned::new(Expr::Text(context.into()), span);
             return Some(Need { name, condition: Some((Op::Eq, expr)) });
         }
-        let (op, at, expr) = match value {
-            Some((op, at, Token::Number(n))) => (op, at, Expr::Int(n)),
-            Some((op, at, Token::Word(name))) => (op, at, Expr::Name(name)),
+        let value = value.and_then(|(op, at, value)| {
+            // The places are those of the whole text.
+            let padded = format!("{}{value}", " ".repeat(word.span.start + at));
+            let (mut parser, mistakes) = Parser::new(&padded);
+            let expr = parser.value().ok()?;
+            (mistakes.is_empty() && parser.expect_end().is_ok()).then_some((op, expr))
+        });
+        match value {
+            Some((op, expr)) => Some(Need { name, condition: Some((op, expr)) }),
             _ => {
                 self.errors.push(
                     ScriptError::new(
                         self.source,
                         word.span,
                         format!("`{text}` is not a need"),
-                        "expected a comparison with a number or a word",
+                        "expected a comparison with a value",
                     )
                     .help("write it without blanks: `size>=192KiB`"),
                 );
-                return None;
+                None
             }
-        };
-        let span = Span { start: word.span.start + at, end: word.span.end };
-        Some(Need { name, condition: Some((op, Spanned::new(expr, span))) })
+        }
     }
 }

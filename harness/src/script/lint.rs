@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use protocol::message::Side;
-use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
+use protocol::notation::ast::{Expr, MessageLine, Op, Span, Spanned, Word};
 
 use super::ast::{
     Event, Replies, Script, Serve, Source, Statement, StatementKind, TlsKind, Version,
 };
 use super::check::{Relation, relate};
 use super::error::ScriptError;
+use super::oversteps::{Overstep, oversteps};
 use super::walk;
 
 /// The words of scripts that a version of qemu brought.
@@ -76,6 +77,7 @@ pub fn lint(script: &Script) -> Vec<ScriptError> {
     linter.action();
     linter.order();
     linter.greetings();
+    linter.sizes();
     let mut advice = linter.advice;
     advice.sort_by_key(|error| error.span.start);
     advice
@@ -311,6 +313,53 @@ impl<'s> Linter<'s> {
                 );
             }
             _ => {}
+        }
+    }
+
+    /// A lawful server may refuse what is beyond its limits.
+    #[expect(dead_code, reason = "not all scripts are within the limits yet")]
+    fn limits(&mut self) {
+        for Overstep { word, span, message } in oversteps(self.script) {
+            let label = match word {
+                "end" => "beyond the end of a small export",
+                "minimum" => "not in whole blocks",
+                "effect" => "longer than a server may like",
+                _ => "more than a server takes at once",
+            };
+            let help = format!(
+                "use `$block`, `$page`, `$maximum`, `$end`, or say what it needs: `size>=4*$block`; \
+                 if the scenario is about just that, say `oversteps: {word}`"
+            );
+            self.advise(span, message, label, help);
+        }
+    }
+
+    /// The size of an export is the server's business.
+    fn sizes(&mut self) {
+        let named =
+            self.script.header.needs.iter().any(|need| {
+                need.name.node == "size" && matches!(&need.condition, Some((Op::Eq, _)))
+            });
+        if named || self.script.header.tests == Side::Client {
+            return;
+        }
+        for line in self.lines().into_iter().filter(|line| line.side == Side::Server) {
+            let about_export = match &line.head.node {
+                Word::Name(name) => {
+                    ["greeting", "export-info", "NBD_REP_INFO"].contains(&name.as_str())
+                }
+                _ => false,
+            };
+            for field in line.fields.iter().filter(|field| field.key.node == "size") {
+                if about_export && matches!(&field.value.node, Expr::Int(_)) {
+                    self.advise(
+                        field.value.span,
+                        "not every export is of this size",
+                        "the size of one export",
+                        "write `size=$size`, or need it: `needs: size==...`",
+                    );
+                }
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod format_tests;
 mod header;
 pub mod library;
 mod lint;
+mod oversteps;
 #[cfg(test)]
 mod tests;
 mod version;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use protocol::describe::Value;
 use protocol::message::{Info, OptionReply, ReplyBody};
 use protocol::text::WireString;
-use protocol::values::{DEFAULT_MAXIMUM_PAYLOAD, OptionType, ReplyType, TransmissionFlags};
+use protocol::values::{OptionType, ReplyType, TransmissionFlags};
 
 use super::content::Kept;
 use super::exports::Export;
 use super::fact::Fact;
-use crate::interpret::block_size;
+use crate::interpret::Limits;
 use crate::script::ast::TlsKind;
 
 /// For whom TLS is a must (section "Server-side requirements").
@@ -127,38 +127,36 @@ impl Capabilities {
         self.lines.iter().rev().find(shows).map(String::as_str)
     }
 
+    /// Within what requests must be served.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits::new(self.size, self.block_size)
+    }
+
     /// The size of a small lawful request to the export; 0 if there is none.
     #[must_use]
     pub fn block(&self) -> u64 {
-        block_size(self.minimum(), self.size)
+        self.limits().block()
     }
 
     /// The minimum block size; 1 if none was told.
     #[must_use]
     pub fn minimum(&self) -> u64 {
-        self.block_size.map_or(1, |(minimum, ..)| u64::from(minimum))
+        self.limits().minimum
     }
 
     /// The largest payload that any request may have, in bytes: what was told, else 32 MiB.
     #[must_use]
     pub fn maximum(&self) -> u64 {
-        self.block_size.map_or(DEFAULT_MAXIMUM_PAYLOAD, |(.., maximum)| maximum).into()
+        self.limits().maximum
     }
 
     /// The variables that a script may use before it has entered an export itself.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, Value)> {
-        let int = |name: &str, value: u64| (name.to_owned(), Value::Int(value));
-        let mut variables = vec![
-            int("size", self.size),
-            ("flags".to_owned(), Value::Names(self.flags.names())),
-            int("minimum", self.minimum()),
-            int("block", self.block()),
-        ];
-        // What holds where nothing is told (section "Size constraints").
-        let preferred = self.block_size.map_or(4096, |(_, preferred, _)| preferred);
-        variables.push(int("preferred", preferred.into()));
-        variables.push(int("maximum", self.maximum()));
+        let limits = self.limits().variables();
+        let mut variables = vec![("flags".to_owned(), Value::Names(self.flags.names()))];
+        variables.extend(limits.map(|(name, value)| (name.to_owned(), value)));
         variables
     }
 

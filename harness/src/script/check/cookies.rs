@@ -6,7 +6,7 @@ use protocol::message::Side;
 use protocol::notation::ast::{Expr, MessageLine, Op, Word};
 use protocol::notation::error::did_you_mean;
 use protocol::notation::vocabulary::Head;
-use protocol::values::{ChunkType, Command};
+use protocol::values::Command;
 
 use super::super::ast::{Event, Statement, StatementKind};
 use super::Checker;
@@ -209,15 +209,16 @@ fn is_reply(line: &MessageLine) -> bool {
     line.side == Side::Server
 }
 
-/// Whether nothing more of the reply follows.
+/// Whether a line that comes after is about another request: a chunk may be the last of its reply,
+/// unless the line says that it is not.
 fn is_last(line: &MessageLine, head: Head) -> bool {
-    let Head::Chunk(chunk) = head else { return true };
-    let says_done = line.fields.iter().any(|field| {
-        let sets_done = match &field.value.node {
-            Expr::Set(items) => items.iter().any(|item| item.node == Expr::Name("DONE".to_owned())),
-            _ => false,
-        };
-        field.key.node == "flags" && matches!(field.op, Op::Eq | Op::Has) && sets_done
-    });
-    says_done || chunk == ChunkType::NONE
+    let Head::Chunk(_) = head else { return true };
+    let flags = line.fields.iter().find(|field| field.key.node == "flags");
+    flags.is_none_or(|field| match &field.value.node {
+        Expr::Set(items) => {
+            let done = items.iter().any(|item| item.node == Expr::Name("DONE".to_owned()));
+            done != (field.op == Op::Lacks)
+        }
+        _ => true,
+    })
 }

@@ -1,11 +1,14 @@
 //! The words of `needs`.
 
-use protocol::notation::ast::Expr;
+use protocol::notation::ast::{Expr, Spanned};
 use protocol::notation::error::did_you_mean;
 use protocol::values::{OptionType, TransmissionFlags};
 
 use super::super::ast::Need;
+use super::super::oversteps::OVERSTEPS;
 use super::Checker;
+use crate::interpret::Limits;
+use crate::interpret::eval::Env;
 
 /// The needs that are one word, besides options, transmission flags and `no-` flags.
 pub const PLAIN_NEEDS: &[&str] = &[
@@ -29,11 +32,18 @@ pub const PLAIN_NEEDS: &[&str] = &[
 pub const COMPARED_NEEDS: &[&str] =
     &["size", "exports", "minimum", "preferred", "maximum", "tls", "context"];
 
-/// Those of them that are numbers: they can be compared with each other too.
-const NUMBERS: &[&str] = &["size", "exports", "minimum", "preferred", "maximum"];
-
 /// The modes of TLS (section "TLS versions and modes").
 const TLS_MODES: &[&str] = &["off", "selective", "forced", "x509", "psk"];
+
+/// Whether a value can be worked out from what a server tells of an export.
+fn is_number(value: &Spanned<Expr>) -> bool {
+    let mut env = Env::default();
+    // Large enough for differences to be numbers.
+    for (name, value) in Limits::new(1 << 40, None).variables() {
+        env.set(name, value);
+    }
+    env.int(value).is_ok()
+}
 
 impl Checker<'_> {
     pub(super) fn header(&mut self) {
@@ -41,6 +51,16 @@ impl Checker<'_> {
             match need.condition {
                 None => self.plain_need(need),
                 Some(_) => self.compared_need(need),
+            }
+        }
+        for word in &self.script.header.oversteps {
+            if !OVERSTEPS.contains(&word.node.as_str()) {
+                let message =
+                    format!("nothing is called `{}` that could be overstepped", word.node);
+                let error = self
+                    .error(word.span, message, "expected end, minimum, maximum or effect")
+                    .maybe_help(did_you_mean(&word.node, OVERSTEPS.iter().copied()));
+                self.errors.push(error);
             }
         }
     }
@@ -78,18 +98,15 @@ impl Checker<'_> {
         }
         let Some((_, value)) = condition else { return };
         let fits = match &value.node {
-            Expr::Int(_) => word != "tls" && word != "context",
             Expr::Text(context) => word == "context" && context.as_bytes().contains(&b':'),
-            Expr::Name(mode) if word == "tls" => TLS_MODES.contains(&mode.as_str()),
-            // `size>maximum`
-            Expr::Name(number) => word != "context" && NUMBERS.contains(&number.as_str()),
-            _ => false,
+            Expr::Name(mode) => word == "tls" && TLS_MODES.contains(&mode.as_str()),
+            _ => word != "tls" && word != "context" && is_number(value),
         };
         if !fits {
             let wanted = match word {
                 "tls" => "off, selective, forced, x509 or psk",
                 "context" => "a name such as `base:allocation`",
-                _ => "a number",
+                _ => "a number, such as `192KiB` or `4*$block`",
             };
             let error = self.error(
                 value.span,

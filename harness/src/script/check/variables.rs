@@ -12,8 +12,18 @@ use super::super::walk;
 use super::Checker;
 
 /// What every script knows.
-const BUILT_IN: &[&str] =
-    &["export", "other", "size", "flags", "minimum", "preferred", "maximum", "block"];
+const BUILT_IN: &[&str] = &[
+    "export",
+    "other",
+    "size",
+    "end",
+    "flags",
+    "minimum",
+    "preferred",
+    "maximum",
+    "block",
+    "page",
+];
 
 /// The variables at one place of a script.
 #[derive(Debug, Clone, Default)]

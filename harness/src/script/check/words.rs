@@ -12,8 +12,17 @@ use super::super::walk;
 use super::Checker;
 
 /// The functions of expressions, and how many arguments each takes.
-pub const FUNCTIONS: &[(&str, usize)] =
-    &[("pow2", 1), ("min", 2), ("max", 2), ("length", 1), ("sum", 1), ("first", 1), ("status", 1)];
+pub const FUNCTIONS: &[(&str, usize)] = &[
+    ("pow2", 1),
+    ("min", 2),
+    ("max", 2),
+    ("down", 2),
+    ("up", 2),
+    ("length", 1),
+    ("sum", 1),
+    ("first", 1),
+    ("status", 1),
+];
 
 /// The kinds of field whose values have names.
 const NAMED: &[FieldKind] = &[
