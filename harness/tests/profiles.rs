@@ -27,6 +27,7 @@ fn options() -> Options {
         segmentation: Segmentation::Whole,
         access: Access::default(),
         again: String::new(),
+        limits: Default::default(),
     }
 }
 

@@ -43,6 +43,7 @@ fn options(replies: Replies) -> Options {
         segmentation: Segmentation::Whole,
         access: Access::default(),
         again: String::new(),
+        limits: Default::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::targets::{TlsArgs, external, started};
 use crate::capture::Captures;
@@ -13,7 +13,7 @@ use crate::report::terminal::{self, View};
 use crate::report::{self, Report};
 use crate::run::clients::{ClientTarget, run_client};
 use crate::run::deviations::{Deviations, counts};
-use crate::run::runner::{Options, SANITY, TargetRun, run_target};
+use crate::run::runner::{Limits, Options, SANITY, TargetRun, run_target};
 use crate::run::select::Selection;
 use crate::run::target::{Access, Target};
 use crate::scenarios;
@@ -75,6 +75,15 @@ pub struct Args {
     /// How long one wait may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
     timeout: f64,
+    /// How long everything may take, in seconds: what has not run then is reported as not run
+    #[arg(long, value_name = "SECONDS")]
+    max_time: Option<f64>,
+    /// End the run when N scenarios have failed; known failures do not count
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_fail: Option<u32>,
+    /// End the run at the first failure: `--max-fail 1`
+    #[arg(long, conflicts_with = "max_fail")]
+    fail_fast: bool,
     /// Write a report when the run is over, also when it is interrupted; FORMAT is `json`, `junit`,
     /// `tap`, `html` or `markdown`, PATH `-` is standard output. Repeatable
     #[arg(long, value_name = "FORMAT=PATH")]
@@ -92,6 +101,8 @@ pub struct Args {
 
 /// How long one wait may take, in seconds, if nothing else is said.
 pub(super) const DEFAULT_TIMEOUT: f64 = 5.0;
+/// The longest `--max-time`, in seconds: a week.
+const MAX_TIME: f64 = 604_800.0;
 /// The stack of a thread that plays scripts, in bytes.
 const STACK: usize = 8 << 20;
 
@@ -335,6 +346,12 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
         scripts.push(Arc::new(own_script(path)?));
     }
     timeout(args.timeout)?;
+    if let Some(seconds) = args.max_time
+        && !(seconds > 0.0 && seconds <= MAX_TIME)
+    {
+        let text = format!("--max-time takes more than 0 and at most {MAX_TIME} seconds");
+        return Err(Refusal::Usage(text));
+    }
     let mut servers = Vec::new();
     for text in &args.target {
         let target = external(text, args.export.as_deref(), &args.tls)?;
@@ -435,12 +452,21 @@ async fn execute(args: &Args, plan: Plan) -> u8 {
 }
 
 async fn work(args: &Args, plan: &Plan, begun: &Begun, runs: &mut Vec<TargetRun>) {
+    let time = args.max_time.map(Duration::from_secs_f64);
+    let failures = args.fail_fast.then_some(1).or(args.max_fail.map(|most| most as usize));
+    let limits = Limits {
+        time: time.map(|time| (time, Instant::now() + time)),
+        failures,
+        strict: args.strict,
+        ..Limits::default()
+    };
     if !plan.for_servers.is_empty() {
         for (target, _) in &plan.servers {
             for form in &plan.forms {
-                let options = options(args, plan, target, *form);
+                let mut options = options(args, plan, target, *form);
                 let name = form.name(target);
                 let known = plan.record(known_of(target).await);
+                options.limits = Limits { record: known.clone(), ..limits.clone() };
                 let events = begun.begin(&name, known.clone(), plan.for_servers.len());
                 let mut run =
                     run_target(target, &plan.for_servers, plan.sanity.clone(), &options, events)
@@ -453,9 +479,10 @@ async fn work(args: &Args, plan: &Plan, begun: &Begun, runs: &mut Vec<TargetRun>
     }
     if !plan.for_clients.is_empty() {
         for client in &plan.clients {
-            let options = client_options(args, plan, client);
+            let mut options = client_options(args, plan, client);
             let version = client.version().await;
             let known = plan.record(Deviations::shipped(client.name(), version.as_deref()));
+            options.limits = Limits { record: known.clone(), ..limits.clone() };
             let events = begun.begin(client.name(), known.clone(), plan.for_clients.len());
             let run = run_client(client, &plan.for_clients, &options, events).await;
             begun.end().await;
@@ -530,6 +557,7 @@ fn options(args: &Args, plan: &Plan, target: &Target, form: Form) -> Options {
         segmentation: form.segmentation,
         access: form.access,
         again,
+        limits: Limits::default(),
     }
 }
 

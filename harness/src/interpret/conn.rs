@@ -1,6 +1,8 @@
 //! One connection of a scenario: what came on it that no line has looked at, and what a line looks
 //! at next.
 
+use std::time::Instant;
+
 use protocol::values::ChunkType;
 
 use super::serve::Host;
@@ -19,6 +21,10 @@ pub(super) struct Conn {
     pub(super) requested: bool,
     /// The replies of which lines took chunks and that are not at their end.
     pub(super) begun: BTreeSet<Cookie>,
+    /// It was waited for in vain, and nobody has said anything since: no need to wait again.
+    pub(super) quiet: Option<End>,
+    /// What was waited for in vain last, where that was owed.
+    pub(super) unanswered: Option<Cause>,
 }
 
 /// Which of the things that came a line looks at.
@@ -71,14 +77,62 @@ impl Conn {
         })
     }
 
-    /// Waits for what a selector looks at, at most `limit`. Unless the line asks for it, the empty
-    /// chunk that may end any reply is passed over.
-    pub(super) async fn choose(
+    /// What a line waits for when it looks at this connection, and the rule that silence breaks.
+    /// Nothing is owed by a client under test, and none of our business where we lied.
+    pub(super) fn awaited(&self, selector: Selector) -> Option<Cause> {
+        let tracker = self.link.tracker();
+        if self.link.side() == Side::Server || self.link.is_forged() {
+            return None;
+        }
+        let (sent, asked) = match selector {
+            Selector::Of(cookie) | Selector::Reply(cookie) => match tracker.pending(cookie) {
+                [] => (self.link.sent(), tracker.in_flight() > 0),
+                [request, ..] => (Sent::Request(request.command), true),
+            },
+            Selector::Next => (self.link.sent(), tracker.in_flight() > 0),
+        };
+        let rule = match tracker.phase() {
+            Phase::Start => Some("handshake-greeting-layout"),
+            Phase::Flags => None,
+            Phase::Haggling => tracker.outstanding_option().map(|_| "option-reply-one-final"),
+            Phase::Entering => Some("opt-export-name-reply-layout"),
+            Phase::Transmission if tracker.is_disconnecting() => Some("disc-server-closes"),
+            Phase::Transmission => asked.then_some("reply-one-per-request"),
+        };
+        rule.map(|rule| (sent, rule))
+    }
+
+    /// Waits for what the selector looks at: as long as `full`, or less where the run has learnt
+    /// that nothing comes.
+    pub(super) async fn listen(
         &mut self,
         selector: Selector,
         asks_for_none: bool,
-        limit: Duration,
+        full: Duration,
+        patience: &Patience,
     ) -> Choice {
+        let cause = self.awaited(selector);
+        let limit = match cause {
+            _ if self.quiet.is_some() => Duration::ZERO,
+            Some(cause) => patience.wait(cause, full),
+            None => full,
+        };
+        let began = Instant::now();
+        let choice = self.choose(selector, asks_for_none, limit).await;
+        match choice.candidate {
+            Candidate::End(End::Timeout | End::Stalled(..)) => self.unanswered = cause,
+            Candidate::End(_) => self.unanswered = None,
+            Candidate::Message(_) | Candidate::Reply(_) => {
+                self.unanswered = None;
+                patience.answered(began.elapsed());
+            }
+        }
+        choice
+    }
+
+    /// Waits for what a selector looks at, at most `limit`. Unless the line asks for it, the empty
+    /// chunk that may end any reply is passed over.
+    async fn choose(&mut self, selector: Selector, asks_for_none: bool, limit: Duration) -> Choice {
         loop {
             if !asks_for_none {
                 self.pass_over_none();
@@ -90,10 +144,14 @@ impl Conn {
                 return Choice { candidate: Candidate::End(end), taken: Vec::new() };
             }
             match self.link.receive(limit).await {
-                Incoming::Message(received) => self.queue.push_back(*received),
+                Incoming::Message(received) => {
+                    self.quiet = None;
+                    self.queue.push_back(*received);
+                }
                 // A time-out is of this wait only.
-                Incoming::End(End::Timeout) => {
-                    return Choice { candidate: Candidate::End(End::Timeout), taken: Vec::new() };
+                Incoming::End(end @ (End::Timeout | End::Stalled(..))) => {
+                    let end = *self.quiet.get_or_insert(end);
+                    return Choice { candidate: Candidate::End(end), taken: Vec::new() };
                 }
                 Incoming::End(end) => self.end = Some(end),
             }
@@ -112,6 +170,29 @@ impl Conn {
             }
             _ => true,
         });
+    }
+
+    /// After the farewell: what the peer still says, up to a limit, until it closes, falls silent
+    /// or answers what has no answer. Gives whether it is still there.
+    pub(super) async fn hear_out(&mut self, limit: Duration) -> bool {
+        /// How many messages may still be on their way.
+        const LAST_WORDS: usize = 10_000;
+        let deadline = tokio::time::Instant::now() + limit;
+        for _ in 0..LAST_WORDS {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            match self.link.receive(left).await {
+                // An answer to a farewell that has none: it goes on as if nothing had been said.
+                Incoming::Message(received) => {
+                    let cookie = crate::link::tracker::reply_cookie(&received.message);
+                    if cookie.is_some() && received.request.is_none() {
+                        return true;
+                    }
+                }
+                Incoming::End(End::Timeout | End::Stalled(..)) => return true,
+                Incoming::End(_) => return false,
+            }
+        }
+        true
     }
 
     /// What the selector looks at, if it is there.

@@ -30,6 +30,7 @@ impl Interpreter<'_> {
             }
             self.collect();
             tokio::time::sleep(duration).await;
+            self.stirred();
             return Ok(());
         }
         self.open(&name, line.span).await?;
@@ -61,6 +62,7 @@ impl Interpreter<'_> {
                     conn.link.shut(limit).await;
                     conn.end_expected = true;
                 }
+                self.stirred();
                 self.collect();
                 Ok(())
             }
@@ -84,14 +86,16 @@ impl Interpreter<'_> {
             }
             conn.link.send(&plain(message), limit).await;
         }
+        self.stirred();
         self.collect();
     }
 
     /// The next message, taken off the queue.
     pub(super) async fn hear(&mut self, name: &str) -> Candidate {
-        let limit = self.wait();
+        let full = self.wait();
         let Some(conn) = self.conns.get_mut(name) else { return Candidate::End(End::Close) };
-        let Choice { candidate, taken } = conn.choose(Selector::Next, false, limit).await;
+        let Choice { candidate, taken } =
+            conn.listen(Selector::Next, false, full, &self.setup.patience).await;
         for index in taken {
             conn.queue.remove(index);
         }
@@ -120,6 +124,7 @@ impl Interpreter<'_> {
         let detail = Detail { expected, received, event, ..Detail::default() };
         let message = self.headline(came, rule);
         self.find(rule, Severity::Failure, &message, span, detail)?;
+        self.note_silence();
         Err(Stop::Failed)
     }
 
@@ -153,10 +158,10 @@ impl Interpreter<'_> {
                 },
                 came => {
                     let rule = match &came {
-                        Candidate::End(End::Close | End::Notified | End::Reset | End::CutOff) => {
-                            "session-no-unjustified-hard-disconnect"
-                        }
-                        Candidate::End(End::Timeout) => "option-reply-one-final",
+                        Candidate::End(
+                            End::Close | End::Notified | End::Reset | End::CutOff(_),
+                        ) => "session-no-unjustified-hard-disconnect",
+                        Candidate::End(End::Timeout | End::Stalled(..)) => "option-reply-one-final",
                         _ => "option-reply-layout",
                     };
                     let expected = format!("S: a reply to {option}");
@@ -205,7 +210,7 @@ impl Interpreter<'_> {
                     let expected = "S: a reply to NBD_OPT_LIST";
                     let rule = match came {
                         Candidate::End(End::Garbage(_)) => "option-reply-layout",
-                        Candidate::End(End::Timeout) => "option-reply-one-final",
+                        Candidate::End(End::Timeout | End::Stalled(..)) => "option-reply-one-final",
                         _ => "session-no-unjustified-hard-disconnect",
                     };
                     return self.stumble(rule, expected, &came, span);
@@ -264,8 +269,12 @@ impl Interpreter<'_> {
             // A server that waits for the rest of something takes no leave; that is no finding.
             let patience = if phase == Phase::Transmission { 2000 } else { 300 };
             let limit = self.wait().min(Duration::from_millis(patience));
-            if let Some(conn) = self.conns.get_mut(&name) {
-                while let crate::link::Incoming::Message(_) = conn.link.receive(limit).await {}
+            let limit = self.setup.patience.farewell(limit);
+            if let Some(conn) = self.conns.get_mut(&name)
+                && conn.hear_out(limit).await
+                && phase == Phase::Transmission
+            {
+                self.setup.patience.stayed_open();
             }
             self.collect();
         }

@@ -120,6 +120,7 @@ impl Interpreter<'_> {
             _ => Severity::Failure,
         };
         self.find(&requirement, severity, &message, span, detail)?;
+        self.note_silence();
         Err(Stop::Failed)
     }
 
@@ -187,6 +188,9 @@ impl Interpreter<'_> {
             };
             self.find(&id, severity, &message, line.span, detail)?;
         }
+        if !warn {
+            self.note_silence();
+        }
         Ok(())
     }
 
@@ -202,7 +206,10 @@ impl Interpreter<'_> {
     pub(super) fn accept(&mut self, line: &MessageLine, choice: Choice) {
         let Some(conn) = self.conns.get_mut(conn_name(line)) else { return };
         match &choice.candidate {
-            Candidate::End(_) => conn.end_expected = true,
+            Candidate::End(_) => {
+                conn.end_expected = true;
+                (conn.quiet, conn.unanswered) = (None, None);
+            }
             Candidate::Reply(reply) => conn.cookies.answered(reply.cookie),
             Candidate::Message(received) => {
                 if let Some(cookie) = crate::link::tracker::reply_cookie(&received.message) {
@@ -230,7 +237,7 @@ impl Interpreter<'_> {
     pub(super) async fn choose(&mut self, line: &MessageLine) -> Result<Choice, Stop> {
         let name = conn_name(line).to_owned();
         self.open(&name, line.span).await?;
-        let limit = self.wait();
+        let full = self.wait();
         let at = self.script.source.line_of(line.span.start);
         let Some(conn) = self.conns.get_mut(&name) else {
             return Err(Stop::Error(format!("no connection `{name}`")));
@@ -245,11 +252,28 @@ impl Interpreter<'_> {
             let Some(conn) = self.conns.get_mut(&name) else {
                 return Err(Stop::Error(format!("no connection `{name}`")));
             };
-            let choice = conn.choose(selector, asks_for_none, limit).await;
+            let patience = &self.setup.patience;
+            let choice = conn.listen(selector, asks_for_none, full, patience).await;
             self.collect();
             if !self.answered_besides(&name, &choice).await {
                 return Ok(choice);
             }
+        }
+    }
+
+    /// The scenario ends here: what it waited for in vain is worth less of a wait from now on.
+    pub(super) fn note_silence(&mut self) {
+        for conn in self.conns.values_mut() {
+            if let Some(cause) = conn.unanswered.take() {
+                self.setup.patience.silent(cause);
+            }
+        }
+    }
+
+    /// Something was done that a peer may answer: silence until now says nothing about what comes.
+    pub(super) fn stirred(&mut self) {
+        for conn in self.conns.values_mut() {
+            conn.quiet = None;
         }
     }
 

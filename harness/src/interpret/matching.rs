@@ -34,9 +34,9 @@ impl Candidate {
         match self {
             Self::Message(_) | Self::Reply(_) => EventKind::Message,
             Self::End(End::Close | End::Notified) => EventKind::Close,
-            Self::End(End::CutOff) => EventKind::CutOff,
+            Self::End(End::CutOff(_)) => EventKind::CutOff,
             Self::End(End::Reset) => EventKind::Reset,
-            Self::End(End::Timeout) => EventKind::Timeout,
+            Self::End(End::Timeout | End::Stalled(..)) => EventKind::Timeout,
             Self::End(End::Garbage(_)) => EventKind::Garbage,
             Self::End(End::TooLarge(_)) => EventKind::Oversized,
         }
@@ -104,7 +104,7 @@ pub fn compare(
         Candidate::End(end) => {
             let wanted = matches!(
                 (head.as_deref(), end),
-                (Some("end"), End::Close | End::Notified | End::Reset | End::CutOff)
+                (Some("end"), End::Close | End::Notified | End::Reset | End::CutOff(_))
                     | (Some("close"), End::Close | End::Notified)
                     | (Some("close-notify"), End::Notified)
                     | (Some("reset"), End::Reset)

@@ -12,6 +12,7 @@ mod findings;
 pub mod labels;
 mod limits;
 pub mod matching;
+pub mod patience;
 mod rules;
 mod send;
 mod serve;
@@ -22,6 +23,7 @@ pub use limits::Limits;
 pub use tls::Upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::build;
@@ -43,6 +45,7 @@ use conn::{Choice, Conn, Selector, conn_name};
 use eval::{Env, EvalError, number};
 use labels::Cookies;
 use matching::{Candidate, Difference, Outcome, compare, resolved};
+use patience::{Cause, Patience};
 
 /// How many lines of the conversation a finding shows.
 const AFTER: usize = 12;
@@ -61,6 +64,8 @@ pub struct Setup {
     pub timeout: Duration,
     /// How long the whole scenario may take.
     pub deadline: Duration,
+    /// What is known about waiting for this peer.
+    pub patience: Arc<Patience>,
     /// The form of reply that `-- to transmission` negotiates when the script leaves it open.
     pub replies: Replies,
     /// How messages are cut when the script leaves it open.
@@ -298,7 +303,10 @@ impl Interpreter<'_> {
             cookies: Cookies::default(),
             host: None,
             requested: false,
+            quiet: None,
+            unanswered: None,
         };
+        self.stirred();
         self.conns.insert(name.to_owned(), conn);
     }
 }

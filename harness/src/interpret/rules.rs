@@ -35,10 +35,10 @@ impl Interpreter<'_> {
         };
         let tracker = conn.link.tracker();
         match candidate {
-            Candidate::End(End::Close | End::Notified | End::CutOff | End::Reset) => {
+            Candidate::End(End::Close | End::Notified | End::CutOff(_) | End::Reset) => {
                 "session-no-unjustified-hard-disconnect"
             }
-            Candidate::End(End::Timeout) => match tracker.phase() {
+            Candidate::End(End::Timeout | End::Stalled(..)) => match tracker.phase() {
                 Phase::Start | Phase::Flags => "handshake-greeting-layout",
                 Phase::Haggling => "option-reply-one-final",
                 Phase::Entering => "opt-export-name-reply-layout",

@@ -54,6 +54,7 @@ impl Interpreter<'_> {
             let mut bytes = vec![0; length];
             payload.fill(0, 0, &mut bytes);
             conn.link.send_raw(&bytes, limit).await;
+            self.stirred();
             self.collect();
             return Ok(());
         }
@@ -90,6 +91,7 @@ impl Interpreter<'_> {
         {
             conn.cookies.sent(request.cookie);
         }
+        self.stirred();
         self.collect();
         Ok(())
     }
@@ -134,6 +136,7 @@ impl Interpreter<'_> {
             conn.link.send(&message, limit).await;
         }
         conn.cookies.answered(cookie);
+        self.stirred();
         self.collect();
         Ok(())
     }

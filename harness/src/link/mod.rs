@@ -12,6 +12,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
+use dissector::render::Plural;
 use dissector::session::{Close, Config, Event, Seen, Session, Violation};
 use protocol::build::Built;
 use protocol::codec::{BadMagic, Limits, Step};
@@ -19,6 +20,7 @@ use protocol::message::{Message, Side};
 use protocol::payload::Payload;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 
+use crate::finding::Sent;
 use crate::script::ast::Segmentation;
 use stream::Stream;
 use tracker::{Tracker, bulk_offset};
@@ -40,15 +42,42 @@ pub enum End {
     /// The peer ended TLS by its `close_notify`, between messages.
     Notified,
     /// The peer closed in the middle of a message.
-    CutOff,
+    CutOff(Part),
     /// The peer reset the connection.
     Reset,
     /// Nothing came in time.
     Timeout,
+    /// A part of a message came, and then nothing for as long as it was waited.
+    Stalled(Part, Duration),
     /// What came can't be the next message.
     Garbage(BadMagic),
     /// The message is larger than the harness takes in.
     TooLarge(u64),
+}
+
+/// What came of a message that did not come whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// How many of its bytes came.
+    pub came: u64,
+    /// How many it has, as far as what came tells.
+    pub of: u64,
+    /// How many of these are data, if that is known.
+    pub data: Option<u64>,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { came, of, data } = self;
+        write!(f, "{came} of {} came", Plural(*of, "byte"))?;
+        match data {
+            Some(data) if *data > 0 => {
+                let there = came.saturating_sub(of.saturating_sub(*data));
+                write!(f, " (announced {} of data, {there} came)", Plural(*data, "byte"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl std::fmt::Display for End {
@@ -56,9 +85,15 @@ impl std::fmt::Display for End {
         match self {
             Self::Close => f.write_str("close: the peer closed the connection"),
             Self::Notified => f.write_str("close: the peer ended TLS and closed the connection"),
-            Self::CutOff => f.write_str("close: the peer closed in the middle of a message"),
+            Self::CutOff(part) => {
+                write!(f, "close: the peer closed in the middle of a message: {part}")
+            }
             Self::Reset => f.write_str("reset: the peer reset the connection"),
             Self::Timeout => f.write_str("timeout: nothing came in time"),
+            Self::Stalled(part, waited) => {
+                let seconds = (waited.as_secs_f64() * 1000.0).round() / 1000.0;
+                write!(f, "timeout: {part}, then nothing for {seconds} s")
+            }
             Self::Garbage(magic) => write!(f, "garbage: {magic}"),
             Self::TooLarge(bytes) => write!(f, "a message with {bytes} bytes of payload"),
         }
@@ -168,6 +203,8 @@ pub struct Link {
     judged: Vec<Judged>,
     transcript: Vec<Entry>,
     held_back: Vec<u8>,
+    sent: Sent,
+    forged: bool,
     segmentation: Segmentation,
     line: usize,
     started: Instant,
@@ -192,6 +229,8 @@ impl Link {
             judged: Vec::new(),
             transcript: Vec::new(),
             held_back: Vec::new(),
+            sent: Sent::Nothing,
+            forged: false,
             segmentation: Segmentation::Whole,
             line: 0,
             started: Instant::now(),
@@ -228,6 +267,19 @@ impl Link {
     #[must_use]
     pub fn ended(&self) -> Option<End> {
         self.ended
+    }
+
+    /// The kind of message that the harness sent last.
+    #[must_use]
+    pub fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    /// Whether the harness has sent what is no message, or one that lies about itself: then the
+    /// peer may wait for more, or leave.
+    #[must_use]
+    pub fn is_forged(&self) -> bool {
+        self.forged
     }
 
     /// Hands over what was said since the last call.
@@ -299,6 +351,8 @@ impl Link {
     pub async fn send(&mut self, built: &Built, limit: Duration) {
         let head = built.to_bytes();
         self.tracker.observe(&built.message);
+        self.sent = Sent::of(&built.message);
+        self.forged |= built.announced_length.is_some() || built.magic.is_some();
         let nothing = Payload::default();
         let payload = built.payload.as_ref().unwrap_or(&nothing);
         let total = payload.length();
@@ -325,6 +379,7 @@ impl Link {
             self.side.letter(),
             protocol::payload::recognize(0, bytes)
         ));
+        (self.sent, self.forged) = (Sent::Bytes, true);
         self.send_piece(bytes, limit).await;
     }
 
@@ -442,8 +497,10 @@ impl Link {
             }
             if let Some(end) = self.ended {
                 let ends = matches!(end, End::Close | End::Notified);
-                let cut = ends && !self.inbox.is_empty();
-                return Incoming::End(if cut { End::CutOff } else { end });
+                return Incoming::End(match self.part() {
+                    Some(part) if ends => End::CutOff(part),
+                    _ => end,
+                });
             }
             let Some(stream) = &mut self.stream else { return Incoming::End(End::Close) };
             let mut buffer = vec![0; 64 << 10];
@@ -452,8 +509,29 @@ impl Link {
                     let result = result.map(|count| &buffer[..count]);
                     self.take_in(result);
                 }
-                Err(_) => return Incoming::End(End::Timeout),
+                Err(_) => {
+                    return Incoming::End(match self.part() {
+                        Some(part) => End::Stalled(part, limit),
+                        None => End::Timeout,
+                    });
+                }
             }
+        }
+    }
+
+    /// What is there of a message that is not there whole.
+    fn part(&self) -> Option<Part> {
+        let came = self.inbox.len() as u64;
+        if came == 0 {
+            return None;
+        }
+        match self.tracker.decode(self.side.other(), &self.inbox, Limits::default()) {
+            Ok(Step::Need(more)) => Some(Part { came, of: came + more as u64, data: None }),
+            Ok(Step::Ready(decoded, taken)) => {
+                let of = (taken as u64).saturating_add(decoded.bulk);
+                Some(Part { came, of, data: Some(decoded.bulk) })
+            }
+            Err(_) => None,
         }
     }
 

@@ -15,6 +15,7 @@ use reference_server::tls::has_psk;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::runner::halt::Halt;
 use super::runner::{Event, Options, TargetRun, conclude};
 use super::{Outcome, SkipKind};
 use crate::capture::Capture;
@@ -205,15 +206,28 @@ pub async fn run_client(
     let began = Instant::now();
     let version = client.version().await;
     let places = Arc::new(Semaphore::new(options.jobs.max(1)));
+    let halt = Arc::new(Halt::new(options.limits.clone()));
     let mut tasks = tokio::task::JoinSet::new();
     for script in scripts {
         let (client, script, version) = (client.clone(), script.clone(), version.clone());
         let (options, events, places) = (options.clone(), events.clone(), places.clone());
+        let halt = halt.clone();
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _place = places.acquire().await;
             let _ = events.send(Event::Started { id: script.id.clone() });
-            let outcome = one(&client, version.as_deref(), &script, &options).await;
+            let outcome = tokio::select! {
+                biased;
+                reason = halt.stopped() => {
+                    let mut outcome = Outcome::new(client.name(), &script, &options.again);
+                    outcome.skip(SkipKind::NotRun, format!("not run: {reason}"));
+                    outcome
+                }
+                outcome = one(&client, version.as_deref(), &script, &options) => {
+                    halt.note(&outcome, false);
+                    outcome
+                }
+            };
             let _ = events.send(Event::Done(Box::new(outcome.clone())));
             outcome
         });
@@ -232,6 +246,9 @@ pub async fn run_client(
             Ok(outcome) => run.outcomes.push(outcome),
             Err(error) => run.problem = Some(format!("a scenario came to no end: {error}")),
         }
+    }
+    if run.outcomes.iter().any(|outcome| outcome.skipped == Some(SkipKind::NotRun)) {
+        run.problem = run.problem.or(halt.reason());
     }
     run.outcomes.sort_by(|a, b| a.id.cmp(&b.id));
     run.duration = began.elapsed();
@@ -315,6 +332,7 @@ async fn perform(
         ],
         timeout: limit,
         deadline: limit.saturating_mul(12),
+        patience: Arc::default(),
         replies: options.replies,
         segmentation: options.segmentation,
         security,

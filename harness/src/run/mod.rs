@@ -33,11 +33,14 @@ pub enum SkipKind {
     /// The harness can't bring the peer into the wanted configuration, or it offers what the
     /// scenario needs to be absent.
     NotPossible,
+    /// The run ended before its turn came, or while it was at it.
+    NotRun,
 }
 
 impl SkipKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::NotOffered, Self::NotAllowed, Self::NotPossible];
+    pub const ALL: [Self; 4] =
+        [Self::NotOffered, Self::NotAllowed, Self::NotPossible, Self::NotRun];
 
     /// The word in JSON.
     #[must_use]
@@ -46,6 +49,7 @@ impl SkipKind {
             Self::NotOffered => "not-offered",
             Self::NotAllowed => "not-allowed",
             Self::NotPossible => "not-possible",
+            Self::NotRun => "not-run",
         }
     }
 }

@@ -10,6 +10,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::causes::{Cause, Weight, causes, count};
 use super::{digest, skips};
+use crate::finding::EventKind;
 use crate::markup::clean;
 use crate::run::deviations::counts;
 use crate::run::runner::TargetRun;
@@ -59,7 +60,14 @@ pub fn render(run: &TargetRun, view: View) -> String {
     brief("known deviations", Weight::Known, &causes, view, &mut out);
     skipped(run, view, &mut out);
     if let Some(problem) = &run.problem {
-        let _ = writeln!(out, "{} {}\n", styled(BAD, "no verdict:"), clean(problem));
+        let cut_short = run.outcomes.iter().any(|it| it.skipped == Some(SkipKind::NotRun));
+        let mut findings = run.outcomes.iter().flat_map(|outcome| &outcome.findings);
+        let word = match cut_short {
+            true if findings.any(|it| it.detail.event == EventKind::Death) => "FAIL:",
+            true => "not finished:",
+            false => "no verdict:",
+        };
+        let _ = writeln!(out, "{} {}\n", styled(BAD, word), clean(problem));
     }
     let _ = writeln!(out, "{}", totals_line(run));
     out
@@ -170,6 +178,7 @@ fn skipped(run: &TargetRun, view: View, out: &mut String) {
             SkipKind::NotOffered => "not offered",
             SkipKind::NotAllowed => "not allowed",
             SkipKind::NotPossible => "not possible",
+            SkipKind::NotRun => "not run",
         };
         let reasons: Vec<String> = class
             .reasons

@@ -1,30 +1,38 @@
 //! Runs scenarios against one target: several at once, without one disturbing another.
 
+mod canary;
 mod content;
 mod decide;
+pub(super) mod halt;
 mod places;
 mod playing;
 mod verdict;
+mod visits;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, RwLock, Semaphore, mpsc};
 
-use super::Outcome;
 use super::milestones::{Offer, offers};
 use super::survey::capacity::CAPACITY;
 use super::survey::{Ask, Capabilities, Whom, probe};
 use super::target::{Access, Instance, Target, Unavailable};
+use super::{Outcome, SkipKind};
 use crate::capture::Captures;
 use crate::finding::Verdict;
+use crate::interpret::patience::Patience;
 use crate::peer::Address;
 use crate::script::ast::{Replies, Script, Segmentation};
 use crate::tls::Security;
+use canary::{Canary, Reached};
 use content::Contents;
 use decide::{connections, writes};
+use halt::Halt;
+use visits::Visits;
 
+pub use halt::Limits;
 pub(super) use verdict::conclude;
 
 /// The scenario that runs first and last against a target.
@@ -52,6 +60,8 @@ pub struct Options {
     pub access: Access,
     /// The command line that a failure's `again` begins with.
     pub again: String,
+    /// When it ends before the last scenario.
+    pub limits: Limits,
 }
 
 /// What happens during a run, as it happens.
@@ -126,14 +136,28 @@ pub async fn run_target(
         shared: Mutex::new(HashMap::new()),
         others: Mutex::default(),
         contents: RwLock::default(),
+        halt: Halt::new(options.limits.clone()),
+        patience: Arc::default(),
+        together: RwLock::new(()),
+        canary: Mutex::new(None),
+        death: std::sync::Mutex::new(None),
     });
     if let Target::External { address, .. } = target {
         run.address = Some(address.to_string());
     }
     // The first question tells whether there is anything to test.
-    let jobs = match runner.shared("default").await {
+    let surveyed = tokio::select! {
+        biased;
+        reason = runner.halt.stopped() => Err(Unavailable::NotPossible(reason)),
+        shared = runner.shared("default") => shared,
+    };
+    let jobs = match surveyed {
         Ok(shared) => shared.capacity.min(options.jobs.max(1)),
         Err(Unavailable::Failed(reason) | Unavailable::NotPossible(reason)) => {
+            if runner.halt.reason().is_some() {
+                run.outcomes =
+                    scripts.iter().map(|script| runner.left_out(script, &reason)).collect();
+            }
             run.problem = Some(reason);
             run.duration = began.elapsed();
             return run;
@@ -179,6 +203,13 @@ pub async fn run_target(
         }
     }
     let broken = |outcome: &Outcome| outcome.id == SANITY && outcome.verdict > Verdict::Warn;
+    if let Some(reason) = runner.halt.reason() {
+        let left = run.outcomes.iter().filter(|it| it.skipped == Some(SkipKind::NotRun)).count();
+        // Whoever came to the end all the same has lost nothing.
+        if left > 0 {
+            run.problem.get_or_insert(reason);
+        }
+    }
     if let Some(sanity) = &sanity
         && run.problem.is_none()
         && !target.is_owned()
@@ -213,6 +244,10 @@ struct Shared {
     capabilities: Capabilities,
     /// How many connections it serves at once, as far as was tried.
     capacity: usize,
+    /// Tells whether it still serves.
+    canary: Arc<Canary>,
+    /// Who is at it.
+    visits: Arc<Visits>,
 }
 
 struct Runner {
@@ -225,6 +260,16 @@ struct Runner {
     others: Mutex<HashMap<String, Option<Arc<Shared>>>>,
     /// What an external target holds; those that change it run alone.
     contents: RwLock<Contents>,
+    /// Whether the run goes on.
+    halt: Halt,
+    /// What was learnt about waiting.
+    patience: Arc<Patience>,
+    /// Held by those that share an external target; who must be alone with it waits for them.
+    together: RwLock<()>,
+    /// When the last canary was sent that came back; one at a time.
+    canary: Mutex<Option<Instant>>,
+    /// How an external target died.
+    death: std::sync::Mutex<Option<String>>,
 }
 
 impl Runner {
@@ -279,6 +324,9 @@ impl Runner {
         let capabilities =
             probe(whom, &ask).await.map_err(|trouble| Unavailable::Failed(trouble.to_string()))?;
         let capacity = capabilities.capacity.unwrap_or(CAPACITY);
+        let limit = self.options.timeout;
+        let canary =
+            Canary::hatch(whom.address, whom.security, whom.insists, &capabilities, limit).await;
         Ok(Arc::new(Shared {
             address: instance.address.clone(),
             owned: instance.owned,
@@ -286,6 +334,8 @@ impl Runner {
             instance: Mutex::new(Some(instance)),
             capabilities,
             capacity,
+            canary: Arc::new(canary),
+            visits: Arc::default(),
         }))
     }
 
@@ -294,10 +344,44 @@ impl Runner {
         let _ = self.events.send(Event::Started { id: script.id.clone() });
         let began = Instant::now();
         let mut outcome = self.blank(script);
-        self.decide(script, &mut outcome).await;
+        let cut_off = tokio::select! {
+            biased;
+            reason = self.halt.stopped() => Some(reason),
+            () = self.decide(script, &mut outcome) => None,
+        };
+        match cut_off {
+            Some(reason) => outcome = self.left_out(script, &reason),
+            None => {
+                self.halt.note(&outcome, self.is_mute().await);
+                let mut death = self.death.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(death) = death.take() {
+                    self.halt.stop(death);
+                }
+            }
+        }
         outcome.duration = began.elapsed();
         let _ = self.events.send(Event::Done(Box::new(outcome.clone())));
         outcome
+    }
+
+    /// Of a scenario that is not run, or not to its end.
+    fn left_out(&self, script: &Script, reason: &str) -> Outcome {
+        let mut outcome = self.blank(script);
+        outcome.skip(SkipKind::NotRun, format!("not run: {reason}"));
+        outcome
+    }
+
+    /// Whether the server answers nothing at all that it is asked.
+    async fn is_mute(&self) -> bool {
+        match self.shared.lock().await.get("default") {
+            Some(Ok(shared)) => {
+                let known = &shared.capabilities;
+                shared.canary.usual() <= Reached::Greeted
+                    && known.options.is_empty()
+                    && !known.oldstyle
+            }
+            _ => false,
+        }
     }
 
     fn blank(&self, script: &Script) -> Outcome {

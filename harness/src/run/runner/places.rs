@@ -155,6 +155,8 @@ impl Runner {
                 security: main.security.clone(),
                 capabilities,
                 capacity: main.capacity,
+                canary: main.canary.clone(),
+                visits: main.visits.clone(),
             })
         });
         others.insert(name.to_owned(), shared.clone());

@@ -1,19 +1,21 @@
 //! Playing a scenario against the server that others use too, or against one of its own; and the death of
 //! servers.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use protocol::describe::Value;
 use protocol::message::Side;
 use protocol::requirements;
 use protocol::text::WireString;
 
+use super::visits::Cause;
 use super::{Runner, Shared};
 use crate::capture::Capture;
 use crate::dial::{Dialer, Source};
 use crate::finding::{Detail, EventKind, Finding, Severity};
-use crate::interpret::{Played, Setup, Upgrade, play, sent_last};
+use crate::interpret::{Ending, Played, Setup, Upgrade, play, sent_last};
+use crate::link::Said;
 use crate::peer::Address;
 use crate::run::Outcome;
 use crate::run::probe::Capabilities;
@@ -101,16 +103,65 @@ impl Runner {
             fresh: None,
             shared: Arc::clone(shared),
         };
-        let played = self.play(script, &place, outcome).await;
+        // Nobody plays here while somebody must be alone with it.
+        let together = if shared.owned { None } else { Some(self.together.read().await) };
+        let visit = shared.visits.begin();
+        let mut played = self.play(script, &place, outcome).await;
+        let beside = visit.has_met_others();
+        drop((visit, together));
         let dead = match place.shared.instance.lock().await.as_mut() {
             Some(instance) => instance.died().is_some(),
             None => false,
         };
-        if !dead {
+        let ended = ends_early(&played);
+        let stopped = if dead || !ended { None } else { self.stopped_answering(shared).await };
+        if let Some(why) = stopped.as_ref().filter(|_| !shared.owned) {
+            // The others that were there can't be told from the culprit: they are left out.
+            let death = death_of_target(script, why, &played);
+            played.findings.retain(|finding| !finding.detail.event.is_end());
+            let text = if beside {
+                format!("{}; others ran beside it: `--jobs 1` tells for sure", death.message)
+            } else {
+                death.message.clone()
+            };
+            played.findings.push(death);
+            played.end = Ending::Done;
+            *self.death.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
             return Some(played);
         }
-        self.shared.lock().await.remove(*configuration);
-        self.play_alone(script, scene, outcome).await
+        if dead || stopped.is_some() {
+            self.shared.lock().await.remove(*configuration);
+            return self.play_alone(script, scene, outcome).await;
+        }
+        if !ended || !beside || shared.visits.is_known(&causes(&played)) {
+            return Some(played);
+        }
+        // How its connections ended may be somebody else's doing.
+        let again = if shared.owned {
+            self.play_alone(script, scene, outcome).await?
+        } else {
+            let _alone = self.together.write().await;
+            self.play(script, &place, outcome).await
+        };
+        shared.visits.learn(causes(&again));
+        Some(again)
+    }
+
+    /// Why a server is taken to serve nobody any more, if it does not.
+    async fn stopped_answering(&self, shared: &Shared) -> Option<String> {
+        let ended = Instant::now();
+        let mut last = self.canary.lock().await;
+        if last.is_some_and(|sent| sent >= ended) {
+            return None;
+        }
+        let sent = Instant::now();
+        match shared.canary.check().await {
+            Ok(()) => {
+                *last = Some(sent);
+                None
+            }
+            Err(why) => Some(why),
+        }
     }
 
     async fn play(&self, script: &Arc<Script>, place: &Place, outcome: &mut Outcome) -> Played {
@@ -126,6 +177,7 @@ impl Runner {
             variables,
             timeout: self.options.timeout,
             deadline: self.options.timeout.saturating_mul(12),
+            patience: self.patience.clone(),
             replies: self.options.replies,
             segmentation: self.options.segmentation,
             security: place.security.clone(),
@@ -140,6 +192,31 @@ impl Runner {
         outcome.capture = capture.and_then(Capture::finish);
         played
     }
+}
+
+/// Whether connections ended, or stayed silent, where the scenario did not expect it.
+fn ends_early(played: &Played) -> bool {
+    matches!(played.end, Ending::Error(_))
+        || played.findings.iter().any(|finding| finding.detail.event.is_end())
+}
+
+/// What a scenario is charged with that somebody else may have brought about.
+fn causes(played: &Played) -> Vec<Cause> {
+    let ends = played.findings.iter().filter(|finding| finding.detail.event.is_end());
+    ends.map(|it| (it.requirement.id, it.detail.event, it.detail.sent)).collect()
+}
+
+/// An external target that serves nobody any more.
+fn death_of_target(script: &Script, why: &str, played: &Played) -> Finding {
+    let last = played.transcript.iter().rev().find_map(|entry| match &entry.said {
+        Said::Message(seen) if seen.from == Side::Client => Some(entry.text(true)),
+        Said::Message(_) | Said::Note(_) => None,
+    });
+    let last = last.unwrap_or_else(|| "none".to_owned());
+    let death = format!("the server stopped answering after {}; last message: {last}", script.id);
+    let mut finding = death_finding(script, &death, played);
+    finding.detail.received = why.to_owned();
+    finding
 }
 
 async fn died(instance: &mut Instance, hazard: bool) -> Option<String> {

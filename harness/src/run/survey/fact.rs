@@ -72,9 +72,12 @@ impl fmt::Display for NoAnswer {
 pub(super) fn ending(end: End) -> String {
     match end {
         End::Close | End::Notified => "the server closed the connection".to_owned(),
-        End::CutOff => "the server closed the connection in the middle of a message".to_owned(),
+        End::CutOff(part) => {
+            format!("the server closed the connection in the middle of a message: {part}")
+        }
         End::Reset => "the server reset the connection".to_owned(),
         End::Timeout => "nothing came in time".to_owned(),
+        End::Stalled(part, waited) => format!("{part}, then nothing for {}", seconds(waited)),
         End::Garbage(magic) => format!("what came is no message: {magic}"),
         End::TooLarge(bytes) => format!("a message with {bytes} bytes of payload came"),
     }
