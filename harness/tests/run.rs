@@ -199,6 +199,42 @@ fn captures_are_accepted_by_validate() {
     assert_eq!(stdout(&output), "");
 }
 
+#[test]
+fn the_first_failure_can_end_a_run() {
+    let server = Serve::start(&["--fault", "cookie-wrong"]);
+    let args = ["run", "--target", &server.address, "--scenario", "2.6-base", "--jobs", "1"];
+    let json = |more: &[&str]| {
+        let output = nbdcheck(&[&args[..], more, &["--report", "json=-"]].concat());
+        assert_eq!(status(&output), 1, "{}", stderr(&output));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        json
+    };
+    let left = |json: &serde_json::Value| {
+        let scenarios = json["scenarios"].as_array().expect("scenarios").clone();
+        scenarios.into_iter().filter(|it| it["skipped"] == "not-run").count()
+    };
+    let all = json(&[]);
+    assert!(left(&all) == 0 && all["problem"].is_null(), "{all}");
+    let first = json(&["--fail-fast"]);
+    assert_eq!(first["summary"]["failed"], 1, "{first}");
+    assert!(left(&first) > 0, "{first}");
+    assert_eq!(first["problem"], "one scenario has failed: --fail-fast");
+    let second = json(&["--max-fail", "2"]);
+    assert_eq!(second["summary"]["failed"], 2, "{second}");
+}
+
+#[test]
+fn time_can_end_a_run_which_then_has_no_verdict() {
+    let server = Serve::start(&[]);
+    let output = nbdcheck(&["run", "--target", &server.address, "--max-time", "0.001"]);
+    assert_eq!(status(&output), 3, "{}", stdout(&output));
+    let text = stdout(&output);
+    assert!(text.contains("not finished: time is up: --max-time 0.001"), "{text}");
+    let output = nbdcheck(&["run", "--max-time", "0"]);
+    assert_eq!(status(&output), 2);
+    assert!(stderr(&output).contains("--max-time takes more than 0"), "{}", stderr(&output));
+}
+
 /// The reference server as a process of its own.
 struct Serve {
     child: std::process::Child,

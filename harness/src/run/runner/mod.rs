@@ -20,7 +20,10 @@ use super::survey::capacity::CAPACITY;
 use super::survey::{Ask, Capabilities, Whom, probe};
 use super::target::{Access, Instance, Target, Unavailable};
 use super::{Outcome, SkipKind};
+<<<<<<< HEAD
 use crate::capture::Captures;
+=======
+>>>>>>> 2ccae3f (Test servers that die, wedge or say nothing, and runs that end early)
 use crate::finding::Verdict;
 use crate::interpret::patience::Patience;
 use crate::peer::Address;
@@ -349,6 +352,10 @@ impl Runner {
             reason = self.halt.stopped() => Some(reason),
             () = self.decide(script, &mut outcome) => None,
         };
+        let cut_off = match cut_off {
+            None if outcome.verdict == Verdict::Error => self.victim(&outcome).await,
+            cut_off => cut_off,
+        };
         match cut_off {
             Some(reason) => outcome = self.left_out(script, &reason),
             None => {
@@ -362,6 +369,17 @@ impl Runner {
         outcome.duration = began.elapsed();
         let _ = self.events.send(Event::Done(Box::new(outcome.clone())));
         outcome
+    }
+
+    /// Why a scenario without a verdict has none, where that is the death of somebody else's server.
+    async fn victim(&self, outcome: &Outcome) -> Option<String> {
+        if self.target.is_owned() {
+            return None;
+        }
+        let shared = self.shared.lock().await.get("default").cloned()?.ok()?;
+        let why = self.stopped_answering(&shared).await?;
+        self.halt.stop(format!("the server stopped answering before {}: {why}", outcome.id));
+        self.halt.reason()
     }
 
     /// Of a scenario that is not run, or not to its end.

@@ -1,0 +1,138 @@
+//! Servers that nobody here configured, in Python (`strangers/`): each has one fault, or is odd and
+//! lawful. They are tested as a newcomer would, by `run --target`; the fault is named, nothing else
+//! is blamed, and it costs a stated time and memory.
+
+use std::io::BufRead as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A server that somebody else wrote, as a process.
+struct Stranger {
+    child: Child,
+    address: String,
+}
+
+impl Stranger {
+    /// Starts `strangers/NAME.py` on a free port.
+    fn start(name: &str) -> Self {
+        let script = format!("{}/tests/strangers/{name}.py", env!("CARGO_MANIFEST_DIR"));
+        let mut child = Command::new("python3")
+            .args(["-B", &script, "--port", "0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("python3 starts");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("piped");
+        std::io::BufReader::new(out).read_line(&mut line).expect("an address");
+        Self { child, address: line.trim().to_owned() }
+    }
+
+    /// Runs the suite against it.
+    fn tested(&self, args: &[&str]) -> Tested {
+        let folder = tempfile::tempdir().expect("a folder");
+        let json = folder.path().join("run.json");
+        let report = format!("json={}", json.display());
+        let began = Instant::now();
+        let mut command = Command::new("python3");
+        command.args(["-B", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/strangers/measure.py")]);
+        command.arg(env!("CARGO_BIN_EXE_nbdcheck"));
+        command.args(["run", "--color", "never", "--target", &self.address, "--allow-write"]);
+        let output = command.args(["--report", &report]).args(args).output().expect("it runs");
+        let took = began.elapsed();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let peak =
+            said.lines().rev().find_map(|line| line.strip_prefix("peak KiB: ")?.parse().ok());
+        let json = std::fs::read(json).expect("a report");
+        let json: Value = serde_json::from_slice(&json).expect("JSON");
+        let status = output.status.code().expect("no signal ended it");
+        println!("{}: {took:.1?}, {} MiB", self.address, peak.unwrap_or(0) / 1024);
+        Tested { status, text, json, took, peak: peak.unwrap_or(u64::MAX) }
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What came of it.
+struct Tested {
+    status: i32,
+    text: String,
+    json: Value,
+    took: Duration,
+    /// The most memory it had, in KiB.
+    peak: u64,
+}
+
+impl Tested {
+    fn scenarios(&self) -> &[Value] {
+        self.json["scenarios"].as_array().expect("scenarios")
+    }
+
+    /// The scenarios with this verdict.
+    fn with(&self, verdict: &str) -> Vec<&str> {
+        let all = self.scenarios().iter().filter(|it| it["verdict"] == verdict);
+        all.filter_map(|it| it["id"].as_str()).collect()
+    }
+
+    /// Why the run has no verdict, or has not come to its end.
+    fn problem(&self) -> &str {
+        self.json["problem"].as_str().unwrap_or_default()
+    }
+
+    fn within(&self, seconds: u64, mib: u64) -> &Self {
+        assert!(self.took < Duration::from_secs(seconds), "{:?}\n{}", self.took, self.text);
+        assert!(self.peak <= mib * 1024, "{} KiB\n{}", self.peak, self.text);
+        self
+    }
+}
+
+/// How much memory any server may make us take, in MiB.
+const MIB: u64 = 256;
+
+#[test]
+fn a_server_that_dies_is_named_with_what_it_died_of_and_the_rest_is_not_run() {
+    let tested = Stranger::start("dies").tested(&[]);
+    tested.within(60, MIB);
+    assert_eq!(tested.status, 1, "{}", tested.text);
+    let problem = tested.problem();
+    assert!(problem.starts_with("the server stopped answering after "), "{problem}");
+    assert!(problem.contains("last message: C: NBD_CMD_TRIM"), "{problem}");
+    assert!(tested.text.contains(&format!("FAIL: {problem}")), "{}", tested.text);
+    assert_eq!(tested.with("fail").len(), 1, "{}", tested.text);
+    assert_eq!(tested.with("error"), [""; 0], "{}", tested.text);
+    let left = tested.scenarios().iter().filter(|it| it["skipped"] == "not-run");
+    assert!(left.count() > 100, "{}", tested.text);
+}
+
+#[test]
+fn a_server_that_wedges_is_named_with_what_it_wedged_at() {
+    let tested = Stranger::start("wedges").tested(&["--timeout", "1"]);
+    tested.within(60, MIB);
+    assert_eq!(tested.status, 1, "{}", tested.text);
+    assert!(tested.problem().contains("last message: C: NBD_CMD_TRIM"), "{}", tested.problem());
+    assert_eq!(tested.with("fail").len(), 1, "{}", tested.text);
+}
+
+#[test]
+fn a_mute_server_costs_one_wait() {
+    let tested = Stranger::start("mute").tested(&[]);
+    tested.within(30, MIB);
+    assert_eq!(tested.status, 3, "{}", tested.text);
+    assert!(tested.problem().starts_with("no greeting comes from "), "{}", tested.problem());
+}
+
+#[test]
+fn a_server_that_greets_and_falls_silent_is_given_up() {
+    let tested = Stranger::start("mute-after-greeting").tested(&["--timeout", "2"]);
+    tested.within(60, MIB);
+    assert_eq!(tested.status, 1, "{}", tested.text);
+    assert!(tested.problem().contains("answers nothing"), "{}", tested.problem());
+}
