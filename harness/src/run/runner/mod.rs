@@ -20,10 +20,7 @@ use super::survey::capacity::CAPACITY;
 use super::survey::{Ask, Capabilities, Whom, probe};
 use super::target::{Access, Instance, Target, Unavailable};
 use super::{Outcome, SkipKind};
-<<<<<<< HEAD
 use crate::capture::Captures;
-=======
->>>>>>> 2ccae3f (Test servers that die, wedge or say nothing, and runs that end early)
 use crate::finding::Verdict;
 use crate::interpret::patience::Patience;
 use crate::peer::Address;

@@ -148,7 +148,7 @@ impl Runner {
     }
 
     /// Why a server is taken to serve nobody any more, if it does not.
-    async fn stopped_answering(&self, shared: &Shared) -> Option<String> {
+    pub(super) async fn stopped_answering(&self, shared: &Shared) -> Option<String> {
         let ended = Instant::now();
         let mut last = self.canary.lock().await;
         if last.is_some_and(|sent| sent >= ended) {
