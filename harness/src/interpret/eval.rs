@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use protocol::describe::Value;
 use protocol::message::Extent;
@@ -44,6 +45,7 @@ pub struct EvalError {
 #[derive(Debug, Clone, Default)]
 pub struct Env {
     variables: HashMap<String, Value>,
+    there: Option<Arc<[u8]>>,
 }
 
 impl Env {
@@ -56,6 +58,43 @@ impl Env {
     /// Sets a variable.
     pub fn set(&mut self, name: &str, value: Value) {
         self.variables.insert(name.to_owned(), value);
+    }
+
+    /// What the export was read to hold before; see [`Setup::there`](super::Setup::there).
+    pub fn set_there(&mut self, there: Option<Arc<[u8]>>) {
+        self.there = there;
+    }
+
+    /// What is expected at `offset` of the export: what was read there before, where the script
+    /// stands for known content. `None` where the script's own word counts.
+    #[must_use]
+    pub fn as_there(&self, wanted: &Payload, offset: u64) -> Option<Payload> {
+        let there = self.there.as_deref()?;
+        let mut at = offset;
+        let parts = wanted.0.iter().map(|part| {
+            let (from, length) = (at, part.length());
+            at = at.saturating_add(length);
+            if matches!(part, Part::Any(_) | Part::Digest(..) | Part::Hex(_)) {
+                return part.clone();
+            }
+            // Nothing is known of what lies beyond.
+            match there.get(from as usize..at as usize) {
+                Some(bytes) => Part::Hex(bytes.to_vec()),
+                None => Part::Any(length),
+            }
+        });
+        Some(Payload(parts.collect()))
+    }
+
+    /// How a payload is shown that is expected.
+    #[must_use]
+    pub fn shown(&self, wanted: &Value) -> String {
+        match wanted {
+            Value::Payload(payload) if self.there.is_some() => {
+                format!("what-was-read-before*{}", payload.length())
+            }
+            wanted => wanted.to_string(),
+        }
     }
 
     /// Forgets a variable: the end of a loop.

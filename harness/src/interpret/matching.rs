@@ -325,6 +325,8 @@ fn field(
         },
     };
     if let (Value::Payload(wanted), Some((offset, bytes))) = (&wanted, data) {
+        let there = env.as_there(wanted, offset);
+        let wanted = there.as_ref().unwrap_or(wanted);
         let difference = wanted.first_difference(offset, bytes);
         return Ok(match (pattern.op, difference) {
             (Op::Eq, None) | (Op::Ne, Some(_)) => Ok(None),
@@ -513,7 +515,10 @@ pub fn resolved(line: &MessageLine, env: &Env, labels: &dyn Labels) -> Result<St
                 Some(_) => label.clone(),
                 None => "_".to_owned(),
             },
-            _ => env.eval(&pattern.value)?.to_string(),
+            _ => match env.eval(&pattern.value)? {
+                Evaluated::Value(value) => env.shown(&value),
+                other => other.to_string(),
+            },
         };
         let op = match pattern.op {
             Op::Has => " has ",

@@ -60,6 +60,9 @@ pub struct Setup {
     pub export: String,
     /// Variables that are known from the start: `size`, `flags`, `minimum`...
     pub variables: Vec<(String, Value)>,
+    /// What the export holds from its start on, in place of the content that scenarios know: what is
+    /// read is compared with it. For scripts that write nothing.
+    pub there: Option<Arc<[u8]>>,
     /// How long one wait may take.
     pub timeout: Duration,
     /// How long the whole scenario may take.
@@ -138,6 +141,7 @@ pub struct Interpreter<'s> {
 pub async fn play(script: &Script, setup: Setup) -> Played {
     let deadline = setup.deadline;
     let mut env = Env::default();
+    env.set_there(setup.there.clone());
     env.set("export", Value::Text(setup.export.as_str().into()));
     for (name, value) in &setup.variables {
         env.set(name, value.clone());

@@ -330,6 +330,7 @@ async fn perform(
             ("offset".to_owned(), Value::Int(action.offset)),
             ("length".to_owned(), Value::Int(action.length)),
         ],
+        there: None,
         timeout: limit,
         deadline: limit.saturating_mul(12),
         patience: Arc::default(),

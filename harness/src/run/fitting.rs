@@ -28,7 +28,7 @@ pub fn unfit(configuration: &str, found: &Capabilities) -> Option<(SkipKind, Str
     match name {
         "size" => {
             let wanted = value.unwrap_or_default();
-            let why = format!("no export of {wanted} bytes, or one like it");
+            let why = format!("no export of the size {wanted}, or of one like it");
             unless(is_like(wanted, found.size), &why, sized)
         }
         "odd-size" => {

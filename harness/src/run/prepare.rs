@@ -122,7 +122,25 @@ impl Place<'_> {
             let _ = client.disconnect().await;
             Ok(same)
         };
-        self.in_time(looking).await.map_err(|error| format!("the export can't be read: {error}"))
+        self.in_time(looking).await.map_err(unreadable)
+    }
+
+    /// What the export holds, as far as scenarios with `needs: content` look.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn read(self) -> Result<Vec<u8>, String> {
+        let reading = async {
+            let client = self.enter().await?;
+            let end = end(&client).min(NEAR);
+            let mut there = Vec::with_capacity(end as usize);
+            for (at, length) in pieces(0..end) {
+                there.extend_from_slice(&client.read(at, length as usize).await?);
+            }
+            let _ = client.disconnect().await;
+            Ok(there)
+        };
+        self.in_time(reading).await.map_err(unreadable)
     }
 
     /// Gives the export this content. With `fresh`, nothing is known of it: then what reads as
@@ -183,6 +201,18 @@ impl Place<'_> {
             Err(_) => Err(format!("it takes more than {all:?}")),
         }
     }
+}
+
+/// Whether this, read from the start of an export, is what scenarios know.
+#[must_use]
+pub fn is_known(there: &[u8]) -> bool {
+    let wanted = Wanted { blank: false, far: false };
+    pieces(0..there.len() as u64)
+        .all(|(at, length)| there[at as usize..(at + length) as usize] == wanted.piece(at, length))
+}
+
+fn unreadable(error: String) -> String {
+    format!("the export can't be read: {error}")
 }
 
 /// The end of what can be asked for, in whole blocks.

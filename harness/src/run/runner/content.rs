@@ -1,17 +1,20 @@
 //! What an external target holds, and keeping it so while scenarios need it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use protocol::notation::ast::{MessageLine, Word};
 use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use super::decide::writes;
 use super::{Runner, Shared};
-use crate::run::prepare::Wanted;
+use crate::run::prepare::{Wanted, is_known};
 use crate::run::survey::content::Kept;
 use crate::script::ast::Script;
+use crate::script::walk::any_line;
 
-/// What scenarios with `needs: content` know.
-const KNOWN: Wanted = Wanted { blank: false, far: false };
+/// What scenarios about large exports know.
+const FAR: Wanted = Wanted { blank: false, far: true };
 
 /// What the exports of an external target are known to hold.
 #[derive(Debug, Default)]
@@ -31,8 +34,19 @@ struct Laid {
     touched: bool,
     /// Why it can't be given anything.
     refusal: Option<String>,
-    /// Whether it holds what scenarios know although it can't be written to.
-    holds: Option<bool>,
+    /// What it holds that can't be written to; `None` in it where that can't be read.
+    there: Option<Option<There>>,
+}
+
+/// What an export holds that can't be written to.
+#[derive(Debug, Clone)]
+pub(super) struct There {
+    /// Its bytes from the start on, as far as scenarios look.
+    pub(super) bytes: Arc<[u8]>,
+    /// They are what scenarios know.
+    pub(super) known: bool,
+    /// So is what scenarios about large exports look at.
+    pub(super) far: bool,
 }
 
 /// Holds the content of an external target as it is; dropping it lets others change it.
@@ -62,7 +76,7 @@ impl Runner {
         if let Some(wanted) = wanted {
             let laid = contents.exports.entry(shared.capabilities.export.clone()).or_default();
             // What can't be written to was looked at before.
-            if laid.holds != Some(true) {
+            if laid.there.is_none() {
                 self.lay(shared, laid, wanted, changes).await?;
             }
         }
@@ -107,25 +121,45 @@ impl Runner {
         Ok(())
     }
 
-    /// Whether an export that can't be written to holds what scenarios know; looked at once.
-    pub(super) async fn holds_known(&self, shared: &Shared) -> bool {
+    /// What an export holds that can't be written to; looked at once.
+    pub(super) async fn there(&self, shared: &Shared) -> Option<There> {
         let mut contents = self.contents.write().await;
         let laid = contents.exports.entry(shared.capabilities.export.clone()).or_default();
-        match laid.holds {
-            Some(holds) => holds,
-            None => {
-                // Who can't be read from is for scenarios to name.
-                let holds = self.place(shared).holds(KNOWN).await.unwrap_or(false);
-                laid.holds = Some(holds);
-                holds
-            }
+        if let Some(there) = &laid.there {
+            return there.clone();
         }
+        // Who can't be read from is for scenarios to name.
+        let there = match (&shared.capabilities.kept, self.place(shared).read().await) {
+            (Kept::Changes(_), _) | (_, Err(_)) => None,
+            (_, Ok(bytes)) => {
+                let known = is_known(&bytes);
+                let far = known && self.place(shared).holds(FAR).await.unwrap_or(false);
+                Some(There { bytes: bytes.into(), known, far })
+            }
+        };
+        laid.there = Some(there.clone());
+        there
     }
+}
+
+/// Whether what a scenario knows of an export's content shows in what it reads only: then whatever
+/// was read before will do. Which parts are data and which are holes, nobody can know beforehand.
+pub(super) fn only_reads(script: &Script) -> bool {
+    let mut forms = |line: &MessageLine| {
+        matches!(&line.head.node, Word::Name(name) if name.starts_with("NBD_REPLY_TYPE_"))
+            || line.fields.iter().any(|field| field.key.node == "extents")
+    };
+    !writes(script) && !any_line(&script.body, &mut forms)
+}
+
+/// Whether scenarios look beyond the first 16 MiB in a configuration.
+pub(super) fn is_far(configuration: &str) -> bool {
+    matches!(configuration, "large" | "vast" | "vast-blocks")
 }
 
 /// The content that a scenario asks for.
 fn wanted(script: &Script, configuration: &str) -> Option<Wanted> {
-    let far = matches!(configuration, "large" | "vast" | "vast-blocks");
+    let far = is_far(configuration);
     if configuration == "blank" {
         return Some(Wanted { blank: true, far: false });
     }

@@ -35,14 +35,14 @@ impl Runner {
         if access.tls.is_some() && !begins_by_steps(script) {
             return outcome.skip(SkipKind::NotPossible, own_greeting());
         }
-        let Spot { shared, allowed, other, lacking } = match self.spot(script, configuration).await
-        {
-            Ok(spot) => spot,
-            Err(Unavailable::NotPossible(reason)) => {
-                return outcome.skip(SkipKind::NotPossible, reason);
-            }
-            Err(Unavailable::Failed(reason)) => return outcome.fail_to_run(reason),
-        };
+        let Spot { shared, allowed, other, there, lacking } =
+            match self.spot(script, configuration).await {
+                Ok(spot) => spot,
+                Err(Unavailable::NotPossible(reason)) => {
+                    return outcome.skip(SkipKind::NotPossible, reason);
+                }
+                Err(Unavailable::Failed(reason)) => return outcome.fail_to_run(reason),
+            };
         if let (_, Some(wanted)) = Wanted::of(configuration)
             && !shared.owned
             && let Some((kind, reason)) = unmet_tls(wanted, &shared.capabilities)
@@ -76,7 +76,7 @@ impl Runner {
             );
             return outcome.skip(SkipKind::NotPossible, reason);
         }
-        let scene = Scene { configuration, shared: &shared, upgrade, other };
+        let scene = Scene { configuration, shared: &shared, upgrade, other, there: there.clone() };
         let alone = shared.owned && (writes(script) || script.header.hazard.is_some());
         let played = if alone {
             self.play_alone(script, &scene, outcome).await
@@ -94,6 +94,13 @@ impl Runner {
             if configuration == "newstyle" || unfixed {
                 // The server was told to greet like that, or does so each time: the survey has told.
                 played.findings.retain(|finding| finding.requirement.id != FIXED_FLAG);
+            }
+            if let Some(there) = there
+                && !played.findings.is_empty()
+                && self.place(&shared).read().await.is_ok_and(|now| *now != *there)
+            {
+                let reason = "the content of the export changes, though nothing here writes to it";
+                return outcome.skip(SkipKind::NotPossible, reason.to_owned());
             }
             conclude(outcome, played);
             if let Target::Profile(profile) = &self.target {

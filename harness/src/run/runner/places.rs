@@ -9,6 +9,7 @@ use protocol::text::WireString;
 use protocol::values::{OptionType, ReplyType, TransmissionFlags};
 use tokio::sync::Mutex;
 
+use super::content::{There, is_far, only_reads};
 use super::{Runner, Shared};
 use crate::run::SkipKind;
 use crate::run::fitting::unfit;
@@ -30,6 +31,8 @@ pub(super) struct Spot {
     pub(super) allowed: Allowed,
     /// The name of another export of the server.
     pub(super) other: Option<WireString>,
+    /// What the export was seen to hold, in place of the content that scenarios know.
+    pub(super) there: Option<Arc<[u8]>>,
     /// Why the scenario can't be played there, or anywhere.
     pub(super) lacking: Option<(SkipKind, String)>,
 }
@@ -97,18 +100,27 @@ impl Runner {
     ) -> Spot {
         let needs = |word| script.header.needs.iter().any(|need| need.name.node == word);
         let mut allowed = self.allowed(&shared.capabilities, is_main);
+        let mut there = None;
         let other = if needs("other") { self.other(configuration, &shared) } else { None };
         allowed.other = other.is_some();
         let read_only = shared.capabilities.flags.has(TransmissionFlags::READ_ONLY);
         if needs("content") && !allowed.owned && (read_only || !allowed.write) {
-            allowed.content = self.holds_known(&shared).await;
+            there = self.there(&shared).await;
+            let far = is_far(configuration);
+            let known = |there: &There| there.known && (there.far || !far);
+            if there.as_ref().is_some_and(known) {
+                (allowed.content, there) = (true, None);
+            } else if only_reads(script) {
+                allowed.content = there.is_some();
+            }
         }
         let found = &shared.capabilities;
         let lacking = (!allowed.owned)
             .then(|| unfit(configuration, found))
             .flatten()
             .or_else(|| missing(script, found, allowed));
-        Spot { shared, allowed, other, lacking }
+        let there = there.map(|there| there.bytes);
+        Spot { shared, allowed, other, there, lacking }
     }
 
     /// What is allowed with an export. Where the user named one, the others are not written to.

@@ -35,6 +35,8 @@ pub(super) struct Scene<'s> {
     pub(super) upgrade: Upgrade,
     /// The name of another export of the server.
     pub(super) other: Option<WireString>,
+    /// What the export was seen to hold, in place of the content that scenarios know.
+    pub(super) there: Option<Arc<[u8]>>,
 }
 
 /// What a scenario is played against.
@@ -44,6 +46,7 @@ struct Place {
     upgrade: Upgrade,
     capabilities: Capabilities,
     other: Option<WireString>,
+    there: Option<Arc<[u8]>>,
     fresh: Option<Instance>,
     shared: Arc<Shared>,
 }
@@ -56,7 +59,7 @@ impl Runner {
         scene: &Scene<'_>,
         outcome: &mut Outcome,
     ) -> Option<Played> {
-        let Scene { configuration, shared, upgrade, other } = scene;
+        let Scene { configuration, shared, upgrade, other, there } = scene;
         let instance = match self.target.start(configuration, self.options.access).await {
             Ok(instance) => instance,
             Err(Unavailable::NotPossible(reason) | Unavailable::Failed(reason)) => {
@@ -70,6 +73,7 @@ impl Runner {
             upgrade: *upgrade,
             capabilities: shared.capabilities.clone(),
             other: other.clone(),
+            there: there.clone(),
             fresh: Some(instance),
             shared: Arc::clone(shared),
         };
@@ -93,13 +97,14 @@ impl Runner {
         scene: &Scene<'_>,
         outcome: &mut Outcome,
     ) -> Option<Played> {
-        let Scene { configuration, shared, upgrade, other } = scene;
+        let Scene { configuration, shared, upgrade, other, there } = scene;
         let place = Place {
             address: shared.address.clone(),
             security: shared.security.clone(),
             upgrade: *upgrade,
             capabilities: shared.capabilities.clone(),
             other: other.clone(),
+            there: there.clone(),
             fresh: None,
             shared: Arc::clone(shared),
         };
@@ -175,6 +180,7 @@ impl Runner {
             side: Side::Client,
             export: place.capabilities.export.clone(),
             variables,
+            there: place.there.clone(),
             timeout: self.options.timeout,
             deadline: self.options.timeout.saturating_mul(12),
             patience: self.patience.clone(),
