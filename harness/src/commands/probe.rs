@@ -11,7 +11,7 @@ use crate::run::target::{Access, Target, Unavailable};
 /// Command line of `nbdcheck probe`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// `host:port`, `[v6]:port`, an NBD URI, or a server that nbdcheck starts itself: `self`, a
+    /// `host`, `host:port`, `[v6]:port`, an NBD URI, or a server that nbdcheck starts itself: `self`, a
     /// shipped peer, the path of a peer file
     #[arg(value_name = "TARGET")]
     target: String,

@@ -111,6 +111,46 @@ pub fn started(name: &str) -> Result<Vec<Target>, String> {
 /// # Errors
 /// It is neither.
 pub fn servers(text: &str, export: Option<&str>, tls: &TlsArgs) -> Result<Vec<Target>, String> {
-    let is_address = text.contains(':') && !Path::new(text).exists();
-    if is_address { Ok(vec![external(text, export, tls)?]) } else { started(text) }
+    let path = Path::new(text);
+    if text.contains(':') && !path.exists() {
+        return Ok(vec![external(text, export, tls)?]);
+    }
+    match started(text) {
+        // Neither a peer nor a file: the name of a host, whose port is the usual one.
+        Err(why) if could_be_host(text, &why) && !path.exists() => {
+            Ok(vec![external(text, export, tls)?])
+        }
+        peers => peers,
+    }
+}
+
+/// Whether a text without a port can name a host, and is no peer's name with a mistake in it.
+fn could_be_host(text: &str, why_no_peer: &str) -> bool {
+    let letters = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_[]".contains(&byte));
+    letters && !text.ends_with(".toml") && !why_no_peer.contains("did you mean")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_port_is_an_external_server() {
+        let tls = TlsArgs::default();
+        for (text, shown) in [
+            ("localhost", "localhost:10809"),
+            ("127.0.0.1", "127.0.0.1:10809"),
+            ("nbd.example.org", "nbd.example.org:10809"),
+            ("fileserver", "fileserver:10809"),
+            ("[::1]", "[::1]:10809"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+        ] {
+            let targets = servers(text, None, &tls).unwrap();
+            let [Target::External { address, .. }] = targets.as_slice() else { panic!("{text}") };
+            assert_eq!(address.to_string(), shown);
+        }
+        for text in ["qemu-ndb", "no/such/file", "missing.toml"] {
+            assert!(servers(text, None, &tls).is_err(), "{text}");
+        }
+    }
 }

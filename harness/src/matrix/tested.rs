@@ -227,6 +227,7 @@ impl OfferJson {
             since: version(&self.since)?,
             name: self.feature,
             setup: self.setup,
+            hidden: false,
             offered: self.offered,
             evidence: self.evidence,
         })

@@ -1,6 +1,7 @@
 //! What `nbdcheck probe` shows.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use dissector::render::Plural;
 use protocol::values::TransmissionFlags;
@@ -10,8 +11,13 @@ use super::digest;
 use crate::markup::clean;
 use crate::markup::json::escaped;
 use crate::run::milestones::{Level, Offer};
-use crate::run::survey::Survey;
+use crate::run::survey::capacity::CAPACITY;
+use crate::run::survey::content::Kept;
 use crate::run::survey::exports::{DESCRIBED, Export};
+use crate::run::survey::{Capabilities, Fact, Survey};
+
+/// An opening that takes so long is told.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// For people.
 #[must_use]
@@ -30,7 +36,7 @@ pub fn text(name: &str, survey: &Survey) -> String {
         out.push_str("  (there is no list)\n");
     }
     if !found.contexts.is_empty() {
-        let _ = writeln!(out, "\ncontexts of {}", shown_export(survey));
+        let _ = writeln!(out, "\ncontexts of {}", survey.capabilities.shown_export());
         for name in &found.contexts {
             let _ = writeln!(out, "  {}", digest::cut(&name.to_string()));
         }
@@ -41,10 +47,11 @@ pub fn text(name: &str, survey: &Survey) -> String {
             let _ = writeln!(out, "  {:<28} {reply}", option.to_string());
         }
     }
+    used(found, &mut out);
     let _ = writeln!(
         out,
         "\nfeatures of {}, by the qemu version that brought them",
-        shown_export(survey)
+        survey.capabilities.shown_export()
     );
     for offer in &survey.offers {
         let word = word(offer);
@@ -56,16 +63,51 @@ pub fn text(name: &str, survey: &Survey) -> String {
     out
 }
 
+/// Whether it works at all, and what could not be found out.
+fn used(found: &Capabilities, out: &mut String) {
+    if let Some(connections) = found.capacity {
+        let least = if connections >= CAPACITY { "at least " } else { "" };
+        let reads = match &found.reads {
+            Fact::Known((), _) => "reads work".to_owned(),
+            Fact::Refused(why) => format!("reads fail: {}", digest::shortened(why)),
+            Fact::Unknown(why) => format!("reads: unknown, {}", digest::shortened(why)),
+        };
+        let many = Plural(connections as u64, "connection");
+        let _ = writeln!(out, "\nuse of {}", found.shown_export());
+        let _ = writeln!(out, "  {reads}\n  {least}{many} at once");
+        if found.opening >= SLOW {
+            let _ = writeln!(out, "  slow to open: {:.1} s", found.opening.as_secs_f64());
+        }
+        if let Kept::Changes(why) = &found.kept {
+            let _ = writeln!(out, "  the content changes: {}", digest::shortened(why));
+        }
+    }
+    if found.block_size_required {
+        out.push_str("\nclients must ask for the block size\n");
+    }
+    let unknown: Vec<_> =
+        found.unknown.iter().filter(|(option, _)| !found.options.contains_key(option)).collect();
+    let other = match &found.unknown_option {
+        Fact::Unknown(why) if found.unknown_option != Fact::default() => Some(why),
+        _ => None,
+    };
+    if !unknown.is_empty() || other.is_some() {
+        out.push_str("\nunknown\n");
+    }
+    for (option, why) in unknown {
+        let _ = writeln!(out, "  {:<28} {}", option.to_string(), digest::shortened(why));
+    }
+    if let Some(why) = other {
+        let _ = writeln!(out, "  {:<28} {}", "any unknown option", digest::shortened(why));
+    }
+}
+
 fn handshake(survey: &Survey) -> &'static str {
     match (survey.capabilities.oldstyle, survey.capabilities.fixed) {
         (true, _) => "oldstyle",
         (false, true) => "fixed newstyle",
         (false, false) => "newstyle",
     }
-}
-
-fn shown_export(survey: &Survey) -> String {
-    protocol::text::WireString::from(survey.capabilities.export.as_str()).to_string()
 }
 
 fn word(offer: &Offer) -> &'static str {
@@ -133,6 +175,11 @@ pub fn json(name: &str, survey: &Survey) -> String {
         "contexts": found.contexts.iter().map(|name| lossy(name.as_bytes())).collect::<Vec<_>>(),
         "extended_flags": (extended != TransmissionFlags::EMPTY).then(|| extended.names()),
         "options": options,
+        "unknown": unknown(found),
+        "block_size_required": found.block_size_required,
+        "reads": fact(&found.reads, found.capacity.is_some()),
+        "connections_at_once": found.capacity,
+        "opening_seconds": found.capacity.map(|_| found.opening.as_secs_f64()),
         "features": survey.offers.iter().map(|offer| object!({
             "since": offer.since.to_string(),
             "feature": offer.name,
@@ -147,6 +194,23 @@ pub fn json(name: &str, survey: &Survey) -> String {
         },
     });
     escaped(&format!("{value:#}\n"))
+}
+
+fn unknown(found: &Capabilities) -> Value {
+    let unknown = found.unknown.iter().filter(|(option, _)| !found.options.contains_key(option));
+    let unknown = unknown.map(|(option, why)| (option.to_string(), why.as_str().into()));
+    Value::Object(unknown.collect())
+}
+
+/// Whether something works; `null` where that was not asked.
+fn fact(fact: &Fact<()>, asked: bool) -> Value {
+    let (works, why) = match fact {
+        _ if !asked => return Value::Null,
+        Fact::Known((), line) => (Some(true), line),
+        Fact::Refused(line) => (Some(false), line),
+        Fact::Unknown(why) => (None, why),
+    };
+    object!({ "works": works, "evidence": why })
 }
 
 fn export(export: &Export) -> Value {
@@ -176,7 +240,6 @@ mod tests {
 
     use super::*;
     use crate::run::milestones;
-    use crate::run::probe::Capabilities;
 
     /// A server whose words mean something to terminals.
     fn survey() -> Survey {

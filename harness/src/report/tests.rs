@@ -67,6 +67,7 @@ fn offer(offered: Option<bool>) -> Offer {
         since: Version { major: if denies { 3 } else { 2 }, minor: if denies { 0 } else { 8 } },
         setup: false,
         offered,
+        hidden: false,
         evidence: denies.then(|| "S: NBD_REP_INFO NBD_INFO_EXPORT flags={HAS_FLAGS}".to_owned()),
     }
 }

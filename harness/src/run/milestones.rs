@@ -32,6 +32,8 @@ enum Shown {
     No(&'static [&'static str]),
     /// Nothing either way.
     Nothing,
+    /// Nothing, for a reason that lies in the export and not in the program: it is read-only.
+    Hidden,
 }
 
 const fn version(major: u16, minor: u16) -> Version {
@@ -179,7 +181,7 @@ fn flag(found: &Capabilities, wanted: TransmissionFlags) -> Shown {
 /// A flag of commands that write: a read-only export has no use for it.
 fn writing(found: &Capabilities, wanted: TransmissionFlags) -> Shown {
     match flag(found, wanted) {
-        _ if found.flags.has(TransmissionFlags::READ_ONLY) => Shown::Nothing,
+        _ if found.flags.has(TransmissionFlags::READ_ONLY) => Shown::Hidden,
         shown => shown,
     }
 }
@@ -212,6 +214,8 @@ pub struct Offer {
     pub setup: bool,
     /// Yes or no; `None` where nothing shows it.
     pub offered: Option<bool>,
+    /// It is unknown because the export is read-only, and would show on a writable one.
+    pub hidden: bool,
     /// The line that shows it is not offered.
     pub evidence: Option<String>,
 }
@@ -229,19 +233,26 @@ pub fn offers<'c>(
                 since: milestone.since,
                 setup: milestone.setup,
                 offered: None,
+                hidden: false,
                 evidence: None,
             };
             for (configuration, found) in configurations.clone() {
                 match (milestone.shows)(configuration, found) {
                     Shown::Yes => {
                         (offer.offered, offer.evidence) = (Some(true), None);
+                        offer.hidden = false;
                         break;
                     }
                     Shown::No(texts) if offer.offered.is_none() => {
                         offer.offered = Some(false);
+                        offer.hidden = false;
                         offer.evidence = found.evidence(texts).map(str::to_owned);
                     }
-                    Shown::No(_) | Shown::Nothing => {}
+                    Shown::Hidden if offer.offered.is_none() => {
+                        offer.hidden = true;
+                        offer.evidence = found.evidence(&["READ_ONLY"]).map(str::to_owned);
+                    }
+                    Shown::No(_) | Shown::Nothing | Shown::Hidden => {}
                 }
             }
             offer
@@ -252,7 +263,8 @@ pub fn offers<'c>(
 /// With which version of qemu a server is level.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Level {
-    /// The newest whose every feature it offers; `None` if it lacks some of the oldest.
+    /// The newest that has features which it offers, with nothing missing in it and below; `None` if it lacks
+    /// some of the oldest. What can't be known of a read-only export does not count.
     pub whole: Option<Version>,
     /// The newest, if what hangs on its setup is left aside.
     pub aside: Option<Version>,
@@ -265,10 +277,12 @@ pub struct Level {
 pub fn level(offers: &[Offer]) -> Level {
     let newest = |lacks: &dyn Fn(&Offer) -> bool| {
         let lacking = offers.iter().filter(|offer| lacks(offer)).map(|offer| offer.since).min();
-        let versions = offers.iter().map(|offer| offer.since);
+        // A version counts by what it has of it, not by what it is excused from.
+        let shown = offers.iter().filter(|offer| offer.offered == Some(true));
+        let versions = shown.map(|offer| offer.since);
         versions.filter(|version| lacking.is_none_or(|first| *version < first)).max()
     };
-    let lacks = |offer: &Offer| offer.offered != Some(true);
+    let lacks = |offer: &Offer| offer.offered != Some(true) && !offer.hidden;
     let whole = newest(&lacks);
     let aside = newest(&|offer| lacks(offer) && !offer.setup);
     let without = offers
@@ -376,5 +390,34 @@ mod tests {
         assert_eq!(found.without, ["qemu:dirty-bitmap"]);
         offers[0].offered = None;
         assert_eq!(level(&offers).whole, None);
+    }
+
+    #[test]
+    fn a_version_counts_by_what_it_has_and_not_by_what_it_is_excused_from() {
+        let mut offers = offers(std::iter::empty());
+        for offer in &mut offers {
+            offer.offered = Some(offer.since < version(5, 2));
+        }
+        // What 5.2 brought hangs on the setup, and what 7.1 brought; 8.2 is lacking.
+        let found = level(&offers);
+        assert_eq!((found.whole, found.aside), (Some(version(4, 2)), Some(version(4, 2))));
+        assert!(found.without.is_empty());
+    }
+
+    #[test]
+    fn what_a_read_only_export_hides_does_not_lower_the_level() {
+        let flags = TransmissionFlags::READ_ONLY | TransmissionFlags::SEND_CACHE;
+        let line = "S: NBD_REP_INFO NBD_INFO_EXPORT option=NBD_OPT_GO size=1 flags={READ_ONLY}";
+        let mut offers = offers([("default", &capabilities(flags, line))]);
+        for offer in &mut offers {
+            let zeroes = matches!(offer.name.as_str(), "WRITE_ZEROES" | "FAST_ZERO");
+            assert_eq!(offer.hidden, zeroes || offer.name == "CAN_MULTI_CONN (writable)");
+            if offer.hidden {
+                assert_eq!((offer.offered, offer.evidence.as_deref()), (None, Some(line)));
+            } else if offer.since <= version(4, 2) {
+                offer.offered = Some(true);
+            }
+        }
+        assert_eq!(level(&offers).whole, Some(version(4, 2)));
     }
 }

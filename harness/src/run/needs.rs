@@ -8,6 +8,7 @@ use reference_server::TlsMode;
 use super::SkipKind;
 use super::probe::Capabilities;
 use super::secured::Wanted;
+use super::survey::relies::device_prevents;
 use crate::interpret::eval::Env;
 use crate::interpret::matching::symbol;
 use crate::script::ast::{Need, Script, TlsKind};
@@ -45,7 +46,9 @@ pub fn missing(
     }
     // What the server lacks says more than what the run does not allow.
     let unmet = script.header.needs.iter().filter_map(|need| unmet(need, capabilities, allowed));
-    unmet.min_by_key(|(kind, _)| *kind)
+    unmet
+        .min_by_key(|(kind, _)| *kind)
+        .or_else(|| Some((SkipKind::NotPossible, device_prevents(script, capabilities)?)))
 }
 
 /// The same as far as size, flags and block sizes of an export tell, when nobody has entered it yet.

@@ -5,7 +5,7 @@ use protocol::notation::ast::{Expr, MessageLine, PartExpr, Pattern, Spanned};
 use super::ast::{Event, EventLine, Items, Script, Statement, StatementKind};
 
 /// Visits each statement, outer ones first, in the order of lines.
-pub(super) fn statements<'s>(body: &'s [Statement], visit: &mut impl FnMut(&'s Statement)) {
+pub(crate) fn statements<'s>(body: &'s [Statement], visit: &mut impl FnMut(&'s Statement)) {
     for statement in body {
         visit(statement);
         for block in blocks(statement) {
@@ -61,7 +61,7 @@ pub(super) fn ids(statement: &Statement) -> Vec<&Spanned<String>> {
 }
 
 /// The expressions of a statement itself, blocks left out.
-pub(super) fn exprs(statement: &Statement) -> Vec<&Spanned<Expr>> {
+pub(crate) fn exprs(statement: &Statement) -> Vec<&Spanned<Expr>> {
     match &statement.kind {
         StatementKind::Message(line) | StatementKind::Until { line, .. } => {
             line.fields.iter().map(|field| &field.value).collect()
@@ -80,7 +80,7 @@ pub(super) fn exprs(statement: &Statement) -> Vec<&Spanned<Expr>> {
 }
 
 /// Visits an expression and everything in it, outer ones first.
-pub(super) fn expr<'s>(whole: &'s Spanned<Expr>, visit: &mut impl FnMut(&'s Spanned<Expr>)) {
+pub(crate) fn expr<'s>(whole: &'s Spanned<Expr>, visit: &mut impl FnMut(&'s Spanned<Expr>)) {
     visit(whole);
     match &whole.node {
         Expr::Set(items) | Expr::Call(_, items) => {

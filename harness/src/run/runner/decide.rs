@@ -116,7 +116,7 @@ pub(super) fn writes(script: &Script) -> bool {
 }
 
 /// The names of a scenario's connections.
-pub(super) fn connections(body: &[Statement]) -> BTreeSet<&str> {
+pub(in crate::run) fn connections(body: &[Statement]) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     for statement in body {
         match &statement.kind {

@@ -28,7 +28,8 @@ use crate::script::ast::{Replies, Script, Segmentation};
 use crate::tls::Security;
 use canary::{Canary, Reached};
 use content::Contents;
-use decide::{connections, writes};
+pub(super) use decide::connections;
+use decide::writes;
 use halt::Halt;
 use visits::Visits;
 

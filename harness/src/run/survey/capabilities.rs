@@ -133,6 +133,12 @@ impl Capabilities {
         Limits::new(self.size, self.block_size)
     }
 
+    /// The name of the export, in quotes.
+    #[must_use]
+    pub fn shown_export(&self) -> String {
+        WireString::from(self.export.as_str()).to_string()
+    }
+
     /// The size of a small lawful request to the export; 0 if there is none.
     #[must_use]
     pub fn block(&self) -> u64 {
