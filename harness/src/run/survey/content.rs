@@ -58,6 +58,7 @@ pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
         surveyor.found.reads = Fact::Unknown(why.clone());
         surveyor.found.writes = Fact::Unknown(why);
     } else {
+        surveyor.asking("NBD_CMD_READ");
         let seen = read(surveyor, &way, block).await;
         surveyor.found.reads = seen.reads;
         if let Some(changes) = seen.changes {
@@ -66,9 +67,11 @@ pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
         let read_only = surveyor.found.flags.has(TransmissionFlags::READ_ONLY);
         let readable = surveyor.found.reads.known().is_some();
         if surveyor.ask.write && !read_only && readable {
+            surveyor.asking("NBD_CMD_WRITE");
             write(surveyor, &way, block, &seen.before).await;
         }
     }
+    surveyor.asking("several connections at once");
     surveyor.found.capacity = Some(capacity::count(surveyor, &way, block).await);
 }
 
@@ -226,7 +229,9 @@ fn judge(
             ErrorCode::OK => recognize(0, &answer.data).to_string(),
             error => error.to_string(),
         };
-        format!("where {pattern} was written at offset 0, {when} reads {read}")
+        format!(
+            "C: NBD_CMD_WRITE offset=0 data={pattern} is acknowledged, {when} then reads {read}"
+        )
     };
     if !holds(same) {
         let told = tell("the same connection", same);
@@ -276,7 +281,7 @@ mod tests {
         assert!(matches!(judge(&kept, Some(&old), &old), Kept::Private(_)));
         assert!(matches!(judge(&old, Some(&old), &old), Kept::Nothing(_)));
         let Kept::Nothing(told) = judge(&zero, None, &zero) else { panic!() };
-        insta::assert_snapshot!(told, @"where place(32343)*512 was written at offset 0, the same connection reads zero*512");
+        insta::assert_snapshot!(told, @"C: NBD_CMD_WRITE offset=0 data=place(32343)*512 is acknowledged, the same connection then reads zero*512");
         let rubbish = answer(&Payload(vec![Part::Fill(8, 512)]));
         assert!(matches!(judge(&rubbish, None, &rubbish), Kept::Wrong(_)));
     }

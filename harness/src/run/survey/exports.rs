@@ -101,6 +101,7 @@ async fn ask(
     exports: &mut [Export],
 ) -> Result<(), NoAnswer> {
     let mut asker = surveyor.haggle(inside).await?;
+    surveyor.asking("NBD_OPT_INFO");
     let mut asked = Ok(());
     if let Some(structured) = surveyor.structured() {
         // Some flags show only then.

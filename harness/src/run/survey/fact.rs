@@ -118,6 +118,14 @@ pub enum Trouble {
         "the server can't be reached any more after one session: {0}\nhint: it must go on serving after a client has left (qemu-nbd: `-t`)"
     )]
     OneSession(String),
+    /// It answered for a while, and can't be reached any more.
+    #[error("the server can't be reached any more: {why}; it was asked for {last} before")]
+    Gone {
+        /// What it was asked last.
+        last: &'static str,
+        /// Why it can't be reached.
+        why: String,
+    },
     /// TLS is a must and can't be had.
     #[error("{0}")]
     NoTls(String),

@@ -27,6 +27,10 @@ const BRIEFLY: Duration = Duration::from_secs(1);
 const HARDLY: Duration = Duration::from_millis(100);
 /// How long a server that can't be reached any more gets to come back.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How often that long.
+const TRIES: u32 = 5;
+/// A server that serves one session may take another connection or two while it ends.
+const FEW: u32 = 3;
 /// How many lines are kept as evidence, and how long they may be in all, in bytes.
 const LINES: (usize, usize) = (4096, 4 << 20);
 
@@ -43,6 +47,8 @@ pub(super) struct Surveyor<'a> {
     sessions: u32,
     /// Why the server can't be reached any more.
     gone: Option<String>,
+    /// What was asked last.
+    last: &'static str,
     kept: usize,
 }
 
@@ -59,12 +65,28 @@ impl<'a> Surveyor<'a> {
             inside: false,
             sessions: 0,
             gone: None,
+            last: "nothing",
             kept: 0,
         }
     }
 
     /// All questions.
     pub(super) async fn run(mut self) -> Result<Capabilities, Trouble> {
+        let asked = self.ask_all().await;
+        if self.ask.strange
+            && let Some(why) = self.gone
+        {
+            // Some count only sessions in which an export was entered.
+            let entered = matches!(self.last, "NBD_OPT_GO" | "NBD_OPT_EXPORT_NAME");
+            return Err(match self.sessions <= FEW || entered {
+                true => Trouble::OneSession(why),
+                false => Trouble::Gone { last: self.last, why },
+            });
+        }
+        asked.map(|()| self.found)
+    }
+
+    async fn ask_all(&mut self) -> Result<(), Trouble> {
         match self.greeting().await? {
             Style::Oldstyle { size, flags } => {
                 self.found.oldstyle = true;
@@ -77,11 +99,15 @@ impl<'a> Surveyor<'a> {
                 self.options().await?;
             }
         }
-        super::exports::describe(&mut self).await;
+        super::exports::describe(self).await;
         if self.ask.strange {
-            super::content::look(&mut self).await;
+            super::content::look(self).await;
+            // Whether it is still there.
+            if let Ok((asker, _)) = self.open().await {
+                self.leave(asker).await;
+            }
         }
-        Ok(self.found)
+        Ok(())
     }
 
     async fn greeting(&mut self) -> Result<Style, Trouble> {
@@ -102,11 +128,6 @@ impl<'a> Surveyor<'a> {
     /// What a fixed newstyle server is asked.
     async fn options(&mut self) -> Result<(), Trouble> {
         self.tls().await?;
-        if let Some(why) = &self.gone
-            && self.sessions == 1
-        {
-            return Err(Trouble::OneSession(why.clone()));
-        }
         self.list().await?;
         let _ = self.option(None, OptionType::STRUCTURED_REPLY, OptionBody::Empty).await;
         self.enter().await?;
@@ -115,8 +136,10 @@ impl<'a> Surveyor<'a> {
         self.unknown_name().await;
         self.contexts(&name).await;
         self.extended(&name).await;
-        let answered = !self.found.options.is_empty();
-        if self.inside && !answered && self.gone.is_none() {
+        if self.inside
+            && self.found.options.keys().all(|asked| *asked == OptionType::STARTTLS)
+            && self.gone.is_none()
+        {
             // In TLS 1.3 a client is content before the server has looked at its certificate.
             return Err(Trouble::NoTls(
                 "the server ends the session after the TLS handshake\nhint: does it demand a certificate, `--tls-cert` and `--tls-key`?"
@@ -150,6 +173,7 @@ impl<'a> Surveyor<'a> {
     /// STARTTLS, and the handshake where there is something for it.
     async fn start_tls(&mut self) -> Result<(), NoAnswer> {
         let mut asker = self.haggle(false).await?;
+        self.asking("NBD_OPT_STARTTLS");
         let asked = asker.option(OptionType::STARTTLS, OptionBody::Empty).await;
         self.note(OptionType::STARTTLS, &asked);
         let shaken = match (&asked, self.whom.security) {
@@ -304,6 +328,7 @@ impl<'a> Surveyor<'a> {
                 asker
             }
         };
+        self.asking("NBD_OPT_EXPORT_NAME");
         let entered = asker.export_name(name).await;
         self.count(entered.as_ref().err());
         if let Ok((size, flags)) = entered {
@@ -321,7 +346,6 @@ impl<'a> Surveyor<'a> {
         let name = WireString::from(self.found.export.as_str());
         match self.by_name(&name, false).await {
             Ok(()) => Ok(()),
-            Err(NoAnswer::Unreachable(why)) if self.sessions == 1 => Err(Trouble::OneSession(why)),
             // Without the fixed flag there is no other way to refuse.
             Err(error) => Err(self.refused(&error.to_string())),
         }
@@ -338,6 +362,7 @@ impl<'a> Surveyor<'a> {
             }
             if let Ok(mut asker) = self.haggle(self.inside).await {
                 // Its lines would be taken for the answer to those who do ask.
+                self.asking("the export without its block size");
                 let asked = asker.info(option, name, &[]).await;
                 self.count(asked.as_ref().err());
                 self.found.block_size_required |=
@@ -382,6 +407,7 @@ impl<'a> Surveyor<'a> {
     /// context.
     async fn extended(&mut self, name: &WireString) {
         let Ok(mut asker) = self.haggle(self.inside).await else { return };
+        self.asking("NBD_OPT_EXTENDED_HEADERS");
         let asked = asker.option(OptionType::EXTENDED_HEADERS, OptionBody::Empty).await;
         self.note(OptionType::EXTENDED_HEADERS, &asked);
         self.count(asked.as_ref().err());
@@ -442,6 +468,7 @@ impl<'a> Surveyor<'a> {
         body: OptionBody,
     ) -> Result<Reply, NoAnswer> {
         let mut asker = self.haggle(self.inside).await?;
+        self.asking(option.name().unwrap_or("an unknown option"));
         let mut asked = Ok(());
         if let Some(before) = before {
             asked = asker.option(before, OptionBody::Empty).await.map(|_| ());
@@ -480,17 +507,27 @@ impl<'a> Surveyor<'a> {
             return Err(NoAnswer::Unreachable(why.clone()));
         }
         let mut opened = Asker::open(self.whom, self.patience()?).await;
-        if matches!(opened, Err(NoAnswer::Unreachable(_))) && self.sessions > 0 {
+        for _ in 0..TRIES {
+            if self.sessions == 0 || !matches!(opened, Err(NoAnswer::Unreachable(_))) {
+                break;
+            }
             tokio::time::sleep(AGAIN).await;
             opened = Asker::open(self.whom, self.patience()?).await;
         }
         self.count(opened.as_ref().err());
         match &opened {
             Ok(_) => self.sessions += 1,
-            Err(NoAnswer::Unreachable(why)) => self.gone = Some(why.clone()),
+            Err(NoAnswer::Unreachable(why)) if self.sessions > 0 => self.gone = Some(why.clone()),
             Err(_) => {}
         }
         opened
+    }
+
+    /// What is asked for now.
+    pub(super) fn asking(&mut self, what: &'static str) {
+        if self.gone.is_none() {
+            self.last = what;
+        }
     }
 
     /// How long an answer is waited for.
