@@ -515,7 +515,7 @@ pub(super) async fn known_of(target: &Target) -> Deviations {
 
 fn finish(args: &Args, mut run: TargetRun, known: &Deviations, runs: &mut Vec<TargetRun>) {
     if let Some(version) = run.version.as_deref().filter(|version| !known.knows(version)) {
-        anstream::eprintln!("note: no record for {} {version}: its deviations count", run.name);
+        crate::say!("note: no record for {} {version}: its deviations count", run.name);
     }
     let machine = args.report.iter().any(Report::is_stdout);
     for outcome in &mut run.outcomes {

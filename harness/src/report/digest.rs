@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::finding::Verdict;
+use crate::finding::{EventKind, Verdict};
 use crate::markup::clean;
 use crate::run::runner::TargetRun;
-use crate::run::{Feature, FeatureVerdict, Outcome};
+use crate::run::{Feature, FeatureVerdict, Outcome, SkipKind};
 
 /// A heading for a run: what was tested, which version, where.
 #[must_use]
@@ -22,6 +22,19 @@ pub fn word(feature: &Feature<'_>) -> &'static str {
         FeatureVerdict::Fail if feature.totals.failed == 0 => "fail (known)",
         FeatureVerdict::NotTested if feature.totals.errors > 0 => "error",
         verdict => verdict.name(),
+    }
+}
+
+/// What the problem of a run amounts to, in a word: it ended early for the death of the server, or
+/// for another reason, or there is no verdict at all.
+#[must_use]
+pub fn problem_word(run: &TargetRun) -> &'static str {
+    let cut_short = run.outcomes.iter().any(|it| it.skipped == Some(SkipKind::NotRun));
+    let mut findings = run.outcomes.iter().flat_map(|outcome| &outcome.findings);
+    match cut_short {
+        true if findings.any(|it| it.detail.event == EventKind::Death) => "FAIL",
+        true => "not finished",
+        false => "no verdict",
     }
 }
 

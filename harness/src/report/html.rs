@@ -43,7 +43,7 @@ fn section(index: usize, run: &TargetRun) -> Markup {
         h2 id={ "run-" (index) } { (text(&digest::title(run))) }
         p { (text(&terminal::totals_text(run))) }
         @if let Some(problem) = &run.problem {
-            p { span.badge.error { "no verdict" } " " (text(problem)) }
+            p { span.badge.error { (digest::problem_word(run)) } " " (text(problem)) }
         }
         @if !run.outcomes.is_empty() { (summary(&features(&run.outcomes))) }
         @for cause in roots(Weight::Failure) { (group(cause, &causes)) }
@@ -73,7 +73,7 @@ fn summary(features: &[Feature<'_>]) -> Markup {
             th scope="col" { (head) }
         } } }
         tbody { @for feature in features {
-            @let Totals { passed, warned, failed, known, skipped, errors } = feature.totals;
+            @let Totals { passed, warned, failed, known, skipped, errors, .. } = feature.totals;
             @let class = match digest::word(feature) { "fail (known)" => "known", word => word };
             tr {
                 td { (feature.since) }

@@ -83,8 +83,10 @@ struct Summary {
     /// Failures that a record of known deviations explains; not in `failed`.
     known: usize,
     skipped: usize,
+    /// Of the skipped ones those whose turn did not come before the run ended.
+    not_run: usize,
     errors: usize,
-    /// How many runs have no verdict as a whole; see `problem`.
+    /// How many runs did not come to their end, or to a verdict; see `problem`.
     problems: usize,
     /// How many causes the failures have; without those that may follow from another.
     causes: usize,
@@ -94,11 +96,22 @@ struct Summary {
 impl Summary {
     fn new(runs: &[TargetRun]) -> Self {
         let totals = Totals::of(runs.iter().flat_map(|run| &run.outcomes));
-        let Totals { passed, warned, failed, known, skipped, errors } = totals;
+        let Totals { passed, warned, failed, known, skipped, not_run, errors } = totals;
         let problems = runs.iter().filter(|run| run.problem.is_some()).count();
         let causes = runs.iter().map(|run| count(&causes(run)).causes).sum();
         let duration_ms = runs.iter().map(|run| run.duration.as_millis()).sum();
-        Self { passed, warned, failed, known, skipped, errors, problems, causes, duration_ms }
+        Self {
+            passed,
+            warned,
+            failed,
+            known,
+            skipped,
+            not_run,
+            errors,
+            problems,
+            causes,
+            duration_ms,
+        }
     }
 }
 
@@ -119,7 +132,7 @@ struct Scenario<'r> {
     /// Every failure of it is recorded as a known deviation.
     known: bool,
     reason: Option<&'r str>,
-    /// Of a skip: `not-offered`, `not-allowed` or `not-possible`.
+    /// Of a skip: `not-offered`, `not-allowed`, `not-possible` or `not-run`.
     skipped: Option<&'static str>,
     duration_ms: u128,
     requirements: &'r [&'static str],

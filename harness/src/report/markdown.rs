@@ -19,7 +19,7 @@ fn section(run: &TargetRun) -> String {
     let mut out = format!("## {}\n\n", text(&digest::title(run)));
     let _ = writeln!(out, "{}\n", text(&terminal::totals_text(run)));
     if let Some(problem) = &run.problem {
-        let _ = writeln!(out, "**No verdict**: {}\n", text(problem));
+        let _ = writeln!(out, "**{}**: {}\n", digest::problem_word(run), text(problem));
     }
     if !run.outcomes.is_empty() {
         table(run, &mut out);
@@ -80,7 +80,7 @@ fn table(run: &TargetRun, out: &mut String) {
     let rule = ["---", "---", "---", "--:", "--:", "--:", "--:", "--:"];
     out.push_str(&row(&rule.map(str::to_owned)));
     for feature in features(&run.outcomes) {
-        let Totals { passed, warned, failed, known, skipped, errors } = feature.totals;
+        let Totals { passed, warned, failed, known, skipped, errors, .. } = feature.totals;
         let word = digest::word(&feature);
         let bad = failed + errors > 0;
         let mut cells = vec![

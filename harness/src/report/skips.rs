@@ -9,8 +9,10 @@ use crate::run::runner::TargetRun;
 
 /// The most reasons that are told one by one.
 pub const FEW: usize = 6;
+/// The most reasons that are told of a class.
+const REASONS: usize = 6;
 /// The most words that reasons of one shape are told with.
-const WORDS: usize = 8;
+const WORDS: usize = 4;
 /// The most characters of a reason in the short form.
 const HEAD: usize = 110;
 
@@ -57,12 +59,18 @@ pub fn classes(run: &TargetRun) -> Vec<Class> {
             let mut reasons: Vec<(String, usize)> =
                 shapes.iter().map(|(shape, group)| (group.text(shape), group.count)).collect();
             reasons.sort_by(|(a, most), (b, least)| least.cmp(most).then(a.cmp(b)));
-            Class { kind, count: reasons.iter().map(|(_, count)| count).sum(), reasons }
+            let count = reasons.iter().map(|(_, count)| count).sum();
+            if reasons.len() > REASONS + 1 {
+                let more = reasons.split_off(REASONS);
+                let scenarios = more.iter().map(|(_, count)| count).sum();
+                reasons.push((format!("{} more reasons", more.len()), scenarios));
+            }
+            Class { kind, count, reasons }
         })
         .collect()
 }
 
-/// Reasons that differ in what stands between backquotes only.
+/// Reasons that differ in names and numbers only.
 #[derive(Default)]
 struct Reason {
     count: usize,
@@ -79,12 +87,13 @@ impl Reason {
                     .iter()
                     .filter_map(|words| words.get(index - 1).map(String::as_str))
                     .collect();
-                words.sort_unstable();
+                // Numbers by size.
+                words.sort_by_key(|word| (word.len(), *word));
                 words.dedup();
-                let quoted = words.iter().take(WORDS).map(|word| format!("`{word}`"));
-                out.push_str(&quoted.collect::<Vec<_>>().join(", "));
-                if words.len() > WORDS {
-                    let _ = write!(out, " and {} more", words.len() - WORDS);
+                let few = if words.len() > WORDS + 1 { WORDS } else { words.len() };
+                out.push_str(&words[..few].join(", "));
+                if words.len() > few {
+                    let _ = write!(out, " and {} more", words.len() - few);
                 }
             }
             out.push_str(part);
@@ -93,15 +102,41 @@ impl Reason {
     }
 }
 
-/// A reason with gaps where words stand between backquotes, and those words.
+/// A reason with gaps where names and numbers stand, and these.
 fn shape(reason: &str) -> (String, Vec<String>) {
-    let parts: Vec<&str> = reason.split('`').collect();
-    if parts.len().is_multiple_of(2) {
-        return (reason.to_owned(), Vec::new());
+    let (mut gaps, mut words) = (String::new(), Vec::new());
+    let mut rest = reason;
+    let mut before = ' ';
+    while let Some(first) = rest.chars().next() {
+        let length = if before.is_alphanumeric() || before == '_' { 0 } else { name(rest) };
+        if length > 0 {
+            gaps.push('\0');
+            words.push(rest[..length].to_owned());
+            rest = &rest[length..];
+            before = '0';
+        } else {
+            gaps.push(first);
+            rest = &rest[first.len_utf8()..];
+            before = first;
+        }
     }
-    let texts: Vec<&str> = parts.iter().step_by(2).copied().collect();
-    let words = parts.iter().skip(1).step_by(2).map(|word| (*word).to_owned()).collect();
-    (texts.join("\0"), words)
+    (gaps, words)
+}
+
+/// How long the name or number is that a text begins with, in bytes: a quoted word, a number, a
+/// constant of the specification.
+fn name(text: &str) -> usize {
+    for quote in ['`', '"'] {
+        if let Some(inner) = text.strip_prefix(quote) {
+            return inner.find(quote).map_or(0, |end| end + 2);
+        }
+    }
+    let word = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    let word = &text[..word];
+    let is_number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
+    let constant = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let is_constant = word.contains('_') && word.chars().all(constant);
+    if is_number || is_constant { word.len() } else { 0 }
 }
 
 /// A reason without the evidence: what stands in parentheses, and the line of the conversation.
@@ -136,11 +171,11 @@ mod tests {
         assert_eq!(head(reason), "no CAN_MULTI_CONN");
         let reason = "hazardous (half a message (or less) is sent): `--allow-hazard` runs it";
         assert_eq!(head(reason), "hazardous: `--allow-hazard` runs it");
-        let (gaps, words) = shape("needs the configuration `many`, which only");
-        assert_eq!(
-            (gaps.as_str(), words.as_slice()),
-            ("needs the configuration \0, which only", ["many".to_owned()].as_slice())
-        );
+        let (gaps, words) = shape("needs size>=512, and the configuration `many`");
+        assert_eq!(gaps, "needs size>=\0, and the configuration \0");
+        assert_eq!(words, ["512", "`many`"]);
+        assert_eq!(shape("no SEND_DF").0, "no \0");
+        assert_eq!(shape("TLS in 2.6").0, "TLS in \0.\0");
         // A name of the peer's with one backquote in it.
         assert_eq!(shape("no `x").0, "no `x");
     }

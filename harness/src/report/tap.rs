@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::terminal;
+use super::{digest, terminal};
 use crate::finding::Verdict;
 use crate::markup::clean;
 use crate::run::Outcome;
@@ -22,7 +22,8 @@ pub fn render(runs: &[TargetRun]) -> String {
         }
         if let Some(problem) = &run.problem {
             number += 1;
-            let _ = writeln!(out, "not ok {number} - {}: no verdict", description(&run.name));
+            let word = digest::problem_word(run);
+            let _ = writeln!(out, "not ok {number} - {}: {word}", description(&run.name));
             diagnostics(&[("message", problem)], &mut out);
         }
     }

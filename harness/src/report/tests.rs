@@ -276,6 +276,28 @@ fn every_failed_scenario_has_its_evidence_in_html() {
     assert!(page.contains("Further scenarios that failed"));
 }
 
+/// A server that died on the way.
+fn dead() -> TargetRun {
+    let mut death = ended(EventKind::Death, Sent::Request(protocol::values::Command::TRIM));
+    death.message = "the server stopped answering".to_owned();
+    death.detail.received.clone_from(&death.message);
+    let mut outcomes = vec![outcome("2.6-commands/trim", Verdict::Fail, vec![death])];
+    for id in ["2.6-commands/write", "2.8-write-zeroes/plain"] {
+        let mut left = outcome(id, Verdict::Skip, Vec::new());
+        left.skipped = Some(SkipKind::NotRun);
+        left.reason = Some("not run: the server stopped answering".to_owned());
+        outcomes.push(left);
+    }
+    let mut run = run(outcomes);
+    run.problem = Some("the server stopped answering after 2.6-commands/trim".to_owned());
+    run
+}
+
+#[test]
+fn a_run_that_ends_early_tells_what_was_not_run() {
+    insta::assert_snapshot!(plain(&dead()));
+}
+
 /// How many scenarios of some runs came out how, and how many runs have no verdict.
 fn totals(runs: &[TargetRun]) -> (crate::run::Totals, usize) {
     let totals = crate::run::Totals::of(runs.iter().flat_map(|run| &run.outcomes));
@@ -284,9 +306,10 @@ fn totals(runs: &[TargetRun]) -> (crate::run::Totals, usize) {
 
 #[test]
 fn all_formats_count_alike() {
-    let runs = [mixed(), hostile(), crowd(), TargetRun::unplayed("later", "interrupted")];
+    let later = TargetRun::unplayed("later", "interrupted");
+    let runs = [mixed(), hostile(), crowd(), dead(), later];
     let (totals, problems) = totals(&runs);
-    assert!(problems == 2 && totals.known > 0 && totals.errors > 0);
+    assert!(problems == 3 && totals.known > 0 && totals.errors > 0 && totals.not_run == 2);
 
     let text = tap::render(&runs);
     let points = |begin: &str, directive: &str| {
@@ -317,6 +340,7 @@ fn all_formats_count_alike() {
         ("failed", totals.failed),
         ("known", totals.known),
         ("skipped", totals.skipped),
+        ("not_run", totals.not_run),
         ("errors", totals.errors),
         ("problems", problems),
     ] {
@@ -325,7 +349,8 @@ fn all_formats_count_alike() {
 
     for run in &runs {
         let line = terminal::totals_text(run);
-        assert_eq!(line.contains("no verdict"), run.problem.is_some(), "{line}");
+        let told = line.contains("no verdict") || line.contains("not finished");
+        assert_eq!(told, run.problem.is_some(), "{line}");
         for text in [
             plain(run),
             markdown::render(std::slice::from_ref(run)),

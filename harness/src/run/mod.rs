@@ -141,8 +141,10 @@ pub struct Totals {
     pub failed: usize,
     /// Failed as a record of known deviations says.
     pub known: usize,
-    /// Not run.
+    /// Not run, for whatever reason.
     pub skipped: usize,
+    /// Of those the ones whose turn did not come before the run ended.
+    pub not_run: usize,
     /// No verdict.
     pub errors: usize,
 }
@@ -155,7 +157,10 @@ impl Totals {
             Verdict::Warn => self.warned += 1,
             Verdict::Fail if outcome.is_known() => self.known += 1,
             Verdict::Fail => self.failed += 1,
-            Verdict::Skip => self.skipped += 1,
+            Verdict::Skip => {
+                self.skipped += 1;
+                self.not_run += usize::from(outcome.skipped == Some(SkipKind::NotRun));
+            }
             Verdict::Error => self.errors += 1,
         }
     }

@@ -96,7 +96,7 @@ pub(super) fn table(run: &TargetRun) -> Table {
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(["since", "feature", "verdict", "pass", "warn", "fail", "known", "skip"]);
     for feature in features(&run.outcomes) {
-        let Totals { passed, warned, failed, known, skipped, errors } = feature.totals;
+        let Totals { passed, warned, failed, known, skipped, errors, .. } = feature.totals;
         let number = |n: usize| {
             let text = if n == 0 { "·".to_owned() } else { n.to_string() };
             Cell::new(text).set_alignment(CellAlignment::Right)

@@ -10,7 +10,6 @@ use anstyle::{AnsiColor, Style};
 
 use super::causes::{Cause, Weight, causes, count};
 use super::{digest, skips};
-use crate::finding::EventKind;
 use crate::markup::clean;
 use crate::run::deviations::counts;
 use crate::run::runner::TargetRun;
@@ -60,14 +59,13 @@ pub fn render(run: &TargetRun, view: View) -> String {
     brief("known deviations", Weight::Known, &causes, view, &mut out);
     skipped(run, view, &mut out);
     if let Some(problem) = &run.problem {
-        let cut_short = run.outcomes.iter().any(|it| it.skipped == Some(SkipKind::NotRun));
-        let mut findings = run.outcomes.iter().flat_map(|outcome| &outcome.findings);
-        let word = match cut_short {
-            true if findings.any(|it| it.detail.event == EventKind::Death) => "FAIL:",
-            true => "not finished:",
-            false => "no verdict:",
-        };
-        let _ = writeln!(out, "{} {}\n", styled(BAD, word), clean(problem));
+        let word = styled(BAD, format!("{}:", digest::problem_word(run)));
+        let _ = writeln!(out, "{word} {}\n", clean(problem));
+    }
+    let first = causes.iter().find(|cause| cause.weight == Weight::Failure);
+    if let Some(cause) = first {
+        let id = cause.requirement().id;
+        let _ = writeln!(out, "`nbdcheck explain {id}` tells what a rule says, and where.\n");
     }
     let _ = writeln!(out, "{}", totals_line(run));
     out
@@ -99,7 +97,8 @@ pub fn totals_line(run: &TargetRun) -> String {
     add(totals.failed, BAD, "failed");
     add(totals.known, DOUBT, "known to fail");
     add(totals.errors, BAD, "without verdict");
-    add(totals.skipped, QUIET, "skipped");
+    add(totals.skipped - totals.not_run, QUIET, "skipped");
+    add(totals.not_run, DOUBT, "not run");
     let ran = totals.ran();
     let all = run.outcomes.len();
     let count = count(&causes(run));
@@ -109,9 +108,10 @@ pub fn totals_line(run: &TargetRun) -> String {
     } else {
         String::new()
     };
-    let end = match &run.problem {
-        Some(_) => styled(BAD, "; no verdict"),
-        None => String::new(),
+    let end = match (&run.problem, digest::problem_word(run)) {
+        (None, _) => String::new(),
+        (Some(_), "FAIL") => styled(BAD, "; not finished"),
+        (Some(_), word) => styled(BAD, format!("; {word}")),
     };
     let words = words.join(", ");
     format!("{}: {words}{reasons}; {ran} of {all} ran, {:.2?}{end}", run.name, run.duration)
