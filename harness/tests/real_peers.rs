@@ -246,7 +246,7 @@ fn over_unix() -> StartOptions {
 async fn told_by_nbdinfo(running: &Running) -> Option<(serde_json::Value, serde_json::Value)> {
     let nbdinfo = ClientFile::builtin("nbdinfo").unwrap();
     let mut told = Vec::new();
-    for (action, name) in [("info", running.export_name()), ("list", "")] {
+    for (action, name) in [("info", running.export_name().unwrap()), ("list", "")] {
         let with = Parameters::new(running.address().clone(), name);
         let run = installed(nbdinfo.run(action, &with).await)?;
         told.push(serde_json::from_slice(&run.stdout).unwrap_or_default());
@@ -414,7 +414,7 @@ async fn one_action(client: &ClientFile, server: &PeerFile, action: &str) {
     let configuration = if action == "zero-fast" { "blank" } else { "default" };
     let Some(running) = installed(server.start(configuration).await) else { return };
     let what = format!("{} {action}", client.name());
-    let mut with = Parameters::new(running.address().clone(), running.export_name());
+    let mut with = Parameters::new(running.address().clone(), running.export_name().unwrap());
     (with.offset, with.length) = (4096, 8192);
     let file = running.directory().join("copy");
     let size = 16 << 20;

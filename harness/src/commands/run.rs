@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::targets::{TlsArgs, external, started};
 use crate::capture::Captures;
 use crate::finding::Verdict;
-use crate::peer::Transport;
+use crate::peer::{PeerFile, Transport, quoted};
 use crate::report::begun::Begun;
 use crate::report::terminal::{self, View};
 use crate::report::{self, Report};
@@ -31,6 +31,11 @@ pub struct Args {
     /// `qemu-storage-daemon`, `all`, or the path of a peer file. Repeatable
     #[arg(long, value_name = "NAME|FILE")]
     peer: Vec<String>,
+    /// A server that nbdcheck starts by a command of yours, as a shell would, with `{port}` or
+    /// `{socket}` in it, and `{image}`, `{size}`, `{read-only:--option}`... for what it can be
+    /// told: the README has them all. Repeatable
+    #[arg(long, value_name = "CMD")]
+    server: Vec<String>,
     /// A client to test: `self`, `self@V` (as qemu V), `self@all`, `qemu-img`, `qemu-io`, `nbdinfo`,
     /// `nbdcopy`, `nbdsh`, `nbd-client`, `all`, the path of a peer file, or a command with `{uri}` in it. Repeatable
     #[arg(long, value_name = "NAME|FILE|CMD")]
@@ -58,7 +63,7 @@ pub struct Args {
     /// Only scenarios of this feature, as `list` names them
     #[arg(long, value_name = "NAME")]
     feature: Option<String>,
-    /// The export to test on `--target`
+    /// The export to test on `--target` and `--server`
     #[arg(long, value_name = "NAME")]
     export: Option<String>,
     #[command(flatten)]
@@ -360,6 +365,11 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
     for name in &args.peer {
         servers.extend(started(name)?.into_iter().map(|target| (target, Deviations::default())));
     }
+    for command in &args.server {
+        let file = PeerFile::from_command(command, args.export.as_deref());
+        let file = file.map_err(|error| error.to_string())?;
+        servers.push((Target::Peer(Box::new(file)), Deviations::default()));
+    }
     let mut clients = Vec::new();
     for name in &args.client {
         clients.extend(ClientTarget::find(name).map_err(Refusal::Usage)?);
@@ -491,16 +501,23 @@ async fn work(args: &Args, plan: &Plan, begun: &Begun, runs: &mut Vec<TargetRun>
     }
 }
 
-/// Returns when the user, or the system, wants the run to end.
+/// Returns when the user, or the system, wants the run to end: `SIGINT`, `SIGTERM`, `SIGHUP`,
+/// `SIGQUIT`.
 pub(super) async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        },
-        Err(_) => drop(tokio::signal::ctrl_c().await),
-    }
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+    ];
+    // One that can't be listened to ends the program as it always did.
+    let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+    std::future::poll_fn(|context| {
+        let came = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+        if came { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
 }
 
 /// The shipped record of a target's known deviations.
@@ -534,19 +551,26 @@ fn options(args: &Args, plan: &Plan, target: &Target, form: Form) -> Options {
     let mut again = "nbdcheck run".to_owned();
     match target {
         Target::External { name, .. } => {
-            again.push_str(&format!(" --target {name}"));
+            again.push_str(&format!(" --target {}", quoted(name)));
             if let Some(export) = &args.export {
-                again.push_str(&format!(" --export {export:?}"));
+                again.push_str(&format!(" --export {}", quoted(export)));
             }
             again.push_str(&args.tls.written());
         }
         Target::Reference { .. } => again.push_str(" --peer self"),
         Target::Profile(profile) => again.push_str(&format!(" --peer {}", profile.peer())),
-        Target::Peer(file) => again.push_str(&format!(" --peer {}", file.name())),
+        Target::Peer(file) => {
+            let option = if file.command().is_some() { "--server" } else { "--peer" };
+            again.push_str(&format!(" {option} {}", quoted(file.origin())));
+            if let (Some(_), Some(export)) = (file.command(), &args.export) {
+                again.push_str(&format!(" --export {}", quoted(export)));
+            }
+        }
     }
     if !form.suffix().is_empty() {
         again.push_str(&format!(" --axes {}", form.suffix()));
     }
+    again.push_str(&timeout_given(args));
     Options {
         write: args.allow_write,
         hazard: args.allow_hazard,
@@ -561,11 +585,19 @@ fn options(args: &Args, plan: &Plan, target: &Target, form: Form) -> Options {
     }
 }
 
+/// The wait, if it is another than usual.
+fn timeout_given(args: &Args) -> String {
+    if args.timeout == DEFAULT_TIMEOUT {
+        return String::new();
+    }
+    format!(" --timeout {}", args.timeout)
+}
+
 fn client_options(args: &Args, plan: &Plan, client: &ClientTarget) -> Options {
     let (replies, segmentation) = (Replies::Default, Segmentation::Whole);
     let form = Form { replies, segmentation, access: Access::default() };
     let target = Target::Reference { fault: None };
-    let again = format!("nbdcheck run --client {}", client.name());
+    let again = format!("nbdcheck run --client {}{}", quoted(client.origin()), timeout_given(args));
     Options { again, ..options(args, plan, &target, form) }
 }
 

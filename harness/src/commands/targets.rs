@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use protocol::uri::{Endpoint, Uri};
 
-use crate::peer::{Address, PeerFile, shipped_servers};
+use crate::peer::{Address, PeerFile, quoted, shipped_servers};
 use crate::run::target::Target;
 use crate::tls::{Files, Security};
 
@@ -38,7 +38,9 @@ impl TlsArgs {
             ("--tls-psk", &self.tls_psk),
         ]
         .into_iter()
-        .filter_map(|(option, path)| Some(format!(" {option} {}", path.as_ref()?.display())))
+        .filter_map(|(option, path)| {
+            Some(format!(" {option} {}", quoted(&path.as_ref()?.display().to_string())))
+        })
         .collect()
     }
 

@@ -126,6 +126,12 @@ impl ClientFile {
         &self.client.common.name
     }
 
+    /// What `--client` takes to name it: a name or a path.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.client.origin
+    }
+
     /// One line about it.
     #[must_use]
     pub fn title(&self) -> &str {
@@ -233,8 +239,14 @@ impl ClientFile {
         let command = shown(&self.client.common.program, &args);
         let start = Instant::now();
         let env = &self.client.common.env;
-        let invocation =
-            Invocation { program: &program, args: &args, env, dir: dir.path(), keep: KEEP };
+        let invocation = Invocation {
+            program: &program,
+            args: &args,
+            env,
+            dir: dir.path(),
+            cwd: Some(dir.path()),
+            keep: KEEP,
+        };
         let process = Process::spawn(&invocation)
             .map_err(|e| failed(format!("{} does not start: {e}", self.name())))?;
         let ended = process.wait(with.limit).await;

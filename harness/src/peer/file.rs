@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::PeerError;
+use super::command::CommandLine;
 use super::image::parse_size;
 use super::schema::{
     ClientText, ClientTls, ConfigurationText, FileText, ImageText, ServerText, StartText, TlsKind,
@@ -57,6 +58,8 @@ pub(super) struct Configuration {
     pub(super) export: String,
     /// The file `{image}`, if it needs one.
     pub(super) image: Option<ImageText>,
+    /// What `{size}` stands for: the image's size, if there is one.
+    pub(super) size: Option<String>,
     /// Further files.
     pub(super) files: Vec<FileText>,
     /// Commands to run first.
@@ -71,11 +74,15 @@ pub(super) struct Configuration {
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     pub(super) common: Common,
+    /// What `--peer` or `--server` was given to name it.
+    pub(super) origin: String,
+    /// The user's own command, if that is what there is instead of a file.
+    pub(super) command: Option<CommandLine>,
     pub(super) start: StartText,
     pub(super) listen: BTreeMap<Transport, Vec<String>>,
     pub(super) listen_tls: BTreeMap<Transport, Vec<String>>,
     pub(super) tls: BTreeMap<TlsKind, Vec<String>>,
-    configurations: BTreeMap<String, Configuration>,
+    pub(super) configurations: BTreeMap<String, Configuration>,
     pub(super) cannot: BTreeMap<String, String>,
 }
 
@@ -83,6 +90,8 @@ pub(super) struct Server {
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     pub(super) common: Common,
+    /// What `--client` was given to name it.
+    pub(super) origin: String,
     pub(super) actions: BTreeMap<String, Vec<String>>,
     pub(super) tls: BTreeMap<ClientTls, BTreeMap<String, Vec<String>>>,
     pub(super) since: BTreeMap<String, String>,
@@ -93,6 +102,8 @@ pub(super) struct Client {
 pub(super) struct Text {
     /// As shown in messages.
     shown: String,
+    /// As given on the command line: a name or a path.
+    origin: String,
     text: String,
     /// What a relative program path is relative to.
     dir: Option<PathBuf>,
@@ -119,7 +130,8 @@ impl Text {
             };
             return Err(PeerError::Unknown { name: name.to_owned(), hint });
         };
-        Ok(Self { shown: format!("peers/{name}.toml"), text: text.to_owned(), dir: None })
+        let (shown, origin) = (format!("peers/{name}.toml"), name.to_owned());
+        Ok(Self { shown, origin, text: text.to_owned(), dir: None })
     }
 
     pub(super) fn load(path: &Path) -> Result<Self, PeerError> {
@@ -131,7 +143,8 @@ impl Text {
         }
         let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
         let dir = std::path::absolute(path).ok().and_then(|p| p.parent().map(Path::to_owned));
-        Ok(Self { shown, text, dir })
+        let origin = shown.clone();
+        Ok(Self { shown, origin, text, dir })
     }
 
     fn error(&self, reason: impl Into<String>) -> PeerError {
@@ -221,6 +234,8 @@ impl Text {
         }
         Ok(Server {
             common,
+            origin: self.origin.clone(),
+            command: None,
             start: text.start,
             listen: text.listen,
             listen_tls: text.listen_tls,
@@ -298,7 +313,8 @@ impl Text {
             }
         }
         let (tls, since, cannot) = (text.tls, text.since, text.cannot);
-        Ok(Client { common, actions: text.actions, tls, since, cannot })
+        let origin = self.origin.clone();
+        Ok(Client { common, origin, actions: text.actions, tls, since, cannot })
     }
 }
 
@@ -325,6 +341,9 @@ impl Server {
         let family = family.and_then(|family| self.cannot.get(&family));
         match self.cannot.get(wanted).or(family) {
             Some(reason) => reason.clone(),
+            None if self.command.is_some() => format!(
+                "no placeholder of a command makes the server so (`{wanted}`): a peer file can"
+            ),
             None => format!("{} is not described as `{wanted}`", self.common.name),
         }
     }
@@ -355,6 +374,7 @@ fn resolve(name: &str, all: &BTreeMap<String, ConfigurationText>) -> Result<Conf
     }
     Ok(Configuration {
         export: sum.export.unwrap_or_default(),
+        size: sum.image.as_ref().map(|image| image.size.clone()),
         image: sum.image,
         files: sum.files.unwrap_or_default(),
         prepare: sum.prepare.unwrap_or_default(),
@@ -381,7 +401,7 @@ pub(super) fn shipped_names(kind: &str) -> Vec<String> {
 }
 
 /// The known name that `wanted` may have been meant to be.
-fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|name| (strsim::damerau_levenshtein(wanted, name), name))
         .min()

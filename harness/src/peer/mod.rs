@@ -8,10 +8,12 @@
 
 mod address;
 mod client;
+mod command;
 mod file;
 mod greet;
 mod image;
 mod listener;
+mod own;
 mod place;
 mod process;
 mod schema;
@@ -25,6 +27,7 @@ mod file_tests;
 
 pub use address::{Address, ByteStream, Connected};
 pub use client::{ClientFile, ClientRun, Parameters};
+pub use command::{CommandLine, quoted};
 pub use greet::greet;
 pub use image::{Content, KNOWN};
 pub use process::Ended;
@@ -60,6 +63,14 @@ pub enum PeerError {
         /// The path.
         path: String,
         /// What the system says.
+        reason: String,
+    },
+    /// A command line of the user's own that can't do as a peer.
+    #[error("`{command}` can't be a peer: {reason}")]
+    Command {
+        /// The command line.
+        command: String,
+        /// What is wrong, with a hint if there is one.
         reason: String,
     },
     /// The file says something that has no meaning.
@@ -111,14 +122,6 @@ fn failure(what: &str, command: &str, output: &str) -> String {
 
 /// A command line as one would type it.
 fn shown(program: &str, args: &[String]) -> String {
-    let quoted = |word: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%{}".contains(c);
-        if !word.is_empty() && word.chars().all(plain) {
-            word.to_owned()
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
-    };
     let words = std::iter::once(program).chain(args.iter().map(String::as_str));
     words.map(quoted).collect::<Vec<_>>().join(" ")
 }

@@ -63,17 +63,33 @@ impl fmt::Display for Ended {
             (Signal::TERM, "SIGTERM"),
             (Signal::TRAP, "SIGTRAP"),
         ];
+        let name = |number: i32| {
+            let found = NAMES.iter().find(|(signal, _)| signal.as_raw() == number);
+            found.map(|(_, name)| *name)
+        };
         match self {
-            Self::Status(status) => write!(f, "exit status {status}"),
-            Self::Signal(number) => {
-                match NAMES.iter().find(|(signal, _)| signal.as_raw() == *number) {
-                    Some((_, name)) => write!(f, "killed by {name}"),
-                    None => write!(f, "killed by signal {number}"),
-                }
-            }
+            Self::Status(status) => match name(status - 128) {
+                Some(name) => write!(f, "exit status {status}, a shell's word for {name}"),
+                None => write!(f, "exit status {status}"),
+            },
+            Self::Signal(number) => match name(*number) {
+                Some(name) => write!(f, "killed by {name}"),
+                None => write!(f, "killed by signal {number}"),
+            },
             Self::Unseen => f.write_str("gone"),
         }
     }
+}
+
+/// The system's usual directories.
+const USUAL: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// `PATH` as the shell is to have it: with the system's usual directories at its end.
+pub(super) fn search_path() -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let own = path.split(':').filter(|dir| !dir.is_empty());
+    own.chain(USUAL).collect::<Vec<_>>().join(":")
 }
 
 /// Where the program is: a name is looked up in `PATH` and in the system's usual directories, since
@@ -87,9 +103,8 @@ pub(super) fn find_program(program: &str, search: Option<&str>) -> Option<PathBu
         return runnable(&path).then_some(path);
     }
     let path = search.map(OsString::from).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
-    let usual = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     std::env::split_paths(&path)
-        .chain(usual.iter().map(PathBuf::from))
+        .chain(USUAL.iter().map(PathBuf::from))
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(program))
         .find(|path| runnable(path))
@@ -104,8 +119,10 @@ pub(super) struct Invocation<'a> {
     pub(super) args: &'a [String],
     /// Environment variables to set; the others are inherited.
     pub(super) env: &'a BTreeMap<String, String>,
-    /// Its working directory, which also marks its processes.
+    /// Marks its processes.
     pub(super) dir: &'a Path,
+    /// Its working directory; `None` for the one of this process.
+    pub(super) cwd: Option<&'a Path>,
     /// How much of each output stream is kept, in bytes.
     pub(super) keep: usize,
 }
@@ -130,7 +147,6 @@ impl Process {
         let mut command = Command::new(what.program);
         command
             .args(what.args)
-            .current_dir(what.dir)
             .env("LC_ALL", "C")
             .envs(what.env)
             .env(MARK, what.dir)
@@ -138,6 +154,9 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        if let Some(cwd) = what.cwd {
+            command.current_dir(cwd);
+        }
         let mut child = command.spawn()?;
         let pid = Pid::from_child(&child);
         let piped = "the stream was asked for";
@@ -164,6 +183,22 @@ impl Process {
         }
         self.daemon = Some(daemon);
         true
+    }
+
+    /// From now on the peer is what the started program left behind when it ended: the process
+    /// that listens on `port`, else any. False if there is none, or where that can't be seen.
+    pub(super) fn adopt_what_is_left(&mut self, port: Option<u16>) -> bool {
+        let left = self.marked();
+        let listens = |pid: &&Pid| {
+            port.is_some_and(|port| listener::is_held_by(port, &[**pid]) == Some(true))
+        };
+        match left.iter().find(listens).or(left.first()) {
+            Some(pid) => {
+                self.daemon = Some(*pid);
+                true
+            }
+            None => false,
+        }
     }
 
     /// How the started program itself ended, if it did. It stays unreaped, so that its id and its
@@ -298,6 +333,7 @@ mod tests {
             args: &args,
             env: &BTreeMap::new(),
             dir: dir.path(),
+            cwd: None,
             keep: TAIL_LIMIT,
         })
         .unwrap();
@@ -317,6 +353,17 @@ mod tests {
         assert_eq!(seen, (Some(Ended::Status(3)), "out".to_owned(), "err".to_owned()));
         let seen = shell("kill -SEGV $$", LONG).await.0;
         assert_eq!(seen.map(|ended| ended.to_string()).as_deref(), Some("killed by SIGSEGV"));
+    }
+
+    #[test]
+    fn how_it_ended_is_told_in_words() {
+        let told = [Ended::Status(1), Ended::Status(134), Ended::Signal(6), Ended::Signal(64)];
+        insta::assert_snapshot!(told.map(|it| it.to_string()).join("\n"), @r"
+        exit status 1
+        exit status 134, a shell's word for SIGABRT
+        killed by SIGABRT
+        killed by signal 64
+        ");
     }
 
     #[tokio::test]

@@ -1,14 +1,19 @@
 //! Servers under test: started, awaited, watched and stopped.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::address::Address;
+use super::command::CommandLine;
 use super::file::{self, Configuration, Server};
 use super::image::Content;
+use super::own;
 use super::place::{Place, size_of};
-use super::process::{Ended, Invocation, POLL, Process, TAIL_LIMIT, find_program};
+use super::process::{Ended, Invocation, POLL, Process, TAIL_LIMIT, find_program, search_path};
 use super::schema::{TlsKind, Transport};
 use super::template::{self, TemplateError, Value, Values};
 use super::{PeerError, StartError, greet, shown};
@@ -23,10 +28,17 @@ const PREPARE_LIMIT: Duration = Duration::from_secs(20);
 /// How long one attempt to be greeted may take: less than the whole wait, since a socket may listen
 /// before anybody serves it.
 const GREET_LIMIT: Duration = Duration::from_secs(2);
+/// How soon a server that serves one session only ends after it, as a rule.
+const LEAVE_LIMIT: Duration = Duration::from_millis(100);
+/// How long a server that no longer answers may take to end.
+const GONE_LIMIT: Duration = Duration::from_millis(500);
+
 /// A server's peer file, read and checked.
 #[derive(Debug, Clone)]
 pub struct PeerFile {
     server: Server,
+    /// It was seen to stay after a session.
+    stays: Arc<AtomicBool>,
 }
 
 /// The TLS that a server is to have; where nothing else is said, it insists on it.
@@ -80,7 +92,7 @@ impl PeerFile {
     /// # Errors
     /// There is none of that name.
     pub fn builtin(name: &str) -> Result<Self, PeerError> {
-        Ok(Self { server: file::Text::shipped(name, "server")?.server()? })
+        Ok(Self::new(file::Text::shipped(name, "server")?.server()?))
     }
 
     /// The file at a path.
@@ -88,7 +100,7 @@ impl PeerFile {
     /// # Errors
     /// It can't be read, or is no server's peer file.
     pub fn load(path: &Path) -> Result<Self, PeerError> {
-        Ok(Self { server: file::Text::load(path)?.server()? })
+        Ok(Self::new(file::Text::load(path)?.server()?))
     }
 
     /// What `--peer` names: a path (something with a `/` or `.toml`) or a shipped server.
@@ -96,7 +108,31 @@ impl PeerFile {
     /// # Errors
     /// As of [`PeerFile::builtin`] and [`PeerFile::load`].
     pub fn find(wanted: &str) -> Result<Self, PeerError> {
-        Ok(Self { server: file::Text::find(wanted, "server")?.server()? })
+        Ok(Self::new(file::Text::find(wanted, "server")?.server()?))
+    }
+
+    /// A server that a command of the user's own starts; the name of its export, if that is known.
+    ///
+    /// # Errors
+    /// The command's placeholders are not such that the server can be reached.
+    pub fn from_command(command: &str, export: Option<&str>) -> Result<Self, PeerError> {
+        Ok(Self::new(own::server(command, export)?))
+    }
+
+    fn new(server: Server) -> Self {
+        Self { server, stays: Arc::default() }
+    }
+
+    /// The user's own command, if it is made of one.
+    #[must_use]
+    pub fn command(&self) -> Option<&CommandLine> {
+        self.server.command.as_ref()
+    }
+
+    /// What `--peer` or `--server` takes to name it: a name, a path, a command.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.server.origin
     }
 
     /// The same peer with another program, such as another version's.
@@ -110,6 +146,11 @@ impl PeerFile {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.server.common.name
+    }
+
+    /// What a sentence about it begins with.
+    fn subject(&self) -> &str {
+        if self.command().is_some() { "the server" } else { self.name() }
     }
 
     /// One line about it.
@@ -144,8 +185,9 @@ impl PeerFile {
             let default = || format!("{} is not described with `{name}`", self.name());
             self.server.cannot.get(name).cloned().unwrap_or_else(default)
         };
-        if !self.server.listen.contains_key(&options.transport) {
-            return Err(reason(options.transport.name()));
+        let transport = self.transport(options.transport);
+        if !self.server.listen.contains_key(&transport) {
+            return Err(reason(transport.name()));
         }
         match options.tls.kind() {
             Some((kind, _)) if !self.server.tls.contains_key(&kind) => Err(reason(kind.name())),
@@ -153,11 +195,22 @@ impl PeerFile {
         }
     }
 
+    /// TCP where nothing else is said, unless the server knows only unix sockets.
+    fn transport(&self, wanted: Transport) -> Transport {
+        let listen = &self.server.listen;
+        let only_unix = !listen.contains_key(&Transport::Tcp);
+        if wanted == Transport::default() && only_unix { Transport::Unix } else { wanted }
+    }
+
     /// Asks the program for its version.
     ///
     /// # Errors
     /// It is not installed, or does not tell in the way that the file says.
     pub async fn version(&self) -> Result<String, StartError> {
+        if self.command().is_some() {
+            let reason = "nobody said how the program is asked for its version".to_owned();
+            return Err(StartError::Unsupported(reason));
+        }
         self.server.common.ask_version().await
     }
 
@@ -205,7 +258,7 @@ impl PeerFile {
         let (wanted, value) = server
             .configuration(configuration)
             .ok_or_else(|| StartError::Unsupported(server.reason(configuration)))?;
-        let transport = options.transport;
+        let transport = self.transport(options.transport);
         let listen = server.listen.get(&transport).ok_or_else(|| unsupported(transport.name()))?;
         let tls = match options.tls.kind() {
             None => None,
@@ -217,13 +270,23 @@ impl PeerFile {
             Some(_) => server.listen_tls.get(&transport).unwrap_or(listen),
             None => listen,
         };
+        if let Some(name) = server.command.as_ref().and_then(CommandLine::program)
+            && find_program(name, None).is_none()
+        {
+            let hint = "it is looked for in PATH; a path has a `/` in it".to_owned();
+            return Err(StartError::Missing { program: name.to_owned(), hint });
+        }
         let program = server.common.find()?;
         let place = Place::make(transport, options.parent.as_deref())
             .map_err(|e| failed("no place to start in", &e))?;
-        let size = wanted.image.as_ref().and_then(|image| size_of(&image.size, value));
+        let size = wanted.size.as_ref().and_then(|size| size_of(size, value));
         let mut values = place.values(wanted, value, size);
         if let Some((_, dir)) = tls {
-            values.insert("tls-dir", Value::Text(dir.display().to_string()));
+            let name = match options.tls {
+                Tls::Psk(_) | Tls::PskSelective(_) if server.command.is_some() => "psk-dir",
+                _ => "tls-dir",
+            };
+            values.insert(name, Value::Text(dir.display().to_string()));
         }
         let lists = [
             ("listen", Some(listen)),
@@ -239,25 +302,40 @@ impl PeerFile {
             .make_files(server, wanted, &values, value, size)
             .map_err(|e| failed("its files can't be made", &e))?;
         self.prepare(wanted, &values, &place).await?;
-        let args = template::words(&server.start.args, &values)
-            .map_err(|e| unfilled(configuration, &e))?;
-        let command = shown(&server.common.program, &args);
+        let (args, command, env, cwd) = match &server.command {
+            Some(line) => {
+                own::set_optional(configuration, value, &mut values);
+                let command = line.fill(&values);
+                let args = line.for_shell(&command);
+                // As at a prompt: in the user's directory.
+                let env = BTreeMap::from([("PATH".to_owned(), search_path())]);
+                (args, command, env, None)
+            }
+            None => {
+                let args = template::words(&server.start.args, &values)
+                    .map_err(|e| unfilled(configuration, &e))?;
+                let command = shown(&server.common.program, &args);
+                (args, command, server.common.env.clone(), Some(place.dir.path()))
+            }
+        };
         let process = Process::spawn(&Invocation {
             program: &program,
             args: &args,
-            env: &server.common.env,
+            env: &env,
             dir: place.dir.path(),
+            cwd,
             keep: TAIL_LIMIT,
         })
         .map_err(|e| StartError::Failed {
-            what: format!("{} does not start: {e}", self.name()),
+            what: format!("{} does not start: {e}", self.subject()),
             command: command.clone(),
             output: String::new(),
         })?;
         let mut running = Running {
             process,
             address: place.address.clone(),
-            export: wanted.export.clone(),
+            export: (!wanted.export.is_empty() || server.command.is_none())
+                .then(|| wanted.export.clone()),
             configuration: configuration.to_owned(),
             note: wanted.note.clone(),
             image: wanted.image.as_ref().map(|_| place.image.clone()),
@@ -287,7 +365,9 @@ impl PeerFile {
                 hint: self.server.common.install.clone(),
             })?;
             let dir = place.dir.path();
-            let invocation = Invocation { program: &program, args, env, dir, keep: TAIL_LIMIT };
+            let cwd = Some(dir);
+            let invocation =
+                Invocation { program: &program, args, env, dir, cwd, keep: TAIL_LIMIT };
             let process =
                 Process::spawn(&invocation).map_err(|e| failed("a preparation failed", &e))?;
             let ended = process.wait(PREPARE_LIMIT).await;
@@ -325,7 +405,7 @@ pub struct Running {
     // Dropped before the directory.
     process: Process,
     address: Address,
-    export: String,
+    export: Option<String>,
     configuration: String,
     note: Option<String>,
     image: Option<PathBuf>,
@@ -356,10 +436,10 @@ impl Running {
         &self.address
     }
 
-    /// The name of the export under test.
+    /// The name of the export under test; `None` if it is for the server to tell.
     #[must_use]
-    pub fn export_name(&self) -> &str {
-        &self.export
+    pub fn export_name(&self) -> Option<&str> {
+        self.export.as_deref()
     }
 
     /// The configuration that was asked for.
@@ -429,6 +509,20 @@ impl Running {
         [err, out].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
     }
 
+    /// Why the server is of no use, if it has ended after its first sessions. One that still has to
+    /// end gets half a second where `patient`.
+    pub async fn ended_early(&mut self, patient: bool) -> Option<StartError> {
+        let limit = if patient { GONE_LIMIT } else { Duration::ZERO };
+        let ended = self.process.wait(limit).await?;
+        self.process.stderr.wait_for_end(Duration::from_millis(200));
+        let text = if ended.is_success() {
+            one_session(ended)
+        } else {
+            format!("the server ended while it was asked what it offers ({ended})")
+        };
+        Some(self.failed(text))
+    }
+
     /// Asks it to end, and kills it if it does not in time.
     pub async fn stop(mut self) -> Stopped {
         let early = self.process.ended();
@@ -448,6 +542,7 @@ impl Running {
         let start = Instant::now();
         let limit = peer.server.start.ready_within;
         let daemon = peer.server.start.daemon;
+        let own = peer.command().is_some();
         let mut adopted = false;
         let mut last = None;
         let mut greeted = None;
@@ -461,20 +556,25 @@ impl Running {
                     }
                     if adopted { self.process.ended() } else { None }
                 }
+                // Its command may well have put it into the background.
+                Some(ended) if own && ended.is_success() => {
+                    let left = self.process.adopt_what_is_left(self.port());
+                    if left { None } else { Some(ended) }
+                }
                 ended => ended,
             };
             if let Some(ended) = gone {
                 self.process.stderr.wait_for_end(Duration::from_millis(200));
-                return Err(self.failed(format!("{} ended at its start: {ended}", peer.name())));
+                return Err(self.failed(format!("{} ended at its start: {ended}", peer.subject())));
             }
             if adopted || !daemon {
                 let left = limit.saturating_sub(start.elapsed());
                 match greet(&self.address, left.min(GREET_LIMIT)).await {
-                    Ok(_) if self.is_its_own() => return Ok(()),
+                    Ok(_) if self.is_its_own() => return self.see_that_it_stays(peer).await,
                     // Ours will find the port taken and end, unless it listens through another.
                     Ok(_) => {
                         if greeted.get_or_insert_with(Instant::now).elapsed() >= FOREIGN_LIMIT {
-                            return Ok(());
+                            return self.see_that_it_stays(peer).await;
                         }
                         last = Some(format!("another program greets at {}", self.address));
                     }
@@ -487,10 +587,39 @@ impl Running {
                     None if launcher.is_none() => "it has not become a daemon".to_owned(),
                     None => "it has written no pid file of a process of its own".to_owned(),
                 };
-                let text = format!("{} is not ready after {limit:?}: {why}", peer.name());
+                let text = format!("{} is not ready after {limit:?}: {why}", peer.subject());
                 return Err(self.failed(text));
             }
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// A server that serves one session and ends is of no use here, and better known at once.
+    async fn see_that_it_stays(&mut self, peer: &PeerFile) -> Result<(), StartError> {
+        if peer.stays.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut ended = self.process.wait(LEAVE_LIMIT).await;
+        // One that is there and slow, or takes one session at a time, is for others to judge.
+        if ended.is_none() && greet(&self.address, GREET_LIMIT).await.is_err() {
+            ended = self.process.wait(GONE_LIMIT).await;
+        }
+        match ended {
+            Some(ended) => {
+                self.process.stderr.wait_for_end(Duration::from_millis(200));
+                Err(self.failed(one_session(ended)))
+            }
+            None => {
+                peer.stays.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    fn port(&self) -> Option<u16> {
+        match &self.address {
+            Address::Tcp { port, .. } => Some(*port),
+            Address::Unix(_) => None,
         }
     }
 
@@ -505,6 +634,15 @@ impl Running {
     fn failed(&self, what: String) -> StartError {
         StartError::Failed { what, command: self.command.clone(), output: self.stderr_tail() }
     }
+}
+
+fn one_session(ended: Ended) -> String {
+    let hint = if ended.is_success() {
+        ": has it an option to stay, like qemu-nbd's `-t`?"
+    } else {
+        ", in which nothing but its greeting was read and NBD_OPT_ABORT sent"
+    };
+    format!("the server ended after one session ({ended}){hint}")
 }
 
 fn read_pid(path: &Path) -> Option<i32> {

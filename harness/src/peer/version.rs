@@ -35,6 +35,7 @@ impl Common {
             args,
             env: &self.env,
             dir: dir.path(),
+            cwd: Some(dir.path()),
             keep: TAIL_LIMIT,
         })
         .map_err(|e| failed(e.to_string(), String::new()))?;

@@ -87,6 +87,17 @@ impl ClientTarget {
         }
     }
 
+    /// What `--client` takes to name it.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        match self {
+            Self::Reference => "self",
+            Self::Profile(profile) => profile.peer(),
+            Self::Peer(file) => file.origin(),
+            Self::Command(command) => command,
+        }
+    }
+
     /// The version that it tells, if it does.
     pub async fn version(&self) -> Option<String> {
         match self {

@@ -58,6 +58,11 @@ pub struct Instance {
     pub export: Option<String>,
     /// Whether the harness started it.
     pub owned: bool,
+    /// Whether somebody who knows the server has described how it gets into the configuration.
+    /// Otherwise it may be in another, as what it offers shows.
+    pub described: bool,
+    /// Whether it holds what the configuration says.
+    pub content: bool,
     /// What there is for TLS with it.
     pub security: Option<Security>,
     held: Held,
@@ -131,6 +136,41 @@ impl Target {
         !matches!(self, Self::External { .. })
     }
 
+    /// Whether it gets into a configuration because somebody who knows it has described how.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        match self {
+            Self::External { .. } => false,
+            Self::Reference { .. } | Self::Profile(_) => true,
+            Self::Peer(file) => file.command().is_none(),
+        }
+    }
+
+    /// The configuration to start it in for a scenario that wants `configuration`: where a command
+    /// has no placeholder for it, the server may be like that of itself.
+    #[must_use]
+    pub fn given<'c>(&self, configuration: &'c str) -> &'c str {
+        match self {
+            Self::Peer(file) if file.command().is_some() => {
+                let is_tls = Wanted::of(configuration).1.is_some();
+                let given = is_tls || self.not_given(configuration).is_none();
+                if given { configuration } else { "default" }
+            }
+            _ => configuration,
+        }
+    }
+
+    /// Why a command can't start the server as a scenario wants it, if it can't.
+    #[must_use]
+    pub fn not_given(&self, configuration: &str) -> Option<String> {
+        match self {
+            Self::Peer(file) if file.command().is_some() => {
+                file.supports(Wanted::of(configuration).0).err()
+            }
+            _ => None,
+        }
+    }
+
     /// The version that it tells, if it does.
     pub async fn version(&self) -> Option<String> {
         match self {
@@ -162,7 +202,10 @@ impl Target {
                 configure(base, self.profile()).map(|_| ())
             }
             Self::Peer(file) => {
-                file.supports(base)?;
+                // What a command has no placeholder for, the server may be of itself.
+                if file.command().is_none() {
+                    file.supports(base)?;
+                }
                 let tls = tls.or(access.tls.map(Wanted::forced));
                 let tls = tls.map(|tls| tls.of_peer(PathBuf::new())).unwrap_or_default();
                 file.can_be_reached(&StartOptions {
@@ -194,6 +237,8 @@ impl Target {
                 address: address.clone(),
                 export: export.clone(),
                 owned: false,
+                described: false,
+                content: false,
                 security: security.as_deref().cloned(),
                 held: Held::Nothing,
             }),
@@ -218,6 +263,8 @@ impl Target {
                         address: Address::Unix(path),
                         export: Some(export.to_owned()),
                         owned: true,
+                        described: true,
+                        content: true,
                         security,
                         held: Held::Reference { _handle: handle, _folder: Some(folder) },
                     });
@@ -231,6 +278,8 @@ impl Target {
                     address: address.into(),
                     export: Some(export.to_owned()),
                     owned: true,
+                    described: true,
+                    content: true,
                     security,
                     held: Held::Reference { _handle: handle, _folder: None },
                 })
@@ -245,8 +294,10 @@ impl Target {
                 match file.start_with(base, &reached).await {
                     Ok(running) => Ok(Instance {
                         address: running.address().clone(),
-                        export: Some(running.export_name().to_owned()),
+                        export: running.export_name().map(str::to_owned),
                         owned: true,
+                        described: file.command().is_none(),
+                        content: running.content().is_some() || file.command().is_none(),
                         security,
                         held: Held::Peer(Box::new(running)),
                     }),
@@ -276,6 +327,13 @@ impl Instance {
         let tail = running.stderr_tail();
         let said = tail.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
         Some(format!("the server's process ended ({status}){said}"))
+    }
+
+    /// Why a server that the harness started is of no use, if it has ended by itself after its first
+    /// sessions; where `patient`, it gets a moment to end.
+    pub async fn ended_early(&mut self, patient: bool) -> Option<String> {
+        let Held::Peer(running) = &mut self.held else { return None };
+        running.ended_early(patient).await.map(|error| error.to_string())
     }
 
     /// Whether a fresh connection is greeted.

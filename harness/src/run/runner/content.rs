@@ -2,14 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::notation::ast::{MessageLine, Word};
+use protocol::values::TransmissionFlags;
 use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use super::decide::writes;
 use super::{Runner, Shared};
-use crate::run::prepare::{Wanted, is_known};
+use crate::run::prepare::{Place, Wanted, is_known};
 use crate::run::survey::content::Kept;
+use crate::run::survey::{Capabilities, TlsMode};
+use crate::run::target::Instance;
 use crate::script::ast::Script;
 use crate::script::walk::any_line;
 
@@ -53,6 +57,39 @@ pub(super) struct There {
 pub(super) enum Guard<'r> {
     Together(#[expect(dead_code, reason = "held")] RwLockReadGuard<'r, Contents>),
     Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'r, Contents>),
+}
+
+/// Gives a server that the harness started what its configuration says, unless it came with it.
+/// It is nobody's: there is no need to ask.
+///
+/// # Errors
+/// Why it can't be had.
+pub(super) async fn fill(
+    instance: &Instance,
+    capabilities: &Capabilities,
+    configuration: &str,
+    limit: Duration,
+) -> Result<(), String> {
+    if !instance.owned || instance.described {
+        return Ok(());
+    }
+    let unkept = |why: &String| Err(format!("the export does not keep known content: {why}"));
+    match &capabilities.kept {
+        Kept::Changes(why) | Kept::Nothing(why) => return unkept(why),
+        _ if instance.content => return Ok(()),
+        Kept::Private(why) => return unkept(why),
+        _ => {}
+    }
+    let unknown = "what the export holds is unknown";
+    if capabilities.flags.has(TransmissionFlags::READ_ONLY) {
+        return Err(format!(
+            "{unknown}, and it is read-only: `{{image}}` in the command changes that"
+        ));
+    }
+    let tls = instance.security.as_ref().filter(|_| capabilities.tls != TlsMode::Off);
+    let wanted = Wanted { blank: configuration == "blank", far: is_far(configuration) };
+    let place = Place { address: &instance.address, tls, export: &capabilities.export, limit };
+    place.lay(wanted, true).await
 }
 
 impl Runner {

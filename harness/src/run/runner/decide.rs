@@ -44,7 +44,7 @@ impl Runner {
                 Err(Unavailable::Failed(reason)) => return outcome.fail_to_run(reason),
             };
         if let (_, Some(wanted)) = Wanted::of(configuration)
-            && !shared.owned
+            && !shared.described
             && let Some((kind, reason)) = unmet_tls(wanted, &shared.capabilities)
         {
             return outcome.skip(kind, reason);
@@ -68,6 +68,11 @@ impl Runner {
         if let Some((kind, reason)) = lacking {
             return outcome.skip(kind, reason);
         }
+        if let Some(reason) = &shared.unfilled
+            && configuration == "blank"
+        {
+            return outcome.skip(SkipKind::NotPossible, reason.clone());
+        }
         let wanted = connections(&script.body).len();
         if wanted > shared.capacity {
             let reason = format!(
@@ -76,7 +81,9 @@ impl Runner {
             );
             return outcome.skip(SkipKind::NotPossible, reason);
         }
-        let scene = Scene { configuration, shared: &shared, upgrade, other, there: there.clone() };
+        let started = self.target.given(configuration);
+        let seen = there.clone();
+        let scene = Scene { configuration: started, shared: &shared, upgrade, other, there: seen };
         let alone = shared.owned && (writes(script) || script.header.hazard.is_some());
         let played = if alone {
             self.play_alone(script, &scene, outcome).await
@@ -90,7 +97,7 @@ impl Runner {
         };
         if let Some(mut played) = played {
             let style = &shared.capabilities;
-            let unfixed = !shared.owned && !style.fixed && !style.oldstyle;
+            let unfixed = !shared.described && !style.fixed && !style.oldstyle;
             if configuration == "newstyle" || unfixed {
                 // The server was told to greet like that, or does so each time: the survey has told.
                 played.findings.retain(|finding| finding.requirement.id != FIXED_FLAG);
@@ -112,7 +119,11 @@ impl Runner {
 
 /// Whether a scenario says that it writes.
 pub(super) fn writes(script: &Script) -> bool {
-    script.header.needs.iter().any(|need| need.name.node == "write")
+    needs(script, "write")
+}
+
+fn needs(script: &Script, wanted: &str) -> bool {
+    script.header.needs.iter().any(|need| need.name.node == wanted)
 }
 
 /// The names of a scenario's connections.

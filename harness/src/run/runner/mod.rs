@@ -27,7 +27,7 @@ use crate::peer::Address;
 use crate::script::ast::{Replies, Script, Segmentation};
 use crate::tls::Security;
 use canary::{Canary, Reached};
-use content::Contents;
+use content::{Contents, fill};
 pub(super) use decide::connections;
 use decide::writes;
 use halt::Halt;
@@ -241,6 +241,11 @@ struct Shared {
     instance: Mutex<Option<Instance>>,
     address: Address,
     owned: bool,
+    /// Whether it is known to be in the configuration that it was started in.
+    described: bool,
+    /// Why it does not hold what its configuration says, if it does not. Other people's servers
+    /// are given content when a scenario needs it.
+    unfilled: Option<String>,
     security: Option<Security>,
     capabilities: Capabilities,
     /// How many connections it serves at once, as far as was tried.
@@ -310,7 +315,8 @@ impl Runner {
     }
 
     async fn start_shared(&self, configuration: &str) -> Result<Arc<Shared>, Unavailable> {
-        let instance = self.target.start(configuration, self.options.access).await?;
+        let mut instance = self.target.start(configuration, self.options.access).await?;
+        let limit = self.options.timeout;
         let whom = Whom {
             address: &instance.address,
             security: instance.security.as_ref(),
@@ -318,19 +324,30 @@ impl Runner {
         };
         let ask = Ask {
             export: instance.export.as_deref(),
-            limit: self.options.timeout,
-            strange: !instance.owned,
-            write: self.options.write,
+            limit,
+            strange: !instance.described,
+            write: self.options.write || instance.owned,
         };
-        let capabilities =
-            probe(whom, &ask).await.map_err(|trouble| Unavailable::Failed(trouble.to_string()))?;
+        let probed = probe(whom, &ask).await;
+        if let Some(reason) = instance.ended_early(probed.is_err()).await {
+            return Err(Unavailable::Failed(reason));
+        }
+        let capabilities = probed.map_err(|trouble| Unavailable::Failed(trouble.to_string()))?;
         let capacity = capabilities.capacity.unwrap_or(CAPACITY);
-        let limit = self.options.timeout;
-        let canary =
-            Canary::hatch(whom.address, whom.security, whom.insists, &capabilities, limit).await;
+        if !instance.described && instance.owned {
+            // The survey has written to it, and others count on its content.
+            instance.stop().await;
+            instance = self.target.start(configuration, self.options.access).await?;
+        }
+        let unfilled = fill(&instance, &capabilities, configuration, limit).await.err();
+        let (address, security) = (&instance.address, instance.security.as_ref());
+        let insists = self.target.insists_on_tls();
+        let canary = Canary::hatch(address, security, insists, &capabilities, limit).await;
         Ok(Arc::new(Shared {
             address: instance.address.clone(),
             owned: instance.owned,
+            described: instance.described,
+            unfilled,
             security: instance.security.clone(),
             instance: Mutex::new(Some(instance)),
             capabilities,

@@ -46,8 +46,14 @@ impl Runner {
         configuration: &str,
     ) -> Result<Spot, Unavailable> {
         if self.target.is_owned() {
-            let shared = self.shared(configuration).await?;
-            return Ok(self.spot_on(shared, script, configuration, true).await);
+            let shared = self.shared(self.target.given(configuration)).await?;
+            let mut spot = self.spot_on(shared, script, configuration, true).await;
+            if let Some((SkipKind::NotPossible, reason)) = &mut spot.lacking
+                && let Some(missing) = self.target.not_given(configuration)
+            {
+                *reason = format!("{missing}, and {reason}");
+            }
+            return Ok(spot);
         }
         let main = self.shared("default").await?;
         let main = self.spot_on(main, script, configuration, true).await;
@@ -104,7 +110,10 @@ impl Runner {
         let other = if needs("other") { self.other(configuration, &shared) } else { None };
         allowed.other = other.is_some();
         let read_only = shared.capabilities.flags.has(TransmissionFlags::READ_ONLY);
-        if needs("content") && !allowed.owned && (read_only || !allowed.write) {
+        if self.target.is_owned() {
+            allowed.content = shared.unfilled.is_none();
+        }
+        if needs("content") && !allowed.content && (read_only || !allowed.write) {
             there = self.there(&shared).await;
             let far = is_far(configuration);
             let known = |there: &There| there.known && (there.far || !far);
@@ -130,8 +139,8 @@ impl Runner {
         let read_only = found.flags.has(TransmissionFlags::READ_ONLY);
         Allowed {
             write: owned || (self.options.write && (is_main || !named)),
-            hazard: self.options.hazard,
-            owned,
+            hazard: self.options.hazard || owned,
+            owned: self.target.is_described(),
             content: owned || (self.options.write && (is_main || !named) && !read_only),
             other: false,
             names: found.refuses_unknown,
@@ -164,6 +173,8 @@ impl Runner {
                 instance: Mutex::new(None),
                 address: main.address.clone(),
                 owned: false,
+                described: false,
+                unfilled: None,
                 security: main.security.clone(),
                 capabilities,
                 capacity: main.capacity,
@@ -179,7 +190,7 @@ impl Runner {
     fn other(&self, configuration: &str, shared: &Shared) -> Option<WireString> {
         let found = &shared.capabilities;
         if configuration == "tls-only" {
-            if self.target.is_owned() {
+            if self.target.is_described() {
                 return Some("secret".into());
             }
             let hidden = found.exports.iter().find(|export| export.tls_only);

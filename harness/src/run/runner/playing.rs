@@ -9,6 +9,7 @@ use protocol::message::Side;
 use protocol::requirements;
 use protocol::text::WireString;
 
+use super::content::fill;
 use super::visits::Cause;
 use super::{Runner, Shared};
 use crate::capture::Capture;
@@ -67,6 +68,13 @@ impl Runner {
                 return None;
             }
         };
+        let limit = self.options.timeout;
+        if let Err(reason) = fill(&instance, &shared.capabilities, configuration, limit).await
+            && shared.unfilled.is_none()
+        {
+            outcome.fail_to_run(reason);
+            return None;
+        }
         let mut place = Place {
             address: instance.address.clone(),
             security: instance.security.clone(),
