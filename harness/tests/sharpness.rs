@@ -124,3 +124,27 @@ fn a_failed_read_breaks_the_rule_of_its_form() {
         }
     }
 }
+
+/// That a server does not close at `NBD_CMD_DISC` is said by the scenarios about that, not by each that
+/// ends with it.
+#[test]
+fn a_server_that_keeps_connections_is_charged_by_the_scenarios_about_that() {
+    let ids = ["2.6-disconnect/first-request", "2.6-base/sanity", "3.0-cache/no-data"];
+    let scripts: Vec<_> = scenarios::all()
+        .unwrap()
+        .into_iter()
+        .filter(|script| ids.contains(&script.id.as_str()))
+        .collect();
+    let target = Target::Reference { fault: Some(Fault::DiscIgnored) };
+    let (events, _) = tokio::sync::mpsc::unbounded_channel();
+    let options = options(Replies::Default);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let run = runtime.block_on(run_target(&target, &scripts, None, &options, events));
+    let found: Vec<_> = run
+        .outcomes
+        .iter()
+        .map(|outcome| (outcome.id.as_str(), !outcome.findings.is_empty()))
+        .collect();
+    let expected = [(ids[1], false), (ids[0], true), (ids[2], false)];
+    assert_eq!(found, expected);
+}

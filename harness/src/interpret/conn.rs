@@ -25,6 +25,9 @@ pub(super) struct Conn {
     pub(super) quiet: Option<End>,
     /// What was waited for in vain last, where that was owed.
     pub(super) unanswered: Option<Cause>,
+    /// The server is known to keep connections after `NBD_CMD_DISC`, and this scenario is about
+    /// something else: it is not waited for then.
+    pub(super) may_stay: bool,
 }
 
 /// Which of the things that came a line looks at.
@@ -43,6 +46,9 @@ pub(super) struct Choice {
     pub(super) candidate: Candidate,
     pub(super) taken: Vec<usize>,
 }
+
+/// How long a server that keeps connections after `NBD_CMD_DISC` is listened to after it.
+const PARTING: Duration = Duration::from_secs(1);
 
 impl Conn {
     pub(super) fn selector(&self, line: &MessageLine, env: &Env) -> Result<Selector, Stop> {
@@ -112,14 +118,21 @@ impl Conn {
         patience: &Patience,
     ) -> Choice {
         let cause = self.awaited(selector);
+        // That a server stays is said by the scenarios about that.
+        let parting = self.may_stay && self.link.tracker().is_disconnecting();
         let limit = match cause {
+            _ if parting => full.min(PARTING),
             _ if self.quiet.is_some() => Duration::ZERO,
             Some(cause) => patience.wait(cause, full),
             None => full,
         };
         let began = Instant::now();
-        let choice = self.choose(selector, asks_for_none, limit).await;
+        let mut choice = self.choose(selector, asks_for_none, limit).await;
         match choice.candidate {
+            Candidate::End(End::Timeout) if parting => {
+                self.end = Some(End::Close);
+                choice.candidate = Candidate::End(End::Close);
+            }
             Candidate::End(End::Timeout | End::Stalled(..)) => self.unanswered = cause,
             Candidate::End(_) => self.unanswered = None,
             Candidate::Message(_) | Candidate::Reply(_) => {

@@ -267,7 +267,8 @@ impl Interpreter<'_> {
                 self.say(&name, Message::Option(OptionRequest { option, body })).await;
             }
             // A server that waits for the rest of something takes no leave; that is no finding.
-            let patience = if phase == Phase::Transmission { 2000 } else { 300 };
+            let closes = phase == Phase::Transmission && !self.setup.stays_open;
+            let patience = if closes { 2000 } else { 300 };
             let limit = self.wait().min(Duration::from_millis(patience));
             let limit = self.setup.patience.farewell(limit);
             if let Some(conn) = self.conns.get_mut(&name)

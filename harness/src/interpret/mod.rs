@@ -52,6 +52,9 @@ const AFTER: usize = 12;
 /// How many rounds a loop may take.
 const ROUNDS: u64 = 100_000;
 
+/// The feature of the scenarios that are about how a session ends.
+const DISCONNECTION: &str = "NBD_CMD_DISC";
+
 /// What a scenario is played with.
 pub struct Setup {
     /// The side that the harness plays.
@@ -77,6 +80,9 @@ pub struct Setup {
     pub security: Option<Security>,
     /// When the harness begins TLS of its own accord.
     pub upgrade: Upgrade,
+    /// The server keeps connections after `NBD_CMD_DISC`; scenarios about that say so, the others
+    /// end them themselves.
+    pub stays_open: bool,
     /// Where connections come from.
     pub dialer: Dialer,
     /// The client under test, when there is one.
@@ -309,6 +315,7 @@ impl Interpreter<'_> {
             requested: false,
             quiet: None,
             unanswered: None,
+            may_stay: self.setup.stays_open && self.script.header.feature.node != DISCONNECTION,
         };
         self.stirred();
         self.conns.insert(name.to_owned(), conn);

@@ -349,6 +349,7 @@ async fn perform(
         segmentation: options.segmentation,
         security,
         upgrade: Upgrade::Never,
+        stays_open: false,
         dialer: Dialer::new(Source::AcceptTcp(listener), capture.as_ref().map(Capture::tap_maker)),
         client: Some(ClientProcess::new(running, Some(file))),
     };

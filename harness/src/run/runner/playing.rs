@@ -196,6 +196,7 @@ impl Runner {
             segmentation: self.options.segmentation,
             security: place.security.clone(),
             upgrade: place.upgrade,
+            stays_open: place.capabilities.stays_open,
             dialer: Dialer::new(
                 Source::Connect(place.address.clone()),
                 capture.as_ref().map(Capture::tap_maker),
