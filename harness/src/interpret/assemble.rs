@@ -52,6 +52,7 @@ pub fn assemble(cookie: Cookie, request: Option<&Pending>, parts: &[Received]) -
         cookie,
         error: ErrorCode::OK,
         message: WireString::default(),
+        // Zeroed memory costs nothing until it is written to.
         data: vec![0; length as usize],
         covered: Vec::new(),
         offset,

@@ -41,6 +41,23 @@ pub(super) enum Selector {
     Reply(Cookie),
 }
 
+/// How many messages may come that no line has looked at.
+pub(super) const FLOOD: u64 = 30_000;
+/// How many bytes of messages, besides what reads have asked for and half of that.
+const FLOOD_BYTES: u64 = 20 << 20;
+/// The chunks that a large read may lawfully come in are not smaller than this, on average, as far
+/// as they are taken in.
+const SMALLEST_CHUNK: u64 = 256;
+/// How much of what reads have asked for counts, in bytes.
+const BIGGEST: u64 = 64 << 20;
+
+/// How far a queue was looked through.
+#[derive(Default)]
+struct Scan {
+    seen: usize,
+    taken: Vec<usize>,
+}
+
 /// A candidate and what to take off the queue when it is accepted.
 pub(super) struct Choice {
     pub(super) candidate: Candidate,
@@ -146,20 +163,27 @@ impl Conn {
     /// Waits for what a selector looks at, at most `limit`. Unless the line asks for it, the empty
     /// chunk that may end any reply is passed over.
     async fn choose(&mut self, selector: Selector, asks_for_none: bool, limit: Duration) -> Choice {
+        if !asks_for_none {
+            self.pass_over_none();
+        }
+        let mut scan = Scan::default();
         loop {
-            if !asks_for_none {
-                self.pass_over_none();
-            }
-            if let Some(choice) = self.ready(selector) {
+            if let Some(choice) = self.ready(selector, &mut scan) {
                 return choice;
             }
             if let Some(end) = self.end {
                 return Choice { candidate: Candidate::End(end), taken: Vec::new() };
             }
+            if self.is_flooded() {
+                self.end = Some(End::Endless(self.queue.len() as u64));
+                continue;
+            }
             match self.link.receive(limit).await {
                 Incoming::Message(received) => {
                     self.quiet = None;
-                    self.queue.push_back(*received);
+                    if asks_for_none || !self.is_mere_end(&received.message) {
+                        self.queue.push_back(*received);
+                    }
                 }
                 // A time-out is of this wait only.
                 Incoming::End(end @ (End::Timeout | End::Stalled(..))) => {
@@ -171,18 +195,32 @@ impl Conn {
         }
     }
 
+    /// Whether more has come than any answer to what was asked could have.
+    fn is_flooded(&self) -> bool {
+        let asked = self.link.tracker().asked_in_all().min(BIGGEST);
+        let messages = FLOOD + asked / SMALLEST_CHUNK;
+        let kept = self.queue.front().map_or(0, |first| {
+            // TLS begins to count anew.
+            self.link.consumed().saturating_sub(first.stream_offset)
+        });
+        self.queue.len() as u64 > messages || kept > FLOOD_BYTES + asked + asked / 2
+    }
+
     /// Drops the chunks that only say that a reply, of which lines have seen the rest, is complete:
     /// a server may send the last thing it has to tell with DONE, or say DONE by itself.
     fn pass_over_none(&mut self) {
-        let begun = &mut self.begun;
-        self.queue.retain(|received| match &received.message {
-            Message::Chunk(chunk)
-                if chunk.chunk == ChunkType::NONE && is_last(&received.message) =>
-            {
-                !begun.remove(&chunk.cookie)
+        let mut queue = std::mem::take(&mut self.queue);
+        queue.retain(|received| !self.is_mere_end(&received.message));
+        self.queue = queue;
+    }
+
+    fn is_mere_end(&mut self, message: &Message) -> bool {
+        match message {
+            Message::Chunk(chunk) if chunk.chunk == ChunkType::NONE && is_last(message) => {
+                self.begun.remove(&chunk.cookie)
             }
-            _ => true,
-        });
+            _ => false,
+        }
     }
 
     /// After the farewell: what the peer still says, up to a limit, until it closes, falls silent
@@ -209,7 +247,7 @@ impl Conn {
     }
 
     /// What the selector looks at, if it is there.
-    pub(super) fn ready(&self, selector: Selector) -> Option<Choice> {
+    fn ready(&self, selector: Selector, scan: &mut Scan) -> Option<Choice> {
         let one = |index: usize| {
             let candidate = Candidate::Message(Box::new(self.queue[index].clone()));
             Some(Choice { candidate, taken: vec![index] })
@@ -218,15 +256,17 @@ impl Conn {
             Selector::Next => return if self.queue.is_empty() { None } else { one(0) },
             Selector::Of(cookie) | Selector::Reply(cookie) => cookie,
         };
-        let mut taken = Vec::new();
-        for (index, received) in self.queue.iter().enumerate() {
+        while let Some(received) = self.queue.get(scan.seen) {
+            let index = scan.seen;
+            scan.seen += 1;
             match crate::link::tracker::reply_cookie(&received.message) {
                 Some(came) if came == cookie => {
                     if matches!(selector, Selector::Of(_)) {
                         return one(index);
                     }
-                    taken.push(index);
+                    scan.taken.push(index);
                     if is_last(&received.message) {
+                        let taken = std::mem::take(&mut scan.taken);
                         let parts: Vec<Received> =
                             taken.iter().map(|index| self.queue[*index].clone()).collect();
                         let request = parts.first().and_then(|part| part.request.clone());

@@ -25,7 +25,7 @@ impl Interpreter<'_> {
     ) -> Result<(u64, u64), Stop> {
         let most = match most {
             Some(most) => self.env.int(most)?,
-            None => ROUNDS,
+            None => RECEIVED,
         };
         Ok((self.env.int(least)?, most))
     }
@@ -45,7 +45,12 @@ impl Interpreter<'_> {
     }
 
     pub(super) async fn until(&mut self, line: &MessageLine, body: &[Statement]) -> Flow {
-        for _ in 0..ROUNDS {
+        let name = conn_name(line).to_owned();
+        let heard = |this: &Self| this.conns.get(&name).map_or(0, |conn| conn.link.consumed());
+        let before = heard(self);
+        let mut rounds = 0;
+        while rounds < RECEIVED && heard(self).saturating_sub(before) < RECEIVED_BYTES {
+            rounds += 1;
             if Box::pin(self.matches(line)).await? {
                 return Box::pin(self.expect(line)).await;
             }
@@ -58,7 +63,17 @@ impl Interpreter<'_> {
             Box::pin(self.block(body)).await?;
             self.env = outer;
         }
-        Err(Stop::Error(format!("`until` took more than {ROUNDS} rounds")))
+        let endless = Candidate::End(End::Endless(rounds));
+        let expected = resolved(line, &self.env, &Cookies::default())?;
+        let difference = Difference {
+            soft: false,
+            expected,
+            received: End::Endless(rounds).to_string(),
+            mark: None,
+            bytes: None,
+        };
+        self.report(line, &endless, difference, false)?;
+        Err(Stop::Failed)
     }
 
     pub(super) async fn either(&mut self, branches: &[Branch], span: Span) -> Flow {

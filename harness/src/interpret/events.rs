@@ -12,7 +12,8 @@ use protocol::payload::Payload;
 use protocol::text::WireString;
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, OptionType, ReplyFlags};
 
-use super::{Choice, Flow, Interpreter, Selector, Stop, can_say_goodbye};
+use super::conn::FLOOD;
+use super::{Choice, Flow, Interpreter, RECEIVED_BYTES, Selector, Stop, can_say_goodbye};
 use crate::finding::{Detail, Severity};
 use crate::interpret::matching::Candidate;
 use crate::link::tracker::Phase;
@@ -138,8 +139,12 @@ impl Interpreter<'_> {
     ) -> Result<(Vec<OptionReply>, OptionReply), Stop> {
         self.say(name, Message::Option(OptionRequest { option, body })).await;
         let mut replies = Vec::new();
+        let consumed = |this: &Self| this.conns.get(name).map_or(0, |conn| conn.link.consumed());
+        let before = consumed(self);
         // More replies than that to one of our options can only be a flood.
-        for _ in 0..100_000 {
+        while (replies.len() as u64) < FLOOD
+            && consumed(self).saturating_sub(before) < RECEIVED_BYTES
+        {
             match self.hear(name).await {
                 Candidate::Message(received) => match received.message {
                     Message::OptionReply(reply) if reply.reply.is_final() => {
@@ -169,7 +174,10 @@ impl Interpreter<'_> {
                 }
             }
         }
-        Err(Stop::Error("the replies to an option do not end".to_owned()))
+        let came = Candidate::End(End::Endless(replies.len() as u64));
+        let expected = format!("S: the last reply to {option}");
+        self.stumble("option-reply-one-final", &expected, &came, span)?;
+        Err(Stop::Failed)
     }
 
     /// Proves that nothing more comes: the next thing must be the answer to a harmless question.

@@ -1,6 +1,5 @@
 //! Expected lines and checks.
 
-use protocol::requirements::Requirement;
 use protocol::values::ErrorCode;
 
 use super::*;
@@ -107,19 +106,17 @@ impl Interpreter<'_> {
         self.turns_away(lines, &choice.candidate).await?;
         let expected = self.resolve_all(lines.iter().copied())?;
         let received = self.received_text(line).await?;
-        let tags: Vec<_> = lines.iter().flat_map(|line| &line.tags).collect();
-        let requirement = match tags.first() {
-            Some(tag) => self.meant(line, &tag.node).to_owned(),
-            None => self.default_rule(line, &choice.candidate).to_owned(),
+        let tag = line.tags.first().map(|tag| self.meant(line, &tag.node).to_owned());
+        let requirement = match (self.rule_of_end(lines, &choice.candidate), &tag) {
+            (Some(rule), _) => rule.to_owned(),
+            (None, Some(tag)) => tag.clone(),
+            (None, None) => self.default_rule(line, &choice.candidate).to_owned(),
         };
         let event = choice.candidate.event();
         let detail = Detail { expected, received, event, ..Detail::default() };
         let message = self.headline(&choice.candidate, &requirement);
-        let severity = match requirements::find(&requirement) {
-            Some(rule) if !tags.is_empty() => severity(rule, &choice.candidate),
-            _ => Severity::Failure,
-        };
-        self.find(&requirement, severity, &message, span, detail)?;
+        let message = while_checking(message, tag.filter(|tag| *tag != requirement).into_iter());
+        self.find(&requirement, Severity::Failure, &message, span, detail)?;
         self.note_silence();
         Err(Stop::Failed)
     }
@@ -159,21 +156,17 @@ impl Interpreter<'_> {
         difference: Difference,
         warn: bool,
     ) -> Flow {
-        let ids: Vec<String> = if line.tags.is_empty() {
-            vec![self.default_rule(line, candidate).to_owned()]
-        } else {
-            line.tags.iter().map(|tag| self.meant(line, &tag.node).to_owned()).collect()
+        let tags: Vec<String> =
+            line.tags.iter().map(|tag| self.meant(line, &tag.node).to_owned()).collect();
+        let (ids, checked) = match self.rule_of_end(&[line], candidate) {
+            Some(rule) => (vec![rule.to_owned()], tags),
+            None if tags.is_empty() => {
+                (vec![self.default_rule(line, candidate).to_owned()], Vec::new())
+            }
+            None => (tags, Vec::new()),
         };
-        for id in ids {
-            let severity = match (warn, requirements::find(&id)) {
-                (true, _) => Severity::Warning,
-                // A line without `should` is as binding as its rule, but never a mere hint.
-                (false, Some(rule)) if line.tags.is_empty() => {
-                    Severity::of(rule.level).max(Severity::Failure)
-                }
-                (false, Some(rule)) => severity(rule, candidate),
-                (false, None) => Severity::Failure,
-            };
+        let severity = if warn { Severity::Warning } else { Severity::Failure };
+        for id in &ids {
             let detail = Detail {
                 expected: vec![difference.expected.clone()],
                 received: difference.received.clone(),
@@ -184,9 +177,19 @@ impl Interpreter<'_> {
             };
             let message = match (&difference.mark, candidate) {
                 (Some((_, _, note)), _) if !note.is_empty() => note.clone(),
-                (_, candidate) => self.headline(candidate, &id),
+                (_, candidate) => self.headline(candidate, id),
             };
-            self.find(&id, severity, &message, line.span, detail)?;
+            let checked = checked.iter().filter(|tag| *tag != id).cloned();
+            let message = while_checking(message, checked);
+            self.find(id, severity, &message, line.span, detail.clone())?;
+            if let Candidate::Reply(reply) = candidate
+                && reply.error == ErrorCode::OK
+                && let command = rules::reply_command(self, line, reply.cookie)
+                && let Some(rule) = rules::beyond_end(id, command)
+            {
+                let message = "a request beyond the end of the export succeeds";
+                self.find(rule, Severity::Failure, message, line.span, detail)?;
+            }
         }
         if !warn {
             self.note_silence();
@@ -303,10 +306,17 @@ impl Interpreter<'_> {
             .filter_map(|name| Some(format!("${name} = {}", self.env.get(name)?)))
             .collect();
         let message = format!("`{text}` is not true");
-        let ids: Vec<&str> = if tags.is_empty() {
-            self.script.header.checks.first().map(|id| id.node.as_str()).into_iter().collect()
-        } else {
-            tags.iter().map(|tag| tag.node.as_str()).collect()
+        let checks = &self.script.header.checks;
+        let ids: Vec<&str> = match (tags, checks.as_slice()) {
+            // There is but one that it can be about.
+            ([], [only]) => vec![only.node.as_str()],
+            ([], _) => {
+                return Err(Stop::Error(format!(
+                    "{}: {message}, and names no rule",
+                    self.at(span)
+                )));
+            }
+            (tags, _) => tags.iter().map(|tag| tag.node.as_str()).collect(),
         };
         for id in ids {
             let severity = match requirements::find(id) {
@@ -361,24 +371,13 @@ impl Interpreter<'_> {
     }
 }
 
-/// Which error a request beyond the end gets is a matter of SHOULD; that it must not succeed is not
-/// (stance 3 in `protocol/requirements.md`).
-const BEYOND_END: [&str; 4] = [
-    "request-beyond-end-einval",
-    "write-beyond-end-enospc",
-    "write-zeroes-beyond-end-enospc",
-    "status-beyond-end-einval",
-];
-
-/// What it amounts to that this candidate came where the rule demands something else.
-fn severity(rule: &Requirement, candidate: &Candidate) -> Severity {
-    match candidate {
-        Candidate::Reply(reply)
-            if reply.error == ErrorCode::OK && BEYOND_END.contains(&rule.id) =>
-        {
-            Severity::Failure
-        }
-        _ => Severity::of(rule.level),
+/// A headline, with the rules that the scenario was about.
+fn while_checking(message: String, rules: impl Iterator<Item = String>) -> String {
+    let rules: Vec<String> = rules.collect();
+    if rules.is_empty() {
+        message
+    } else {
+        format!("{message}, while checking {}", rules.join(", "))
     }
 }
 

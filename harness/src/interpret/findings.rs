@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// How many findings a scenario may have.
+const FINDINGS: usize = 200;
+/// How much of a line is kept, in bytes.
+const LINE: usize = 16 << 10;
+
 impl Interpreter<'_> {
     pub(super) fn find(
         &mut self,
@@ -17,9 +22,12 @@ impl Interpreter<'_> {
         self.collect();
         let at = self.at(span);
         let again = |finding: &Finding| finding.requirement.id == id && finding.at == at;
-        if self.findings.iter().any(again) {
+        if self.findings.iter().any(again) || self.findings.len() >= FINDINGS {
             return Ok(());
         }
+        // A wish that is not kept fails nobody, whoever asks for it.
+        let severity = severity.min(Severity::of(requirement.level));
+        limit(&mut detail);
         detail.after = self.lines_before(&detail.received);
         detail.sent = sent_last(&self.transcript, self.setup.side, None);
         self.findings.push(Finding {
@@ -37,8 +45,10 @@ impl Interpreter<'_> {
     /// The last lines of the conversation, without the one that is shown as received.
     pub(super) fn lines_before(&self, received: &str) -> Vec<String> {
         let several = self.conns.len() > 1;
-        let mut lines: Vec<String> =
-            self.transcript.iter().map(|entry| entry.text(several)).collect();
+        let mut lines = last_lines(
+            &self.transcript[self.transcript.len().saturating_sub(AFTER + 1)..],
+            several,
+        );
         if lines.last().is_some_and(|last| last == received) {
             lines.pop();
         }
@@ -64,6 +74,7 @@ impl Interpreter<'_> {
             self.transcript.extend(conn.link.take_transcript());
             judged.extend(conn.link.take_judged());
         }
+        crate::link::shorten(&mut self.transcript);
         for judged in judged {
             let violation = &judged.violation;
             if violation.party != tested {
@@ -73,7 +84,7 @@ impl Interpreter<'_> {
             let seen = self.findings.iter().any(|finding| {
                 finding.requirement.id == violation.requirement.id && finding.at == at
             });
-            if seen {
+            if seen || self.findings.len() >= FINDINGS {
                 continue;
             }
             let several = self.conns.len() > 1;
@@ -100,9 +111,8 @@ impl Interpreter<'_> {
                 .unwrap_or_else(|| {
                     sent_last(&self.transcript[..place], self.setup.side, Some(&entry.conn))
                 });
-                let lines: Vec<String> =
-                    self.transcript[..place].iter().map(|entry| entry.text(several)).collect();
-                detail.after = lines[lines.len().saturating_sub(AFTER)..].to_vec();
+                let before = &self.transcript[place.saturating_sub(AFTER)..place];
+                detail.after = last_lines(before, several);
             } else {
                 detail.received = violation.text.clone();
                 detail.after = self.lines_before("");
@@ -112,6 +122,7 @@ impl Interpreter<'_> {
                     detail.event = Candidate::End(end).event();
                 }
             }
+            limit(&mut detail);
             self.findings.push(Finding {
                 requirement: violation.requirement,
                 severity: Severity::of(violation.requirement.level),
@@ -123,6 +134,29 @@ impl Interpreter<'_> {
             });
         }
     }
+}
+
+/// The lines of the end of a conversation.
+fn last_lines(entries: &[Entry], several: bool) -> Vec<String> {
+    entries.iter().map(|entry| cut(entry.text(several))).collect()
+}
+
+/// Keeps no more of the evidence than a person can read.
+fn limit(detail: &mut Detail) {
+    detail.received = cut(std::mem::take(&mut detail.received));
+    for expected in &mut detail.expected {
+        *expected = cut(std::mem::take(expected));
+    }
+}
+
+fn cut(mut line: String) -> String {
+    if line.len() > LINE {
+        let end = (0..=LINE).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+        let left = line.len() - end;
+        line.truncate(end);
+        line.push_str(&format!("... ({left} bytes more)"));
+    }
+    line
 }
 
 /// What `side` sent last in a conversation, on one connection or on all.

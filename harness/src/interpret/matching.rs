@@ -38,7 +38,7 @@ impl Candidate {
             Self::End(End::Reset) => EventKind::Reset,
             Self::End(End::Timeout | End::Stalled(..)) => EventKind::Timeout,
             Self::End(End::Garbage(_)) => EventKind::Garbage,
-            Self::End(End::TooLarge(_)) => EventKind::Oversized,
+            Self::End(End::TooLarge(_) | End::Endless(_)) => EventKind::Oversized,
         }
     }
 }

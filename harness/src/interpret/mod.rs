@@ -34,6 +34,8 @@ use protocol::payload::Payload;
 use protocol::requirements;
 use protocol::values::{Command, OptionType};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use crate::dial::{ClientProcess, Dialed, Dialer};
 use crate::finding::{Detail, EventKind, Finding, Sent, Severity};
 use crate::link::tracker::Phase;
@@ -51,6 +53,15 @@ use patience::{Cause, Patience};
 const AFTER: usize = 12;
 /// How many rounds a loop may take.
 const ROUNDS: u64 = 100_000;
+/// How many rounds a loop may take that goes on as long as messages come.
+const RECEIVED: u64 = 20_000;
+/// How many bytes of messages may come to such a loop.
+const RECEIVED_BYTES: u64 = 8 << 20;
+/// A read of this many bytes or more is not made beside another such: what comes of them is held in
+/// memory.
+const LARGE: u64 = 4 << 20;
+/// Whoever makes large reads, one scenario at a time.
+static LARGE_READS: Semaphore = Semaphore::const_new(1);
 
 /// The feature of the scenarios that are about how a session ends.
 const DISCONNECTION: &str = "NBD_CMD_DISC";
@@ -141,6 +152,7 @@ pub struct Interpreter<'s> {
     findings: Vec<Finding>,
     exercised: BTreeSet<&'static str>,
     transcript: Vec<Entry>,
+    large: Option<SemaphorePermit<'static>>,
 }
 
 /// Plays a script to its end, within the set-up's limits.
@@ -160,6 +172,7 @@ pub async fn play(script: &Script, setup: Setup) -> Played {
         findings: Vec::new(),
         exercised: BTreeSet::new(),
         transcript: Vec::new(),
+        large: None,
     };
     let outcome = match tokio::time::timeout(deadline, interpreter.run()).await {
         Ok(outcome) => outcome,

@@ -5,6 +5,7 @@ use protocol::message::{Message, RequestForm, Side};
 use protocol::notation::ast::{MessageLine, Word};
 use protocol::values::{Command, OptionType, ReplyType};
 
+use super::conn::Conn;
 use super::matching::Candidate;
 use super::{Interpreter, conn_name};
 use crate::link::End;
@@ -25,6 +26,65 @@ impl Interpreter<'_> {
         IN_CHUNKS.iter().find(|(simple, _)| *simple == tag).map_or(tag, |(_, chunks)| chunks)
     }
 
+    /// The rule that silence, an end or garbage breaks by itself, where it came instead of what
+    /// these lines wait for; `None` where what their tags say is what is broken, or nothing is sure.
+    pub(super) fn rule_of_end(
+        &self,
+        lines: &[&MessageLine],
+        candidate: &Candidate,
+    ) -> Option<&'static str> {
+        let Candidate::End(end) = candidate else { return None };
+        let line = lines.first()?;
+        let conn = self.conns.get(conn_name(line))?;
+        let wants_end = |line: &&MessageLine| matches!(&line.head.node, Word::Name(head) if ENDS.contains(&head.as_str()));
+        let mut tags = lines.iter().flat_map(|line| &line.tags).map(|tag| tag.node.as_str());
+        let forged = conn.link.is_forged();
+        if self.tested() == Side::Client || forged || lines.iter().all(wants_end) {
+            return None;
+        }
+        match end {
+            End::Timeout | End::Stalled(..) => {
+                if tags.any(is_about_ends) {
+                    return None;
+                }
+                let awaited = conn.selector(line, &self.env).ok()?;
+                let (_, rule) = conn.awaited(awaited)?;
+                Some(match end {
+                    End::Stalled(part, _) if part.data.is_some() => self.layout(conn, true),
+                    End::Stalled(..) => self.layout(conn, false),
+                    _ => rule,
+                })
+            }
+            // Who was wronged may leave, and how a mere wish is turned down is not ours to judge.
+            End::Close | End::Notified | End::CutOff(_) | End::Reset => {
+                let only_wishes = |tag: &str| {
+                    protocol::requirements::find(tag).is_some_and(|rule| !rule.level.is_binding())
+                };
+                let keeps =
+                    conn.link.has_wronged() || tags.any(|it| is_about_ends(it) || only_wishes(it));
+                (!keeps).then_some("session-no-unjustified-hard-disconnect")
+            }
+            End::Garbage(_) | End::TooLarge(_) => Some(self.layout(conn, false)),
+            End::Endless(_) => Some(endless(conn.link.tracker().phase())),
+        }
+    }
+
+    /// The rule about the form of what comes next; of its data, if the rest of it is there.
+    fn layout(&self, conn: &Conn, data: bool) -> &'static str {
+        let tracker = conn.link.tracker();
+        match tracker.phase() {
+            Phase::Start | Phase::Flags => "handshake-greeting-layout",
+            Phase::Haggling => "option-reply-layout",
+            Phase::Entering => "opt-export-name-reply-layout",
+            Phase::Transmission if tracker.request_form() == RequestForm::Extended => {
+                "ext-reply-layout"
+            }
+            Phase::Transmission if tracker.is_structured() => "structured-chunk-layout",
+            Phase::Transmission if data => "simple-reply-read-payload",
+            Phase::Transmission => "simple-reply-layout",
+        }
+    }
+
     /// The rule that a mismatch on an untagged line breaks.
     pub(super) fn default_rule(&self, line: &MessageLine, candidate: &Candidate) -> &'static str {
         if self.tested() == Side::Client {
@@ -38,22 +98,16 @@ impl Interpreter<'_> {
             Candidate::End(End::Close | End::Notified | End::CutOff(_) | End::Reset) => {
                 "session-no-unjustified-hard-disconnect"
             }
-            Candidate::End(End::Timeout | End::Stalled(..)) => match tracker.phase() {
+            Candidate::End(End::Stalled(part, _)) => self.layout(conn, part.data.is_some()),
+            Candidate::End(End::Timeout) => match tracker.phase() {
                 Phase::Start | Phase::Flags => "handshake-greeting-layout",
                 Phase::Haggling => "option-reply-one-final",
                 Phase::Entering => "opt-export-name-reply-layout",
                 Phase::Transmission if tracker.is_disconnecting() => "disc-server-closes",
                 Phase::Transmission => "reply-one-per-request",
             },
-            Candidate::End(End::Garbage(_) | End::TooLarge(_)) => match tracker.phase() {
-                Phase::Start | Phase::Flags => "handshake-greeting-layout",
-                Phase::Haggling | Phase::Entering => "option-reply-layout",
-                Phase::Transmission if tracker.request_form() == RequestForm::Extended => {
-                    "ext-reply-layout"
-                }
-                Phase::Transmission if tracker.is_structured() => "structured-chunk-layout",
-                Phase::Transmission => "simple-reply-layout",
-            },
+            Candidate::End(End::Garbage(_) | End::TooLarge(_)) => self.layout(conn, false),
+            Candidate::End(End::Endless(_)) => endless(tracker.phase()),
             Candidate::Reply(reply) => {
                 let command = reply_command(self, line, reply.cookie);
                 match command {
@@ -84,7 +138,58 @@ impl Interpreter<'_> {
     }
 }
 
-fn reply_command(
+/// The heads of lines that wait for an end.
+const ENDS: [&str; 5] = ["end", "close", "close-notify", "reset", "timeout"];
+
+/// Rules that are themselves about when connections end, or that something is answered at all.
+const ABOUT_ENDS: &[&str] = &[
+    "cookie-echoed",
+    "flush-covers-completed-writes",
+    "opt-abort-acked",
+    "option-reply-one-final",
+    "option-unknown-stays-in-sync",
+    "read-error-chunk-required",
+    "reply-one-per-request",
+    "size-32-mib-not-dos",
+    "size-server-clean-errors",
+    "simple-reply-read-payload",
+    "structured-done-last",
+];
+
+/// Whether a rule is about ends, so that an end breaks it and no other.
+fn is_about_ends(id: &str) -> bool {
+    let words = ["disconnect", "close", "session-", "disc-", "tls-", "baseline-"];
+    ABOUT_ENDS.contains(&id) || words.iter().any(|word| id.contains(word))
+}
+
+/// The rule that an answer without end breaks.
+fn endless(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Start | Phase::Flags => "handshake-greeting-layout",
+        Phase::Haggling | Phase::Entering => "option-reply-one-final",
+        Phase::Transmission => "reply-one-per-request",
+    }
+}
+
+/// What must hold of a request beyond the end besides that the right error should come: it must not
+/// succeed (stance 3 in `protocol/requirements.md`).
+pub(super) fn beyond_end(id: &str, command: Option<Command>) -> Option<&'static str> {
+    match (id, command) {
+        ("write-beyond-end-enospc", _) | ("request-beyond-end-einval", Some(Command::WRITE)) => {
+            Some("write-stored")
+        }
+        ("write-zeroes-beyond-end-enospc", _)
+        | ("request-beyond-end-einval", Some(Command::WRITE_ZEROES)) => Some("write-zeroes-stored"),
+        ("status-beyond-end-einval" | "ext-status-beyond-end-einval", _) => {
+            Some("status-within-export")
+        }
+        ("request-beyond-end-einval", Some(Command::TRIM)) => Some("trim-confined"),
+        ("request-beyond-end-einval", Some(Command::READ)) => Some("baseline-read"),
+        _ => None,
+    }
+}
+
+pub(super) fn reply_command(
     interpreter: &Interpreter<'_>,
     line: &MessageLine,
     cookie: protocol::message::Cookie,
@@ -115,6 +220,13 @@ fn client_rule(line: &MessageLine) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_about_ends_exist() {
+        for id in ABOUT_ENDS {
+            assert!(protocol::requirements::find(id).is_some(), "{id}");
+        }
+    }
 
     #[test]
     fn rules_have_known_counterparts() {

@@ -77,6 +77,15 @@ impl Interpreter<'_> {
             // There is no such reply: the client would wait for the export's details.
             return Err(Stop::Skip(reason));
         }
+        if let Message::Request(request) = &built.message
+            && self.setup.side == Side::Client
+            && request.command == Command::READ
+            && request.length >= LARGE
+            && self.large.is_none()
+        {
+            // The semaphore is never closed.
+            self.large = LARGE_READS.acquire().await.ok();
+        }
         let Some(conn) = self.conns.get_mut(&name) else {
             return Err(Stop::Error(format!("no connection `{name}`")));
         };

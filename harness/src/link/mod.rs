@@ -25,10 +25,16 @@ use crate::script::ast::Segmentation;
 use stream::Stream;
 use tracker::{Tracker, bulk_offset};
 
-/// The most that is kept of what a peer has sent and the script has not yet looked at, in bytes.
-const INBOX_LIMIT: usize = 160 << 20;
 /// The largest bulk that is taken in, in bytes: what no answer to a request of ours may exceed.
 const BULK_LIMIT: u64 = 80 << 20;
+/// The largest bulk that a server may send where nothing of that size was asked for, in bytes.
+const UNASKED: u64 = 1 << 20;
+/// How many lines of a conversation are kept from its beginning.
+const BEGINNING: usize = 500;
+/// How many lines of a conversation are kept in all; then half of those between are dropped.
+const LINES: usize = 4_500;
+/// How many findings of the judge are kept before anybody takes them.
+const JUDGED: usize = 200;
 /// How much of a payload is made at a time, in bytes.
 const PIECE: usize = 256 << 10;
 /// How much of a message goes out byte by byte, in bytes; the rest of a large one follows whole.
@@ -53,6 +59,8 @@ pub enum End {
     Garbage(BadMagic),
     /// The message is larger than the harness takes in.
     TooLarge(u64),
+    /// So many messages, and no end of what they answer.
+    Endless(u64),
 }
 
 /// What came of a message that did not come whole.
@@ -96,6 +104,9 @@ impl std::fmt::Display for End {
             }
             Self::Garbage(magic) => write!(f, "garbage: {magic}"),
             Self::TooLarge(bytes) => write!(f, "a message with {bytes} bytes of payload"),
+            Self::Endless(messages) => {
+                write!(f, "no end: {} came, and no end of the answer", Plural(*messages, "message"))
+            }
         }
     }
 }
@@ -163,6 +174,18 @@ pub enum Said {
     Note(String),
 }
 
+/// Drops lines between the beginning and the end of a conversation that is too long to be kept.
+pub(crate) fn shorten(transcript: &mut Vec<Entry>) {
+    if transcript.len() > LINES {
+        let end = transcript.len() - (LINES - BEGINNING) / 2;
+        let left_out = end - BEGINNING;
+        let mut entry = transcript[BEGINNING].clone();
+        entry.said =
+            Said::Note(format!("-- {} are left out here", Plural(left_out as u64, "line")));
+        transcript.splice(BEGINNING..end, [entry]);
+    }
+}
+
 /// A finding of the judge and the script's line at which it was made.
 #[derive(Debug, Clone)]
 pub struct Judged {
@@ -205,6 +228,7 @@ pub struct Link {
     held_back: Vec<u8>,
     sent: Sent,
     forged: bool,
+    wronged: bool,
     segmentation: Segmentation,
     line: usize,
     started: Instant,
@@ -231,6 +255,7 @@ impl Link {
             held_back: Vec::new(),
             sent: Sent::Nothing,
             forged: false,
+            wronged: false,
             segmentation: Segmentation::Whole,
             line: 0,
             started: Instant::now(),
@@ -282,6 +307,18 @@ impl Link {
         self.forged
     }
 
+    /// Whether the harness has broken a rule here, as the judge sees it: then the peer may leave.
+    #[must_use]
+    pub fn has_wronged(&self) -> bool {
+        self.wronged
+    }
+
+    /// How many bytes of messages were taken off the peer's stream.
+    #[must_use]
+    pub fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
     /// Hands over what was said since the last call.
     pub fn take_transcript(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.transcript)
@@ -309,6 +346,7 @@ impl Link {
 
     fn record(&mut self, said: Said) {
         self.transcript.push(Entry { conn: self.name.clone(), line: self.line, said });
+        shorten(&mut self.transcript);
     }
 
     fn now_ns(&self) -> u64 {
@@ -338,6 +376,15 @@ impl Link {
             match event {
                 Event::Message(seen) => self.record(Said::Message(Box::new(seen))),
                 Event::Violation(violation) => {
+                    self.wronged |= violation.party == self.side;
+                    let again = |judged: &Judged| {
+                        judged.line == self.line
+                            && judged.violation.requirement.id == violation.requirement.id
+                            && judged.violation.party == violation.party
+                    };
+                    if self.judged.len() >= JUDGED || self.judged.iter().any(again) {
+                        continue;
+                    }
                     self.judged.push(Judged { violation, line: self.line, conn: self.name.clone() })
                 }
                 Event::Problem(problem) => {
@@ -421,11 +468,11 @@ impl Link {
         let mut flushed = false;
         // TLS may take bytes and have no room on the wire yet: they are out when it is flushed.
         while !flushed {
+            let room = (self.inbox.len() as u64) < self.most() + UNASKED && self.ended.is_none();
             let Some(stream) = &mut self.stream else { return };
             // On the heap: futures that hold it would be large.
             let mut buffer = vec![0; 16 << 10];
             let mut came = Ok(None);
-            let room = self.inbox.len() < INBOX_LIMIT && self.ended.is_none();
             let written = tokio::time::timeout_at(
                 deadline,
                 poll_fn(|cx| {
@@ -535,6 +582,14 @@ impl Link {
         }
     }
 
+    /// The largest bulk that may come: a server has nothing to send but what it was asked for.
+    fn most(&self) -> u64 {
+        match self.side {
+            Side::Server => BULK_LIMIT,
+            Side::Client => (self.tracker.asked() + UNASKED).min(BULK_LIMIT),
+        }
+    }
+
     /// The next message, if all of it is there.
     fn take_message(&mut self) -> Result<Option<Received>, End> {
         let from = self.side.other();
@@ -548,7 +603,7 @@ impl Link {
             Ok(Step::Need(_)) => return Ok(None),
             Err(magic) => return Err(End::Garbage(magic)),
         };
-        if decoded.bulk > BULK_LIMIT {
+        if decoded.bulk > self.most() {
             return Err(End::TooLarge(decoded.bulk));
         }
         let total = taken + decoded.bulk as usize;

@@ -51,6 +51,7 @@ pub struct Tracker {
     disconnecting: bool,
     awaits_tls: bool,
     pending: HashMap<Cookie, Vec<Pending>>,
+    asked_in_all: u64,
 }
 
 impl Default for Tracker {
@@ -65,6 +66,7 @@ impl Default for Tracker {
             disconnecting: false,
             awaits_tls: false,
             pending: HashMap::new(),
+            asked_in_all: 0,
         }
     }
 }
@@ -141,6 +143,20 @@ impl Tracker {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.pending.values().map(Vec::len).sum()
+    }
+
+    /// How many bytes the reads that are not answered ask for.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        let pending = self.pending.values().flatten();
+        let reads = pending.filter(|request| request.command == Command::READ);
+        reads.fold(0u64, |sum, request| sum.saturating_add(request.length)).min(u64::MAX >> 1)
+    }
+
+    /// How many bytes all reads have asked for, those that are answered included.
+    #[must_use]
+    pub fn asked_in_all(&self) -> u64 {
+        self.asked_in_all
     }
 
     /// Decodes the next message that `from` sends.
@@ -267,6 +283,9 @@ impl Tracker {
         if request.command == Command::DISC {
             self.disconnecting = true;
             return;
+        }
+        if request.command == Command::READ {
+            self.asked_in_all = self.asked_in_all.saturating_add(request.length);
         }
         self.pending.entry(request.cookie).or_default().push(Pending {
             command: request.command,

@@ -90,7 +90,7 @@ faults! {
     OptionTwoFinalReplies = "option-two-final-replies",
         "sends the final reply to every option twice", ["option-reply-one-final"];
     OptionUnknownCloses = "option-unknown-closes",
-        "hangs up on an unknown option", ["rep-err-unsup-meaning"];
+        "hangs up on an unknown option", ["session-no-unjustified-hard-disconnect"];
     OptionUnknownAcked = "option-unknown-acked",
         "acknowledges unknown options", ["rep-err-unsup-meaning"];
     OptionUnknownDataKept = "option-unknown-data-kept",
@@ -152,7 +152,7 @@ faults! {
     GoPadded = "go-padded",
         "sends 124 zeroes after the ACK of GO", ["opt-go-no-padding"];
     GoUnknownCloses = "go-unknown-closes",
-        "hangs up on INFO and GO of a missing export", ["opt-info-missing-export-unknown"];
+        "hangs up on INFO and GO of a missing export", ["session-no-unjustified-hard-disconnect"];
     GoUnknownServed = "go-unknown-served",
         "serves the first export to those who ask for a missing one",
         ["opt-info-missing-export-unknown"];

@@ -79,6 +79,7 @@ pub(super) fn ending(end: End) -> String {
         End::Timeout => "nothing came in time".to_owned(),
         End::Stalled(part, waited) => format!("{part}, then nothing for {}", seconds(waited)),
         End::Garbage(magic) => format!("what came is no message: {magic}"),
+        End::Endless(_) => "no end of what the server says".to_owned(),
         End::TooLarge(bytes) => format!("a message with {bytes} bytes of payload came"),
     }
 }
