@@ -72,6 +72,8 @@ pub enum EventKind {
     Check,
     /// Nothing came in time.
     Timeout,
+    /// A part of a message came, and then nothing.
+    Stalled,
     /// The connection was closed between messages.
     Close,
     /// The connection was closed in the middle of a message.
@@ -98,6 +100,7 @@ impl EventKind {
             Self::Message => "message",
             Self::Check => "check",
             Self::Timeout => "timeout",
+            Self::Stalled => "stalled",
             Self::Close => "close",
             Self::CutOff => "cut-off",
             Self::Reset => "reset",

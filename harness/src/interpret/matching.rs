@@ -36,7 +36,8 @@ impl Candidate {
             Self::End(End::Close | End::Notified) => EventKind::Close,
             Self::End(End::CutOff(_)) => EventKind::CutOff,
             Self::End(End::Reset) => EventKind::Reset,
-            Self::End(End::Timeout | End::Stalled(..)) => EventKind::Timeout,
+            Self::End(End::Timeout) => EventKind::Timeout,
+            Self::End(End::Stalled(..)) => EventKind::Stalled,
             Self::End(End::Garbage(_)) => EventKind::Garbage,
             Self::End(End::TooLarge(_) | End::Endless(_)) => EventKind::Oversized,
         }

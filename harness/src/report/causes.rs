@@ -147,6 +147,12 @@ fn headline(finding: &Finding) -> Option<String> {
         EventKind::CutOff => format!("closes the connection in the middle of a message {on}"),
         EventKind::Reset => format!("resets the connection {on}"),
         EventKind::Garbage => format!("sends what is no message {on}"),
+        EventKind::Stalled => match sent {
+            Sent::Option(_) | Sent::Request(_) => {
+                format!("sends only a part of its answer to {sent}")
+            }
+            _ => format!("sends only a part of a message {on}"),
+        },
         EventKind::Timeout if sent.is_farewell() => format!("does not close the connection {on}"),
         EventKind::Timeout => match (sent, finding.party) {
             (Sent::Nothing, Side::Server) => "sends no greeting".to_owned(),
@@ -250,5 +256,43 @@ pub fn count(causes: &[Cause<'_>]) -> Count {
     Count {
         causes: failures().filter(|cause| cause.within.is_none()).count(),
         scenarios: ids.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::values::{Command, OptionType};
+
+    use super::*;
+    use crate::report::tests::finding;
+
+    #[test]
+    fn each_event_has_its_words() {
+        let read = Sent::Request(Command::READ);
+        let cases = [
+            (EventKind::Close, Sent::Nothing),
+            (EventKind::Close, Sent::Option(OptionType(0x4e42_4421))),
+            (EventKind::Close, Sent::Request(Command(42))),
+            (EventKind::CutOff, read),
+            (EventKind::Reset, Sent::Bytes),
+            (EventKind::Garbage, Sent::Option(OptionType::GO)),
+            (EventKind::Timeout, Sent::Nothing),
+            (EventKind::Timeout, Sent::ClientFlags),
+            (EventKind::Timeout, read),
+            (EventKind::Timeout, Sent::Request(Command::DISC)),
+            (EventKind::Timeout, Sent::OptionReply(OptionType::GO)),
+            (EventKind::Stalled, read),
+            (EventKind::Stalled, Sent::Reply),
+            (EventKind::Message, read),
+        ];
+        let lines: Vec<String> = cases
+            .into_iter()
+            .map(|(event, sent)| {
+                let mut finding = finding("baseline-read", Severity::Failure);
+                (finding.detail.event, finding.detail.sent) = (event, sent);
+                message(&finding)
+            })
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"));
     }
 }

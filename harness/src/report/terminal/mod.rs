@@ -152,9 +152,14 @@ fn brief(title: &str, weight: Weight, causes: &[Cause<'_>], view: View, out: &mu
         }
         let message = cause.message();
         lines.push(format!("  {whom}  {} ({}): {}", rule.id, rule.level, clean(&message)));
-        let received = &cause.finding.detail.received;
-        if !received.is_empty() && *received != cause.finding.message {
-            lines.push(format!("      {}", digest::shortened(received)));
+        let detail = &cause.finding.detail;
+        if !detail.received.is_empty() && detail.received != message {
+            lines.push(format!("      received  {}", digest::shortened(&detail.received)));
+        }
+        // What the judge expects is the rule.
+        for (index, expected) in detail.expected.iter().filter(|_| !detail.judged).enumerate() {
+            let word = if index == 0 { "expected" } else { "      or" };
+            lines.push(format!("      {word}  {}", digest::shortened(expected)));
         }
     }
     list(title, DOUBT, &lines, out);
