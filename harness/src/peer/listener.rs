@@ -70,7 +70,8 @@ mod tests {
         assert_eq!(is_held_by(port, &[theirs]), Some(false));
         assert_eq!(is_held_by(port, &[]), None);
         drop(listener);
-        assert_eq!(is_held_by(port, &[ours]), None);
+        // A child of another test has a copy of it until it executes its program.
+        assert_ne!(is_held_by(port, &[ours]), Some(true));
         other.kill().unwrap();
         other.wait().unwrap();
     }
