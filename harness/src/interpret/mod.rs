@@ -39,7 +39,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::dial::{ClientProcess, Dialed, Dialer};
 use crate::finding::{Detail, EventKind, Finding, Sent, Severity};
 use crate::link::tracker::Phase;
-use crate::link::{End, Entry, Incoming, Link, Received, Said};
+use crate::link::{End, Entry, Incoming, Link, Received, Said, Touched};
 use crate::script::ast::{Branch, Items, Replies, Script, Segmentation, Statement, StatementKind};
 use crate::tls::Security;
 use assemble::{Reply, assemble, is_last};
@@ -77,6 +77,8 @@ pub struct Setup {
     /// What the export holds from its start on, in place of the content that scenarios know: what is
     /// read is compared with it. For scripts that write nothing.
     pub there: Option<Arc<[u8]>>,
+    /// Takes note of what requests may change.
+    pub touched: Touched,
     /// How long one wait may take.
     pub timeout: Duration,
     /// How long the whole scenario may take.
@@ -315,6 +317,7 @@ impl Interpreter<'_> {
     /// Takes over a connection that has come about.
     fn adopt(&mut self, name: &str, (stream, tap): Dialed, span: Span) {
         let mut link = Link::new(name, self.setup.side, stream, tap);
+        link.touches(self.setup.touched.clone());
         link.segment(self.setup.segmentation);
         link.at_line(self.script.source.line_of(span.start));
         let conn = Conn {

@@ -3,6 +3,7 @@
 mod carrier;
 pub mod secure;
 pub mod stream;
+mod touched;
 pub mod tracker;
 
 use std::future::poll_fn;
@@ -23,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as 
 use crate::finding::Sent;
 use crate::script::ast::Segmentation;
 use stream::Stream;
+pub use touched::Touched;
 use tracker::{Tracker, bulk_offset};
 
 /// The largest bulk that is taken in, in bytes: what no answer to a request of ours may exceed.
@@ -234,6 +236,7 @@ pub struct Link {
     started: Instant,
     epoch_ns: u64,
     tap: Option<Box<dyn Tap>>,
+    touched: Touched,
 }
 
 impl Link {
@@ -261,7 +264,13 @@ impl Link {
             started: Instant::now(),
             epoch_ns: u64::try_from(epoch.as_nanos()).unwrap_or(u64::MAX),
             tap,
+            touched: Touched::default(),
         }
+    }
+
+    /// Notes there what requests may change from here on.
+    pub fn touches(&mut self, touched: Touched) {
+        self.touched = touched;
     }
 
     /// The side that the harness plays.
@@ -396,6 +405,7 @@ impl Link {
 
     /// Sends a message. A peer that has gone away is not an error here: the next wait tells.
     pub async fn send(&mut self, built: &Built, limit: Duration) {
+        self.touched.by(built);
         let head = built.to_bytes();
         self.tracker.observe(&built.message);
         self.sent = Sent::of(&built.message);
@@ -426,6 +436,7 @@ impl Link {
             self.side.letter(),
             protocol::payload::recognize(0, bytes)
         ));
+        self.touched.anywhere();
         (self.sent, self.forged) = (Sent::Bytes, true);
         self.send_piece(bytes, limit).await;
     }

@@ -22,7 +22,7 @@ use crate::capture::Capture;
 use crate::dial::{ClientProcess, Dialer, Source};
 use crate::finding::Severity;
 use crate::interpret::{Ending, Played, Setup, Upgrade, play};
-use crate::link::{Entry, Said};
+use crate::link::{Entry, Said, Touched};
 use crate::peer::{Address, ClientFile, ClientRun, Ended, Parameters, StartError, shipped_clients};
 use crate::run::selfclient;
 use crate::script::ast::{Script, TlsKind};
@@ -342,6 +342,7 @@ async fn perform(
             ("length".to_owned(), Value::Int(action.length)),
         ],
         there: None,
+        touched: Touched::default(),
         timeout: limit,
         deadline: limit.saturating_mul(12),
         patience: Arc::default(),

@@ -39,6 +39,38 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Where an export may differ from this that held `self` before `changed` was changed, and
+    /// whether it goes on being known as far as [`FAR`].
+    #[must_use]
+    pub fn differing(self, wanted: Self, changed: Vec<Range<u64>>) -> (bool, Vec<Range<u64>>) {
+        let mut all = changed;
+        if self.blank != wanted.blank {
+            all.extend(KNOWN.map(|(_, offset, length)| offset..offset + length));
+        }
+        if wanted.far && !self.far {
+            all.extend(FAR);
+        }
+        (self.far, all)
+    }
+
+    /// The areas that count, those within `within` if there is such a thing, in whole units.
+    fn within(self, end: u64, within: Option<&[Range<u64>]>) -> Vec<Range<u64>> {
+        let areas = self.areas(end);
+        let Some(within) = within else { return areas };
+        let mut all = Vec::new();
+        for stretch in within {
+            let start = stretch.start - stretch.start % UNIT;
+            let stop = stretch.end.checked_next_multiple_of(UNIT).unwrap_or(u64::MAX);
+            for area in &areas {
+                let cut = start.max(area.start)..stop.min(area.end);
+                if !cut.is_empty() {
+                    all.push(cut);
+                }
+            }
+        }
+        all
+    }
+
     fn areas(self, end: u64) -> Vec<Range<u64>> {
         let far = if self.far { &FAR[..] } else { &[] };
         let all = std::iter::once(0..NEAR).chain(far.iter().cloned());
@@ -144,16 +176,25 @@ impl Place<'_> {
     }
 
     /// Gives the export this content. With `fresh`, nothing is known of it: then what reads as
-    /// zeroes is made a hole too where nothing tells whether it is one.
+    /// zeroes is made a hole too where nothing tells whether it is one. With `within`, all else is known
+    /// to be right.
     ///
     /// # Errors
     /// Why it can't be had: the device is full, does not keep what it is given, shows each
     /// connection something else...
-    pub async fn lay(self, wanted: Wanted, fresh: bool) -> Result<(), String> {
+    pub async fn lay(
+        self,
+        wanted: Wanted,
+        fresh: bool,
+        within: Option<&[Range<u64>]>,
+    ) -> Result<(), String> {
+        if within.is_some_and(<[_]>::is_empty) {
+            return Ok(());
+        }
         let laying = async {
             let client = self.enter().await?;
             let mut layer = Layer { client, wanted, fresh, punches: true, written: Vec::new() };
-            for area in wanted.areas(end(&layer.client)) {
+            for area in wanted.within(end(&layer.client), within) {
                 for (at, length) in pieces(area) {
                     layer.piece(at, length).await?;
                 }
@@ -405,9 +446,9 @@ mod tests {
             let (_handle, address) = serve(export, Features::default()).await;
             let place = place_at(&address);
             assert_eq!(place.holds(KNOWN_CONTENT).await, Ok(false), "{size}");
-            assert_eq!(place.lay(KNOWN_CONTENT, true).await, Ok(()), "{size}");
+            assert_eq!(place.lay(KNOWN_CONTENT, true, None).await, Ok(()), "{size}");
             assert_eq!(place.holds(KNOWN_CONTENT).await, Ok(true), "{size}");
-            assert_eq!(place.lay(BLANK, false).await, Ok(()), "{size}");
+            assert_eq!(place.lay(BLANK, false, None).await, Ok(()), "{size}");
             assert_eq!(place.holds(BLANK).await, Ok(true), "{size}");
         }
     }
@@ -418,7 +459,7 @@ mod tests {
             let features = Features { write_zeroes, trim, ..Features::default() };
             let (_handle, address) = serve(Export::new("disk", full(NEAR)), features).await;
             let place = place_at(&address);
-            assert_eq!(place.lay(KNOWN_CONTENT, true).await, Ok(()));
+            assert_eq!(place.lay(KNOWN_CONTENT, true, None).await, Ok(()));
             let client = place.enter().await.unwrap();
             let map = client.map(ALLOCATION, 0, NEAR).await.unwrap();
             let map: Vec<(u64, u64)> = map.iter().map(|one| (one.length, one.status)).collect();
@@ -439,8 +480,28 @@ mod tests {
         };
         let (_handle, address) = serve(Export::new("disk", full(2 << 20)), features).await;
         let place = place_at(&address);
-        assert_eq!(place.lay(KNOWN_CONTENT, true).await, Ok(()));
+        assert_eq!(place.lay(KNOWN_CONTENT, true, None).await, Ok(()));
         assert_eq!(place.holds(KNOWN_CONTENT).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn only_what_may_have_changed_is_laid_again() {
+        let export = Export::new("disk", full(NEAR));
+        let (_handle, address) = serve(export, Features::default()).await;
+        let place = place_at(&address);
+        assert_eq!(place.lay(KNOWN_CONTENT, true, None).await, Ok(()));
+        let client = place.enter().await.unwrap();
+        for offset in [70_000, 9 << 20] {
+            client.write(offset, &[0xee; 512]).await.unwrap();
+        }
+        let (_, within) = KNOWN_CONTENT.differing(KNOWN_CONTENT, vec![70_000..70_512]);
+        assert_eq!(place.lay(KNOWN_CONTENT, false, Some(&within)).await, Ok(()));
+        assert_eq!(place.holds(KNOWN_CONTENT).await, Ok(false), "what was not named is as it was");
+        client.write(9 << 20, &[0; 512]).await.unwrap();
+        assert_eq!(place.holds(KNOWN_CONTENT).await, Ok(true));
+        let (_, within) = KNOWN_CONTENT.differing(BLANK, Vec::new());
+        assert_eq!(place.lay(BLANK, false, Some(&within)).await, Ok(()));
+        assert_eq!(place.holds(BLANK).await, Ok(true));
     }
 
     #[tokio::test]
@@ -448,7 +509,7 @@ mod tests {
         let export = Export::new("disk", full(1 << 20)).with_read_only(true);
         let (_handle, address) = serve(export, Features::default()).await;
         let place = place_at(&address);
-        let reason = place.lay(KNOWN_CONTENT, true).await.unwrap_err();
+        let reason = place.lay(KNOWN_CONTENT, true, None).await.unwrap_err();
         assert!(reason.starts_with("the export can't be given known content"), "{reason}");
         let client = place.enter().await.unwrap();
         assert!(client.read(0, 4096).await.unwrap() == [0xa5; 4096]);

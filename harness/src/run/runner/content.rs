@@ -1,6 +1,7 @@
 //! What an external target holds, and keeping it so while scenarios need it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,17 +24,26 @@ const FAR: Wanted = Wanted { blank: false, far: true };
 /// What the exports of an external target are known to hold.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    /// How often something was written; it may show on any export.
-    changes: u64,
+    /// What was changed, in order.
+    changes: Vec<Change>,
     /// By the name of the export.
     exports: HashMap<String, Laid>,
+}
+
+/// What a scenario may have changed.
+#[derive(Debug)]
+struct Change {
+    /// On which export; what others hold may be the same storage.
+    export: String,
+    /// Where; `None` for anywhere.
+    stretches: Option<Vec<Range<u64>>>,
 }
 
 /// What an export is known to hold.
 #[derive(Debug, Default)]
 struct Laid {
     /// What was given to it, and after how many changes.
-    content: Option<(Wanted, u64)>,
+    content: Option<(Wanted, usize)>,
     /// It has been given something before.
     touched: bool,
     /// Why it can't be given anything.
@@ -56,7 +66,32 @@ pub(super) struct There {
 /// Holds the content of an external target as it is; dropping it lets others change it.
 pub(super) enum Guard<'r> {
     Together(#[expect(dead_code, reason = "held")] RwLockReadGuard<'r, Contents>),
-    Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'r, Contents>),
+    Alone(RwLockWriteGuard<'r, Contents>),
+}
+
+impl Guard<'_> {
+    /// A scenario that was alone has come to its end, and may have changed nothing but this.
+    pub(super) fn touched(&mut self, stretches: Option<Vec<Range<u64>>>) {
+        if let Self::Alone(contents) = self
+            && let Some(last) = contents.changes.last_mut()
+        {
+            last.stretches = stretches;
+        }
+    }
+}
+
+impl Contents {
+    /// What was changed of an export after so many changes; `None` for all of it.
+    fn since(&self, export: &str, changes: usize) -> Option<Vec<Range<u64>>> {
+        let mut all = Vec::new();
+        for change in &self.changes[changes..] {
+            if change.export != export {
+                return None;
+            }
+            all.extend(change.stretches.clone()?);
+        }
+        Some(all)
+    }
 }
 
 /// Gives a server that the harness started what its configuration says, unless it came with it.
@@ -109,16 +144,20 @@ impl Runner {
             return Ok(Guard::Together(self.contents.read().await));
         }
         let mut contents = self.contents.write().await;
-        let changes = contents.changes;
+        let export = &shared.capabilities.export;
         if let Some(wanted) = wanted {
-            let laid = contents.exports.entry(shared.capabilities.export.clone()).or_default();
+            let laid = contents.exports.entry(export.clone()).or_default();
             // What can't be written to was looked at before.
             if laid.there.is_none() {
-                self.lay(shared, laid, wanted, changes).await?;
+                let mut laid = std::mem::take(laid);
+                let done = self.lay(shared, &contents, &mut laid, wanted).await;
+                contents.exports.insert(export.clone(), laid);
+                done?;
             }
         }
         if writes(script) {
-            contents.changes += 1;
+            // Until it has come to its end it may change anything.
+            contents.changes.push(Change { export: export.clone(), stretches: None });
             return Ok(Guard::Alone(contents));
         }
         Ok(Guard::Together(contents.downgrade()))
@@ -127,9 +166,9 @@ impl Runner {
     async fn lay(
         &self,
         shared: &Shared,
+        contents: &Contents,
         laid: &mut Laid,
         wanted: Wanted,
-        changes: u64,
     ) -> Result<(), String> {
         if let Some(refusal) = &laid.refusal {
             return Err(refusal.clone());
@@ -140,16 +179,15 @@ impl Runner {
         {
             return Err(format!("the export does not keep known content: {why}"));
         }
-        let there = laid.content.is_some_and(|(content, of)| {
-            of == changes && content.blank == wanted.blank && content.far >= wanted.far
+        let within = laid.content.take().and_then(|(content, changes)| {
+            let changed = contents.since(&shared.capabilities.export, changes)?;
+            Some(content.differing(wanted, changed))
         });
-        if there {
-            return Ok(());
-        }
-        laid.content = None;
         let fresh = !std::mem::replace(&mut laid.touched, true);
-        match self.place(shared).lay(wanted, fresh).await {
-            Ok(()) => laid.content = Some((wanted, changes)),
+        let far = wanted.far || within.as_ref().is_some_and(|(far, _)| *far);
+        let (within, held) = (within.map(|(_, within)| within), Wanted { far, ..wanted });
+        match self.place(shared).lay(held, fresh, within.as_deref()).await {
+            Ok(()) => laid.content = Some((held, contents.changes.len())),
             Err(refusal) => {
                 laid.refusal = Some(refusal.clone());
                 return Err(refusal);

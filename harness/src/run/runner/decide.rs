@@ -8,6 +8,7 @@ use super::places::Spot;
 use super::playing::Scene;
 use super::verdict::{conclude, older};
 use crate::interpret::Upgrade;
+use crate::link::Touched;
 use crate::run::needs::unmet_tls;
 use crate::run::probe::TlsMode;
 use crate::run::secured::{Wanted, begins_by_steps, is_hand_made};
@@ -81,9 +82,15 @@ impl Runner {
             );
             return outcome.skip(SkipKind::NotPossible, reason);
         }
-        let started = self.target.given(configuration);
-        let seen = there.clone();
-        let scene = Scene { configuration: started, shared: &shared, upgrade, other, there: seen };
+        let touched = Touched::default();
+        let scene = Scene {
+            configuration: self.target.given(configuration),
+            shared: &shared,
+            upgrade,
+            other,
+            there: there.clone(),
+            touched: touched.clone(),
+        };
         let alone = shared.owned && (writes(script) || script.header.hazard.is_some());
         let played = if alone {
             self.play_alone(script, &scene, outcome).await
@@ -91,7 +98,11 @@ impl Runner {
             self.play_shared(script, &scene, outcome).await
         } else {
             match self.with_content(script, configuration, &shared).await {
-                Ok(_guard) => self.play_shared(script, &scene, outcome).await,
+                Ok(mut guard) => {
+                    let played = self.play_shared(script, &scene, outcome).await;
+                    guard.touched(touched.stretches());
+                    played
+                }
                 Err(reason) => return outcome.skip(SkipKind::NotPossible, reason),
             }
         };

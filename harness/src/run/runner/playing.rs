@@ -16,7 +16,7 @@ use crate::capture::Capture;
 use crate::dial::{Dialer, Source};
 use crate::finding::{Detail, EventKind, Finding, Severity};
 use crate::interpret::{Ending, Played, Setup, Upgrade, play, sent_last};
-use crate::link::Said;
+use crate::link::{Said, Touched};
 use crate::peer::Address;
 use crate::run::Outcome;
 use crate::run::probe::Capabilities;
@@ -38,6 +38,8 @@ pub(super) struct Scene<'s> {
     pub(super) other: Option<WireString>,
     /// What the export was seen to hold, in place of the content that scenarios know.
     pub(super) there: Option<Arc<[u8]>>,
+    /// Takes note of what the scenario may change.
+    pub(super) touched: Touched,
 }
 
 /// What a scenario is played against.
@@ -48,6 +50,7 @@ struct Place {
     capabilities: Capabilities,
     other: Option<WireString>,
     there: Option<Arc<[u8]>>,
+    touched: Touched,
     fresh: Option<Instance>,
     shared: Arc<Shared>,
 }
@@ -60,7 +63,7 @@ impl Runner {
         scene: &Scene<'_>,
         outcome: &mut Outcome,
     ) -> Option<Played> {
-        let Scene { configuration, shared, upgrade, other, there } = scene;
+        let Scene { configuration, shared, upgrade, other, there, touched } = scene;
         let instance = match self.target.start(configuration, self.options.access).await {
             Ok(instance) => instance,
             Err(Unavailable::NotPossible(reason) | Unavailable::Failed(reason)) => {
@@ -82,6 +85,7 @@ impl Runner {
             capabilities: shared.capabilities.clone(),
             other: other.clone(),
             there: there.clone(),
+            touched: touched.clone(),
             fresh: Some(instance),
             shared: Arc::clone(shared),
         };
@@ -105,7 +109,7 @@ impl Runner {
         scene: &Scene<'_>,
         outcome: &mut Outcome,
     ) -> Option<Played> {
-        let Scene { configuration, shared, upgrade, other, there } = scene;
+        let Scene { configuration, shared, upgrade, other, there, touched } = scene;
         let place = Place {
             address: shared.address.clone(),
             security: shared.security.clone(),
@@ -113,6 +117,7 @@ impl Runner {
             capabilities: shared.capabilities.clone(),
             other: other.clone(),
             there: there.clone(),
+            touched: touched.clone(),
             fresh: None,
             shared: Arc::clone(shared),
         };
@@ -189,6 +194,7 @@ impl Runner {
             export: place.capabilities.export.clone(),
             variables,
             there: place.there.clone(),
+            touched: place.touched.clone(),
             timeout: self.options.timeout,
             deadline: self.options.timeout.saturating_mul(12),
             patience: self.patience.clone(),
