@@ -7,8 +7,27 @@ use crate::interpret::{Ending, Played};
 use crate::run::{Outcome, SkipKind};
 use crate::script::ast::Version;
 
+/// A maximum payload below this is below what the specification recommends.
+const SMALL_MAXIMUM: &str = "block-size-max-1-mib";
+/// Larger chunks than that maximum.
+const LARGER_CHUNKS: &str = "chunk-variable-part-limit";
+
+/// A server that tells a maximum below 1 MiB and sends more than that means something else by the
+/// number: that is one mistake, and the first rule names it.
+fn fold_small_maximum(findings: &mut Vec<Finding>) {
+    let is = |rule: &'static str| move |finding: &Finding| finding.requirement.id == rule;
+    if !findings.iter().any(is(SMALL_MAXIMUM)) || !findings.iter().any(is(LARGER_CHUNKS)) {
+        return;
+    }
+    findings.retain(|finding| !is(LARGER_CHUNKS)(finding));
+    for finding in findings.iter_mut().filter(|finding| is(SMALL_MAXIMUM)(finding)) {
+        finding.message.push_str(" Larger requests are served all the same.");
+    }
+}
+
 /// The verdict of what was played.
-pub(in crate::run) fn conclude(outcome: &mut Outcome, played: Played) {
+pub(in crate::run) fn conclude(outcome: &mut Outcome, mut played: Played) {
+    fold_small_maximum(&mut played.findings);
     outcome.requirements = played.exercised.into_iter().collect();
     outcome.verdict = match played.findings.iter().map(|finding| finding.severity).max() {
         Some(Severity::Failure) => Verdict::Fail,
@@ -40,5 +59,40 @@ pub(super) fn older(outcome: &mut Outcome, profile: &Profile) {
         outcome.verdict = Verdict::Skip;
         let reason = format!("{feature} is not offered: {}", received.unwrap_or_default());
         outcome.skip(SkipKind::NotOffered, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::message::Side;
+    use protocol::requirements;
+
+    use super::*;
+    use crate::finding::Detail;
+
+    fn finding(id: &str, severity: Severity) -> Finding {
+        Finding {
+            requirement: requirements::find(id).unwrap(),
+            severity,
+            party: Side::Server,
+            message: "The rule.".to_owned(),
+            at: String::new(),
+            detail: Detail::default(),
+            known: None,
+        }
+    }
+
+    #[test]
+    fn a_small_maximum_that_is_not_meant_is_one_mistake() {
+        let larger = finding(LARGER_CHUNKS, Severity::Failure);
+        let small = finding(SMALL_MAXIMUM, Severity::Warning);
+        let mut alone = vec![larger.clone()];
+        fold_small_maximum(&mut alone);
+        assert_eq!(alone.len(), 1, "a chunk beyond a proper maximum is a failure");
+        let mut both = vec![small, larger];
+        fold_small_maximum(&mut both);
+        let [one] = &both[..] else { panic!("{both:?}") };
+        assert_eq!(one.severity, Severity::Warning);
+        insta::assert_snapshot!(one.message, @"The rule. Larger requests are served all the same.");
     }
 }
