@@ -28,16 +28,22 @@ pub fn unfit(configuration: &str, found: &Capabilities) -> Option<(SkipKind, Str
     match name {
         "size" => {
             let wanted = value.unwrap_or_default();
-            let why = format!("no export of the size {wanted}, or of one like it");
+            let why = format!(
+                "no export of the size {wanted}, or of one like it (`--server` can start one)"
+            );
             unless(is_like(wanted, found.size), &why, sized)
         }
         "odd-size" => {
             let odd = !found.size.is_multiple_of(SECTOR);
-            unless(odd, "no export whose size is no multiple of 512", sized)
+            unless(
+                odd,
+                "no export whose size is no multiple of 512 (`--server` can start one)",
+                sized,
+            )
         }
         "read-only" => {
             let read_only = found.flags.has(TransmissionFlags::READ_ONLY);
-            unless(read_only, "no export is read-only", &["flags="])
+            unless(read_only, "no export is read-only (`--server` can start one)", &["flags="])
         }
         "oldstyle" => unless(found.oldstyle, "the server is not oldstyle", &["greeting"]),
         "newstyle" => {
@@ -109,7 +115,7 @@ mod tests {
         let (kind, reason) =
             unfit("read-only", &export(512, TransmissionFlags::HAS_FLAGS)).unwrap();
         assert_eq!(kind, SkipKind::NotPossible);
-        insta::assert_snapshot!(reason, @"no export is read-only: S: NBD_REP_INFO NBD_INFO_EXPORT size=512 flags={HAS_FLAGS}");
+        insta::assert_snapshot!(reason, @"no export is read-only (`--server` can start one): S: NBD_REP_INFO NBD_INFO_EXPORT size=512 flags={HAS_FLAGS}");
         let (_, reason) = unfit("errors", &export(512, TransmissionFlags::HAS_FLAGS)).unwrap();
         insta::assert_snapshot!(reason, @"it needs a bad sector at 512 KiB: `--peer` has servers that are set up so");
     }

@@ -124,7 +124,7 @@ pub(super) async fn fill(
     let tls = instance.security.as_ref().filter(|_| capabilities.tls != TlsMode::Off);
     let wanted = Wanted { blank: configuration == "blank", far: is_far(configuration) };
     let place = Place { address: &instance.address, tls, export: &capabilities.export, limit };
-    place.lay(wanted, true).await
+    place.lay(wanted, true, None).await
 }
 
 impl Runner {

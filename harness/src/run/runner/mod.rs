@@ -227,6 +227,7 @@ pub async fn run_target(
     run.offers = runner.offers().await;
     runner.stop().await;
     run.outcomes.sort_by(|a, b| a.id.cmp(&b.id));
+    verdict::tell_small_maximum(&mut run.outcomes);
     run.duration = began.elapsed();
     run
 }

@@ -12,6 +12,9 @@ const SMALL_MAXIMUM: &str = "block-size-max-1-mib";
 /// Larger chunks than that maximum.
 const LARGER_CHUNKS: &str = "chunk-variable-part-limit";
 
+/// What is added to the first of these rules then.
+const SERVED: &str = "; larger requests are served all the same";
+
 /// A server that tells a maximum below 1 MiB and sends more than that means something else by the
 /// number: that is one mistake, and the first rule names it.
 fn fold_small_maximum(findings: &mut Vec<Finding>) {
@@ -21,7 +24,21 @@ fn fold_small_maximum(findings: &mut Vec<Finding>) {
     }
     findings.retain(|finding| !is(LARGER_CHUNKS)(finding));
     for finding in findings.iter_mut().filter(|finding| is(SMALL_MAXIMUM)(finding)) {
-        finding.message.push_str(" Larger requests are served all the same.");
+        finding.message.push_str(SERVED);
+    }
+}
+
+/// What one scenario has shown of the maximum is said wherever the maximum is told.
+pub(super) fn tell_small_maximum(outcomes: &mut [Outcome]) {
+    let findings =
+        || outcomes.iter().flat_map(|outcome| &outcome.findings).map(|finding| &finding.message);
+    if !findings().any(|message| message.ends_with(SERVED)) {
+        return;
+    }
+    for finding in outcomes.iter_mut().flat_map(|outcome| &mut outcome.findings) {
+        if finding.requirement.id == SMALL_MAXIMUM && !finding.message.ends_with(SERVED) {
+            finding.message.push_str(SERVED);
+        }
     }
 }
 
@@ -75,7 +92,7 @@ mod tests {
             requirement: requirements::find(id).unwrap(),
             severity,
             party: Side::Server,
-            message: "The rule.".to_owned(),
+            message: "maximum=4096".to_owned(),
             at: String::new(),
             detail: Detail::default(),
             known: None,
@@ -93,6 +110,6 @@ mod tests {
         fold_small_maximum(&mut both);
         let [one] = &both[..] else { panic!("{both:?}") };
         assert_eq!(one.severity, Severity::Warning);
-        insta::assert_snapshot!(one.message, @"The rule. Larger requests are served all the same.");
+        insta::assert_snapshot!(one.message, @"maximum=4096; larger requests are served all the same");
     }
 }
