@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::link::Tap;
 use crate::link::stream::Stream;
 use crate::peer::{Address, ClientRun, Connected, Ended, StartError};
+use crate::run::plain::NOT_STARTED;
 
 /// Makes a tap for a new connection, named as the script names it, between two addresses.
 pub type TapMaker = Box<dyn FnMut(&str, &Stream, Side) -> Option<Box<dyn Tap>> + Send + Sync>;
@@ -79,6 +80,21 @@ impl Dialer {
         }
     }
 
+    /// The next client over TCP; for ever nothing where none can connect.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn accept(&self) -> io::Result<tokio::net::TcpStream> {
+        match &self.source {
+            Source::AcceptTcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(stream)
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Listens no more, so that who connects again is refused and not left waiting.
     pub fn stop_listening(&mut self) {
         if matches!(self.source, Source::AcceptTcp(_) | Source::AcceptUnix(_)) {
@@ -130,20 +146,38 @@ impl ClientProcess {
         Ok(bytes)
     }
 
+    /// Waits until it has ended.
+    pub async fn ended(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        let run = running.await;
+        self.running = None;
+        self.ended = Some(run.unwrap_or_else(|error| {
+            let (command, output) = (String::new(), String::new());
+            Err(StartError::Failed { what: error.to_string(), command, output })
+        }));
+    }
+
+    /// Why it was not even started, if that is so: the program is missing, or the shell says that it
+    /// can't be run.
+    #[must_use]
+    pub fn not_started(&self) -> Option<String> {
+        match &self.ended {
+            Some(Err(error @ (StartError::Missing { .. } | StartError::Failed { .. }))) => {
+                Some(format!("{NOT_STARTED}: {error}"))
+            }
+            Some(Ok(run)) if matches!(run.ended, Some(Ended::Status(126 | 127))) => {
+                let words = run.stderr.trim();
+                Some(format!("{NOT_STARTED}: {words}: {}", run.command))
+            }
+            _ => None,
+        }
+    }
+
     /// Its exit status, once it has ended; `None` if it has not within `limit`, or was killed for
     /// taking too long. A process that a signal ended counts as 128 and the signal's number, as in a
     /// shell; one that could not be started as 127.
     pub async fn wait(&mut self, limit: Duration) -> Option<u64> {
-        if let Some(running) = &mut self.running {
-            let failed = |what: String| StartError::Failed {
-                what,
-                command: String::new(),
-                output: String::new(),
-            };
-            let run = tokio::time::timeout(limit, running).await.ok()?;
-            self.running = None;
-            self.ended = Some(run.unwrap_or_else(|error| Err(failed(error.to_string()))));
-        }
+        tokio::time::timeout(limit, self.ended()).await.ok()?;
         let status = match &self.ended {
             Some(Ok(ClientRun { ended: Some(Ended::Status(code)), .. })) => *code,
             Some(Ok(ClientRun { ended: Some(Ended::Signal(signal)), .. })) => 128 + signal,

@@ -7,6 +7,7 @@ pub mod dial;
 pub mod exit;
 pub mod finding;
 pub mod interpret;
+pub mod judge;
 pub mod link;
 #[cfg(feature = "live")]
 pub mod live;

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::config::Config;
+use crate::ear::Hearing;
 use crate::ending::Ending;
 use crate::fault::Fault;
 use crate::negotiation::{Negotiation, Next};
@@ -57,15 +58,20 @@ pub(crate) async fn reached(states: &mut watch::Receiver<State>, state: State) {
 /// Serves a connection to its end; `entered` is told when haggling has led to transmission.
 pub(crate) async fn serve(
     config: Arc<Config>,
-    stream: BoxedStream,
+    mut stream: BoxedStream,
+    hearing: Option<Hearing>,
     mut states: watch::Receiver<State>,
     entered: impl FnOnce(&Terms),
 ) -> Ending {
     let limit = config.limits.handshake;
+    if let Some(hearing) = &hearing {
+        stream = hearing.bare(stream);
+    }
+    let hearing = hearing.as_ref();
     let mut incoming = Incoming::new(stream);
     let seen = states.clone();
     let haggled = tokio::select! {
-        haggled = timeout(limit, haggle(&config, &mut incoming, &seen)) => haggled,
+        haggled = timeout(limit, haggle(&config, &mut incoming, hearing, &seen)) => haggled,
         () = reached(&mut states, State::Stopped) => Ok(Err(Ending::Stopped)),
     };
     match haggled.unwrap_or(Err(Ending::TimedOut("the handshake"))) {
@@ -91,6 +97,7 @@ async fn linger<R: AsyncRead + Unpin>(incoming: &mut Incoming<R>, ending: &Endin
 async fn haggle(
     config: &Arc<Config>,
     incoming: &mut Incoming<BoxedStream>,
+    hearing: Option<&Hearing>,
     states: &watch::Receiver<State>,
 ) -> Result<Terms, Ending> {
     let mut negotiation = Negotiation::new(config.clone());
@@ -122,7 +129,7 @@ async fn haggle(
         send(incoming, &answer.parts).await?;
         match answer.next {
             Next::Option => {}
-            Next::Tls(acceptor) => match start_tls(&acceptor, incoming).await {
+            Next::Tls(acceptor) => match start_tls(&acceptor, incoming, hearing).await {
                 Ok(()) => negotiation.inside_tls(),
                 Err(Ending::Tls(_)) if config.breaks(Fault::TlsFailedGoesOn) => {}
                 Err(ending) => return Err(ending),
@@ -138,16 +145,27 @@ async fn haggle(
 async fn start_tls(
     acceptor: &Acceptor,
     incoming: &mut Incoming<BoxedStream>,
+    hearing: Option<&Hearing>,
 ) -> Result<(), Ending> {
+    if let Some(hearing) = hearing {
+        hearing.pause();
+    }
     let nothing = || Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
     let stream = std::mem::replace(incoming.stream(), nothing());
     match acceptor.accept(stream).await {
         Ok(stream) => {
-            *incoming.stream() = Box::new(stream);
+            let stream: BoxedStream = Box::new(stream);
+            *incoming.stream() = match hearing {
+                Some(hearing) => hearing.inside(stream),
+                None => stream,
+            };
             Ok(())
         }
         Err(mut failed) => {
             *incoming.stream() = std::mem::replace(failed.carrier(), nothing());
+            if let Some(hearing) = hearing {
+                hearing.failed(&failed.error.to_string());
+            }
             Err(Ending::Tls(failed.error.to_string()))
         }
     }

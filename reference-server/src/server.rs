@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::config::{Config, Features, Handshake, Limits, Replies, ServerTls, TlsMode};
 use crate::connection::{self, BoxedStream, State, Stream, reached};
+use crate::ear::{Ear, EarMaker, Hearing};
 use crate::ending::Ending;
 use crate::export::{BadExport, Export, Exports};
 use crate::fault::Fault;
@@ -100,6 +101,7 @@ pub struct Builder {
     tcp: Vec<SocketAddr>,
     unix: Vec<PathBuf>,
     observer: Option<Observer>,
+    ears: Option<EarMaker>,
 }
 
 impl fmt::Debug for Builder {
@@ -187,6 +189,16 @@ impl Builder {
         self
     }
 
+    /// Lets somebody hear what is said on each connection.
+    #[must_use]
+    pub fn ears(
+        mut self,
+        ears: impl Fn(u64, &str) -> Option<Box<dyn Ear>> + Send + Sync + 'static,
+    ) -> Self {
+        self.ears = Some(Arc::new(ears));
+        self
+    }
+
     /// A server without listeners, for [`Server::serve_stream`].
     ///
     /// # Errors
@@ -239,6 +251,7 @@ impl Builder {
             state: watch::Sender::new(State::Running),
             opened: AtomicU64::new(0),
             observer: self.observer.unwrap_or_else(|| Arc::new(|_| ())),
+            ears: self.ears,
         })))
     }
 
@@ -305,6 +318,7 @@ struct Shared {
     connections: Arc<tokio::sync::Semaphore>,
     opened: AtomicU64,
     observer: Observer,
+    ears: Option<EarMaker>,
 }
 
 /// A server, with or without listeners.
@@ -332,11 +346,13 @@ impl Server {
     async fn serve(&self, stream: BoxedStream, peer: String) -> Ending {
         let shared = &self.0;
         let connection = shared.opened.fetch_add(1, Ordering::Relaxed) + 1;
+        let ear = shared.ears.as_ref().and_then(|make| make(connection, &peer));
+        let hearing = ear.map(Hearing::new);
         (shared.observer)(Event::Opened { connection, peer });
         let ending = match shared.connections.try_acquire() {
             Ok(_slot) => {
                 let states = shared.state.subscribe();
-                connection::serve(shared.config.clone(), stream, states, |terms| {
+                connection::serve(shared.config.clone(), stream, hearing, states, |terms| {
                     (shared.observer)(Event::Entered {
                         connection,
                         export: terms.export.name().to_owned(),

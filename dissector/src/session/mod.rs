@@ -243,6 +243,8 @@ pub struct Session {
     flight: Flight,
     replies: answers::Replies,
     farewell: Option<Farewell>,
+    /// When each side was heard last.
+    heard_ns: [u64; 2],
 }
 
 impl Session {
@@ -265,6 +267,7 @@ impl Session {
             flight,
             replies: answers::Replies::default(),
             farewell: None,
+            heard_ns: [0; 2],
         };
         if start == Start::Midway {
             session.phase = Phase::Transmission;
@@ -280,6 +283,7 @@ impl Session {
     /// Gives how many bytes at the end of the piece are TLS, which was agreed in the piece.
     pub fn received(&mut self, from: Side, time_ns: u64, bytes: &[u8]) -> usize {
         self.out.now_ns = time_ns;
+        self.heard_ns[from as usize] = time_ns;
         let stream = self.stream(from);
         if stream.closed.is_some() {
             return 0;

@@ -233,6 +233,7 @@ rules! {
     // Teardown.
     AbortClientCloses = "opt-abort-client-closes";
     ClientQuitsSoftly = "session-client-quits-softly";
+    NoHardDisconnect = "session-no-unjustified-hard-disconnect";
     DiscWhenIdle = "term-client-disc-when-idle";
     DiscSilentAfter = "disc-client-silent-after";
     DiscZeroFields = "disc-zero-fields";

@@ -10,6 +10,10 @@ use super::rules::Rule;
 use super::stream::Mode;
 use super::{Close, Phase, ProblemKind, Session};
 
+/// How long a server may be silent with requests in flight before a client that hangs up may have
+/// had cause, in nanoseconds.
+const PATIENCE: u64 = 1_000_000_000;
+
 impl Session {
     /// `from` has ended its direction.
     pub(super) fn close(&mut self, from: Side, how: Close) {
@@ -17,9 +21,13 @@ impl Session {
         // Who was wronged may hang up, and so may who was hung up on.
         let excused = other_closed || self.out.broke[from.other() as usize];
         let in_order = how == Close::End && !excused;
+        let in_payload = matches!(self.stream(from).mode, Mode::Bulk(_));
         self.cut_off(from, in_order);
         if from == Side::Client && !excused {
             self.client_leaves();
+            if !in_payload {
+                self.client_hangs_up();
+            }
         }
         self.stream(from).closed = Some(how);
     }
@@ -108,6 +116,33 @@ impl Session {
             let text = "the client closes during haggling without NBD_OPT_ABORT";
             self.out.accuse(Rule::ClientQuitsSoftly, Side::Client, text);
         }
+    }
+
+    /// "Terminating the transmission phase": a client that was not wronged ends it by NBD_CMD_DISC.
+    fn client_hangs_up(&mut self) {
+        let known = [Side::Client, Side::Server]
+            .into_iter()
+            .all(|side| self.follows(side) && !self.is_patchy(side));
+        // "Oldstyle negotiation": who does not like what it hears simply goes.
+        let unheard = self.out.last[Side::Client as usize] == 0;
+        let left = self.farewell.is_some() || unheard;
+        if self.phase != Phase::Transmission || !known || left {
+            return;
+        }
+        let open = self.flight.open();
+        let silence = self.out.now_ns.saturating_sub(self.heard_ns[Side::Server as usize]);
+        // Nobody knows whether a server that says nothing would ever have answered.
+        if open > 0 && silence > PATIENCE {
+            return;
+        }
+        let text = match open {
+            0 => "the client closes without NBD_CMD_DISC".to_owned(),
+            1 => "the client closes without NBD_CMD_DISC, and a request is in flight".to_owned(),
+            _ => {
+                format!("the client closes without NBD_CMD_DISC, and {open} requests are in flight")
+            }
+        };
+        self.out.accuse(Rule::NoHardDisconnect, Side::Client, text);
     }
 
     /// Nothing more will be seen.

@@ -2,6 +2,7 @@
 
 pub mod capture;
 mod color;
+mod court;
 pub mod coverage;
 pub mod decode;
 pub mod explain;

@@ -3,19 +3,24 @@
 use std::fmt::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use dissector::session::Recognize;
 use protocol::values::DEFAULT_PORT;
 use reference_server::spec::ExportSpec;
 use reference_server::store::MemoryStore;
 use reference_server::tls::{Acceptor, ClientCertificates, Identity, PskKeys, Versions};
 use reference_server::{
-    Builder, Event, Export, Fault, Features, Handshake, Profile, Server, ServerTls, StartError,
-    TlsMode,
+    Builder, Ear, Event, Export, Fault, Features, Handshake, Profile, Server, ServerTls,
+    StartError, TlsMode,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::court::Bench;
 use crate::exit;
+use crate::judge::Listener;
 use crate::output;
+use crate::report::Report;
 
 /// The size of the export that is served when none is named, in bytes.
 const DEFAULT_SIZE: u64 = 16 << 20;
@@ -40,6 +45,7 @@ Examples:
   nbdcheck serve --tls forced --tls-cert cert.pem --tls-key key.pem --tls-ca ca.pem
   nbdcheck serve --export disk=mem:1GiB,backing=file:base.img,bitmap=b0
   nbdcheck serve --profile qemu-2.6 --export disk=mem:1GiB
+  nbdcheck serve --judge --sessions 1 --judge-report json=client.json
   nbdcheck serve --fault cookie-truncated")]
 pub struct Args {
     /// Listen on this TCP address; port 0 takes a free one [default: 127.0.0.1:10809, unless
@@ -122,6 +128,19 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "SSLKEYLOGFILE")]
     tls_key_log: Option<PathBuf>,
 
+    /// Judge the clients: print each rule that one breaks, with the conversation before it; the exit
+    /// status is 1 if a MUST was broken, 3 if no client came
+    #[arg(long)]
+    judge: bool,
+
+    /// Stop after this many sessions; connections on which the client says nothing do not count
+    #[arg(long, value_name = "N", requires = "judge", value_parser = clap::value_parser!(u64).range(1..))]
+    sessions: Option<u64>,
+
+    /// Also write what was found to a file, in a format of `run --report` (repeatable)
+    #[arg(long, value_name = "FORMAT=PATH", requires = "judge")]
+    judge_report: Vec<Report>,
+
     /// Tell of each connection on standard error
     #[arg(long, short)]
     verbose: bool,
@@ -152,8 +171,17 @@ pub fn run(args: Args) -> u8 {
     if args.list_faults {
         return list_faults();
     }
+    for report in args.judge_report.iter().filter(|report| !report.is_stdout()) {
+        // What can't be written is told before clients come, not after.
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(&report.path);
+        if let Err(error) = file {
+            crate::say!("error: can't write {}: {error}", report.path.display());
+            return exit::USAGE;
+        }
+    }
+    let bench = args.judge.then(|| Arc::new(Bench::new(args.fault.is_some(), output::print)));
     let builder = match builder(&args) {
-        Ok(builder) => builder,
+        Ok(builder) => judged(builder, &args, bench.as_ref()),
         Err(message) => {
             crate::say!("error: {message}");
             return exit::USAGE;
@@ -167,8 +195,12 @@ pub fn run(args: Args) -> u8 {
         }
     };
     let name = args.exports.first().map_or("", |(name, _)| name);
-    match runtime.block_on(serve(builder, name)) {
-        Ok(()) => exit::OK,
+    let until = bench.clone().zip(args.sessions);
+    let served = runtime.block_on(serve(builder, name, until));
+    // Sessions that were cut short are judged as far as they came.
+    drop(runtime);
+    match served {
+        Ok(()) => bench.map_or(exit::OK, |bench| verdict(&bench, &args.judge_report)),
         Err(error) => {
             crate::say!("error: {error}");
             match error {
@@ -182,6 +214,47 @@ pub fn run(args: Args) -> u8 {
             }
         }
     }
+}
+
+/// The server with the judge on its connections, if one is wanted, and the observer.
+fn judged(builder: Builder, args: &Args, bench: Option<&Arc<Bench>>) -> Builder {
+    let verbose = args.verbose;
+    let ended = bench.cloned();
+    let builder = builder.observer(move |event| {
+        if verbose {
+            crate::say!("{}", line(&event));
+        }
+        if let (Event::Closed { connection, .. }, Some(bench)) = (&event, &ended) {
+            bench.closed(*connection);
+        }
+    });
+    let Some(bench) = bench.cloned() else { return builder };
+    builder.ears(move |connection, peer| {
+        let listener = Listener::new(connection, peer, Recognize::Nothing, bench.clone());
+        Some(Box::new(listener) as Box<dyn Ear>)
+    })
+}
+
+/// Sums up what the judge found; gives the exit status.
+fn verdict(bench: &Bench, reports: &[Report]) -> u8 {
+    if !reports.iter().any(Report::is_stdout) {
+        output::print(&bench.summary());
+    }
+    for fault in bench.own_faults() {
+        crate::say!("internal fault: the judge accuses this server itself: {fault}");
+    }
+    let runs = [bench.run("clients of serve")];
+    for report in reports {
+        if let Err(error) = report.write(&runs) {
+            crate::say!("error: can't write {}: {error}", report.path.display());
+            return exit::USAGE;
+        }
+    }
+    if !bench.has_heard() {
+        crate::say!("error: no client came");
+        return exit::NO_VERDICT;
+    }
+    if bench.has_failed() { exit::FAILED } else { exit::OK }
 }
 
 fn list_faults() -> u8 {
@@ -233,9 +306,6 @@ fn builder(args: &Args) -> Result<Builder, String> {
     };
     for text in bind {
         builder = builder.tcp(resolve(text)?);
-    }
-    if args.verbose {
-        builder = builder.observer(|event| crate::say!("{}", line(&event)));
     }
     Ok(builder)
 }
@@ -290,7 +360,11 @@ fn resolve(text: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| format!("`{host}` has no address"))
 }
 
-async fn serve(builder: Builder, name: &str) -> Result<(), StartError> {
+async fn serve(
+    builder: Builder,
+    name: &str,
+    until: Option<(Arc<Bench>, u64)>,
+) -> Result<(), StartError> {
     // Before anything is announced, so that no signal is missed.
     let listen = |kind| {
         signal(kind).map_err(|error| StartError::Listen { address: "signals".to_owned(), error })
@@ -301,9 +375,16 @@ async fn serve(builder: Builder, name: &str) -> Result<(), StartError> {
     for uri in server.uris(name) {
         output::print(&format!("{uri}\n"));
     }
+    let enough = async {
+        match &until {
+            Some((bench, sessions)) => bench.ended(*sessions).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        () = enough => {}
     }
     // A second signal means at once.
     tokio::select! {

@@ -34,13 +34,16 @@ impl Interpreter<'_> {
             self.stirred();
             return Ok(());
         }
+        if line.event == Event::Judge {
+            return self.judge(line).await;
+        }
         self.open(&name, line.span).await?;
         let at = self.script.source.line_of(line.span.start);
         if let Some(conn) = self.conns.get_mut(&name) {
             conn.link.at_line(at);
         }
         match &line.event {
-            Event::Connect | Event::Pause(_) => Ok(()),
+            Event::Connect | Event::Pause(_) | Event::Judge => Ok(()),
             Event::ToHaggling => self.reach_haggling(&name, line.span).await,
             Event::ToTransmission(replies, contexts) => {
                 self.reach_transmission(&name, *replies, contexts, line.span).await

@@ -305,7 +305,11 @@ impl Interpreter<'_> {
             .into_iter()
             .filter_map(|name| Some(format!("${name} = {}", self.env.get(name)?)))
             .collect();
-        let message = format!("`{text}` is not true");
+        let message = if text == "$status != 0" && self.closed_first() {
+            "the server closed, and the client says status 0".to_owned()
+        } else {
+            format!("`{text}` is not true")
+        };
         let checks = &self.script.header.checks;
         let ids: Vec<&str> = match (tags, checks.as_slice()) {
             // There is but one that it can be about.
@@ -332,6 +336,26 @@ impl Interpreter<'_> {
             self.find(id, severity, &message, span, detail)?;
         }
         Ok(())
+    }
+
+    /// Whether the harness, as a server, has ended the last connection before the client took leave.
+    fn closed_first(&self) -> bool {
+        let leaves = |message: &Message| match message {
+            Message::Request(request) => request.command == Command::DISC,
+            Message::Option(option) => option.option == OptionType::ABORT,
+            _ => false,
+        };
+        let end = self.transcript.iter().rev().find_map(|entry| match &entry.said {
+            Said::Note(note) if note == "-- close" || note == "-- reset" => Some(true),
+            Said::Note(note) if note.starts_with("-- the peer") => Some(false),
+            Said::Message(seen) if leaves(&seen.message) => Some(false),
+            _ => None,
+        });
+        let said_goodbye = self
+            .transcript
+            .iter()
+            .any(|entry| matches!(&entry.said, Said::Message(seen) if leaves(&seen.message)));
+        end == Some(true) && !said_goodbye && self.setup.side == Side::Server
     }
 
     pub(super) async fn client_status(&mut self) -> Flow {

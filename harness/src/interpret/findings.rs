@@ -6,6 +6,9 @@ use super::*;
 const FINDINGS: usize = 200;
 /// How much of a line is kept, in bytes.
 const LINE: usize = 16 << 10;
+/// The rules about how a client ends a session.
+const LEAVING: [&str; 2] =
+    ["session-client-quits-softly", "session-no-unjustified-hard-disconnect"];
 
 impl Interpreter<'_> {
     pub(super) fn find(
@@ -92,6 +95,8 @@ impl Interpreter<'_> {
                 entry.conn == judged.conn
                     && matches!(&entry.said, Said::Message(seen) if seen.number == violation.message)
             });
+            // What is wrong with how somebody leaves is not the last thing that was said.
+            let place = place.filter(|_| !LEAVING.contains(&violation.requirement.id));
             let mut detail = Detail {
                 expected: vec![violation.requirement.summary.to_owned()],
                 judged: true,
@@ -175,7 +180,7 @@ pub(crate) fn sent_last(transcript: &[Entry], side: Side, conn: Option<&str>) ->
 }
 
 /// The bytes of a field of a message that the judge saw.
-pub(super) fn seen_bytes(seen: &dissector::session::Seen, key: &str) -> Option<String> {
+pub(crate) fn seen_bytes(seen: &dissector::session::Seen, key: &str) -> Option<String> {
     let received = Received {
         message: seen.message.clone(),
         bulk: bytes::Bytes::new(),

@@ -9,6 +9,7 @@ pub mod eval;
 mod events;
 mod expect;
 mod findings;
+mod judged;
 pub mod labels;
 mod limits;
 pub mod matching;
@@ -18,6 +19,7 @@ mod send;
 mod serve;
 mod tls;
 
+pub(crate) use findings::seen_bytes;
 pub(crate) use findings::sent_last;
 pub use limits::Limits;
 pub use tls::Upgrade;
@@ -65,6 +67,9 @@ static LARGE_READS: Semaphore = Semaphore::const_new(1);
 
 /// The feature of the scenarios that are about how a session ends.
 const DISCONNECTION: &str = "NBD_CMD_DISC";
+
+/// How long a connection of a process that has ended may take to show.
+const BACKLOG: Duration = Duration::from_millis(100);
 
 /// What a scenario is played with.
 pub struct Setup {
@@ -296,12 +301,35 @@ impl Interpreter<'_> {
         if self.conns.contains_key(name) {
             return Ok(());
         }
-        let limit = self.wait();
-        let dialed = match self.setup.dialer.dial(name, limit).await {
+        let limit = match self.setup.side {
+            Side::Client => self.wait(),
+            // Its program has to start first, on a machine that may be busy.
+            Side::Server => self.wait().saturating_mul(4),
+        };
+        let Setup { dialer, client, .. } = &mut self.setup;
+        let gone = async {
+            match client {
+                Some(client) => client.ended().await,
+                None => std::future::pending().await,
+            }
+            // What it has begun before it ended is still there to be accepted.
+            tokio::time::sleep(BACKLOG).await;
+        };
+        let dialed = tokio::select! {
+            biased;
+            dialed = dialer.dial(name, limit) => dialed,
+            () = gone => Err("it has ended".to_owned()),
+        };
+        let dialed = match dialed {
             Ok(dialed) => dialed,
             Err(error) => {
                 if self.setup.side == Side::Client {
                     return Err(Stop::Error(error));
+                }
+                if let Some(reason) =
+                    self.setup.client.as_ref().and_then(ClientProcess::not_started)
+                {
+                    return Err(Stop::Error(reason));
                 }
                 let message = format!("the client did not connect: {error}");
                 let event = EventKind::Refused;

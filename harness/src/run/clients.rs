@@ -12,15 +12,17 @@ use protocol::payload::place;
 use protocol::values::OptionType;
 use reference_server::Profile;
 use reference_server::tls::has_psk;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::plain::{NOT_STARTED, Plain};
 use super::runner::halt::Halt;
 use super::runner::{Event, Options, TargetRun, conclude};
 use super::{Outcome, SkipKind};
 use crate::capture::Capture;
 use crate::dial::{ClientProcess, Dialer, Source};
-use crate::finding::Severity;
+use crate::finding::{Severity, Verdict};
 use crate::interpret::{Ending, Played, Setup, Upgrade, play};
 use crate::link::{Entry, Said, Touched};
 use crate::peer::{Address, ClientFile, ClientRun, Ended, Parameters, StartError, shipped_clients};
@@ -168,10 +170,29 @@ async fn run_command(
         .arg(&command)
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
         .kill_on_drop(true)
-        .status();
-    let ended = match tokio::time::timeout(with.limit, child).await {
+        .spawn();
+    let mut child = child.map_err(failed)?;
+    let (mut stderr, mut words) = (child.stderr.take(), Vec::new());
+    let waiting = tokio::time::timeout(with.limit, async {
+        let reading = async {
+            if let Some(stderr) = &mut stderr {
+                tail(stderr, &mut words).await;
+            }
+        };
+        // A process that goes on in the background may keep the pipe open.
+        let waiting = async {
+            let status = child.wait().await;
+            (status, tokio::time::sleep(Duration::from_millis(100)).await)
+        };
+        tokio::pin!(reading, waiting);
+        tokio::select! {
+            () = &mut reading => waiting.await.0,
+            (status, ()) = &mut waiting => status,
+        }
+    });
+    let ended = match waiting.await {
         Ok(status) => {
             use std::os::unix::process::ExitStatusExt as _;
             let status = status.map_err(failed)?;
@@ -183,9 +204,20 @@ async fn run_command(
         command: command.clone(),
         ended,
         stdout: Vec::new(),
-        stderr: String::new(),
+        stderr: String::from_utf8_lossy(&words).into_owned(),
         took: began.elapsed(),
     })
+}
+
+/// Reads to the end and keeps the last 16 KiB.
+async fn tail(stream: &mut (impl AsyncRead + Unpin), kept: &mut Vec<u8>) {
+    const KEEP: usize = 16 << 10;
+    let mut buffer = vec![0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        kept.extend_from_slice(&buffer[..count]);
+        let more = kept.len().saturating_sub(KEEP);
+        kept.drain(..more);
+    }
 }
 
 /// What a script's `action:` says.
@@ -207,7 +239,7 @@ impl Action {
     }
 }
 
-/// Runs scenarios that test clients.
+/// Runs scenarios that test clients, plain sessions first.
 pub async fn run_client(
     client: &ClientTarget,
     scripts: &[Arc<Script>],
@@ -215,14 +247,71 @@ pub async fn run_client(
     events: mpsc::UnboundedSender<Event>,
 ) -> TargetRun {
     let began = Instant::now();
-    let version = client.version().await;
-    let places = Arc::new(Semaphore::new(options.jobs.max(1)));
     let halt = Arc::new(Halt::new(options.limits.clone()));
+    let mut run = TargetRun {
+        name: client.name().to_owned(),
+        version: client.version().await,
+        address: None,
+        problem: None,
+        outcomes: Vec::new(),
+        offers: Vec::new(),
+        duration: Duration::ZERO,
+    };
+    let (plain, others): (Vec<_>, Vec<_>) =
+        scripts.iter().cloned().partition(|script| Plain::is_one(script));
+    let mut shown = Plain::default();
+    for scripts in [plain, others] {
+        let (first, rest) = match scripts.split_first() {
+            // Whether the client starts at all shows in one scenario.
+            Some((first, rest)) if run.outcomes.is_empty() => (vec![first.clone()], rest),
+            _ => (Vec::new(), &scripts[..]),
+        };
+        for scripts in [first, rest.to_vec()] {
+            play_all(client, &scripts, options, &shown, &halt, &events, &mut run).await;
+            let outcomes = run.outcomes.iter();
+            let dead = |outcome: &&Outcome| {
+                let reason = outcome.reason.as_deref().unwrap_or_default();
+                outcome.verdict == Verdict::Error && reason.starts_with(NOT_STARTED)
+            };
+            if let Some(outcome) = outcomes.clone().find(dead)
+                && outcomes.clone().all(|it| matches!(it.verdict, Verdict::Error | Verdict::Skip))
+            {
+                run.problem.clone_from(&outcome.reason);
+                run.outcomes.clear();
+                run.duration = began.elapsed();
+                return run;
+            }
+        }
+        for script in scripts.iter().filter(|script| Plain::is_one(script)) {
+            if let Some(outcome) = run.outcomes.iter().find(|outcome| outcome.id == script.id) {
+                shown.learn(script, outcome);
+            }
+        }
+    }
+    if run.outcomes.iter().any(|outcome| outcome.skipped == Some(SkipKind::NotRun)) {
+        run.problem = run.problem.or(halt.reason());
+    }
+    run.outcomes.sort_by(|a, b| a.id.cmp(&b.id));
+    run.duration = began.elapsed();
+    run
+}
+
+/// Plays scenarios, several at once.
+async fn play_all(
+    client: &ClientTarget,
+    scripts: &[Arc<Script>],
+    options: &Options,
+    shown: &Plain,
+    halt: &Arc<Halt>,
+    events: &mpsc::UnboundedSender<Event>,
+    run: &mut TargetRun,
+) {
+    let places = Arc::new(Semaphore::new(options.jobs.max(1)));
     let mut tasks = tokio::task::JoinSet::new();
     for script in scripts {
-        let (client, script, version) = (client.clone(), script.clone(), version.clone());
+        let (client, script, version) = (client.clone(), script.clone(), run.version.clone());
         let (options, events, places) = (options.clone(), events.clone(), places.clone());
-        let halt = halt.clone();
+        let (shown, halt) = (shown.clone(), halt.clone());
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _place = places.acquire().await;
@@ -234,7 +323,8 @@ pub async fn run_client(
                     outcome.skip(SkipKind::NotRun, format!("not run: {reason}"));
                     outcome
                 }
-                outcome = one(&client, version.as_deref(), &script, &options) => {
+                mut outcome = one(&client, version.as_deref(), &script, &shown, &options) => {
+                    shown.subtract(&script, &mut outcome);
                     halt.note(&outcome, false);
                     outcome
                 }
@@ -243,37 +333,27 @@ pub async fn run_client(
             outcome
         });
     }
-    let mut run = TargetRun {
-        name: client.name().to_owned(),
-        version,
-        address: None,
-        problem: None,
-        outcomes: Vec::new(),
-        offers: Vec::new(),
-        duration: Duration::ZERO,
-    };
     while let Some(done) = tasks.join_next().await {
         match done {
             Ok(outcome) => run.outcomes.push(outcome),
             Err(error) => run.problem = Some(format!("a scenario came to no end: {error}")),
         }
     }
-    if run.outcomes.iter().any(|outcome| outcome.skipped == Some(SkipKind::NotRun)) {
-        run.problem = run.problem.or(halt.reason());
-    }
-    run.outcomes.sort_by(|a, b| a.id.cmp(&b.id));
-    run.duration = began.elapsed();
-    run
 }
 
 async fn one(
     client: &ClientTarget,
     version: Option<&str>,
     script: &Arc<Script>,
+    shown: &Plain,
     options: &Options,
 ) -> Outcome {
     let began = Instant::now();
     let mut outcome = Outcome::new(client.name(), script, &options.again);
+    if let (Some(reason), true) = (&shown.no_tls, wanted_tls(script).is_some()) {
+        outcome.skip(SkipKind::NotOffered, reason.clone());
+        return outcome;
+    }
     match prepare(client, version, script) {
         Ok(action) => {
             if let Err(reason) = perform(client, script, options, action, &mut outcome).await {
@@ -356,7 +436,12 @@ async fn perform(
     };
     let played = play(script, setup).await;
     outcome.capture = capture.and_then(Capture::finish);
-    match not_asked_for(script, &played).or_else(|| unable(&played)) {
+    let plain_tls = Plain::is_one(script) && wanted_tls(script).is_some();
+    let reason = match client {
+        ClientTarget::Command(_) if plain_tls => without_tls(&played),
+        _ => None,
+    };
+    match reason.or_else(|| not_asked_for(script, &played)).or_else(|| unable(&played)) {
         Some(reason) => outcome.skip(SkipKind::NotOffered, reason),
         None => conclude(outcome, played),
     }
@@ -372,6 +457,23 @@ fn wanted_tls(script: &Script) -> Option<TlsKind> {
         },
         _ => None,
     })
+}
+
+/// A user's own command that was given an `nbds` URI and never asked for TLS is not one that has TLS.
+fn without_tls(played: &Played) -> Option<String> {
+    let option = |entry: &Entry| match &entry.said {
+        Said::Message(seen) => match &seen.message {
+            Message::Option(option) => Some(option.option),
+            _ => None,
+        },
+        Said::Note(_) => None,
+    };
+    if played.transcript.iter().any(|entry| option(entry) == Some(OptionType::STARTTLS)) {
+        return None;
+    }
+    let last = played.transcript.iter().rev().find(|entry| option(entry).is_some());
+    let shown = last.map_or("it sends no option".to_owned(), |entry| entry.text(false));
+    Some(format!("with an `nbds` URI the client does not ask for NBD_OPT_STARTTLS: {shown}"))
 }
 
 /// A client that never asks for an option that the scenario is about shows nothing of it.

@@ -6,6 +6,7 @@ pub mod deviations;
 pub mod fitting;
 pub mod milestones;
 pub mod needs;
+pub mod plain;
 pub mod prepare;
 pub mod runner;
 pub mod secured;

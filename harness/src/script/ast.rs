@@ -174,7 +174,7 @@ pub struct EventLine {
     pub event: Event,
     /// To which connection.
     pub conn: Option<Spanned<String>>,
-    /// The requirements that it checks; only `tls` and `serve` have any.
+    /// The requirements that it checks; only `tls`, `serve` and `judge` have any.
     pub tags: Vec<Spanned<String>>,
     /// Where it stands.
     pub span: Span,
@@ -329,6 +329,9 @@ pub enum Event {
     /// `serve [may-leave] [structured|extended] [with "CONTEXT"...|with nothing] FIELD...`: the server's part up to where a
     /// client has entered the export, whatever lawful way it takes.
     Serve(Serve),
+    /// `judge`: the reference server serves the client on any number of connections, whatever it
+    /// does, until it ends; the judge hears them all.
+    Judge,
     /// `tls [fail|may-fail] [x509|psk] ...`: the TLS handshake after an acknowledged STARTTLS.
     Tls(Tls),
     /// `close`: the harness closes its end, orderly.

@@ -19,7 +19,7 @@ const STATEMENTS: &[&str] =
     &["should", "check", "any-order", "either", "maybe", "repeat", "until", "for", "given"];
 /// The words that follow `--`.
 const EVENTS: &[&str] =
-    &["connect", "to", "tls", "close", "shut", "reset", "pause", "send", "fence", "serve"];
+    &["connect", "to", "tls", "close", "shut", "reset", "pause", "send", "fence", "serve", "judge"];
 /// How deep blocks may nest.
 const DEPTH_LIMIT: usize = 32;
 
@@ -291,6 +291,7 @@ impl Reader<'_> {
             "connect" => Event::Connect,
             "to" => self.destination()?,
             "serve" => Event::Serve(self.serve()?),
+            "judge" => Event::Judge,
             "tls" => Event::Tls(self.tls()?),
             "close" => Event::Close,
             "shut" => Event::Shut,
@@ -323,7 +324,7 @@ impl Reader<'_> {
         };
         let conn = self.parser.conn();
         let span = self.parser.span_from(start);
-        let tagged = matches!(event, Event::Tls(_) | Event::Serve(_));
+        let tagged = matches!(event, Event::Tls(_) | Event::Serve(_) | Event::Judge);
         let tags = if tagged { self.parser.tags() } else { Vec::new() };
         Ok(EventLine { event, conn, tags, span })
     }

@@ -23,7 +23,7 @@ cases! {
         |t| { t.haggle().agree(STARTTLS).tls().enter(SIZE, FLAGS, 1).unclosed(Server); },
         |t| { t.haggle().agree(STARTTLS).tls().enter(SIZE, FLAGS, 1).close(Server); };
     a_farewell_closes_enough: HardDisconnectTlsFirst by Client,
-        |t| { t.haggle().agree(STARTTLS).tls().enter(SIZE, FLAGS, 1).unclosed(Client); },
+        |t| { t.haggle().agree(STARTTLS).tls().c(opt(LIST)).unclosed(Client); },
         |t| { t.haggle().agree(STARTTLS).tls().enter(SIZE, FLAGS, 1).c(disc(1))
             .unclosed(Server).unclosed(Client); };
 }
@@ -31,7 +31,7 @@ cases! {
 #[test]
 fn a_side_that_answers_a_close_may_do_so_without_tls() {
     let mut talk = Talk::new();
-    talk.haggle().agree(STARTTLS).tls().enter(SIZE, FLAGS, 1).close(Client).unclosed(Server);
+    talk.haggle().agree(STARTTLS).tls().c(opt(LIST)).close(Client).unclosed(Server);
     assert_eq!(talk.broken(), Vec::<&str>::new());
     assert_eq!(talk.problems().last().map(|problem| problem.kind), Some(ProblemKind::Tls));
     let mut talk = Talk::new();

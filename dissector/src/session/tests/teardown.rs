@@ -25,6 +25,13 @@ cases! {
     nothing_follows_disc: DiscSilentAfter by Client,
         |t| { t.simple().c(disc(1)).c(write(2, 0, 512)); },
         |t| { t.simple().c(disc(1)).close(Client).close(Server); };
+    a_client_takes_leave: NoHardDisconnect by Client,
+        |t| { t.simple().c(read(1, 0, 512)).s(ok(1)).raw(Server, &[0; 512]).close(Client); },
+        |t| { t.simple().c(disc(1)).close(Client).close(Server); };
+    a_client_does_not_reset: NoHardDisconnect by Client,
+        |t| { t.simple().c(read(1, 0, 512)).c(read(2, 0, 512)).s(ok(1)).raw(Server, &[0; 512])
+            .reset(Client); },
+        |t| { t.simple().close(Server).reset(Client); };
     disc_is_not_answered: DiscNoReply by Server,
         |t| { t.simple().c(disc(1)).s(ok(1)); },
         |t| { t.simple().c(disc(1)).close(Server); };

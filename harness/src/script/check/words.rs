@@ -55,6 +55,11 @@ impl<'s> Checker<'s> {
             {
                 self.serve(serve, *span);
             }
+            if let StatementKind::Event(EventLine { event: Event::Judge, span, .. }) =
+                &statement.kind
+            {
+                self.for_clients("judge", *span);
+            }
             for expr in walk::exprs(statement) {
                 walk::expr(expr, &mut |part| self.call(part));
             }
@@ -72,13 +77,17 @@ impl<'s> Checker<'s> {
         }
     }
 
-    fn serve(&mut self, serve: &Serve, span: Span) {
+    fn for_clients(&mut self, event: &str, span: Span) {
         if self.script.header.tests == Side::Server {
-            let error = self
-                .error(span, "`-- serve` is for scenarios that test a client", "serves nobody")
-                .help("write `-- to transmission`");
+            let message = format!("`-- {event}` is for scenarios that test a client");
+            let error =
+                self.error(span, message, "serves nobody").help("write `-- to transmission`");
             self.errors.push(error);
         }
+    }
+
+    fn serve(&mut self, serve: &Serve, span: Span) {
+        self.for_clients("serve", span);
         for field in &serve.fields {
             let kind = match field.key.node.as_str() {
                 "size" => FieldKind::Int(u64::MAX),

@@ -1,0 +1,136 @@
+//! `-- judge`: plain sessions with the reference server, of which the judge hears all.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dissector::session::{Recognize, Seen};
+use reference_server::store::MemoryStore;
+use reference_server::{Ear, Export, Server};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::*;
+use crate::judge::{Court, Listener, Told, is_word_of_client};
+use crate::run::secured::Wanted;
+use crate::script::ast::EventLine;
+
+/// The size of the export in bytes: no multiple of 4096.
+const SIZE: u64 = 1_000_448;
+/// How many messages of clients are kept as evidence of what they ask for.
+const KEPT: usize = 256;
+/// How long a connection may outlive the client's process.
+const AFTERLIFE: Duration = Duration::from_secs(1);
+
+/// What was heard on all connections.
+#[derive(Default)]
+struct Heard {
+    told: Vec<Told>,
+    said: Vec<Entry>,
+    connections: usize,
+    /// What happens from here on is not the client's doing.
+    over: bool,
+}
+
+struct Collected {
+    heard: Mutex<Heard>,
+    line: usize,
+}
+
+impl Collected {
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Court for Collected {
+    fn told(&self, told: Told) {
+        let mut heard = self.heard();
+        let again = |other: &Told| other.violation.requirement.id == told.violation.requirement.id;
+        let own = told.violation.party == Side::Server;
+        if !heard.over && !own && told.detail.is_some() && !heard.told.iter().any(again) {
+            heard.told.push(told);
+        }
+    }
+
+    fn said(&self, _connection: u64, seen: &Seen) {
+        let mut heard = self.heard();
+        if is_word_of_client(seen) && heard.said.len() < KEPT {
+            let said = Said::Message(Box::new(seen.clone()));
+            heard.said.push(Entry { conn: String::new(), line: self.line, said });
+        }
+    }
+}
+
+impl Interpreter<'_> {
+    pub(super) async fn judge(&mut self, line: &EventLine) -> Flow {
+        self.reach(&line.tags);
+        let number = self.script.source.line_of(line.span.start);
+        let collected = Arc::new(Collected { heard: Mutex::default(), line: number });
+        let server = self.reference_server(&collected)?;
+        let overdue = Instant::now() + self.wait().saturating_mul(3);
+        let mut sessions = JoinSet::new();
+        let ended = loop {
+            let Setup { dialer, client, .. } = &mut self.setup;
+            let Some(client) = client else {
+                return Err(Stop::Error("no client is under test".to_owned()));
+            };
+            tokio::select! {
+                biased;
+                accepted = dialer.accept() => if let Ok(stream) = accepted {
+                    collected.heard().connections += 1;
+                    let server = server.clone();
+                    sessions.spawn(async move { server.serve_stream(stream).await });
+                },
+                () = client.ended() => break true,
+                () = tokio::time::sleep_until(overdue) => break false,
+            }
+        };
+        self.setup.dialer.stop_listening();
+        if ended {
+            let all = async { while sessions.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(AFTERLIFE, all).await;
+        }
+        // That the harness cuts off what lasts too long is not the client's doing.
+        collected.heard().over = true;
+        drop(sessions);
+        self.take_over(&collected, line, ended)
+    }
+
+    fn reference_server(&self, court: &Arc<Collected>) -> Result<Server, Stop> {
+        let name = self.setup.export.as_str();
+        let court = court.clone();
+        let mut builder = Server::builder()
+            .export(Export::new(name, MemoryStore::pattern(SIZE, 1)))
+            .ears(move |connection, peer| {
+                let court: Arc<dyn Court> = court.clone();
+                let listener = Listener::new(connection, peer, Recognize::Form, court);
+                Some(Box::new(listener) as Box<dyn Ear>)
+            });
+        if let Some(security) = &self.setup.security {
+            let tls = Wanted::forced(security.kind()).of_reference(security);
+            builder = builder.tls(tls.map_err(Stop::Error)?);
+        }
+        builder.build().map_err(|error| Stop::Error(error.to_string()))
+    }
+
+    fn take_over(&mut self, collected: &Collected, line: &EventLine, ended: bool) -> Flow {
+        let Heard { told, said, connections, .. } = std::mem::take(&mut *collected.heard());
+        self.transcript.extend(said);
+        let at = self.at(line.span);
+        self.findings.extend(told.iter().map(|told| told.finding(at.clone())));
+        self.env.set("size", Value::Int(SIZE));
+        if connections == 0 {
+            if let Some(reason) = self.setup.client.as_ref().and_then(ClientProcess::not_started) {
+                return Err(Stop::Error(reason));
+            }
+            let message = "the client did not connect".to_owned();
+            let detail = Detail { received: message.clone(), ..Detail::default() };
+            self.find("baseline-info-go", Severity::Failure, &message, line.span, detail)?;
+            return Err(Stop::Failed);
+        }
+        if !ended {
+            // It goes on for longer than anybody waits: what it did so far is judged.
+            return Err(Stop::Failed);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! What plain sessions show of a client before the scenarios are played: what is known from there is
+//! not told again by each of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Outcome, SkipKind};
+use crate::finding::{Severity, Verdict};
+use crate::script::ast::{Event, Script, StatementKind};
+
+/// What an outcome without verdict begins with where the client could not be started.
+pub const NOT_STARTED: &str = "the client does not start";
+
+/// What plain sessions have shown.
+#[derive(Debug, Clone, Default)]
+pub struct Plain {
+    /// The rules that the judge has found broken.
+    broken: BTreeSet<&'static str>,
+    /// Why the client is not one that uses TLS, with the line that shows it.
+    pub no_tls: Option<String>,
+}
+
+impl Plain {
+    /// Whether a script is a plain session.
+    #[must_use]
+    pub fn is_one(script: &Script) -> bool {
+        let judges = |kind: &StatementKind| match kind {
+            StatementKind::Event(line) => line.event == Event::Judge,
+            _ => false,
+        };
+        script.body.iter().any(|statement| judges(&statement.kind))
+    }
+
+    /// Takes note of how a plain session came out.
+    pub fn learn(&mut self, script: &Script, outcome: &Outcome) {
+        let judged = outcome.findings.iter().filter(|finding| finding.detail.judged);
+        self.broken.extend(judged.map(|finding| finding.requirement.id));
+        let tls = script.header.needs.iter().any(|need| need.name.node == "tls");
+        if tls && outcome.skipped == Some(SkipKind::NotOffered) {
+            self.no_tls.clone_from(&outcome.reason);
+        }
+    }
+
+    /// Leaves to a scenario what is its own to tell.
+    pub fn subtract(&self, script: &Arc<Script>, outcome: &mut Outcome) {
+        let about = |id: &str| script.header.checks.iter().any(|check| check.node == id);
+        let before = outcome.findings.len();
+        outcome.findings.retain(|finding| {
+            let id = finding.requirement.id;
+            !finding.detail.judged || !self.broken.contains(id) || about(id)
+        });
+        if outcome.findings.len() == before {
+            return;
+        }
+        let worst = outcome.findings.iter().map(|finding| finding.severity).max();
+        if matches!(outcome.verdict, Verdict::Fail | Verdict::Warn) {
+            outcome.verdict = match worst {
+                Some(Severity::Failure) => Verdict::Fail,
+                Some(Severity::Warning) => Verdict::Warn,
+                None => Verdict::Pass,
+            };
+        }
+    }
+}

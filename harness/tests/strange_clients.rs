@@ -1,0 +1,248 @@
+//! Clients that nobody here wrote the scenarios for: one lawful, others with a mistake each. What
+//! they do is in `strangers/clients/client.py`.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn client() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/strangers/clients/client.py")
+}
+
+/// A peer file for a kind of client, in a folder of its own.
+fn peer_file(folder: &Path, kind: &str) -> String {
+    let program = client();
+    let action = |words: &str| format!("[\"{kind}\", \"{{uri}}\", {words}]");
+    let inside =
+        |words: &str| format!("[\"{kind}\", \"{{uri}}\", \"--tls\", \"{{tls-dir}}\", {words}]");
+    let cannot =
+        ["map", "flush", "trim", "zero", "cache"].map(|it| format!("{it} = \"not made for it\""));
+    let text = format!(
+        "format = 1\nkind = \"client\"\nname = \"{kind}\"\ntitle = \"a client for tests\"\n\
+         program = \"{}\"\ninstall = \"it is here\"\n\
+         [version]\nargs = [\"--version\"]\npattern = \"client {{version}}\"\n\
+         [actions]\ninfo = {}\nlist = {}\nread = {}\nwrite = {}\ncopy-out = {}\ncopy-in = {}\n\
+         [tls.x509]\ninfo = {}\nread = {}\n[cannot]\n{}\n",
+        program.display(),
+        action("\"info\""),
+        action("\"list\""),
+        action("\"read\", \"{offset}\", \"{length}\""),
+        action("\"write\", \"{offset}\", \"{length}\""),
+        action("\"copy-out\", \"{file}\""),
+        action("\"copy-in\", \"{file}\""),
+        inside("\"info\""),
+        inside("\"read\", \"{offset}\", \"{length}\""),
+        cannot.join("\n"),
+    );
+    let path = folder.join(format!("{kind}.toml"));
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// Runs a client's scenarios; gives the report and what was printed.
+fn run(kind: &str, more: &[&str]) -> (Output, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = peer_file(folder.path(), kind);
+    let report = folder.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
+        .args(["run", "--client", &peer, "--report", &format!("json={}", report.display())])
+        .args(more)
+        .output()
+        .unwrap();
+    let json =
+        std::fs::read_to_string(report).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    (output, serde_json::from_str(&json).unwrap())
+}
+
+fn few<'a>(scenarios: &[&'a str]) -> Vec<&'a str> {
+    scenarios.iter().flat_map(|scenario| ["--scenario", scenario]).collect()
+}
+
+/// The findings of a run: scenario, requirement and message.
+fn findings(report: &Value) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut all = Vec::new();
+    let scenarios = report["scenarios"].as_array().unwrap();
+    for scenario in scenarios {
+        for finding in scenario["findings"].as_array().unwrap() {
+            let message = text(&finding["message"]);
+            all.push((text(&scenario["id"]), text(&finding["requirement"]), message));
+        }
+    }
+    all
+}
+
+fn ids(found: &[(String, String, String)]) -> Vec<&str> {
+    let mut ids: Vec<&str> = found.iter().map(|(_, id, _)| id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+fn ran(report: &Value) -> usize {
+    let scenarios = report["scenarios"].as_array().unwrap();
+    scenarios.iter().filter(|scenario| scenario["verdict"] != "skip").count()
+}
+
+#[test]
+fn an_honest_client_is_accused_of_nothing() {
+    let (output, report) = run("honest", &[]);
+    assert_eq!(findings(&report), Vec::new(), "{output:?}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_client_that_knows_only_export_name_is_tested() {
+    let (output, report) = run("only-export-name", &[]);
+    let found = findings(&report);
+    assert_eq!(ids(&found), ["opt-go-preferred"], "{output:?}");
+    // Once, not in each scenario.
+    let plain = |id: &str| id.starts_with("client/plain-") || id == "client-tls/plain";
+    assert!(found.iter().all(|(scenario, ..)| plain(scenario)), "{found:?}");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(ran(&report) >= 35, "{} scenarios ran", ran(&report));
+}
+
+#[test]
+fn a_client_that_never_says_goodbye_is_told_so_by_plain_sessions() {
+    let (output, report) =
+        run("no-goodbye", &few(&["client/plain-*", "client/error-io", "client/flags"]));
+    let found = findings(&report);
+    assert_eq!(ids(&found), ["session-no-unjustified-hard-disconnect"], "{output:?}");
+    let plain = |id: &str| id.starts_with("client/plain-") || id == "client-tls/plain";
+    assert!(found.iter().all(|(scenario, ..)| plain(scenario)), "{found:?}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_client_that_takes_the_end_of_the_stream_for_a_size_is_found() {
+    let (output, report) =
+        run("export-name-eof", &few(&["client/export-name-refused", "client/plain-info"]));
+    let found = findings(&report);
+    let told = |(_, id, message): &(String, String, String)| {
+        id == "opt-export-name-refusal-closes"
+            && message.contains("the server closed, and the client says status 0")
+    };
+    assert!(found.iter().any(told), "{output:?}");
+}
+
+#[test]
+fn a_client_that_does_not_look_at_the_flags_is_found() {
+    let (output, report) = run("flags-not-looked-at", &few(&["client/newstyle", "client/enter"]));
+    let found = findings(&report);
+    let ids = ids(&found);
+    assert!(ids.contains(&"newstyle-nonfixed-one-option"), "{output:?}");
+}
+
+#[test]
+fn a_client_that_begins_tls_after_any_reply_is_found() {
+    let (output, report) =
+        run("starttls-any-reply", &few(&["client-tls/refused-*", "client-tls/x509"]));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let found = findings(&report);
+    assert!(
+        found.iter().all(|(scenario, ..)| scenario.starts_with("client-tls/refused")),
+        "{found:?}"
+    );
+}
+
+const THREE: [&str; 3] = [
+    "opt-structured-extensions-client",
+    "request-within-export",
+    "session-no-unjustified-hard-disconnect",
+];
+
+#[test]
+fn three_bugs_show_in_the_first_plain_session() {
+    let command = format!("'{}' three-bugs {{uri}}", client().display());
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
+        .args(["run", "--client", &command, "--report", &format!("json={}", report.display())])
+        .args(few(&["client/plain-*", "client/flags", "client/spare-greeting-flags"]))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
+    let mut found = findings(&report);
+    // The other scenarios do not tell the same again.
+    assert!(found.iter().all(|(scenario, ..)| scenario == "client/plain-info"), "{found:?}");
+    found.retain(|(scenario, ..)| scenario == "client/plain-info");
+    assert_eq!(ids(&found), THREE);
+}
+
+#[test]
+fn a_program_that_can_not_be_started_ends_the_run_at_once() {
+    let began = std::time::Instant::now();
+    let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
+        .args(["run", "--client", "no-such-program-at-all {uri}"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the client does not start"), "{said}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_command_without_tls_is_not_tested_inside_tls() {
+    let command = format!("'{}' honest {{uri}}", client().display());
+    let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
+        .args([
+            "run",
+            "--client",
+            &command,
+            "-v",
+            "--scenario",
+            "client-tls",
+            "--scenario",
+            "client/flags",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("does not ask for NBD_OPT_STARTTLS: C: NBD_OPT_GO"), "{said}");
+}
+
+/// `serve --judge` for one session, and its address.
+fn judge(more: &[&str]) -> (Child, BufReader<std::process::ChildStdout>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
+        .args(["serve", "--bind", "127.0.0.1:0", "--judge", "--sessions", "1"])
+        .args(more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut uri = String::new();
+    lines.read_line(&mut uri).unwrap();
+    (child, lines, uri.trim().to_owned())
+}
+
+#[test]
+fn serve_judges_whoever_connects() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("judged.json");
+    for (kind, status, wanted) in [("honest", 0, &[][..]), ("three-bugs", 1, &THREE[..])] {
+        let (mut child, mut lines, uri) = judge(&[
+            "--export",
+            "disk=pattern:1000448",
+            "--judge-report",
+            &format!("json={}", report.display()),
+        ]);
+        let ended = Command::new("python3").arg(client()).args([kind, &uri]).output();
+        assert!(ended.is_ok());
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut lines, &mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(status), "{said}");
+        let json: Value = serde_json::from_str(&std::fs::read_to_string(&report).unwrap()).unwrap();
+        assert_eq!(ids(&findings(&json)), wanted, "{said}");
+        for id in wanted {
+            assert!(said.contains("FAIL session 1 from 127.0.0.1"), "{said}");
+            assert!(said.contains(id), "{said}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+"""A small NBD client (newstyle, simple replies) that is honest, or does one thing wrong.
+
+    client.py KIND URI [--tls FOLDER] ACTION [ARGUMENT...]
+
+KIND is a key of KINDS at the end; ACTION is info, list, read OFFSET LENGTH, write OFFSET LENGTH,
+copy-out FILE or copy-in FILE.
+"""
+import socket
+import ssl
+import struct
+import sys
+from urllib.parse import parse_qs, urlparse
+
+EXPORT_NAME, ABORT, LIST, STARTTLS, GO = 1, 2, 3, 5, 7
+ACK, SERVER, INFO = 1, 2, 3
+ERR_UNSUP = (1 << 31) + 1
+READ, WRITE, DISC, FLUSH = 0, 1, 2, 3
+DF = 4
+READ_ONLY = 2
+STEP = 64 << 10
+
+
+class Failed(Exception):
+    pass
+
+
+class Honest:
+    def __init__(self, uri, tls=None):
+        parts = urlparse(uri)
+        if "unix" in parts.scheme:
+            self.s = socket.socket(socket.AF_UNIX)
+            self.s.connect(parse_qs(parts.query)["socket"][0])
+        else:
+            self.s = socket.create_connection((parts.hostname, parts.port or 10809), timeout=20)
+            self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.s.settimeout(20)
+        self.name = parts.path.lstrip("/").encode()
+        self.tls = tls
+        self.cookie = 0
+        self.maximum = 32 << 20
+
+    def recv(self, count):
+        got = b""
+        while len(got) < count:
+            part = self.s.recv(count - len(got))
+            if not part:
+                raise Failed("the server closed")
+            got += part
+        return got
+
+    # Handshake.
+
+    def greet(self):
+        if self.recv(16) != b"NBDMAGICIHAVEOPT":
+            raise Failed("not a newstyle server")
+        flags, = struct.unpack(">H", self.recv(2))
+        if not flags & 1:
+            raise Failed("not fixed newstyle")
+        self.no_zeroes = bool(flags & 2)
+        self.s.sendall(struct.pack(">I", flags & 3))
+
+    def option(self, option, data=b""):
+        self.s.sendall(struct.pack(">8sII", b"IHAVEOPT", option, len(data)) + data)
+
+    def reply(self, option):
+        magic, echoed, kind, length = struct.unpack(">QIII", self.recv(20))
+        if magic != 0x0003E889045565A9 or echoed != option:
+            raise Failed("not a reply to my option")
+        return kind, self.recv(length)
+
+    def enter(self):
+        self.greet()
+        if self.tls:
+            self.start_tls()
+        self.go()
+
+    def start_tls(self):
+        self.option(STARTTLS)
+        kind, _ = self.reply(STARTTLS)
+        if kind != ACK:
+            self.abort()
+            raise Failed("no TLS here")
+        self.shake_hands()
+
+    def shake_hands(self):
+        context = ssl.create_default_context(cafile=self.tls + "/ca-cert.pem")
+        context.load_cert_chain(self.tls + "/client-cert.pem", self.tls + "/client-key.pem")
+        self.s = context.wrap_socket(self.s, server_hostname="localhost")
+
+    def abort(self):
+        self.option(ABORT)
+        try:
+            self.reply(ABORT)
+        except Failed:
+            pass
+
+    def go(self):
+        """NBD_OPT_GO, and EXPORT_NAME where the server does not know it."""
+        name = struct.pack(">I", len(self.name)) + self.name
+        self.option(GO, name + struct.pack(">HH", 1, 3))
+        self.size = None
+        while True:
+            kind, data = self.reply(GO)
+            if kind == INFO and len(data) >= 2:
+                item, = struct.unpack(">H", data[:2])
+                if item == 0:
+                    self.size, self.flags = struct.unpack(">QH", data[2:12])
+                elif item == 3:
+                    self.maximum = struct.unpack(">III", data[2:14])[2]
+            elif kind == ACK:
+                if self.size is None:
+                    raise Failed("no size")
+                return
+            elif kind == ERR_UNSUP:
+                return self.export_name()
+            elif kind >> 31:
+                self.abort()
+                raise Failed("refused: %#x %r" % (kind, data))
+
+    def export_name(self):
+        self.option(EXPORT_NAME, self.name)
+        self.size, self.flags = struct.unpack(">QH", self.recv(10))
+        if not self.no_zeroes:
+            self.recv(124)
+
+    # Transmission.
+
+    def send(self, command, offset, length, data=b"", flags=0):
+        self.cookie += 1
+        head = struct.pack(">IHHQQI", 0x25609513, flags, command, self.cookie, offset, length)
+        self.s.sendall(head + data)
+
+    def command(self, command, offset, length, data=b"", flags=0):
+        self.send(command, offset, length, data, flags)
+        magic, error, cookie = struct.unpack(">IIQ", self.recv(16))
+        if magic != 0x67446698:
+            raise Failed("bad magic %#x" % magic)
+        if cookie != self.cookie:
+            raise Failed("a reply to nothing that I asked")
+        if error:
+            raise Failed("error %d" % error)
+        return self.recv(length) if command == READ else b""
+
+    def leave(self):
+        self.send(DISC, 0, 0)
+        self.s.close()
+
+    def pieces(self, total):
+        step = min(STEP, self.maximum)
+        return [(at, min(step, total - at)) for at in range(0, total, step)]
+
+    def write(self, offset, data):
+        if self.flags & READ_ONLY:
+            raise Failed("error: read-only")
+        self.command(WRITE, offset, len(data), data)
+
+    def act(self, action, *args):
+        if action == "list":
+            return self.list()
+        self.enter()
+        try:
+            if action == "info":
+                print(self.size)
+            elif action == "read":
+                offset, length = map(int, args)
+                sys.stdout.buffer.write(self.command(READ, offset, length))
+            elif action == "write":
+                offset, length = map(int, args)
+                self.write(offset, b"Z" * length)
+            elif action == "copy-out":
+                with open(args[0], "wb") as file:
+                    for offset, length in self.pieces(self.size):
+                        file.write(self.command(READ, offset, length))
+            elif action == "copy-in":
+                data = open(args[0], "rb").read()[:self.size]
+                for offset, length in self.pieces(len(data)):
+                    self.write(offset, data[offset:offset + length])
+            else:
+                raise Failed("error: unknown action " + action)
+        except Failed as failure:
+            if str(failure).startswith("error"):
+                self.leave()
+            raise
+        self.leave()
+
+    def list(self):
+        self.greet()
+        self.option(LIST)
+        while True:
+            kind, data = self.reply(LIST)
+            if kind == SERVER:
+                length, = struct.unpack(">I", data[:4])
+                print(data[4:4 + length].decode())
+                continue
+            self.abort()
+            if kind != ACK:
+                raise Failed("refused: %#x" % kind)
+            return
+
+
+class OnlyExportName(Honest):
+    """Lawful: knows no other way into an export."""
+
+    def go(self):
+        self.export_name()
+
+
+class NoGoodbye(Honest):
+    """Closes the socket instead of sending NBD_CMD_DISC."""
+
+    def leave(self):
+        self.s.close()
+
+
+class ExportNameEof(Honest):
+    """Takes the end of the stream after NBD_OPT_EXPORT_NAME for the export's size."""
+
+    def enter(self):
+        self.greet()
+        self.option(EXPORT_NAME, self.name)
+        answer = bytearray(b"\x20\x1e" * 5)
+        part = self.s.recv(10)
+        answer[:len(part)] = part
+        self.size, self.flags = struct.unpack(">QH", bytes(answer))
+        self.got = bool(part)
+        if part and not self.no_zeroes:
+            self.recv(124)
+
+    def act(self, action, *args):
+        if action != "info":
+            return super().act(action, *args)
+        self.enter()
+        print("size = %dMB" % (self.size >> 20))
+        if self.got:
+            self.leave()
+
+
+class FlagsNotLookedAt(Honest):
+    """Never looks whether the server is fixed newstyle, and says in any case that it is."""
+
+    def greet(self):
+        if self.recv(16) != b"NBDMAGICIHAVEOPT":
+            raise Failed("not a newstyle server")
+        flags, = struct.unpack(">H", self.recv(2))
+        self.no_zeroes = bool(flags & 2)
+        self.s.sendall(struct.pack(">I", 1 | flags & 2))
+
+
+class StarttlsAnyReply(Honest):
+    """Begins TLS whatever the answer to NBD_OPT_STARTTLS is."""
+
+    def start_tls(self):
+        self.option(STARTTLS)
+        self.reply(STARTTLS)
+        self.shake_hands()
+
+
+class ThreeBugs(Honest):
+    """Reads beyond the end, sends a flag that nobody offered, and leaves without a word."""
+
+    def act(self, action, *args):
+        self.enter()
+        for offset, length, flags in ((0, 512, 0), (self.size - 512, 1024, 0), (0, 512, DF)):
+            try:
+                self.command(READ, offset, length, flags=flags)
+            except Failed:
+                pass
+        self.s.close()
+
+
+KINDS = {
+    "honest": Honest,
+    "only-export-name": OnlyExportName,
+    "no-goodbye": NoGoodbye,
+    "export-name-eof": ExportNameEof,
+    "flags-not-looked-at": FlagsNotLookedAt,
+    "starttls-any-reply": StarttlsAnyReply,
+    "three-bugs": ThreeBugs,
+}
+
+
+def main(kind, uri, *args):
+    tls = None
+    if args and args[0] == "--tls":
+        tls, args = args[1], args[2:]
+    try:
+        KINDS[kind](uri, tls).act(*(args or ("info",)))
+    except (Failed, OSError) as failure:
+        print("failed:", failure, file=sys.stderr)
+        sys.exit(1)
+
+
+if sys.argv[1:] == ["--version"]:
+    print("client 1.0")
+else:
+    main(*sys.argv[1:])
