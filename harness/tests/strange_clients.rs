@@ -1,6 +1,8 @@
 //! Clients that nobody here wrote the scenarios for: one lawful, others with a mistake each. What
 //! they do is in `strangers/clients/client.py`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
