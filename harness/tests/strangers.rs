@@ -2,6 +2,7 @@
 //! lawful. They are tested as a newcomer would, by `run --target`; the fault is named, nothing else
 //! is blamed, and it costs a stated time and memory.
 
+use std::collections::BTreeSet;
 use std::io::BufRead as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -135,4 +136,116 @@ fn a_server_that_greets_and_falls_silent_is_given_up() {
     tested.within(60, MIB);
     assert_eq!(tested.status, 1, "{}", tested.text);
     assert!(tested.problem().contains("answers nothing"), "{}", tested.problem());
+}
+
+/// The rules that fail scenarios.
+fn failing(tested: &Tested) -> BTreeSet<&str> {
+    let failures = tested.findings().filter(|it| it["level"].as_str().is_some_and(is_binding));
+    failures.filter_map(|it| it["requirement"].as_str()).collect()
+}
+
+fn is_binding(level: &str) -> bool {
+    level.starts_with("MUST")
+}
+
+impl Tested {
+    /// The findings of the scenarios that failed.
+    fn findings(&self) -> impl Iterator<Item = &Value> {
+        let failed = self.scenarios().iter().filter(|it| it["verdict"] == "fail");
+        failed.filter_map(|it| it["findings"].as_array()).flatten()
+    }
+
+    fn says(&self, words: &str) -> bool {
+        self.findings().any(|it| it["message"].as_str().is_some_and(|text| text.contains(words)))
+    }
+
+    fn ran(&self) -> usize {
+        ["pass", "warn", "fail"].iter().map(|verdict| self.with(verdict).len()).sum()
+    }
+}
+
+#[test]
+fn a_list_of_bare_names_is_blamed_for_that_and_the_rest_is_tested() {
+    let tested = Stranger::start("list-bare-names").tested(&["--timeout", "2"]);
+    tested.within(120, MIB);
+    let rules = failing(&tested);
+    let right = ["rep-server-name-length", "option-reply-one-final"];
+    assert!(right.iter().all(|rule| rules.contains(rule)), "{rules:?}");
+    let follows = ["baseline-list"];
+    let rest: Vec<_> =
+        rules.iter().filter(|it| !right.contains(it) && !follows.contains(it)).collect();
+    assert!(rest.is_empty(), "{rest:?}\n{}", tested.text);
+    assert!(tested.with("pass").len() >= 200, "{}", tested.text);
+}
+
+#[test]
+fn options_in_the_other_byte_order_are_one_finding() {
+    let tested = Stranger::start("option-field-swapped").tested(&[]);
+    tested.within(60, MIB);
+    assert_eq!(failing(&tested), BTreeSet::from(["option-reply-echoes-option"]), "{}", tested.text);
+    assert!(tested.says("(it is in the other byte order)"), "{}", tested.text);
+    assert!(tested.text.lines().count() < 60, "{}", tested.text);
+    assert!(tested.ran() >= 150, "{}", tested.text);
+}
+
+#[test]
+fn data_that_is_announced_and_does_not_come_is_told_as_that() {
+    let tested = Stranger::start("read-header-first").tested(&["--timeout", "2"]);
+    tested.within(120, MIB);
+    assert!(failing(&tested).contains("simple-reply-read-payload"), "{}", tested.text);
+    assert!(tested.says("16 of 528 bytes came (announced 512 bytes of data, 0 came)"));
+    assert!(!tested.says("nothing came in time"), "{}", tested.text);
+}
+
+#[test]
+fn an_answer_to_disc_costs_no_waits() {
+    let tested = Stranger::start("disc-answered").tested(&[]);
+    tested.within(90, MIB);
+    let rules = failing(&tested);
+    for rule in ["disc-no-reply", "disc-server-closes"] {
+        assert!(rules.contains(rule), "{rule} in {rules:?}\n{}", tested.text);
+    }
+}
+
+#[test]
+fn simple_replies_under_extended_headers_are_seen_at_once() {
+    let tested = Stranger::start("extended-simple-writes").tested(&[]);
+    tested.within(60, MIB);
+    let rules = failing(&tested);
+    assert!(rules.contains("ext-no-simple-reply"), "{rules:?}\n{}", tested.text);
+    assert!(rules.iter().all(|rule| rule.starts_with("ext-")), "{rules:?}\n{}", tested.text);
+    assert!(!tested.says("timeout"), "{}", tested.text);
+    assert!(tested.with("pass").len() >= 200, "{}", tested.text);
+}
+
+#[test]
+fn info_and_go_that_differ_are_blamed_for_that_alone() {
+    let tested = Stranger::start("info-size-zero").tested(&[]);
+    tested.within(90, MIB);
+    assert_eq!(failing(&tested), BTreeSet::from(["opt-info-go-consistent"]), "{}", tested.text);
+    assert!(tested.with("pass").len() >= 200, "{}", tested.text);
+}
+
+#[test]
+fn chunks_without_end_end_their_scenario() {
+    let tested = Stranger::start("endless-chunks").tested(&[]);
+    tested.within(120, MIB);
+    assert_eq!(tested.status, 1, "{}", tested.text);
+    assert!(tested.ran() >= 150, "{}", tested.text);
+}
+
+#[test]
+fn data_without_end_ends_its_scenario() {
+    let tested = Stranger::start("endless-data").tested(&[]);
+    tested.within(120, MIB);
+    assert_eq!(tested.status, 1, "{}", tested.text);
+    assert!(tested.ran() >= 150, "{}", tested.text);
+}
+
+#[test]
+fn a_server_that_resets_every_second_connection_is_no_dead_one() {
+    let tested = Stranger::start("resets-every-second").tested(&[]);
+    tested.within(60, MIB);
+    assert_eq!(tested.status, 1, "{}", tested.text);
+    assert!(tested.ran() >= 50, "{}", tested.text);
 }
