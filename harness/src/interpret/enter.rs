@@ -11,7 +11,7 @@ use protocol::values::{
 };
 
 use super::limits::Limits;
-use super::{Flow, Interpreter, Stop, Upgrade};
+use super::{Flow, Interpreter, PLACE_AGAIN, PLACES_SOUGHT, Stop, Upgrade};
 use crate::finding::{Detail, Severity};
 use crate::interpret::matching::Candidate;
 use crate::link::tracker::Phase;
@@ -91,6 +91,7 @@ impl Interpreter<'_> {
                 "`-- to transmission` is only for scenarios that test a server".to_owned(),
             ));
         }
+        let pinned = replies;
         let replies = match replies {
             Replies::Default => self.setup.replies,
             pinned => pinned,
@@ -139,6 +140,15 @@ impl Interpreter<'_> {
         let (items, reply) = self.option(name, OptionType::GO, body, span).await?;
         if reply.reply == ReplyType::ERR_UNSUP {
             return self.by_export_name(name, export, span).await;
+        }
+        // The place of a connection that is closed may not be free at once.
+        let fresh = phase == Some(Phase::Start) && self.setup.few_places;
+        if reply.reply != ReplyType::ACK && fresh && self.places_sought < PLACES_SOUGHT {
+            self.places_sought += 1;
+            self.conns.remove(name);
+            tokio::time::sleep(PLACE_AGAIN).await;
+            self.open(name, span).await?;
+            return Box::pin(self.reach_transmission(name, pinned, contexts, span)).await;
         }
         if reply.reply != ReplyType::ACK {
             let description = Message::OptionReply(reply).describe(None);

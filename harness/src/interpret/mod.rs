@@ -26,7 +26,7 @@ pub use tls::Upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::build;
 use protocol::describe::Value;
@@ -53,6 +53,10 @@ use patience::{Cause, Patience};
 
 /// How many lines of the conversation a finding shows.
 const AFTER: usize = 12;
+/// How soon a place is asked for again.
+const PLACE_AGAIN: Duration = Duration::from_millis(50);
+/// How often a scenario may enter again because there seems to be no place.
+const PLACES_SOUGHT: u32 = 10;
 /// How many rounds a loop may take.
 const ROUNDS: u64 = 100_000;
 /// How many rounds a loop may take that goes on as long as messages come.
@@ -88,6 +92,8 @@ pub struct Setup {
     pub timeout: Duration,
     /// How long the whole scenario may take.
     pub deadline: Duration,
+    /// The server has few places, and may turn away who comes before the last one's is free again.
+    pub few_places: bool,
     /// What is known about waiting for this peer.
     pub patience: Arc<Patience>,
     /// The form of reply that `-- to transmission` negotiates when the script leaves it open.
@@ -160,6 +166,8 @@ pub struct Interpreter<'s> {
     exercised: BTreeSet<&'static str>,
     transcript: Vec<Entry>,
     large: Option<SemaphorePermit<'static>>,
+    /// How often it was entered again for want of a place.
+    places_sought: u32,
 }
 
 /// Plays a script to its end, within the set-up's limits.
@@ -178,6 +186,7 @@ pub async fn play(script: &Script, setup: Setup) -> Played {
         conns: BTreeMap::new(),
         findings: Vec::new(),
         exercised: BTreeSet::new(),
+        places_sought: 0,
         transcript: Vec::new(),
         large: None,
     };
@@ -339,7 +348,26 @@ impl Interpreter<'_> {
             }
         };
         self.adopt(name, dialed, span);
+        if self.setup.few_places {
+            self.wait_for_place(name, limit, span).await;
+        }
         Ok(())
+    }
+
+    /// Connects again while the server closes without a word: the place of a connection that is closed
+    /// may not be free at once.
+    async fn wait_for_place(&mut self, name: &str, limit: Duration, span: Span) {
+        let deadline = Instant::now() + limit;
+        while let Some(conn) = self.conns.get_mut(name) {
+            let turned_away = conn.link.stir(limit).await;
+            if !turned_away || Instant::now() >= deadline {
+                return;
+            }
+            tokio::time::sleep(PLACE_AGAIN).await;
+            let Ok(dialed) = self.setup.dialer.dial(name, limit).await else { return };
+            self.conns.remove(name);
+            self.adopt(name, dialed, span);
+        }
     }
 
     /// Takes over a connection that has come about.

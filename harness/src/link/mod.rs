@@ -543,6 +543,21 @@ impl Link {
         }
     }
 
+    /// Waits until the peer says something or ends, without looking at what it says; gives whether
+    /// it ended without a word. What it said is there for [`Link::receive`].
+    pub async fn stir(&mut self, limit: Duration) -> bool {
+        if self.inbox.is_empty()
+            && self.ended.is_none()
+            && let Some(stream) = &mut self.stream
+        {
+            let mut buffer = vec![0; 4 << 10];
+            if let Ok(result) = tokio::time::timeout(limit, stream.read(&mut buffer)).await {
+                self.take_in(result.map(|count| &buffer[..count]));
+            }
+        }
+        self.inbox.is_empty() && self.ended.is_some()
+    }
+
     /// Waits for the peer's next message, at most `limit`.
     pub async fn receive(&mut self, limit: Duration) -> Incoming {
         self.flush(limit).await;

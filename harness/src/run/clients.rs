@@ -424,6 +424,7 @@ async fn perform(
         there: None,
         touched: Touched::default(),
         timeout: limit,
+        few_places: false,
         deadline: limit.saturating_mul(12),
         patience: Arc::default(),
         replies: options.replies,

@@ -20,12 +20,15 @@ use crate::link::{Said, Touched};
 use crate::peer::Address;
 use crate::run::Outcome;
 use crate::run::probe::Capabilities;
+use crate::run::survey::capacity::CAPACITY;
 use crate::run::target::{Instance, Unavailable};
 use crate::script::ast::Script;
 use crate::tls::Security;
 
 /// The rule that a server breaks by dying.
 const SURVIVE: &str = "session-no-unjustified-hard-disconnect";
+/// How much longer than alone a server may take to open an export beside others.
+const SLOWER: u32 = 8;
 /// How long a fresh connection may wait for its greeting.
 const GREETING_LIMIT: Duration = Duration::from_secs(3);
 
@@ -189,14 +192,17 @@ impl Runner {
         if let Some(other) = &place.other {
             variables.push(("other".to_owned(), Value::Text(other.clone())));
         }
+        // Who is slow to open an export alone is slower beside others.
+        let timeout = self.options.timeout + place.capabilities.opening.saturating_mul(SLOWER);
         let setup = Setup {
             side: Side::Client,
             export: place.capabilities.export.clone(),
             variables,
             there: place.there.clone(),
             touched: place.touched.clone(),
-            timeout: self.options.timeout,
-            deadline: self.options.timeout.saturating_mul(12),
+            timeout,
+            deadline: timeout.saturating_mul(12),
+            few_places: place.shared.capacity < CAPACITY,
             patience: self.patience.clone(),
             replies: self.options.replies,
             segmentation: self.options.segmentation,

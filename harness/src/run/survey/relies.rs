@@ -1,6 +1,7 @@
 //! What a scenario relies on that the device behind an export may not do: then it tells nothing
 //! about the protocol, and is not played. The survey has the evidence.
 
+use protocol::describe::Value;
 use protocol::message::Side;
 use protocol::notation::ast::{Expr, MessageLine, PartExpr, Pattern, Word};
 
@@ -15,9 +16,9 @@ use crate::script::walk;
 pub fn device_prevents(script: &Script, found: &Capabilities) -> Option<String> {
     let body = &script.body;
     let needs = |name: &str| script.header.needs.iter().any(|need| need.name.node == name);
-    if found.route.is_some() && found.block() == 0 && uses_block(body) {
+    if found.route.is_some() && lacks_room(body, found) {
         return Some(format!(
-            "no request is lawful: the export has {} bytes, its minimum block size is {}",
+            "the export has no room for a request: {} bytes, minimum block size {}",
             found.size,
             found.minimum()
         ));
@@ -89,16 +90,22 @@ fn is_particular(value: &Expr) -> bool {
     }
 }
 
-fn uses_block(body: &[Statement]) -> bool {
-    let mut uses = false;
+/// Whether one of the sizes of requests that a script uses is 0 on this export.
+fn lacks_room(body: &[Statement], found: &Capabilities) -> bool {
+    let mut lacks = false;
+    let variables = found.variables();
+    let none = |name: &String| {
+        let value = variables.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        ["block", "page"].contains(&name.as_str()) && value == Some(&Value::Int(0))
+    };
     walk::statements(body, &mut |statement| {
         for whole in walk::exprs(statement) {
             walk::expr(whole, &mut |part| {
-                uses |= matches!(&part.node, Expr::Variable(name) if name == "block");
+                lacks |= matches!(&part.node, Expr::Variable(name) if none(name));
             });
         }
     });
-    uses
+    lacks
 }
 
 #[cfg(test)]
