@@ -178,7 +178,8 @@ fn is_listed(capabilities: &Capabilities) -> bool {
 }
 
 fn option(wanted: OptionType, capabilities: &Capabilities) -> Option<(SkipKind, String)> {
-    if capabilities.offers(wanted) {
+    // What the server has not answered is unknown: it is played, and fails by its own rule.
+    if capabilities.offers(wanted) || capabilities.why_unknown(wanted).is_some() {
         return None;
     }
     let field = format!("option={wanted}");
