@@ -141,6 +141,57 @@ impl Features {
         multi_conn: true,
     };
 
+    /// The features that can be left out by name, in the order of the fields.
+    pub const NAMES: &'static [&'static str] = &[
+        "no-zeroes",
+        "list",
+        "info-and-go",
+        "block-size",
+        "structured-reply",
+        "extended-headers",
+        "meta-context",
+        "base-allocation",
+        "dirty-bitmaps",
+        "allocation-depth",
+        "status-payload",
+        "flush",
+        "fua",
+        "trim",
+        "write-zeroes",
+        "fast-zero",
+        "cache",
+        "df",
+        "multi-conn",
+    ];
+
+    /// Leaves out one of [`Features::NAMES`]; whether there is one of that name.
+    pub fn leave_out(&mut self, name: &str) -> bool {
+        let feature = match name {
+            "no-zeroes" => &mut self.no_zeroes,
+            "list" => &mut self.list,
+            "info-and-go" => &mut self.info_and_go,
+            "block-size" => &mut self.block_size,
+            "structured-reply" => &mut self.structured_reply,
+            "extended-headers" => &mut self.extended_headers,
+            "meta-context" => &mut self.meta_context,
+            "base-allocation" => &mut self.base_allocation,
+            "dirty-bitmaps" => &mut self.dirty_bitmaps,
+            "allocation-depth" => &mut self.allocation_depth,
+            "status-payload" => &mut self.status_payload,
+            "flush" => &mut self.flush,
+            "fua" => &mut self.fua,
+            "trim" => &mut self.trim,
+            "write-zeroes" => &mut self.write_zeroes,
+            "fast-zero" => &mut self.fast_zero,
+            "cache" => &mut self.cache,
+            "df" => &mut self.df,
+            "multi-conn" => &mut self.multi_conn,
+            _ => return false,
+        };
+        *feature = false;
+        true
+    }
+
     /// The flags of a newstyle greeting.
     pub(crate) fn handshake_flags(&self) -> HandshakeFlags {
         let mut flags = HandshakeFlags::EMPTY;

@@ -100,6 +100,10 @@ async fn haggle(
     hearing: Option<&Hearing>,
     states: &watch::Receiver<State>,
 ) -> Result<Terms, Ending> {
+    let opening = config.manners.opening;
+    if !opening.is_zero() {
+        tokio::time::sleep(opening).await;
+    }
     let mut negotiation = Negotiation::new(config.clone());
     let greeting = negotiation.greeting();
     send(incoming, &greeting.parts).await?;

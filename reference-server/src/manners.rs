@@ -1,5 +1,7 @@
 //! How a server behaves where the specification leaves it a choice, or only recommends.
 
+use std::time::Duration;
+
 use protocol::values::{ErrorCode, STRING_LIMIT};
 
 use crate::export::Export;
@@ -54,6 +56,8 @@ pub struct Manners {
     pub multi_conn: MultiConn,
     /// The unit to which sizes are rounded up, in bytes; a power of 2.
     pub size_unit: u32,
+    /// How long an export takes to open: how long the server waits before it greets.
+    pub opening: Duration,
     /// Whether a server whose only export has the empty name is oldstyle, unless it has TLS.
     pub oldstyle_without_name: bool,
 }
@@ -108,6 +112,7 @@ impl Manners {
         trim_on_read_only: false,
         multi_conn: MultiConn::Shared,
         size_unit: 1,
+        opening: Duration::ZERO,
         oldstyle_without_name: false,
     };
 }

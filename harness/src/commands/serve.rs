@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dissector::session::Recognize;
 use protocol::values::DEFAULT_PORT;
@@ -11,8 +12,8 @@ use reference_server::spec::ExportSpec;
 use reference_server::store::MemoryStore;
 use reference_server::tls::{Acceptor, ClientCertificates, Identity, PskKeys, Versions};
 use reference_server::{
-    Builder, Ear, Event, Export, Fault, Features, Handshake, Profile, Server, ServerTls,
-    StartError, TlsMode,
+    Builder, Ear, Event, Export, Fault, Features, Handshake, Limits, Manners, Profile, Server,
+    ServerTls, StartError, TlsMode,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -96,6 +97,27 @@ pub struct Args {
     /// Do not offer metadata contexts and block status
     #[arg(long)]
     no_contexts: bool,
+
+    /// Leave features out: `flush`, `fua`, `trim`, `write-zeroes`, `fast-zero`, `cache`, `df`,
+    /// `multi-conn`, `list`, `info-and-go`, `block-size`, `no-zeroes`, `structured-reply`,
+    /// `extended-headers`, `meta-context`, `base-allocation`, `dirty-bitmaps`, `allocation-depth`,
+    /// `status-payload`
+    #[arg(
+        long,
+        value_name = "FEATURE",
+        value_delimiter = ',',
+        value_parser = clap::builder::PossibleValuesParser::new(Features::NAMES),
+        hide_possible_values = true
+    )]
+    without: Vec<String>,
+
+    /// Serve so many connections at once; others are closed without a greeting
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    max_connections: Option<u16>,
+
+    /// Wait so long before each greeting, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=60_000))]
+    delay: u16,
 
     /// TLS: `off`, `selective` (for those who ask, and for exports with the option `tls`) or
     /// `forced` (nothing else is served) [default: forced if there are credentials, else off]
@@ -274,7 +296,7 @@ fn builder(args: &Args) -> Result<Builder, String> {
         builder = builder.profile(profile);
         features = profile.features().clone();
     }
-    builder = builder.features(Features {
+    let mut features = Features {
         handshake: match (args.oldstyle, args.newstyle) {
             (true, _) => Handshake::Oldstyle,
             (_, true) => Handshake::Newstyle,
@@ -284,7 +306,19 @@ fn builder(args: &Args) -> Result<Builder, String> {
         extended_headers: features.extended_headers && !args.no_extended,
         meta_context: features.meta_context && !args.no_contexts,
         ..features
-    });
+    };
+    for name in &args.without {
+        features.leave_out(name);
+    }
+    builder = builder.features(features);
+    if let Some(connections) = args.max_connections {
+        builder = builder.limits(Limits { connections: connections.into(), ..Limits::default() });
+    }
+    if args.delay > 0 {
+        let opening = Duration::from_millis(args.delay.into());
+        let manners = args.profile.map_or_else(Manners::default, |it| it.manners().clone());
+        builder = builder.manners(Manners { opening, ..manners });
+    }
     builder = builder.tls(tls(args)?);
     if args.exports.is_empty() {
         builder = builder.export(Export::new("", MemoryStore::new(DEFAULT_SIZE)));

@@ -50,17 +50,17 @@ impl Limits {
     }
 
     /// The size of a small, lawful, ordinary request: 512 bytes, or the minimum if that is larger,
-    /// or what a tiny export has.
+    /// or what a tiny export has. Never less than the minimum: an empty export has no room for it.
     #[must_use]
     pub fn block(self) -> u64 {
-        self.minimum.max(BLOCK).min(self.end())
+        self.minimum.max(BLOCK).min(self.end()).max(self.minimum)
     }
 
     /// The same with 4 KiB, and no more than the maximum.
     #[must_use]
     pub fn page(self) -> u64 {
         let most = self.maximum - self.maximum % self.minimum;
-        self.minimum.max(PAGE).min(most.max(self.minimum)).min(self.end())
+        self.minimum.max(PAGE).min(most).min(self.end()).max(self.minimum)
     }
 
     /// The variables of scripts that follow.
@@ -92,11 +92,11 @@ mod tests {
     fn what_follows_from_the_limits_is_within_them() {
         assert_eq!(sizes(1 << 20, None), [512, 4096, 1 << 20]);
         assert_eq!(sizes(100, None), [100, 100, 100]);
-        assert_eq!(sizes(0, None), [0, 0, 0]);
+        assert_eq!(sizes(0, None), [1, 1, 0]);
         assert_eq!(sizes(1 << 20, Some((65536, 65536, 65536))), [65536, 65536, 1 << 20]);
         assert_eq!(sizes(1_000_001, Some((512, 4096, 1 << 25))), [512, 4096, 999_936]);
         assert_eq!(sizes(1 << 20, Some((1, 512, 1000))), [512, 1000, 1 << 20]);
-        assert_eq!(sizes(1000, Some((4096, 4096, 1 << 25))), [0, 0, 0]);
+        assert_eq!(sizes(1000, Some((4096, 4096, 1 << 25))), [4096, 4096, 0]);
     }
 
     #[test]

@@ -65,8 +65,8 @@ pub struct Header {
     pub export: Option<Spanned<String>>,
     /// The requirements that the scenario's own lines check.
     pub checks: Vec<Spanned<String>>,
-    /// What requests are beyond on purpose: words of `OVERSTEPS`.
-    pub oversteps: Vec<Spanned<String>>,
+    /// What requests are beyond on purpose: words of `BEYOND`.
+    pub beyond: Vec<Spanned<String>>,
     /// How long one wait may take; the run's `--timeout` otherwise.
     pub timeout: Option<Duration>,
     /// What kind of care the scenario takes; such a scenario is fenced.

@@ -13,18 +13,8 @@ use super::error::ScriptError;
 
 /// Every key, in canonical order.
 pub(super) const KEYS: &[&str] = &[
-    "nbd",
-    "title",
-    "since",
-    "feature",
-    "tests",
-    "needs",
-    "export",
-    "checks",
-    "oversteps",
-    "timeout",
-    "hazard",
-    "action",
+    "nbd", "title", "since", "feature", "tests", "needs", "export", "checks", "beyond", "timeout",
+    "hazard", "action",
 ];
 
 /// `key: value`, with the lines that continue it.
@@ -266,7 +256,7 @@ impl<'a> Reader<'a> {
             needs,
             export: self.text("export"),
             checks: self.entry("checks").map(|entry| entry.words.clone()).unwrap_or_default(),
-            oversteps: self.entry("oversteps").map(|entry| entry.words.clone()).unwrap_or_default(),
+            beyond: self.entry("beyond").map(|entry| entry.words.clone()).unwrap_or_default(),
             timeout,
             hazard: self.text("hazard"),
             action: self.text("action"),

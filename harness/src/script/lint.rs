@@ -77,6 +77,7 @@ pub fn lint(script: &Script) -> Vec<ScriptError> {
     linter.action();
     linter.order();
     linter.greetings();
+    linter.limits();
     linter.sizes();
     let mut advice = linter.advice;
     advice.sort_by_key(|error| error.span.start);
@@ -317,7 +318,6 @@ impl<'s> Linter<'s> {
     }
 
     /// A lawful server may refuse what is beyond its limits.
-    #[expect(dead_code, reason = "not all scripts are within the limits yet")]
     fn limits(&mut self) {
         for Overstep { word, span, message } in oversteps(self.script) {
             let label = match word {
@@ -328,7 +328,7 @@ impl<'s> Linter<'s> {
             };
             let help = format!(
                 "use `$block`, `$page`, `$maximum`, `$end`, or say what it needs: `size>=4*$block`; \
-                 if the scenario is about just that, say `oversteps: {word}`"
+                 if the scenario is about just that, say `beyond: {word}`"
             );
             self.advise(span, message, label, help);
         }

@@ -15,8 +15,8 @@ use super::walk;
 use crate::interpret::Limits;
 use crate::interpret::eval::{Env, number};
 
-/// The words of `oversteps`: what the requests of a script are beyond on purpose.
-pub(super) const OVERSTEPS: &[&str] = &["end", "minimum", "maximum", "effect"];
+/// The words of `beyond`: what the requests of a script are beyond on purpose.
+pub(super) const BEYOND: &[&str] = &["end", "minimum", "maximum", "effect"];
 
 /// The commands with an offset and a length.
 const COMMANDS: &[&str] = &[
@@ -66,7 +66,7 @@ const ROUNDS: u64 = 512;
 
 /// A request that some server may refuse.
 pub(super) struct Overstep {
-    /// The word of [`OVERSTEPS`].
+    /// The word of [`BEYOND`].
     pub(super) word: &'static str,
     /// The place of the line.
     pub(super) span: Span,
@@ -80,7 +80,7 @@ pub(super) fn oversteps(script: &Script) -> Vec<Overstep> {
     if script.header.tests != Side::Server {
         return found;
     }
-    let stated: Vec<&str> = script.header.oversteps.iter().map(|word| word.node.as_str()).collect();
+    let stated: Vec<&str> = script.header.beyond.iter().map(|word| word.node.as_str()).collect();
     let mut seen: BTreeSet<(usize, &str)> = BTreeSet::new();
     for (limits, env) in servers(&script.header.needs) {
         let mut env = env;

@@ -304,3 +304,42 @@ fn the_guide_is_complete_and_its_example_is_a_scenario() {
     assert_eq!(render(&lint(&script), false), "");
     assert_eq!(format("README.md", example).unwrap(), example);
 }
+
+#[test]
+fn advises_against_requests_that_a_lawful_server_may_refuse() {
+    let advice = |header: &str, body: &str| {
+        let header = HEADER.replace("tests: server\n", &format!("tests: server\n{header}"));
+        let script = load("x/y", "y.nbd", &format!("{header}-- to transmission\n{body}"));
+        render(&lint(&script.unwrap_or_else(|errors| panic!("{}", render(&errors, false)))), false)
+    };
+    let read = "C: NBD_CMD_READ offset=0 length=$block\nS: reply ok\n";
+    assert_eq!(advice("needs: size>=$block\n", read), "");
+    let large = "C: NBD_CMD_READ offset=64KiB length=128KiB\nS: reply ok\n";
+    assert_eq!(advice("needs: size>=192KiB maximum>=128KiB\n", large), "");
+    let past = "C: NBD_CMD_READ offset=$end length=$block\nS: reply error\n";
+    assert_eq!(advice("needs: size>=$block\nbeyond: end\n", past), "");
+    let loops =
+        "for n in 0..3 {\n  C: NBD_CMD_TRIM offset=$n*$page length=$page\n  S: reply _\n}\n";
+    assert_eq!(advice("needs: write size>=4*$page\n", loops), "");
+    // What it captures itself is not known beforehand.
+    let captured = "C: NBD_CMD_READ offset=0 length=$block\nS: reply ok offset=?x\n\
+                    C: NBD_CMD_READ offset=$x length=$block\nS: reply ok\n";
+    assert_eq!(advice("needs: size>=$block\n", captured), "");
+    insta::assert_snapshot!(advice("", read));
+    insta::assert_snapshot!(advice("needs: size>=1MiB\n", large));
+    let odd = "C: NBD_CMD_READ offset=512 length=4KiB\nS: reply ok\n";
+    insta::assert_snapshot!(advice("needs: size>=1MiB maximum>=4KiB\n", odd));
+    insta::assert_snapshot!(advice("needs: write size>=3*$page\n", loops));
+    let effect = "C: NBD_CMD_WRITE_ZEROES offset=0 length=$end\nS: reply ok\n";
+    insta::assert_snapshot!(advice("needs: write size>=$block\n", effect));
+    let literal = "-- close\n-- to haggling\nC: NBD_OPT_EXPORT_NAME name=$export\n\
+                   S: export-info size=16MiB\n";
+    insta::assert_snapshot!(advice("", literal));
+}
+
+#[test]
+fn knows_the_words_of_limits() {
+    let header = HEADER.replace("tests: server\n", "tests: server\nbeyond: end maximun\n");
+    let script = parse("x/y", "y.nbd", &header).unwrap();
+    insta::assert_snapshot!(render(&check(&script), false));
+}

@@ -144,7 +144,8 @@ impl Capabilities {
     /// The size of a small lawful request to the export; 0 if there is none.
     #[must_use]
     pub fn block(&self) -> u64 {
-        self.limits().block()
+        let limits = self.limits();
+        if limits.end() < limits.minimum { 0 } else { limits.block() }
     }
 
     /// The minimum block size; 1 if none was told.

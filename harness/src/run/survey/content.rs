@@ -91,7 +91,7 @@ async fn read(surveyor: &mut Surveyor<'_>, way: &Way<'_>, block: u64) -> Seen {
         let size = surveyor.found.size;
         let minimum = surveyor.found.minimum();
         let middle = size / 2 / block * block;
-        let last = (size - block) / minimum * minimum;
+        let last = size.saturating_sub(block) / minimum * minimum;
         let places = [0; READS].into_iter().chain([middle, last]);
         let told = look_at(&mut asker, block, places, &mut seen).await;
         surveyor.leave(asker).await;

@@ -5,7 +5,7 @@ use protocol::notation::error::did_you_mean;
 use protocol::values::{OptionType, TransmissionFlags};
 
 use super::super::ast::Need;
-use super::super::oversteps::OVERSTEPS;
+use super::super::oversteps::BEYOND;
 use super::Checker;
 use crate::interpret::Limits;
 use crate::interpret::eval::Env;
@@ -53,13 +53,12 @@ impl Checker<'_> {
                 Some(_) => self.compared_need(need),
             }
         }
-        for word in &self.script.header.oversteps {
-            if !OVERSTEPS.contains(&word.node.as_str()) {
-                let message =
-                    format!("nothing is called `{}` that could be overstepped", word.node);
+        for word in &self.script.header.beyond {
+            if !BEYOND.contains(&word.node.as_str()) {
+                let message = format!("no limit is called `{}`", word.node);
                 let error = self
                     .error(word.span, message, "expected end, minimum, maximum or effect")
-                    .maybe_help(did_you_mean(&word.node, OVERSTEPS.iter().copied()));
+                    .maybe_help(did_you_mean(&word.node, BEYOND.iter().copied()));
                 self.errors.push(error);
             }
         }
