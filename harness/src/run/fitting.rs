@@ -20,6 +20,8 @@ pub fn unfit(configuration: &str, found: &Capabilities) -> Option<(SkipKind, Str
         let reason = || (SkipKind::NotPossible, format!("{why}: {}", told(texts)));
         (!fits).then(reason)
     };
+    // What has not been answered is unknown: it may be there.
+    let lacks = |option| !found.offers(option) && found.why_unknown(option).is_none();
     let sized: &[&str] = &["size="];
     let (name, value) = match configuration.split_once('-') {
         Some(("size", value)) => ("size", value.parse::<u64>().ok()),
@@ -52,12 +54,12 @@ pub fn unfit(configuration: &str, found: &Capabilities) -> Option<(SkipKind, Str
         }
         "no-list" => {
             let list = &["option=NBD_OPT_LIST"];
-            unless(!found.offers(OptionType::LIST), "the server lists its exports", list)
+            unless(lacks(OptionType::LIST), "the server lists its exports", list)
         }
         "no-structured" => {
             let option = OptionType::STRUCTURED_REPLY;
             let texts = &["option=NBD_OPT_STRUCTURED_REPLY"];
-            unless(!found.offers(option), "the server has structured replies", texts)
+            unless(lacks(option), "the server has structured replies", texts)
         }
         "errors" => setup("a bad sector at 512 KiB"),
         "slow" => setup("a disk that is slow"),

@@ -195,6 +195,13 @@ fn context(wanted: &WireString, capabilities: &Capabilities) -> Option<(SkipKind
     if capabilities.contexts.contains(wanted) {
         return None;
     }
+    // An option can be asked for without knowing whether it is there, a context can't.
+    if let Some(why) = capabilities.why_unknown(OptionType::LIST_META_CONTEXT) {
+        return Some((
+            SkipKind::NotPossible,
+            format!("whether there is {wanted} is unknown: {why}"),
+        ));
+    }
     if !capabilities.offers(OptionType::LIST_META_CONTEXT) {
         return option(OptionType::LIST_META_CONTEXT, capabilities);
     }
@@ -342,6 +349,17 @@ mod tests {
         let skip = context(&"a:c".into(), &capabilities);
         let reason = format!("no context \"a:c\": {found}");
         assert_eq!(skip, Some((SkipKind::NotOffered, reason)));
+    }
+
+    #[test]
+    fn a_context_is_not_looked_for_where_the_list_has_no_answer() {
+        let capabilities = Capabilities {
+            unknown: [(OptionType::LIST_META_CONTEXT, "no answer within 5 s".to_owned())].into(),
+            ..Capabilities::default()
+        };
+        let (kind, reason) = context(&"a:b".into(), &capabilities).unwrap();
+        assert_eq!(kind, SkipKind::NotPossible);
+        assert_eq!(reason, "whether there is \"a:b\" is unknown: no answer within 5 s");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What a scenario relies on that the device behind an export may not do: then it tells nothing
 //! about the protocol, and is not played. The survey has the evidence.
 
-use protocol::describe::Value;
 use protocol::message::Side;
 use protocol::notation::ast::{Expr, MessageLine, PartExpr, Pattern, Word};
 
@@ -90,14 +89,14 @@ fn is_particular(value: &Expr) -> bool {
     }
 }
 
-/// Whether one of the sizes of requests that a script uses is 0 on this export.
+/// Whether a script sends requests of the sizes that every export has room for but this one.
 fn lacks_room(body: &[Statement], found: &Capabilities) -> bool {
+    let limits = found.limits();
+    if limits.end() >= limits.minimum {
+        return false;
+    }
     let mut lacks = false;
-    let variables = found.variables();
-    let none = |name: &String| {
-        let value = variables.iter().find(|(known, _)| known == name).map(|(_, value)| value);
-        ["block", "page"].contains(&name.as_str()) && value == Some(&Value::Int(0))
-    };
+    let none = |name: &String| ["block", "page"].contains(&name.as_str());
     walk::statements(body, &mut |statement| {
         for whole in walk::exprs(statement) {
             walk::expr(whole, &mut |part| {
