@@ -135,6 +135,9 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
         "structured" => option(OptionType::STRUCTURED_REPLY, capabilities),
         "extended" => option(OptionType::EXTENDED_HEADERS, capabilities),
         "block-size" if capabilities.block_size.is_none() => {
+            if let Some(skip) = not_entered(capabilities) {
+                return Some(skip);
+            }
             let told = capabilities.evidence(&["NBD_REP_INFO"]).is_some();
             let texts = if told { ["NBD_REP_INFO"] } else { ["option=NBD_OPT_GO"] };
             not_offered("no NBD_INFO_BLOCK_SIZE", &texts)
@@ -152,12 +155,23 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
             let flags = capabilities.flags | capabilities.extended_flags;
             match flag.parse::<TransmissionFlags>() {
                 Ok(mask) if flags.has(mask) == wanted => None,
+                Ok(_) if not_entered(capabilities).is_some() => not_entered(capabilities),
                 Ok(_) if wanted => not_offered(&format!("no {flag}"), entered),
                 Ok(_) => not_possible(&format!("{flag} is set"), entered),
                 Err(_) => Some((SkipKind::NotPossible, format!("`{name}` is no known need"))),
             }
         }
     }
+}
+
+/// Where no export could be entered, its size and flags are unknown, not missing.
+fn not_entered(capabilities: &Capabilities) -> Option<(SkipKind, String)> {
+    let why = capabilities.why_unknown(OptionType::EXPORT_NAME)?;
+    let entered = capabilities.route.is_some() || capabilities.size > 0;
+    (!entered).then(|| {
+        let reason = format!("no export could be entered (NBD_OPT_EXPORT_NAME: {why})");
+        (SkipKind::NotPossible, reason)
+    })
 }
 
 /// Why an external target does not hold the content that scenarios know.
@@ -291,6 +305,11 @@ fn unmet_comparison(
     if met {
         return None;
     }
+    if name != "exports"
+        && let Some(skip) = not_entered(capabilities)
+    {
+        return Some(skip);
+    }
     let evidence = capabilities.evidence(texts).unwrap_or("nothing told");
     let reason = format!("needs {name}{}{wanted}, has {has}: {evidence}", symbol(op));
     Some((SkipKind::NotOffered, reason))
@@ -333,6 +352,20 @@ mod tests {
         for name in ["no-SEND_TRIM", "read-only"] {
             let (kind, _) = unmet(&need(name), &capabilities, ALL).unwrap();
             assert_eq!(kind, SkipKind::NotPossible, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_export_that_could_not_be_entered_is_unknown_and_lacks_nothing() {
+        let silent = (OptionType::EXPORT_NAME, "no answer within 5 s".to_owned());
+        let capabilities = Capabilities { unknown: [silent].into(), ..Capabilities::default() };
+        for name in ["SEND_TRIM", "block-size"] {
+            let (kind, reason) = unmet(&need(name), &capabilities, ALL).unwrap();
+            assert_eq!(kind, SkipKind::NotPossible, "{name}");
+            assert_eq!(
+                reason,
+                "no export could be entered (NBD_OPT_EXPORT_NAME: no answer within 5 s)"
+            );
         }
     }
 

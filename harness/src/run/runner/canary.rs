@@ -71,9 +71,13 @@ impl Canary {
         };
         let began = Instant::now();
         canary.usual = match canary.fly(limit).await {
-            Ok(reached) | Err((reached, _)) => reached,
+            Ok(reached) => {
+                canary.limit = limit.max(began.elapsed().saturating_mul(SLOWER));
+                reached
+            }
+            // What never comes says nothing about how slow the server is.
+            Err((reached, _)) => reached,
         };
-        canary.limit = limit.max(began.elapsed().saturating_mul(SLOWER));
         canary
     }
 
@@ -176,7 +180,8 @@ impl Flight {
             let body = OptionBody::Info { name: canary.export.clone(), requests };
             match self.option(OptionType::GO, body).await? {
                 ReplyType::ACK => return Ok(true),
-                ReplyType::ERR_UNSUP => {}
+                // Further than that it never comes.
+                ReplyType::ERR_UNSUP if canary.usual > Reached::Haggled => {}
                 _ => {
                     self.say(option(OptionType::ABORT, OptionBody::Empty)).await;
                     return Ok(false);

@@ -265,6 +265,8 @@ impl<'a> Surveyor<'a> {
                 Ok(_) | Err(_) => match self.by_name(&name, true).await {
                     Ok(()) => return Ok(()),
                     Err(NoAnswer::Unreachable(_) | NoAnswer::NoTime) => return Ok(()),
+                    // A refusal closes: silence is for scenarios to name.
+                    Err(NoAnswer::Silent(_)) => {}
                     Err(error) if went.is_ok() => refusal = Some(error.to_string()),
                     Err(_) => {}
                 },
@@ -345,6 +347,9 @@ impl<'a> Surveyor<'a> {
             (self.found.size, self.found.flags) = (size, flags);
             self.found.route = Some(Route::ExportName);
             self.found.opening = self.found.opening.max(began.elapsed());
+        }
+        if let Err(error) = &entered {
+            self.found.unknown.insert(OptionType::EXPORT_NAME, error.to_string());
         }
         self.keep(&mut asker);
         self.leave(asker).await;
