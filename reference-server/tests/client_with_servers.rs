@@ -8,7 +8,7 @@ mod needed;
 
 use std::path::Path;
 
-use common::{Running, start};
+use common::{Running, qemu_is_extended, start};
 use protocol::payload::place;
 use protocol::uri::Uri;
 use reference_server::client::{Client, ClientError, Haggling, Options};
@@ -128,15 +128,6 @@ async fn maps_what_servers_allocate() {
         assert!(matches!(client.map("x-none:a", 0, 512).await, Err(ClientError::NotOffered(_))));
         client.disconnect().await.unwrap();
     }
-}
-
-/// Whether the installed qemu-nbd has extended headers, which came with 8.2.
-fn qemu_is_extended() -> bool {
-    let told = std::process::Command::new("qemu-nbd").arg("--version").output().unwrap();
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    let version = told.split_whitespace().find(|word| word.starts_with(|c: char| c.is_numeric()));
-    let mut numbers = version.unwrap_or_default().split('.').map_while(|part| part.parse().ok());
-    (numbers.next(), numbers.next()) >= (Some(8u32), Some(2u32))
 }
 
 #[tokio::test(flavor = "multi_thread")]

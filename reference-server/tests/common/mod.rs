@@ -63,3 +63,13 @@ pub(crate) async fn start<S: AsRef<OsStr>>(name: &str, arguments: &[S], socket: 
     timeout(LIMIT, listening).await.unwrap_or_else(|_| panic!("`{name}` does not listen"));
     Running(child)
 }
+
+/// Whether the installed qemu has extended headers, which came with 8.2.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub(crate) fn qemu_is_extended() -> bool {
+    let told = std::process::Command::new("qemu-img").arg("--version").output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let version = told.split_whitespace().find(|word| word.starts_with(|c: char| c.is_numeric()));
+    let mut numbers = version.unwrap_or_default().split('.').map_while(|part| part.parse().ok());
+    (numbers.next(), numbers.next()) >= (Some(8u32), Some(2u32))
+}
