@@ -247,14 +247,6 @@ impl Asker {
         Cookie(self.cookie)
     }
 
-    /// Whether leave is taken by `NBD_CMD_DISC`.
-    pub(super) fn is_in_transmission(&self) -> bool {
-        let tracker = self.link.tracker();
-        tracker.phase() == Phase::Transmission
-            && !tracker.awaits_tls()
-            && self.link.ended().is_none()
-    }
-
     /// Takes leave in the protocol's way, and waits for the close as long as `patience`: the server may
     /// have one place only. Gives whether it closed.
     pub(super) async fn leave(&mut self, patience: Duration) -> bool {

@@ -98,7 +98,7 @@ pub struct Capabilities {
     /// On how many connections the export can be used at once, as far as was tried; `None` for servers
     /// that the harness set up.
     pub capacity: Option<usize>,
-    /// Whether the server was seen, each time, to keep the connection after NBD_CMD_DISC.
+    /// Whether the server was seen to keep connections after NBD_CMD_DISC.
     pub stays_open: bool,
     /// How long it takes to be greeted and to enter the export.
     pub opening: Duration,

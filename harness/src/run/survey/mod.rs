@@ -7,6 +7,7 @@ pub mod capacity;
 pub mod content;
 pub mod exports;
 pub mod fact;
+mod parting;
 pub mod relies;
 mod steps;
 #[cfg(test)]

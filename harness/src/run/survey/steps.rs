@@ -25,8 +25,6 @@ const SILENCES: u32 = 2;
 const BRIEFLY: Duration = Duration::from_secs(1);
 /// How long a close is waited for from a server that has shown that it does not close.
 const HARDLY: Duration = Duration::from_millis(100);
-/// How many sessions must show that the server does not close at `NBD_CMD_DISC`.
-const STAYS: u32 = 2;
 /// How long a server that can't be reached any more gets to come back.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How often that long.
@@ -43,12 +41,7 @@ pub(super) struct Surveyor<'a> {
     pub found: Capabilities,
     deadline: Instant,
     silences: u32,
-    /// How long a close is waited for after `NBD_OPT_ABORT`, and after `NBD_CMD_DISC`.
     farewell: Duration,
-    parting: Duration,
-    /// How many sessions the server did not close at `NBD_CMD_DISC`, and how many it did.
-    stayed: u32,
-    closed: u32,
     /// Everything is asked inside TLS.
     pub inside: bool,
     sessions: u32,
@@ -69,9 +62,6 @@ impl<'a> Surveyor<'a> {
             deadline: Instant::now() + ask.limit.saturating_mul(WAITS),
             silences: 0,
             farewell: BRIEFLY.min(ask.limit),
-            parting: BRIEFLY.min(ask.limit),
-            stayed: 0,
-            closed: 0,
             inside: false,
             sessions: 0,
             gone: None,
@@ -110,6 +100,7 @@ impl<'a> Surveyor<'a> {
             }
         }
         super::exports::describe(self).await;
+        super::parting::look(self).await;
         if self.ask.strange {
             super::content::look(self).await;
             // Whether it is still there.
@@ -573,22 +564,8 @@ impl<'a> Surveyor<'a> {
 
     pub(super) async fn leave(&mut self, mut asker: Asker) {
         let began = Instant::now();
-        if !asker.is_in_transmission() {
-            if !asker.leave(self.farewell).await && began.elapsed() >= self.farewell {
-                self.farewell = HARDLY;
-            }
-            return;
-        }
-        let closed = asker.leave(self.parting).await;
-        if self.parting <= HARDLY {
-            return;
-        }
-        self.closed += u32::from(closed);
-        self.stayed += u32::from(!closed && began.elapsed() >= self.parting);
-        self.found.stays_open = self.stayed >= STAYS && self.closed == 0;
-        // Once is enough to be in a hurry, but not to say that it never closes.
-        if self.stayed >= STAYS {
-            self.parting = HARDLY;
+        if !asker.leave(self.farewell).await && began.elapsed() >= self.farewell {
+            self.farewell = HARDLY;
         }
     }
 

@@ -1,0 +1,31 @@
+//! Whether the server closes at `NBD_CMD_DISC`: if it does not, scenarios about something else need
+//! not wait for it each time.
+
+use std::time::Duration;
+
+use super::steps::Surveyor;
+
+/// How many sessions in a row must show that the server does not close.
+const SESSIONS: usize = 2;
+/// How long a close is waited for.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Enters, reads where a read is lawful, and leaves. A session in which nothing was asked may end
+/// otherwise than others, where a server has several threads.
+pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
+    let Some(way) = surveyor.way() else { return };
+    let block = surveyor.found.block().min(surveyor.found.maximum());
+    surveyor.asking("NBD_CMD_DISC");
+    for _ in 0..SESSIONS {
+        let Ok(limit) = surveyor.patience() else { return };
+        let Ok((mut asker, _)) = way.enter(limit).await else { return };
+        if block > 0 && asker.read(0, block).await.is_err() {
+            surveyor.leave(asker).await;
+            return;
+        }
+        if asker.leave(LIMIT.min(limit)).await {
+            return;
+        }
+    }
+    surveyor.found.stays_open = true;
+}
