@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::steps::Surveyor;
 
-/// How many sessions in a row must show that the server does not close.
-const SESSIONS: usize = 2;
+/// How many sessions must show that the server does not close, or that it does: where several threads
+/// serve a session, it may be now this and now that.
+const ENOUGH: usize = 2;
 /// How long a close is waited for.
 const LIMIT: Duration = Duration::from_secs(1);
 
@@ -16,16 +17,18 @@ pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
     let Some(way) = surveyor.way() else { return };
     let block = surveyor.found.block().min(surveyor.found.maximum());
     surveyor.asking("NBD_CMD_DISC");
-    for _ in 0..SESSIONS {
+    let (mut stayed, mut closed) = (0, 0);
+    while stayed < ENOUGH && closed < ENOUGH {
         let Ok(limit) = surveyor.patience() else { return };
         let Ok((mut asker, _)) = way.enter(limit).await else { return };
         if block > 0 && asker.read(0, block).await.is_err() {
             surveyor.leave(asker).await;
             return;
         }
-        if asker.leave(LIMIT.min(limit)).await {
-            return;
+        match asker.leave(LIMIT.min(limit)).await {
+            true => closed += 1,
+            false => stayed += 1,
         }
     }
-    surveyor.found.stays_open = true;
+    surveyor.found.stays_open = stayed == ENOUGH;
 }
