@@ -88,3 +88,127 @@ fn a_command_without_a_port_is_a_mistake() {
     hint: --server 'mine --port {port}'
     ");
 }
+
+/// A run that is under way with a server that has two processes, one in a session of its own.
+struct UnderWay {
+    nbdcheck: std::process::Child,
+    pids: Vec<String>,
+}
+
+impl UnderWay {
+    fn start(dir: &std::path::Path) -> Self {
+        let list = dir.join("pids");
+        let server = format!(
+            "echo $$ >>{0}; setsid sleep 300 & echo $! >>{0}; : {{port}}; sleep 300",
+            list.display()
+        );
+        let mut command = Command::new(NBDCHECK);
+        command.args(["run", "--server", &server]).env("TMPDIR", dir);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let nbdcheck = command.spawn().expect("the binary runs");
+        let mut run = Self { nbdcheck, pids: Vec::new() };
+        let began = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(&list).unwrap_or_default();
+            run.pids = text.lines().map(str::to_owned).collect();
+            if run.pids.len() == 2 && text.ends_with('\n') {
+                return run;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "nothing was started");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends it by a signal and waits until nothing is left, in files neither.
+    fn end(mut self, signal: &str, dir: &std::path::Path) -> Option<i32> {
+        let id = self.nbdcheck.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().expect("there is kill");
+        assert!(sent.success());
+        let status = self.nbdcheck.wait().expect("it is a child");
+        let is_there = |pid: &String| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+        };
+        let began = Instant::now();
+        let left = |dir| std::fs::read_dir(dir).expect("the folder is there").count() > 1;
+        while self.pids.iter().any(is_there) || left(dir) {
+            assert!(began.elapsed() < Duration::from_secs(5), "{signal}: {:?} is left", self.pids);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        println!("{signal}: nothing is left after {:?}", began.elapsed());
+        status.code()
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_is_left_however_the_run_is_ended() {
+    for (signal, status) in [
+        ("-INT", Some(3)),
+        ("-TERM", Some(3)),
+        ("-HUP", Some(3)),
+        ("-QUIT", Some(3)),
+        ("-KILL", None),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let run = UnderWay::start(dir.path());
+        assert_eq!(run.end(signal, dir.path()), status, "{signal}");
+    }
+}
+
+/// The command that the report of a failure names.
+fn again(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("again  nbdcheck "));
+    line.unwrap_or_else(|| panic!("no failure in {text}")).to_owned()
+}
+
+/// What is printed can be typed: it runs the same scenario, which fails again.
+#[test]
+fn a_failure_can_be_run_again_as_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let client = dir.path().join("it's a client.sh");
+    let answer = "exec 3<>/dev/tcp/$1/$2; head -c 18 <&3 >/dev/null; printf %16d 0 >&3; cat <&3";
+    std::fs::write(&client, answer).unwrap();
+    let server = format!(
+        "{NBDCHECK} serve --bind '127.0.0.1:{{port}}' --fault cookie-wrong --export 'a b=mem:16MiB'"
+    );
+    let client = format!("bash \"{}\" {{host}} {{port}} # {{uri}} {{action}}", client.display());
+    let target: [&[&str]; 2] = [
+        &[
+            "--server",
+            &server,
+            "--export",
+            "a b",
+            "--axes",
+            "send=bytewise",
+            "--timeout",
+            "2.5",
+            "--scenario",
+            "2.6-base/sanity",
+        ],
+        &["--client", &client, "--timeout", "0.5", "--scenario", "client/enter"],
+    ];
+    for args in target {
+        let mut command = Command::new(NBDCHECK);
+        let first = command.args(["run", "--color", "never"]).args(args).output().unwrap();
+        assert_eq!(first.status.code(), Some(1), "{}", text(&first));
+        let line = again(&first);
+        for arg in args.iter().filter(|arg| arg.starts_with("--")) {
+            assert!(line.contains(arg), "{arg} in {line}");
+        }
+        let mut shell = Command::new("sh");
+        shell.current_dir(dir.path()).args(["-c", &format!("'{NBDCHECK}' {line} --color never")]);
+        let second = shell.output().unwrap();
+        assert_eq!(second.status.code(), Some(1), "{line}\n{}", text(&second));
+        assert_eq!(again(&second), line);
+    }
+}
+
+#[test]
+fn a_client_that_cannot_be_started_is_told_at_once() {
+    let mut command = Command::new(NBDCHECK);
+    let output = command.args(["run", "--client", "no-such-client {uri}"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(text(&output).contains("`no-such-client` is not installed"), "{}", text(&output));
+}

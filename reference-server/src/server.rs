@@ -290,6 +290,10 @@ impl Builder {
 fn listen_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if !is_socket(path) {
+                let text = "there is something else than a socket, which is left alone";
+                return Err(io::Error::new(error.kind(), text));
+            }
             match std::os::unix::net::UnixStream::connect(path) {
                 Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
                     std::fs::remove_file(path)?;
@@ -302,13 +306,21 @@ fn listen_unix(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket())
+}
+
 /// Removes the file of a socket when it is no longer listened on.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        // Another file may have taken its place.
+        if is_socket(&self.0) {
+            let _ = std::fs::remove_file(&self.0);
+        }
     }
 }
 
@@ -459,5 +471,30 @@ impl ServerHandle {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, socket) = (dir.path().join("file"), dir.path().join("socket"));
+        std::fs::write(&file, "data").unwrap();
+        let refusal = listen_unix(&file).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "there is something else than a socket, which is left alone"
+        );
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "data");
+        let first = listen_unix(&socket).unwrap();
+        assert_eq!(listen_unix(&socket).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        drop(listen_unix(&socket).unwrap());
+        drop(SocketFile(file.clone()));
+        drop(SocketFile(socket.clone()));
+        assert!(file.exists() && !socket.exists());
     }
 }

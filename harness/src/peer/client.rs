@@ -1,11 +1,14 @@
 //! Clients under test: one command an action.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::address::Address;
-use super::file::{self, Client};
-use super::process::{Ended, Invocation, Process};
+use super::command::{CommandLine, SHELL};
+use super::file::{self, CLIENT_WORDS, Client};
+use super::process::{Ended, Invocation, Process, search_path};
 use super::schema::ClientTls;
 use super::template::{self, TemplateError, Value, Values};
 use super::{PeerError, StartError, shown};
@@ -237,7 +240,6 @@ impl ClientFile {
             })
         })?;
         let command = shown(&self.client.common.program, &args);
-        let start = Instant::now();
         let env = &self.client.common.env;
         let invocation = Invocation {
             program: &program,
@@ -247,17 +249,68 @@ impl ClientFile {
             cwd: Some(dir.path()),
             keep: KEEP,
         };
-        let process = Process::spawn(&invocation)
-            .map_err(|e| failed(format!("{} does not start: {e}", self.name())))?;
-        let ended = process.wait(with.limit).await;
-        let took = start.elapsed();
-        let (stdout, stderr) = (process.stdout.clone(), process.stderr.clone());
-        drop(process);
-        let grace = Duration::from_millis(500);
-        stdout.wait_for_end(grace);
-        stderr.wait_for_end(grace);
-        Ok(ClientRun { command, ended, stdout: stdout.bytes(), stderr: stderr.text(), took })
+        let run = conduct(&invocation, command, with.limit).await;
+        run.map_err(|e| failed(format!("{} does not start: {e}", self.name())))
     }
+}
+
+/// Runs a program to its end or its limit; nothing is left of it.
+async fn conduct(
+    invocation: &Invocation<'_>,
+    command: String,
+    limit: Duration,
+) -> io::Result<ClientRun> {
+    let start = Instant::now();
+    let process = Process::spawn(invocation)?;
+    let ended = process.wait(limit).await;
+    let took = start.elapsed();
+    let (stdout, stderr) = (process.stdout.clone(), process.stderr.clone());
+    drop(process);
+    let grace = Duration::from_millis(500);
+    stdout.wait_for_end(grace);
+    stderr.wait_for_end(grace);
+    Ok(ClientRun { command, ended, stdout: stdout.bytes(), stderr: stderr.text(), took })
+}
+
+/// A client's command of the user's own.
+///
+/// # Errors
+/// It has a placeholder that is none.
+pub fn client_command(text: &str) -> Result<CommandLine, PeerError> {
+    let known: Vec<&str> = CLIENT_WORDS.iter().copied().chain(["action"]).collect();
+    CommandLine::parse(text, &known)
+        .map_err(|reason| PeerError::Command { command: text.to_owned(), reason })
+}
+
+/// Runs a command of the user's own for an action, as [`ClientFile::run`] does.
+///
+/// # Errors
+/// See [`ClientFile::run`].
+pub async fn run_command(
+    line: &CommandLine,
+    action: &str,
+    with: &Parameters,
+) -> Result<ClientRun, StartError> {
+    let failed =
+        |what: String, command: String| StartError::Failed { what, command, output: String::new() };
+    line.can_be_found()?;
+    let dir = tempfile::Builder::new().prefix("nbd-").tempdir();
+    let dir = dir.map_err(|e| failed(format!("no place to start in: {e}"), String::new()))?;
+    let mut values = values(with, dir.path());
+    values.insert("action", Value::Text(action.to_owned()));
+    let command = line.fill(&values);
+    let env = BTreeMap::from([("PATH".to_owned(), search_path())]);
+    let invocation = Invocation {
+        program: Path::new(SHELL),
+        args: &line.for_shell(&command),
+        env: &env,
+        dir: dir.path(),
+        // As at a prompt: in the user's directory.
+        cwd: None,
+        keep: KEEP,
+    };
+    let run = conduct(&invocation, command.clone(), with.limit).await;
+    run.map_err(|e| failed(format!("the client does not start: {e}"), command))
 }
 
 /// The first two numbers of a version.

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use super::StartError;
 use super::file::nearest;
+use super::process::find_program;
 use super::template::{Value, Values};
 
 /// The shell.
@@ -65,6 +67,20 @@ impl CommandLine {
         let word = self.text.split_ascii_whitespace().next()?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+@%,".contains(c);
         (word.chars().all(plain) && !is_of_the_shell(word)).then_some(word)
+    }
+
+    /// Whether the program is there, as far as that can be seen beforehand.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn can_be_found(&self) -> Result<(), StartError> {
+        match self.program() {
+            Some(name) if find_program(name, None).is_none() => {
+                let hint = "it is looked for in PATH; a path has a `/` in it".to_owned();
+                Err(StartError::Missing { program: name.to_owned(), hint })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The command for the shell. A placeholder without a value becomes nothing.

@@ -12,6 +12,7 @@ mod command;
 mod file;
 mod greet;
 mod image;
+pub mod janitor;
 mod listener;
 mod own;
 mod place;
@@ -26,7 +27,7 @@ mod version;
 mod file_tests;
 
 pub use address::{Address, ByteStream, Connected};
-pub use client::{ClientFile, ClientRun, Parameters};
+pub use client::{ClientFile, ClientRun, Parameters, client_command, run_command};
 pub use command::{CommandLine, quoted};
 pub use greet::greet;
 pub use image::{Content, KNOWN};

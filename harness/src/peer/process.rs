@@ -16,6 +16,7 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, test_kill_process, waitid,
 };
 
+use super::janitor;
 use super::listener;
 use super::tail::Tail;
 
@@ -157,8 +158,10 @@ impl Process {
         if let Some(cwd) = what.cwd {
             command.current_dir(cwd);
         }
+        janitor::about_to_start(what.dir);
         let mut child = command.spawn()?;
         let pid = Pid::from_child(&child);
+        janitor::started(pid, what.dir);
         let piped = "the stream was asked for";
         let stdout = Tail::of(child.stdout.take().expect(piped), what.keep);
         let stderr = Tail::of(child.stderr.take().expect(piped), what.keep);
@@ -178,7 +181,7 @@ impl Process {
         };
         // Where it can't be read (another user's, no `/proc`), its own word must do.
         let environ = fs::read(format!("/proc/{}/environ", daemon.as_raw_nonzero()));
-        if environ.is_ok_and(|environ| !self.has_mark(&environ)) {
+        if environ.is_ok_and(|environ| !has_mark(&environ, &self.dir)) {
             return false;
         }
         self.daemon = Some(daemon);
@@ -251,6 +254,11 @@ impl Process {
 
     /// Ends all its processes at once and reaps it.
     pub(super) fn kill(&mut self) {
+        self.end_all();
+        janitor::ended(self.pid);
+    }
+
+    fn end_all(&mut self) {
         self.signal(Signal::KILL);
         // Fails only if it was reaped before.
         let _ = self.child.wait();
@@ -284,24 +292,29 @@ impl Process {
     /// The processes that carry this peer's mark, zombies not among them; none where the system has
     /// no `/proc`.
     fn marked(&self) -> Vec<Pid> {
-        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-        entries
-            .flatten()
-            .filter_map(|entry| {
-                let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
-                let environ = fs::read(entry.path().join("environ")).ok()?;
-                self.has_mark(&environ).then_some(pid)
-            })
-            .collect()
+        marked([self.dir.as_path()])
     }
+}
 
-    fn has_mark(&self, environ: &[u8]) -> bool {
-        let dir = self.dir.as_os_str().as_encoded_bytes();
-        environ.split(|b| *b == 0).any(|one| {
-            let value = one.strip_prefix(MARK.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-            value == Some(dir)
+/// The processes that carry the mark of one of these directories, as of [`Process::marked`].
+pub(super) fn marked<'d>(dirs: impl IntoIterator<Item = &'d Path> + Clone) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            let environ = fs::read(entry.path().join("environ")).ok()?;
+            dirs.clone().into_iter().any(|dir| has_mark(&environ, dir)).then_some(pid)
         })
-    }
+        .collect()
+}
+
+fn has_mark(environ: &[u8], dir: &Path) -> bool {
+    let dir = dir.as_os_str().as_encoded_bytes();
+    environ.split(|b| *b == 0).any(|one| {
+        let value = one.strip_prefix(MARK.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        value == Some(dir)
+    })
 }
 
 impl Drop for Process {

@@ -270,11 +270,8 @@ impl PeerFile {
             Some(_) => server.listen_tls.get(&transport).unwrap_or(listen),
             None => listen,
         };
-        if let Some(name) = server.command.as_ref().and_then(CommandLine::program)
-            && find_program(name, None).is_none()
-        {
-            let hint = "it is looked for in PATH; a path has a `/` in it".to_owned();
-            return Err(StartError::Missing { program: name.to_owned(), hint });
+        if let Some(line) = &server.command {
+            line.can_be_found()?;
         }
         let program = server.common.find()?;
         let place = Place::make(transport, options.parent.as_deref())
@@ -521,6 +518,11 @@ impl Running {
             format!("the server ended while it was asked what it offers ({ended})")
         };
         Some(self.failed(text))
+    }
+
+    /// How its process ended, if it does within `limit`.
+    pub async fn ends_within(&mut self, limit: Duration) -> Option<Ended> {
+        self.process.wait(limit).await
     }
 
     /// Asks it to end, and kills it if it does not in time.

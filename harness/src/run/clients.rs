@@ -12,7 +12,6 @@ use protocol::payload::place;
 use protocol::values::OptionType;
 use reference_server::Profile;
 use reference_server::tls::has_psk;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -25,7 +24,10 @@ use crate::dial::{ClientProcess, Dialer, Source};
 use crate::finding::{Severity, Verdict};
 use crate::interpret::{Ending, Played, Setup, Upgrade, play};
 use crate::link::{Entry, Said, Touched};
-use crate::peer::{Address, ClientFile, ClientRun, Ended, Parameters, StartError, shipped_clients};
+use crate::peer::{
+    Address, ClientFile, ClientRun, Parameters, StartError, client_command, run_command,
+    shipped_clients,
+};
 use crate::run::selfclient;
 use crate::script::ast::{Script, TlsKind};
 use crate::tls::Security;
@@ -71,6 +73,7 @@ impl ClientTarget {
             return Ok(all);
         }
         if name.contains("{uri}") {
+            client_command(name).map_err(|error| error.to_string())?;
             return Ok(vec![Self::Command(name.to_owned())]);
         }
         ClientFile::find(name)
@@ -146,77 +149,12 @@ impl ClientTarget {
             Self::Reference => Ok(selfclient::act(None, &action, &with).await),
             Self::Profile(profile) => Ok(selfclient::act(Some(profile), &action, &with).await),
             Self::Peer(file) => file.run(&action, &with).await,
-            Self::Command(command) => run_command(&command, &action, &with).await,
-        }
-    }
-}
-
-/// Runs a user's own command by the shell.
-async fn run_command(
-    command: &str,
-    action: &str,
-    with: &Parameters,
-) -> Result<ClientRun, StartError> {
-    let uri = with.uri();
-    let command = command.replace("{uri}", &format!("'{uri}'")).replace("{action}", action);
-    let began = Instant::now();
-    let failed = |error: std::io::Error| StartError::Failed {
-        what: error.to_string(),
-        command: command.clone(),
-        output: String::new(),
-    };
-    let child = tokio::process::Command::new("sh")
-        .arg("-c")
-        .arg(&command)
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn();
-    let mut child = child.map_err(failed)?;
-    let (mut stderr, mut words) = (child.stderr.take(), Vec::new());
-    let waiting = tokio::time::timeout(with.limit, async {
-        let reading = async {
-            if let Some(stderr) = &mut stderr {
-                tail(stderr, &mut words).await;
+            Self::Command(command) => {
+                let line = client_command(&command)
+                    .map_err(|error| StartError::Unsupported(error.to_string()))?;
+                run_command(&line, &action, &with).await
             }
-        };
-        // A process that goes on in the background may keep the pipe open.
-        let waiting = async {
-            let status = child.wait().await;
-            (status, tokio::time::sleep(Duration::from_millis(100)).await)
-        };
-        tokio::pin!(reading, waiting);
-        tokio::select! {
-            () = &mut reading => waiting.await.0,
-            (status, ()) = &mut waiting => status,
         }
-    });
-    let ended = match waiting.await {
-        Ok(status) => {
-            use std::os::unix::process::ExitStatusExt as _;
-            let status = status.map_err(failed)?;
-            status.code().map(Ended::Status).or_else(|| status.signal().map(Ended::Signal))
-        }
-        Err(_) => None,
-    };
-    Ok(ClientRun {
-        command: command.clone(),
-        ended,
-        stdout: Vec::new(),
-        stderr: String::from_utf8_lossy(&words).into_owned(),
-        took: began.elapsed(),
-    })
-}
-
-/// Reads to the end and keeps the last 16 KiB.
-async fn tail(stream: &mut (impl AsyncRead + Unpin), kept: &mut Vec<u8>) {
-    const KEEP: usize = 16 << 10;
-    let mut buffer = vec![0; 4096];
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        kept.extend_from_slice(&buffer[..count]);
-        let more = kept.len().saturating_sub(KEEP);
-        kept.drain(..more);
     }
 }
 

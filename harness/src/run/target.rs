@@ -329,6 +329,25 @@ impl Instance {
         Some(format!("the server's process ended ({status}){said}"))
     }
 
+    /// The same, and waits for the end at most `limit`.
+    pub async fn dies_within(&mut self, limit: Duration) -> Option<String> {
+        if let Held::Peer(running) = &mut self.held {
+            running.ends_within(limit).await?;
+        }
+        self.died()
+    }
+
+    /// The last that the server said, in lines for the report.
+    #[must_use]
+    pub fn last_words(&self) -> Vec<String> {
+        const LINES: usize = 6;
+        let Held::Peer(running) = &self.held else { return Vec::new() };
+        let tail = running.stderr_tail();
+        let lines: Vec<&str> = tail.lines().collect();
+        let last = &lines[lines.len().saturating_sub(LINES)..];
+        last.iter().map(|line| format!("-- the server said: {line}")).collect()
+    }
+
     /// Why a server that the harness started is of no use, if it has ended by itself after its first
     /// sessions; where `patient`, it gets a moment to end.
     pub async fn ended_early(&mut self, patient: bool) -> Option<String> {

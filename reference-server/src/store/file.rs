@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom as StdSeekFrom};
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,17 @@ pub struct FileStore {
     provisioned: Mutex<Ranges>,
 }
 
+/// What has no size or no place to read from.
+fn unfit(kind: std::fs::FileType) -> Option<&'static str> {
+    match () {
+        () if kind.is_dir() => Some("a directory"),
+        () if kind.is_fifo() => Some("a FIFO"),
+        () if kind.is_char_device() => Some("a character device"),
+        () if kind.is_socket() => Some("a socket"),
+        () => None,
+    }
+}
+
 impl FileStore {
     /// Opens a file or block device that exists; its size now is the store's.
     ///
@@ -36,6 +47,12 @@ impl FileStore {
     /// The file can't be opened or measured.
     pub fn open(path: impl AsRef<Path>, read_only: bool) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
+        // Looked at before it is opened: to open a FIFO is to wait for a writer.
+        let kind = std::fs::metadata(&path)?.file_type();
+        if let Some(kind) = unfit(kind) {
+            let text = format!("it is {kind}; an export takes a regular file or a block device");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let mut file = OpenOptions::new().read(true).write(!read_only).open(&path)?;
         // The end is the size of block devices too, for which the metadata tell 0.
         let size = file.seek(StdSeekFrom::End(0))?;
@@ -202,6 +219,23 @@ mod tests {
         file.as_file().set_len(size).unwrap();
         let store = FileStore::open(file.path(), false).unwrap();
         (file, store)
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        for (path, kind) in [
+            (dir.path(), "a directory"),
+            (fifo.as_path(), "a FIFO"),
+            (Path::new("/dev/null"), "a character device"),
+        ] {
+            for read_only in [false, true] {
+                let error = FileStore::open(path, read_only).unwrap_err().to_string();
+                assert!(error.starts_with(&format!("it is {kind}; ")), "{error}");
+            }
+        }
     }
 
     fn read(store: &FileStore, offset: u64, length: usize) -> (Vec<u8>, Vec<Run>) {

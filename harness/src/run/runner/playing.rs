@@ -29,6 +29,8 @@ use crate::tls::Security;
 const SURVIVE: &str = "session-no-unjustified-hard-disconnect";
 /// How much longer than alone a server may take to open an export beside others.
 const SLOWER: u32 = 8;
+/// How long a process that serves nobody any more may take to end.
+const DYING_LIMIT: Duration = Duration::from_millis(500);
 /// How long a fresh connection may wait for its greeting.
 const GREETING_LIMIT: Duration = Duration::from_secs(3);
 
@@ -97,7 +99,9 @@ impl Runner {
             if let Some(death) = died(&mut instance, script.header.hazard.is_some()).await {
                 // How a connection of a dead server ends is chance, and follows from its death.
                 played.findings.retain(|finding| !finding.detail.event.is_end());
-                played.findings.push(death_finding(script, &death, &played));
+                let mut finding = death_finding(script, &death, &played);
+                finding.detail.after.extend(instance.last_words());
+                played.findings.push(finding);
             }
             instance.stop().await;
         }
@@ -250,7 +254,9 @@ async fn died(instance: &mut Instance, hazard: bool) -> Option<String> {
     if let Some(death) = instance.died() {
         return Some(death);
     }
-    if hazard { instance.answers(GREETING_LIMIT).await.err() } else { None }
+    let silence = if hazard { instance.answers(GREETING_LIMIT).await.err()? } else { return None };
+    // One that writes a core file takes its time to end.
+    Some(instance.dies_within(DYING_LIMIT).await.unwrap_or(silence))
 }
 
 fn death_finding(script: &Script, death: &str, played: &Played) -> Finding {
