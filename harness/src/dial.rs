@@ -20,6 +20,21 @@ pub type TapMaker = Box<dyn FnMut(&str, &Stream, Side) -> Option<Box<dyn Tap>> +
 /// A connection, with its tap if one is wanted.
 pub type Dialed = (Stream, Option<Box<dyn Tap>>);
 
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotDialed {
+    /// In words.
+    pub why: String,
+    /// There was one, and the peer has reset it before anything could be sent.
+    pub reset: bool,
+}
+
+impl From<String> for NotDialed {
+    fn from(why: String) -> Self {
+        Self { why, reset: false }
+    }
+}
+
 /// Where connections come from.
 pub struct Dialer {
     source: Source,
@@ -49,12 +64,12 @@ impl Dialer {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn dial(&mut self, name: &str, limit: Duration) -> Result<Dialed, String> {
+    pub async fn dial(&mut self, name: &str, limit: Duration) -> Result<Dialed, NotDialed> {
         let opened = tokio::time::timeout(limit, self.open(limit)).await;
         let stream = match opened {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(format!("no connection within {limit:?}")),
+            Err(_) => return Err(format!("no connection within {limit:?}").into()),
         };
         let side = match self.source {
             Source::Connect(_) => Side::Client,
@@ -64,19 +79,21 @@ impl Dialer {
         Ok((stream, tap))
     }
 
-    async fn open(&self, limit: Duration) -> Result<Stream, String> {
+    async fn open(&self, limit: Duration) -> Result<Stream, NotDialed> {
         match &self.source {
-            Source::Connect(address) => connect(address, limit).await,
+            Source::Connect(address) => try_connect(address, limit).await,
             Source::AcceptTcp(listener) => {
-                let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
-                stream.set_nodelay(true).map_err(|error| error.to_string())?;
+                let (stream, _) =
+                    listener.accept().await.map_err(|error| NotDialed::from(error.to_string()))?;
+                stream.set_nodelay(true).map_err(|error| NotDialed::from(error.to_string()))?;
                 Ok(Stream::Tcp(stream))
             }
             Source::AcceptUnix(listener) => {
-                let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
+                let (stream, _) =
+                    listener.accept().await.map_err(|error| NotDialed::from(error.to_string()))?;
                 Ok(Stream::Unix(stream))
             }
-            Source::Closed => Err("nothing listens any more".to_owned()),
+            Source::Closed => Err("nothing listens any more".to_owned().into()),
         }
     }
 
@@ -108,10 +125,17 @@ impl Dialer {
 /// # Errors
 /// Why it can't be reached.
 pub async fn connect(address: &Address, limit: Duration) -> Result<Stream, String> {
+    try_connect(address, limit).await.map_err(|error| error.why)
+}
+
+async fn try_connect(address: &Address, limit: Duration) -> Result<Stream, NotDialed> {
     match address.connect(limit).await {
         Ok(Connected::Tcp(stream)) => Ok(Stream::Tcp(stream)),
         Ok(Connected::Unix(stream)) => Ok(Stream::Unix(stream)),
-        Err(error) => Err(format!("can't connect to {address}: {error}")),
+        Err(error) => Err(NotDialed {
+            why: format!("can't connect to {address}: {error}"),
+            reset: error.kind() == io::ErrorKind::ConnectionReset,
+        }),
     }
 }
 

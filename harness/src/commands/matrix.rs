@@ -156,8 +156,9 @@ fn test(args: &Args) -> Result<(Vec<Grid>, Vec<Tested>), (String, u8)> {
             (grids, tested)
         };
         tokio::select! {
-            made = working => Ok(made),
+            biased;
             () = run::stopped() => Err(("interrupted".to_owned(), exit::NO_VERDICT)),
+            made = working => Ok(made),
         }
     })
 }

@@ -60,8 +60,9 @@ pub fn run(args: Args) -> u8 {
     };
     let asked = async {
         tokio::select! {
-            found = ask(target, &args, limit) => found,
+            biased;
             () = run::stopped() => Err("interrupted".to_owned()),
+            found = ask(target, &args, limit) => found,
         }
     };
     let (name, found) = match runtime.block_on(asked) {

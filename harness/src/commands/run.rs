@@ -424,9 +424,11 @@ fn own_script(path: &std::path::Path) -> Result<Script, Refusal> {
 async fn execute(args: &Args, plan: Plan) -> u8 {
     let mut runs = Vec::new();
     let begun = Begun::announcing(args.strict);
+    // Signals first, or one that comes early ends the program without a report.
     let interrupted = tokio::select! {
-        () = work(args, &plan, &begun, &mut runs) => false,
+        biased;
         () = stopped() => true,
+        () = work(args, &plan, &begun, &mut runs) => false,
     };
     let mut unwritten = false;
     if interrupted {

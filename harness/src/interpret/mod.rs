@@ -327,14 +327,18 @@ impl Interpreter<'_> {
         let dialed = tokio::select! {
             biased;
             dialed = dialer.dial(name, limit) => dialed,
-            () = gone => Err("it has ended".to_owned()),
+            () = gone => Err("it has ended".to_owned().into()),
         };
         let dialed = match dialed {
             Ok(dialed) => dialed,
             Err(error) => {
                 if self.setup.side == Side::Client {
-                    return Err(Stop::Error(error));
+                    return match error.reset {
+                        true => self.reset_at_once(span),
+                        false => Err(Stop::Error(error.why)),
+                    };
                 }
+                let error = error.why;
                 if let Some(reason) =
                     self.setup.client.as_ref().and_then(ClientProcess::not_started)
                 {
@@ -354,8 +358,19 @@ impl Interpreter<'_> {
         Ok(())
     }
 
+    /// A connection that is reset before it is greeted, so early that connecting already tells.
+    fn reset_at_once(&mut self, span: Span) -> Flow {
+        let message = End::Reset.to_string();
+        let expected = vec!["S: greeting".to_owned()];
+        let (received, event) = (message.clone(), EventKind::Reset);
+        let detail = Detail { expected, received, event, ..Detail::default() };
+        let rule = "session-no-unjustified-hard-disconnect";
+        self.find(rule, Severity::Failure, &message, span, detail)?;
+        Err(Stop::Failed)
+    }
+
     /// Connects again while the server closes without a word: the place of a connection that is closed
-    /// may not be free at once.
+    /// may not be free at once. Who has no place closes; a reset is a fault all the same.
     async fn wait_for_place(&mut self, name: &str, limit: Duration, span: Span) {
         let deadline = Instant::now() + limit;
         while let Some(conn) = self.conns.get_mut(name) {

@@ -544,7 +544,7 @@ impl Link {
     }
 
     /// Waits until the peer says something or ends, without looking at what it says; gives whether
-    /// it ended without a word. What it said is there for [`Link::receive`].
+    /// it closed, in order, without a word. What it said is there for [`Link::receive`].
     pub async fn stir(&mut self, limit: Duration) -> bool {
         if self.inbox.is_empty()
             && self.ended.is_none()
@@ -555,7 +555,7 @@ impl Link {
                 self.take_in(result.map(|count| &buffer[..count]));
             }
         }
-        self.inbox.is_empty() && self.ended.is_some()
+        self.inbox.is_empty() && self.ended.is_some_and(|end| end != End::Reset)
     }
 
     /// Waits for the peer's next message, at most `limit`.

@@ -96,7 +96,8 @@ impl Address {
                         Ok(ip) => TcpStream::connect((ip, *port)).await?,
                         Err(_) => TcpStream::connect((host.as_str(), *port)).await?,
                     };
-                    stream.set_nodelay(true)?;
+                    // Where that fails the connection has ended, and reading tells how.
+                    let _ = stream.set_nodelay(true);
                     Ok(Connected::Tcp(stream))
                 }
                 Self::Unix(path) => Ok(Connected::Unix(connect_unix(path).await?)),
