@@ -1,41 +1,16 @@
 //! A server with one fault that shows everywhere: told once, within a screen or two, and the rest of
 //! the server is tested all the same.
 
+mod serve;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+
+use serve::Serve;
 
 /// First eight bytes of every option reply.
 const REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
-
-/// The reference server as a process of its own.
-struct Serve {
-    child: Child,
-    address: String,
-}
-
-impl Serve {
-    fn start() -> Self {
-        use std::io::BufRead as _;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
-            .args(["serve", "--bind", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("piped");
-        std::io::BufReader::new(out).read_line(&mut line).expect("a URI");
-        let address = line.trim().trim_start_matches("nbd://").trim_end_matches('/').to_owned();
-        Self { child, address }
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Passes on what a server sends, with the option of each reply in the other byte order.
 fn swap(mut from: TcpStream, mut to: TcpStream) -> std::io::Result<()> {
@@ -96,7 +71,7 @@ fn swapping(server: String) -> String {
 
 #[test]
 fn one_fault_that_shows_everywhere_is_one_cause() {
-    let server = Serve::start();
+    let server = Serve::start(&[]);
     let address = swapping(server.address.clone());
     let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
         .args(["run", "--target", &address, "--report", "json=-"])

@@ -1,44 +1,19 @@
 //! A target is tested with what it has: scenarios find the export that they want among its exports, content is laid
 //! where that is allowed, and nothing is written where it is not.
 
+mod serve;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
-/// `nbdcheck serve`, for as long as it lives.
-struct Serve {
-    child: Child,
-    address: String,
-}
+use serve::Serve;
 
 impl Serve {
-    fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
-            .args(["serve", "--bind", "127.0.0.1:0"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("piped");
-        BufReader::new(out).read_line(&mut line).expect("a URI");
-        let address = line.trim().trim_start_matches("nbd://");
-        let address = address.split('/').next().unwrap_or(address).to_owned();
-        Self { child, address }
-    }
-
     fn run(&self, args: &[&str]) -> Run {
         Run::of(&[&["--target", &self.address], args].concat())
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -1,7 +1,11 @@
 //! `nbdcheck run` as users and their scripts see it: exit statuses, messages, reports.
 
+mod serve;
+
 use std::fs;
 use std::process::{Command, Output};
+
+use serve::Serve;
 
 fn nbdcheck(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_nbdcheck")).args(args).output().expect("the binary runs")
@@ -233,34 +237,4 @@ fn time_can_end_a_run_which_then_has_no_verdict() {
     let output = nbdcheck(&["run", "--max-time", "0"]);
     assert_eq!(status(&output), 2);
     assert!(stderr(&output).contains("--max-time takes more than 0"), "{}", stderr(&output));
-}
-
-/// The reference server as a process of its own.
-struct Serve {
-    child: std::process::Child,
-    address: String,
-}
-
-impl Serve {
-    fn start(args: &[&str]) -> Self {
-        use std::io::BufRead as _;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
-            .args(["serve", "--bind", "127.0.0.1:0"])
-            .args(args)
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("piped");
-        std::io::BufReader::new(out).read_line(&mut line).expect("a URI");
-        let address = line.trim().trim_start_matches("nbd://").trim_end_matches('/').to_owned();
-        Self { child, address }
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

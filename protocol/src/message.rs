@@ -247,6 +247,20 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request without flags at offset 0 and of length 0, as `NBD_CMD_DISC` and `NBD_CMD_FLUSH` are.
+    #[must_use]
+    pub const fn bare(form: RequestForm, command: Command, cookie: Cookie) -> Self {
+        Self {
+            form,
+            flags: CommandFlags::EMPTY,
+            command,
+            cookie,
+            offset: 0,
+            length: 0,
+            status: None,
+        }
+    }
+
     /// How many bytes of payload follow the header, whatever their form.
     ///
     /// An extended write has its payload also where the client left out `PAYLOAD_LEN`, which it

@@ -164,13 +164,9 @@ impl Bench {
             again: "nbdcheck serve --judge".to_owned(),
         };
         TargetRun {
-            name: name.to_owned(),
-            version: None,
-            address: None,
-            problem: None,
             outcomes: vec![outcome],
-            offers: Vec::new(),
             duration: self.began.elapsed(),
+            ..TargetRun::new(name)
         }
     }
 }

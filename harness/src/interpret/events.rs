@@ -10,7 +10,7 @@ use protocol::message::{
 use protocol::notation::ast::Span;
 use protocol::payload::Payload;
 use protocol::text::WireString;
-use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, OptionType, ReplyFlags};
+use protocol::values::{ChunkType, Command, ErrorCode, OptionType, ReplyFlags};
 
 use super::conn::FLOOD;
 use super::{Choice, Flow, Interpreter, RECEIVED_BYTES, Selector, Stop, can_say_goodbye};
@@ -239,15 +239,7 @@ impl Interpreter<'_> {
             Some(conn) => conn.cookies.fresh(&self.script.id, name),
             None => Cookie(0),
         };
-        let request = Request {
-            form,
-            flags: CommandFlags::EMPTY,
-            command: Command::DISC,
-            cookie,
-            offset: 0,
-            length: 0,
-            status: None,
-        };
+        let request = Request::bare(form, Command::DISC, cookie);
         self.say(name, Message::Request(request)).await;
     }
 

@@ -350,12 +350,7 @@ fn field(
         Op::Has => eval::has_all(&found, &wanted),
         Op::Lacks => eval::has_none(&found, &wanted),
         Op::Lt | Op::Le | Op::Gt | Op::Ge => match (eval::number(&found), eval::number(&wanted)) {
-            (Some(found), Some(wanted)) => match pattern.op {
-                Op::Lt => found < wanted,
-                Op::Le => found <= wanted,
-                Op::Gt => found > wanted,
-                _ => found >= wanted,
-            },
+            (Some(found), Some(wanted)) => pattern.op.holds(found, wanted),
             _ => false,
         },
     };

@@ -88,17 +88,14 @@ impl Begun {
         outcomes.sort_by(|a, b| a.id.cmp(&b.id).then(b.verdict.cmp(&a.verdict)));
         outcomes.dedup_by(|a, b| a.id == b.id);
         let run = TargetRun {
-            name: current.name,
-            version: None,
-            address: None,
             problem: Some(format!(
                 "interrupted after {} of {}",
                 outcomes.len(),
                 Plural(current.total as u64, "scenario")
             )),
             outcomes,
-            offers: Vec::new(),
             duration: current.since.elapsed().max(Duration::from_millis(1)),
+            ..TargetRun::new(&current.name)
         };
         Some((run, current.known))
     }

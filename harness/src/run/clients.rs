@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use protocol::describe::Value;
 use protocol::message::{Message, Side};
@@ -186,15 +186,7 @@ pub async fn run_client(
 ) -> TargetRun {
     let began = Instant::now();
     let halt = Arc::new(Halt::new(options.limits.clone()));
-    let mut run = TargetRun {
-        name: client.name().to_owned(),
-        version: client.version().await,
-        address: None,
-        problem: None,
-        outcomes: Vec::new(),
-        offers: Vec::new(),
-        duration: Duration::ZERO,
-    };
+    let mut run = TargetRun { version: client.version().await, ..TargetRun::new(client.name()) };
     let (plain, others): (Vec<_>, Vec<_>) =
         scripts.iter().cloned().partition(|script| Plain::is_one(script));
     let mut shown = Plain::default();

@@ -264,15 +264,7 @@ mod tests {
     fn what_shows_only_sometimes_need_not_show() {
         let script = crate::scenarios::find(super::super::runner::SANITY).unwrap();
         let outcome = Outcome { verdict: Verdict::Pass, ..Outcome::new("x", &script, "again") };
-        let run = TargetRun {
-            name: "x".to_owned(),
-            version: None,
-            address: None,
-            problem: None,
-            outcomes: vec![outcome],
-            offers: Vec::new(),
-            duration: std::time::Duration::ZERO,
-        };
+        let run = TargetRun { outcomes: vec![outcome], ..TargetRun::new("x") };
         let differs = |word: &str| {
             let text = format!("2.6-base/sanity baseline-read {word} # a race");
             let record = Deviations::parse("x.expect", &text).unwrap();

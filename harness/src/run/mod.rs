@@ -17,8 +17,6 @@ pub mod survey;
 pub mod target;
 pub mod versions;
 
-pub use survey as probe;
-
 use std::time::Duration;
 
 use crate::finding::{Finding, Severity, Verdict};

@@ -6,8 +6,8 @@ use protocol::values::{OptionType, TransmissionFlags};
 use reference_server::TlsMode;
 
 use super::SkipKind;
-use super::probe::Capabilities;
 use super::secured::Wanted;
+use super::survey::Capabilities;
 use super::survey::relies::device_prevents;
 use crate::interpret::eval::Env;
 use crate::interpret::matching::symbol;
@@ -293,16 +293,7 @@ fn unmet_comparison(
     let (Ok(wanted), Some((has, texts))) = (env.int(wanted), number(name, capabilities)) else {
         return Some((SkipKind::NotPossible, format!("`{name}` can't be compared so")));
     };
-    let met = match op {
-        Op::Eq => has == wanted,
-        Op::Ne => has != wanted,
-        Op::Lt => has < wanted,
-        Op::Le => has <= wanted,
-        Op::Gt => has > wanted,
-        Op::Ge => has >= wanted,
-        Op::Has | Op::Lacks => false,
-    };
-    if met {
+    if op.holds(has, wanted) {
         return None;
     }
     if name != "exports"

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use protocol::describe::Value;
 use protocol::message::Side;
-use protocol::notation::ast::{Expr, MessageLine, Op, Span, Spanned, Word};
+use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
 
 use super::ast::{Items, Need, Script, Statement, StatementKind};
 use super::walk;
@@ -141,15 +141,7 @@ fn is_met(need: &Need, limits: Limits, env: &Env) -> bool {
         _ => return true,
     };
     let Ok(wanted) = env.int(wanted) else { return false };
-    match op {
-        Op::Eq => has == wanted,
-        Op::Ne => has != wanted,
-        Op::Lt => has < wanted,
-        Op::Le => has <= wanted,
-        Op::Gt => has > wanted,
-        Op::Ge => has >= wanted,
-        Op::Has | Op::Lacks => false,
-    }
+    op.holds(has, wanted)
 }
 
 /// The requests of a script, worked out for one server.

@@ -57,6 +57,22 @@ pub enum Op {
     Lacks,
 }
 
+impl Op {
+    /// Whether a number compares so with another; numbers have nothing and lack nothing.
+    #[must_use]
+    pub const fn holds(self, found: u64, wanted: u64) -> bool {
+        match self {
+            Self::Eq => found == wanted,
+            Self::Ne => found != wanted,
+            Self::Lt => found < wanted,
+            Self::Le => found <= wanted,
+            Self::Gt => found > wanted,
+            Self::Ge => found >= wanted,
+            Self::Has | Self::Lacks => false,
+        }
+    }
+}
+
 /// `key op value`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldPattern {

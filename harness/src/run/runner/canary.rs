@@ -6,15 +6,13 @@ use protocol::message::{
     Cookie, Greeting, Message, OptionBody, OptionRequest, Request, RequestForm, Side,
 };
 use protocol::text::WireString;
-use protocol::values::{
-    ClientFlags, Command, CommandFlags, HandshakeFlags, InfoType, OptionType, ReplyType,
-};
+use protocol::values::{ClientFlags, Command, HandshakeFlags, InfoType, OptionType, ReplyType};
 
 use crate::dial::connect;
 use crate::link::secure::{NoTls, Secrets};
 use crate::link::{Incoming, Link, plain};
 use crate::peer::Address;
-use crate::run::probe::{Capabilities, TlsMode};
+use crate::run::survey::{Capabilities, TlsMode};
 use crate::tls::{Security, Starter};
 
 /// How many messages an answer may have.
@@ -211,15 +209,7 @@ impl Flight {
     }
 
     async fn ask(&mut self, command: Command, length: u64) {
-        let request = Request {
-            form: RequestForm::Compact,
-            flags: CommandFlags::EMPTY,
-            command,
-            cookie: COOKIE,
-            offset: 0,
-            length,
-            status: None,
-        };
+        let request = Request { length, ..Request::bare(RequestForm::Compact, command, COOKIE) };
         self.say(Message::Request(request)).await;
     }
 

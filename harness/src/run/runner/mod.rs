@@ -100,11 +100,17 @@ impl TargetRun {
     /// Of a target that was not tested, and why.
     #[must_use]
     pub fn unplayed(name: &str, problem: &str) -> Self {
+        Self { problem: Some(problem.to_owned()), ..Self::new(name) }
+    }
+
+    /// Of a target of which nothing is known yet.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             version: None,
             address: None,
-            problem: Some(problem.to_owned()),
+            problem: None,
             outcomes: Vec::new(),
             offers: Vec::new(),
             duration: Duration::ZERO,
@@ -121,15 +127,7 @@ pub async fn run_target(
     events: mpsc::UnboundedSender<Event>,
 ) -> TargetRun {
     let began = Instant::now();
-    let mut run = TargetRun {
-        name: target.name().to_owned(),
-        version: target.version().await,
-        address: None,
-        problem: None,
-        outcomes: Vec::new(),
-        offers: Vec::new(),
-        duration: Duration::ZERO,
-    };
+    let mut run = TargetRun { version: target.version().await, ..TargetRun::new(target.name()) };
     let runner = Arc::new(Runner {
         target: target.clone(),
         options: options.clone(),

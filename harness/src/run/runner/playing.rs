@@ -19,7 +19,6 @@ use crate::interpret::{Ending, Played, Setup, Upgrade, play, sent_last};
 use crate::link::{Said, Touched};
 use crate::peer::Address;
 use crate::run::Outcome;
-use crate::run::probe::Capabilities;
 use crate::run::survey::capacity::CAPACITY;
 use crate::run::target::{Instance, Unavailable};
 use crate::script::ast::Script;
@@ -47,19 +46,6 @@ pub(super) struct Scene<'s> {
     pub(super) touched: Touched,
 }
 
-/// What a scenario is played against.
-struct Place {
-    address: Address,
-    security: Option<Security>,
-    upgrade: Upgrade,
-    capabilities: Capabilities,
-    other: Option<WireString>,
-    there: Option<Arc<[u8]>>,
-    touched: Touched,
-    fresh: Option<Instance>,
-    shared: Arc<Shared>,
-}
-
 impl Runner {
     /// Against a server of the scenario's own.
     pub(super) async fn play_alone(
@@ -68,8 +54,8 @@ impl Runner {
         scene: &Scene<'_>,
         outcome: &mut Outcome,
     ) -> Option<Played> {
-        let Scene { configuration, shared, upgrade, other, there, touched } = scene;
-        let instance = match self.target.start(configuration, self.options.access).await {
+        let Scene { configuration, shared, .. } = scene;
+        let mut instance = match self.target.start(configuration, self.options.access).await {
             Ok(instance) => instance,
             Err(Unavailable::NotPossible(reason) | Unavailable::Failed(reason)) => {
                 outcome.fail_to_run(reason);
@@ -83,28 +69,16 @@ impl Runner {
             outcome.fail_to_run(reason);
             return None;
         }
-        let mut place = Place {
-            address: instance.address.clone(),
-            security: instance.security.clone(),
-            upgrade: *upgrade,
-            capabilities: shared.capabilities.clone(),
-            other: other.clone(),
-            there: there.clone(),
-            touched: touched.clone(),
-            fresh: Some(instance),
-            shared: Arc::clone(shared),
-        };
-        let mut played = self.play(script, &place, outcome).await;
-        if let Some(mut instance) = place.fresh.take() {
-            if let Some(death) = died(&mut instance, script.header.hazard.is_some()).await {
-                // How a connection of a dead server ends is chance, and follows from its death.
-                played.findings.retain(|finding| !finding.detail.event.is_end());
-                let mut finding = death_finding(script, &death, &played);
-                finding.detail.after.extend(instance.last_words());
-                played.findings.push(finding);
-            }
-            instance.stop().await;
+        let (address, security) = (instance.address.clone(), instance.security.clone());
+        let mut played = self.play(script, scene, &address, security, outcome).await;
+        if let Some(death) = died(&mut instance, script.header.hazard.is_some()).await {
+            // How a connection of a dead server ends is chance, and follows from its death.
+            played.findings.retain(|finding| !finding.detail.event.is_end());
+            let mut finding = death_finding(script, &death, &played);
+            finding.detail.after.extend(instance.last_words());
+            played.findings.push(finding);
         }
+        instance.stop().await;
         Some(played)
     }
 
@@ -116,25 +90,17 @@ impl Runner {
         scene: &Scene<'_>,
         outcome: &mut Outcome,
     ) -> Option<Played> {
-        let Scene { configuration, shared, upgrade, other, there, touched } = scene;
-        let place = Place {
-            address: shared.address.clone(),
-            security: shared.security.clone(),
-            upgrade: *upgrade,
-            capabilities: shared.capabilities.clone(),
-            other: other.clone(),
-            there: there.clone(),
-            touched: touched.clone(),
-            fresh: None,
-            shared: Arc::clone(shared),
+        let Scene { configuration, shared, .. } = scene;
+        let play = async |outcome: &mut Outcome| {
+            self.play(script, scene, &shared.address, shared.security.clone(), outcome).await
         };
         // Nobody plays here while somebody must be alone with it.
         let together = if shared.owned { None } else { Some(self.together.read().await) };
         let visit = shared.visits.begin();
-        let mut played = self.play(script, &place, outcome).await;
+        let mut played = play(outcome).await;
         let beside = visit.has_met_others();
         drop((visit, together));
-        let dead = match place.shared.instance.lock().await.as_mut() {
+        let dead = match shared.instance.lock().await.as_mut() {
             Some(instance) => instance.died().is_some(),
             None => false,
         };
@@ -166,7 +132,7 @@ impl Runner {
             self.play_alone(script, scene, outcome).await?
         } else {
             let _alone = self.together.write().await;
-            self.play(script, &place, outcome).await
+            play(outcome).await
         };
         shared.visits.learn(causes(&again));
         Some(again)
@@ -189,32 +155,40 @@ impl Runner {
         }
     }
 
-    async fn play(&self, script: &Arc<Script>, place: &Place, outcome: &mut Outcome) -> Played {
+    async fn play(
+        &self,
+        script: &Arc<Script>,
+        scene: &Scene<'_>,
+        address: &Address,
+        security: Option<Security>,
+        outcome: &mut Outcome,
+    ) -> Played {
+        let capabilities = &scene.shared.capabilities;
         let captures = self.options.capture.as_ref();
         let capture = captures.and_then(|all| all.create(self.target.name(), &script.id));
-        let mut variables = place.capabilities.variables();
-        if let Some(other) = &place.other {
+        let mut variables = capabilities.variables();
+        if let Some(other) = &scene.other {
             variables.push(("other".to_owned(), Value::Text(other.clone())));
         }
         // Who is slow to open an export alone is slower beside others.
-        let timeout = self.options.timeout + place.capabilities.opening.saturating_mul(SLOWER);
+        let timeout = self.options.timeout + capabilities.opening.saturating_mul(SLOWER);
         let setup = Setup {
             side: Side::Client,
-            export: place.capabilities.export.clone(),
+            export: capabilities.export.clone(),
             variables,
-            there: place.there.clone(),
-            touched: place.touched.clone(),
+            there: scene.there.clone(),
+            touched: scene.touched.clone(),
             timeout,
             deadline: timeout.saturating_mul(12),
-            few_places: place.shared.capacity < CAPACITY,
+            few_places: scene.shared.capacity < CAPACITY,
             patience: self.patience.clone(),
             replies: self.options.replies,
             segmentation: self.options.segmentation,
-            security: place.security.clone(),
-            upgrade: place.upgrade,
-            stays_open: place.capabilities.stays_open,
+            security,
+            upgrade: scene.upgrade,
+            stays_open: capabilities.stays_open,
             dialer: Dialer::new(
-                Source::Connect(place.address.clone()),
+                Source::Connect(address.clone()),
                 capture.as_ref().map(Capture::tap_maker),
             ),
             client: None,

@@ -10,7 +10,7 @@ use protocol::message::{
 use protocol::payload::Payload;
 use protocol::text::WireString;
 use protocol::values::{
-    ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, InfoType, OptionType, ReplyType,
+    ClientFlags, Command, ErrorCode, HandshakeFlags, InfoType, OptionType, ReplyType,
     TransmissionFlags,
 };
 
@@ -206,15 +206,8 @@ impl Asker {
         payload: Option<Payload>,
     ) -> Result<Answer, NoAnswer> {
         let cookie = self.cookie();
-        let request = Request {
-            form: RequestForm::Compact,
-            flags: CommandFlags::EMPTY,
-            command,
-            cookie,
-            offset,
-            length,
-            status: None,
-        };
+        let request =
+            Request { offset, length, ..Request::bare(RequestForm::Compact, command, cookie) };
         let built = Built { payload, ..plain(Message::Request(request)) };
         self.link.send(&built, self.limit).await;
         let received = self.hear().await?;
@@ -267,16 +260,8 @@ impl Asker {
             }
             Phase::Transmission => {
                 let cookie = self.cookie();
-                self.say(Message::Request(Request {
-                    form: self.link.tracker().request_form(),
-                    flags: CommandFlags::EMPTY,
-                    command: Command::DISC,
-                    cookie,
-                    offset: 0,
-                    length: 0,
-                    status: None,
-                }))
-                .await;
+                let form = self.link.tracker().request_form();
+                self.say(Message::Request(Request::bare(form, Command::DISC, cookie))).await;
             }
             _ => {
                 self.link.close(false, patience).await;
