@@ -64,3 +64,22 @@ fn data_that_does_not_come_through_fails_the_pair() {
         assert!(cell.note.as_deref().unwrap_or_default().contains(words), "{cell:?}");
     }
 }
+
+/// A server that does not close at NBD_CMD_DISC breaks a MUST, and no data is lost by it.
+#[test]
+fn a_server_that_stays_open_is_a_warning() {
+    let interop = Interop {
+        servers: vec![Target::Reference { fault: Some(Fault::DiscIgnored) }],
+        clients: vec![ClientTarget::Reference, ClientTarget::Profile(&Profile::ALL[0])],
+        jobs: 2,
+        limit: Duration::from_secs(20),
+    };
+    let grid = tokio::runtime::Runtime::new().unwrap().block_on(interop.run());
+    for row in &grid.rows {
+        let [cell] = row.cells.as_slice() else { panic!("{row:?}") };
+        assert_eq!(cell.mark, Some(Mark::Warn), "{cell:?}");
+        assert!(cell.text.ends_with("! tls"), "{cell:?}");
+        let note = cell.note.as_deref().unwrap_or_default();
+        assert_eq!(note, "server: disc-server-closes: the server does not hang up at NBD_CMD_DISC");
+    }
+}

@@ -1,5 +1,9 @@
 //! `run --server 'CMD'`: programs of the user's own, as `nbdcheck` starts, watches and ends them.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod serve;
+
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -174,7 +178,13 @@ fn a_failure_can_be_run_again_as_printed() {
         "{NBDCHECK} serve --bind '127.0.0.1:{{port}}' --fault cookie-wrong --export 'a b=mem:16MiB'"
     );
     let client = format!("bash \"{}\" {{host}} {{port}} # {{uri}} {{action}}", client.display());
-    let target: [&[&str]; 2] = [
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (peer, peer_client) = (path("a server.toml"), path("client's.toml"));
+    std::fs::write(&peer, PEER.replace("NBDCHECK", NBDCHECK)).unwrap();
+    std::fs::write(&peer_client, PEER_CLIENT).unwrap();
+    let script = path("no such error.nbd");
+    std::fs::write(&script, SCRIPT).unwrap();
+    let target: [&[&str]; 5] = [
         &[
             "--server",
             &server,
@@ -188,22 +198,90 @@ fn a_failure_can_be_run_again_as_printed() {
             "2.6-base/sanity",
         ],
         &["--client", &client, "--timeout", "0.5", "--scenario", "client/enter"],
+        &["--peer", &peer, "--strict", "--scenario", "2.6-base/sanity"],
+        &["--client", &peer_client, "--timeout", "0.5", "--scenario", "client/enter"],
+        &["--peer", "self", "--scenario", &script],
     ];
     for args in target {
-        let mut command = Command::new(NBDCHECK);
-        let first = command.args(["run", "--color", "never"]).args(args).output().unwrap();
-        assert_eq!(first.status.code(), Some(1), "{}", text(&first));
-        let line = again(&first);
-        for arg in args.iter().filter(|arg| arg.starts_with("--")) {
-            assert!(line.contains(arg), "{arg} in {line}");
-        }
-        let mut shell = Command::new("sh");
-        shell.current_dir(dir.path()).args(["-c", &format!("'{NBDCHECK}' {line} --color never")]);
-        let second = shell.output().unwrap();
-        assert_eq!(second.status.code(), Some(1), "{line}\n{}", text(&second));
-        assert_eq!(again(&second), line);
+        failing_again_as_printed(args, dir.path());
     }
 }
+
+/// What was allowed is allowed again.
+#[test]
+fn a_failure_of_a_target_can_be_run_again_as_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve::Serve::start(&["--export", "disk=mem:1MiB", "--fault", "disc-answered"]);
+    let target =
+        ["--target", &server.address, "--allow-write", "--allow-hazard", "--export", "disk"];
+    let scenario = ["--scenario", "2.6-disconnect/fua"];
+    failing_again_as_printed(&[&target[..], &scenario].concat(), dir.path());
+}
+
+/// Runs what fails, and again what the report names: the same options, failure and line.
+fn failing_again_as_printed(args: &[&str], dir: &std::path::Path) {
+    let mut command = Command::new(NBDCHECK);
+    let first = command.args(["run", "--color", "never"]).args(args).output().unwrap();
+    assert_eq!(first.status.code(), Some(1), "{}", text(&first));
+    let line = again(&first);
+    for arg in args.iter().filter(|arg| arg.starts_with("--")) {
+        assert!(line.contains(arg), "{arg} in {line}");
+    }
+    let mut shell = Command::new("sh");
+    shell.current_dir(dir).args(["-c", &format!("'{NBDCHECK}' {line} --color never")]);
+    let second = shell.output().unwrap();
+    assert_eq!(second.status.code(), Some(1), "{line}\n{}", text(&second));
+    assert_eq!(again(&second), line);
+}
+
+const PEER: &str = r#"
+format = 1
+kind = "server"
+name = "a server"
+title = "a server with a fault"
+program = "NBDCHECK"
+install = "it is here"
+[version]
+args = ["--version"]
+pattern = "nbdcheck {version}"
+[start]
+args = ["serve", "{listen}", "{args}", "--fault", "cookie-wrong"]
+ready-within = "10s"
+stop-within = "5s"
+[listen]
+tcp = ["--bind", "127.0.0.1:{port}"]
+[configuration.default]
+export = "disk"
+image = { size = "16MiB", content = "known" }
+args = ["--export", "disk=file:{image}"]
+"#;
+
+/// It connects to nothing.
+const PEER_CLIENT: &str = r#"
+format = 1
+kind = "client"
+name = "nothing"
+title = "a client that does nothing"
+program = "true"
+install = "it is there"
+[version]
+args = ["--version"]
+pattern = "true (GNU coreutils) {version}"
+[actions]
+read = ["{uri}"]
+"#;
+
+const SCRIPT: &str = r"nbd: 1
+title:   an export that there is can't be found
+since:   2.10
+feature: NBD_OPT_GO
+tests:   server
+checks:  baseline-info-go
+
+-- to haggling
+C: NBD_OPT_INFO name=$export info={}
+S: NBD_REP_ERR_UNKNOWN [baseline-info-go]
+";
 
 #[test]
 fn a_client_that_cannot_be_started_is_told_at_once() {

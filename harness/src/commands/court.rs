@@ -124,9 +124,9 @@ impl Bench {
         records.own.values().map(told).collect()
     }
 
-    /// As a run with one outcome, for the reports.
+    /// As a run with one outcome, for the reports; `again` is the command that serves again.
     #[must_use]
-    pub(super) fn run(&self, name: &str) -> TargetRun {
+    pub(super) fn run(&self, name: &str, again: &str) -> TargetRun {
         let records = self.records();
         let findings: Vec<Finding> = records
             .broken
@@ -161,7 +161,7 @@ impl Bench {
             requirements,
             capture: None,
             findings,
-            again: "nbdcheck serve --judge".to_owned(),
+            again: again.to_owned(),
         };
         TargetRun {
             outcomes: vec![outcome],

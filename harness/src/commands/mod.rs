@@ -1,5 +1,6 @@
 //! The subcommands, a module each: `Args` for the command line and `run` for the work.
 
+mod again;
 pub mod capture;
 mod color;
 mod court;

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::again;
 use super::targets::{TlsArgs, external, started};
 use crate::capture::Captures;
 use crate::finding::Verdict;
-use crate::peer::{PeerFile, Transport, quoted};
+use crate::peer::{PeerFile, Transport};
 use crate::report::begun::Begun;
 use crate::report::terminal::{self, View};
 use crate::report::{self, Report};
@@ -43,10 +44,10 @@ pub struct Args {
     /// Let scenarios write to `--target`: the data of the export that is named is lost, or of all its
     /// exports where none is named
     #[arg(long)]
-    allow_write: bool,
+    pub(super) allow_write: bool,
     /// Let scenarios that take care (malformed lengths, sessions that end midway) run against `--target`
     #[arg(long)]
-    allow_hazard: bool,
+    pub(super) allow_hazard: bool,
     /// Scenarios to run: an id, a folder, a glob, or a script file of your own. Repeatable
     #[arg(long, value_name = "GLOB|FILE")]
     scenario: Vec<String>,
@@ -65,12 +66,12 @@ pub struct Args {
     feature: Option<String>,
     /// The export to test on `--target` and `--server`
     #[arg(long, value_name = "NAME")]
-    export: Option<String>,
+    pub(super) export: Option<String>,
     #[command(flatten)]
-    tls: TlsArgs,
+    pub(super) tls: TlsArgs,
     /// Warnings (a SHOULD not kept) fail the run as well
     #[arg(long)]
-    strict: bool,
+    pub(super) strict: bool,
     /// Print each failed scenario, the reason of each skip, and the counts of each feature
     #[arg(short, long)]
     verbose: bool,
@@ -79,7 +80,7 @@ pub struct Args {
     jobs: u16,
     /// How long one wait may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
-    timeout: f64,
+    pub(super) timeout: f64,
     /// How long everything may take, in seconds: what has not run then is reported as not run
     #[arg(long, value_name = "SECONDS")]
     max_time: Option<f64>,
@@ -550,29 +551,6 @@ fn finish(args: &Args, mut run: TargetRun, known: &Deviations, runs: &mut Vec<Ta
 }
 
 fn options(args: &Args, plan: &Plan, target: &Target, form: Form) -> Options {
-    let mut again = "nbdcheck run".to_owned();
-    match target {
-        Target::External { name, .. } => {
-            again.push_str(&format!(" --target {}", quoted(name)));
-            if let Some(export) = &args.export {
-                again.push_str(&format!(" --export {}", quoted(export)));
-            }
-            again.push_str(&args.tls.written());
-        }
-        Target::Reference { .. } => again.push_str(" --peer self"),
-        Target::Profile(profile) => again.push_str(&format!(" --peer {}", profile.peer())),
-        Target::Peer(file) => {
-            let option = if file.command().is_some() { "--server" } else { "--peer" };
-            again.push_str(&format!(" {option} {}", quoted(file.origin())));
-            if let (Some(_), Some(export)) = (file.command(), &args.export) {
-                again.push_str(&format!(" --export {}", quoted(export)));
-            }
-        }
-    }
-    if !form.suffix().is_empty() {
-        again.push_str(&format!(" --axes {}", form.suffix()));
-    }
-    again.push_str(&timeout_given(args));
     Options {
         write: args.allow_write,
         hazard: args.allow_hazard,
@@ -582,25 +560,16 @@ fn options(args: &Args, plan: &Plan, target: &Target, form: Form) -> Options {
         replies: form.replies,
         segmentation: form.segmentation,
         access: form.access,
-        again,
+        again: again::server(args, target, &form.suffix()),
         limits: Limits::default(),
     }
-}
-
-/// The wait, if it is another than usual.
-fn timeout_given(args: &Args) -> String {
-    if args.timeout == DEFAULT_TIMEOUT {
-        return String::new();
-    }
-    format!(" --timeout {}", args.timeout)
 }
 
 fn client_options(args: &Args, plan: &Plan, client: &ClientTarget) -> Options {
     let (replies, segmentation) = (Replies::Default, Segmentation::Whole);
     let form = Form { replies, segmentation, access: Access::default() };
     let target = Target::Reference { fault: None };
-    let again = format!("nbdcheck run --client {}{}", quoted(client.origin()), timeout_given(args));
-    Options { again, ..options(args, plan, &target, form) }
+    Options { again: again::client(args, client), ..options(args, plan, &target, form) }
 }
 
 fn verdict(runs: &[TargetRun], strict: bool, differs: bool) -> u8 {

@@ -17,6 +17,7 @@ use reference_server::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::again;
 use super::court::Bench;
 use crate::exit;
 use crate::judge::Listener;
@@ -265,7 +266,7 @@ fn verdict(bench: &Bench, reports: &[Report]) -> u8 {
     for fault in bench.own_faults() {
         crate::say!("internal fault: the judge accuses this server itself: {fault}");
     }
-    let runs = [bench.run("clients of serve")];
+    let runs = [bench.run("clients of serve", &again::typed())];
     for report in reports {
         if let Err(error) = report.write(&runs) {
             crate::say!("error: can't write {}: {error}", report.path.display());

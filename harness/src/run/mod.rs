@@ -20,7 +20,9 @@ pub mod versions;
 use std::time::Duration;
 
 use crate::finding::{Finding, Severity, Verdict};
+use crate::peer::quoted;
 use crate::script::ast::{Script, Version};
+use crate::script::library;
 
 /// Why a scenario was not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,7 +103,10 @@ impl Outcome {
             requirements: Vec::new(),
             capture: None,
             findings: Vec::new(),
-            again: format!("{again} --scenario {} --capture out/", script.id),
+            again: format!(
+                "{again} --scenario {} --capture out/",
+                quoted(library::selector(script))
+            ),
         }
     }
 

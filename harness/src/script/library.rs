@@ -34,6 +34,13 @@ impl Entry {
     }
 }
 
+/// What `--scenario` takes to name a script: its id if it is part of the program, else its path.
+#[must_use]
+pub fn selector(script: &Script) -> &str {
+    let own = |entry: &Entry| entry.id == script.id && entry.text == script.source.text;
+    if entries().iter().any(own) { &script.id } else { &script.source.path }
+}
+
 static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     let mut entries = Vec::new();
     collect(&SCENARIOS, &mut entries);

@@ -35,6 +35,9 @@ pub enum ClientError {
     /// The server owed something for too long.
     #[error("waited too long for {0}")]
     TimedOut(&'static str),
+    /// The server did not hang up at `NBD_CMD_DISC`; all that was asked for before has come.
+    #[error("the server does not hang up at NBD_CMD_DISC")]
+    StaysOpen,
     /// The server refused an option.
     #[error("{option}: {error}{}", colon(message))]
     Refused {

@@ -64,10 +64,12 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// How long the server may take for any one answer.
     pub timeout: Duration,
+    /// How long the server may take to hang up at `NBD_CMD_DISC`.
+    pub farewell: Duration,
 }
 
 impl Default for Options {
-    /// Everything, and 30 seconds.
+    /// Everything, and 30 seconds for each answer and for the end.
     fn default() -> Self {
         Self {
             fixed_newstyle: true,
@@ -80,6 +82,7 @@ impl Default for Options {
             profile: None,
             tls: None,
             timeout: Duration::from_secs(30),
+            farewell: Duration::from_secs(30),
         }
     }
 }

@@ -45,6 +45,7 @@ struct Shared {
     contexts: Vec<MetaContext>,
     habits: Option<&'static Habits>,
     limit: Duration,
+    farewell: Duration,
     next_cookie: AtomicU64,
     pending: Mutex<Pending>,
 }
@@ -96,6 +97,7 @@ impl Client {
             contexts,
             habits: options.habits(),
             limit: options.timeout,
+            farewell: options.farewell,
             next_cookie: AtomicU64::new(1),
             pending: Mutex::default(),
         });
@@ -209,8 +211,7 @@ impl Client {
             let _ = outgoing.send(disc).await;
             let _ = ended.wait_for(|ended| *ended).await;
         };
-        let closed = "the server to hang up";
-        timeout(shared.limit, ending).await.map_err(|_| ClientError::TimedOut(closed))?;
+        timeout(shared.farewell, ending).await.map_err(|_| ClientError::StaysOpen)?;
         match shared.pending().failed.clone() {
             None | Some(ClientError::Closed(_)) => Ok(()),
             // Some end TLS without close-notify; nothing more was to come anyway.

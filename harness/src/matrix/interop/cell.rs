@@ -1,5 +1,6 @@
 //! One client against one server: does data come through?
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::relay::{Agreed, Relay};
 use crate::matrix::grid::{Cell, Mark};
 use crate::peer::{Address, ClientRun, KNOWN, Parameters};
 use crate::run::clients::ClientTarget;
+use crate::run::selfclient::FAREWELL;
 use crate::run::target::{Access, Instance, Target, Unavailable};
 use crate::script::ast::TlsKind;
 
@@ -29,6 +31,15 @@ const STEPS: u32 = 6;
 struct Ways {
     read: Option<&'static str>,
     write: Option<&'static str>,
+}
+
+/// How a pair got on where data came through.
+#[derive(Debug, Default)]
+struct Done {
+    /// What it does not show, because the client can't do it.
+    remark: &'static str,
+    /// What went wrong besides.
+    besides: BTreeSet<String>,
 }
 
 /// Tries a pair; whatever happens, it comes to an end.
@@ -65,7 +76,7 @@ async fn tried(client: &ClientTarget, server: &Target, limit: Duration) -> Cell 
     }
     match encrypted(client, server, limit).await {
         None => cell,
-        Some(Ok(())) => {
+        Some(Ok(_)) => {
             let text = format!("{} tls", cell.text);
             cell.with_text(text)
         }
@@ -93,8 +104,8 @@ async fn encrypted(
     with.limit = limit;
     with.tls = instance.security.clone();
     let done = match tempfile::tempdir() {
-        Ok(_) if action == "info" => succeed(client, action, with).await,
-        Ok(folder) => reads(client, action, &with, &folder).await,
+        Ok(_) if action == "info" => succeed(client, action, with).await.map(drop),
+        Ok(folder) => reads(client, action, &with, &folder).await.map(drop),
         Err(error) => Err(error.to_string()),
     };
     instance.stop().await;
@@ -107,7 +118,7 @@ fn first(client: &ClientTarget, ways: &[&'static str]) -> Option<&'static str> {
 }
 
 /// What was seen, as a cell.
-fn judge(client: &ClientTarget, done: Result<&'static str, String>, agreed: &Agreed) -> Cell {
+fn judge(client: &ClientTarget, done: Result<Done, String>, agreed: &Agreed) -> Cell {
     let mut text = agreed.summary();
     if agreed.entered > 2 && matches!(client, ClientTarget::Peer(_)) {
         // Reading is one run of the client and writing another.
@@ -116,18 +127,18 @@ fn judge(client: &ClientTarget, done: Result<&'static str, String>, agreed: &Agr
     let by = |side: Side| if side == Side::Client { "client" } else { "server" };
     let broken: Vec<String> =
         agreed.violations.iter().map(|(side, text)| format!("{}: {text}", by(*side))).collect();
-    match done {
-        Err(reason) => Cell::new(Mark::Fail).with_note(reason),
-        Ok("") => {
-            if broken.is_empty() {
-                Cell::new(Mark::Pass).with_text(text)
-            } else {
-                let text = format!("{text} !");
-                Cell::new(Mark::Warn).with_text(text).with_note(broken.join("\n"))
-            }
-        }
-        Ok(remark) => Cell::new(Mark::Pass).with_text(text).with_note(remark),
-    }
+    let done = match done {
+        Err(reason) => return Cell::new(Mark::Fail).with_note(reason),
+        Ok(done) => done,
+    };
+    let wrong: Vec<String> = broken.into_iter().chain(done.besides).collect();
+    let cell = match wrong.as_slice() {
+        [] => Cell::new(Mark::Pass).with_text(text),
+        _ => Cell::new(Mark::Warn).with_text(format!("{text} !")),
+    };
+    let remark = (!done.remark.is_empty()).then(|| done.remark.to_owned());
+    let notes: Vec<String> = remark.into_iter().chain(wrong).collect();
+    if notes.is_empty() { cell } else { cell.with_note(notes.join("\n")) }
 }
 
 async fn exercise(
@@ -135,7 +146,7 @@ async fn exercise(
     instance: &Instance,
     relay: &Relay,
     limit: Duration,
-) -> Result<&'static str, String> {
+) -> Result<Done, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let ways = Ways {
         read: first(client, &["read", "copy-out"]),
@@ -144,25 +155,36 @@ async fn exercise(
     let export = instance.export.clone().unwrap_or_default();
     let mut with = Parameters::new(relay.address(), &export);
     with.limit = limit;
+    let mut done = Done::default();
     if let Some(action) = ways.read {
-        reads(client, action, &with, &folder).await?;
+        done.besides.extend(reads(client, action, &with, &folder).await?);
     }
     if let Some(action) = ways.write {
-        writes(client, action, &with, &folder, &instance.address).await?;
+        done.besides.extend(writes(client, action, &with, &folder, &instance.address).await?);
     }
-    if ways.read.is_some() && ways.write.is_some() {
-        return Ok("");
-    }
-    succeed(client, "info", with).await?;
-    Ok("it connects; it neither reads nor writes data")
+    done.remark = match (ways.read, ways.write) {
+        (Some(_), Some(_)) => "",
+        (Some(_), None) => "it reads; it does not write data",
+        (None, Some(_)) => "it writes; it does not read data",
+        (None, None) => {
+            done.besides.extend(succeed(client, "info", with).await?);
+            "it connects; it neither reads nor writes data"
+        }
+    };
+    Ok(done)
 }
 
-/// Runs an action that must succeed.
-async fn succeed(client: &ClientTarget, action: &str, with: Parameters) -> Result<(), String> {
+/// Runs an action that must succeed; what the client has against the server all the same.
+async fn succeed(
+    client: &ClientTarget,
+    action: &str,
+    with: Parameters,
+) -> Result<Option<String>, String> {
     let run: ClientRun =
         client.clone().act(action.to_owned(), with).await.map_err(|error| error.to_string())?;
     if run.is_success() {
-        return Ok(());
+        let ours = matches!(client, ClientTarget::Reference | ClientTarget::Profile(_));
+        return Ok((ours && !run.stderr.is_empty()).then(|| stays_open(&run.stderr)));
     }
     let said = run.stderr.lines().last().unwrap_or("it says nothing").to_owned();
     Err(match run.ended {
@@ -171,20 +193,26 @@ async fn succeed(client: &ClientTarget, action: &str, with: Parameters) -> Resul
     })
 }
 
+/// That a server does not hang up at the end loses nobody's data.
+fn stays_open(remark: &str) -> String {
+    format!("server: disc-server-closes: {remark}")
+}
+
 /// What the client reads of the known content is what is there.
 async fn reads(
     client: &ClientTarget,
     action: &'static str,
     with: &Parameters,
     folder: &TempDir,
-) -> Result<(), String> {
+) -> Result<Option<String>, String> {
     let (_, offset, length) = KNOWN[1];
     let path = folder.path().join("read");
     let with = Parameters { offset, length, file: Some(path.clone()), ..with.clone() };
-    succeed(client, action, with).await?;
+    let besides = succeed(client, action, with).await?;
     let got = read_file(path).await?;
     let range = if action == "read" { offset..offset + length } else { 0..SIZE };
-    same(&content(range, false), &got, "the client reads")
+    same(&content(range, false), &got, "the client reads")?;
+    Ok(besides)
 }
 
 /// What the client writes is there afterwards, and nothing else is changed, as another client sees
@@ -195,7 +223,7 @@ async fn writes(
     with: &Parameters,
     folder: &TempDir,
     server: &Address,
-) -> Result<(), String> {
+) -> Result<Option<String>, String> {
     let (_, offset, length) = WRITTEN;
     let path = folder.path().join("write");
     let range = if action == "write" { offset..offset + length } else { 0..SIZE };
@@ -203,17 +231,23 @@ async fn writes(
     let export = with.export.clone();
     let with = Parameters { offset, length, file: Some(path), ..with.clone() };
     let limit = with.limit;
-    succeed(client, action, with).await?;
+    let besides = succeed(client, action, with).await?;
     let uri = match server {
         Address::Tcp { host, port } => Uri::tcp(host.clone(), *port),
         Address::Unix(path) => Uri::unix(path),
     };
-    let options = Options { timeout: limit, ..Options::default() };
+    let farewell = limit.min(FAREWELL);
+    let options = Options { timeout: limit, farewell, ..Options::default() };
     let shown = |error: ClientError| format!("what was written can't be read back: {error}");
     let reader = Client::connect(&uri.with_export(export), &options).await.map_err(shown)?;
     let got = reader.read(0, SIZE as usize).await.map_err(shown)?;
-    reader.disconnect().await.map_err(shown)?;
-    same(&content(0..SIZE, true), &got, "the server holds")
+    let besides = match reader.disconnect().await {
+        Ok(()) => besides,
+        Err(remark @ ClientError::StaysOpen) => Some(stays_open(&remark.to_string())),
+        Err(error) => return Err(shown(error)),
+    };
+    same(&content(0..SIZE, true), &got, "the server holds")?;
+    Ok(besides)
 }
 
 /// The content of a range of the export, before the client writes or after.

@@ -417,7 +417,8 @@ impl Runner {
     }
 
     fn blank(&self, script: &Script) -> Outcome {
-        let writes = !self.target.is_owned() && writes(script);
+        // Without it the scenario is skipped the next time as well.
+        let writes = !self.target.is_owned() && !self.options.write && writes(script);
         let write = if writes { " --allow-write" } else { "" };
         Outcome::new(self.target.name(), script, &format!("{}{write}", self.options.again))
     }
