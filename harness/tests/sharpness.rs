@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dissector::session::Rule;
+use harness::finding::Verdict;
 use harness::run::runner::{Options, run_target};
 use harness::run::target::{Access, Target};
 use harness::scenarios;
@@ -147,4 +148,30 @@ fn a_server_that_keeps_connections_is_charged_by_the_scenarios_about_that() {
         .collect();
     let expected = [(ids[1], false), (ids[0], true), (ids[2], false)];
     assert_eq!(found, expected);
+}
+
+/// Which error a request beyond the end gets is a SHOULD, but a success fails, in every scenario that sees it.
+#[test]
+fn a_request_beyond_the_end_that_succeeds_is_no_mere_warning() {
+    let all = scenarios::all().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let faults =
+        [Fault::ReadPastEnd, Fault::WritePastEnd, Fault::ZeroesPastEnd, Fault::StatusPastEnd];
+    for fault in faults {
+        let direct = concerned(fault, &all).swap_remove(0);
+        let (events, _) = tokio::sync::mpsc::unbounded_channel();
+        let target = Target::Reference { fault: Some(fault) };
+        let run = runtime.block_on(run_target(
+            &target,
+            &direct,
+            None,
+            &options(Replies::Default),
+            events,
+        ));
+        let found = run.outcomes.iter().filter(|outcome| !outcome.findings.is_empty());
+        let (failed, warned): (Vec<_>, Vec<_>) =
+            found.partition(|outcome| outcome.verdict == Verdict::Fail);
+        let warned: Vec<_> = warned.iter().map(|outcome| outcome.id.as_str()).collect();
+        assert!(!failed.is_empty() && warned.is_empty(), "{fault}: only warned by {warned:?}");
+    }
 }

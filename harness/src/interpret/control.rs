@@ -77,8 +77,13 @@ impl Interpreter<'_> {
     }
 
     pub(super) async fn either(&mut self, branches: &[Branch], span: Span) -> Flow {
+        let mut has_come = false;
         for branch in branches {
+            if has_come && begins_with_anything(branch) {
+                continue;
+            }
             if !Box::pin(self.starts(&branch.body)).await? {
+                has_come = has_come || self.has_come(branch).await?;
                 continue;
             }
             if let Some(id) = &branch.warn {
@@ -102,6 +107,14 @@ impl Interpreter<'_> {
         }
         let lines: Vec<_> = branches.iter().flat_map(|branch| first_lines(&branch.body)).collect();
         self.refuse(&lines, span).await
+    }
+
+    /// Whether what this branch waits for by its cookie has come, though it is not as it should be.
+    /// A branch that begins with anything (`S: _`) is about what else there is, not about that.
+    async fn has_come(&mut self, branch: &Branch) -> Result<bool, Stop> {
+        let lines = first_lines(&branch.body);
+        let Some(line) = lines.first().filter(|line| names_cookie(line)) else { return Ok(false) };
+        Ok(!matches!(self.choose(line).await?.candidate, Candidate::End(_)))
     }
 
     /// Each statement is satisfied by what comes next, the first that fits first.
@@ -184,6 +197,16 @@ impl Interpreter<'_> {
         let none = Cookies::default();
         Ok(compare(line, candidate, &self.env, cookies.unwrap_or(&none))?)
     }
+}
+
+fn names_cookie(line: &MessageLine) -> bool {
+    line.fields.iter().any(|field| field.key.node == "cookie")
+}
+
+fn begins_with_anything(branch: &Branch) -> bool {
+    first_lines(&branch.body)
+        .first()
+        .is_some_and(|line| matches!(line.head.node, Word::Any) && !names_cookie(line))
 }
 
 /// The lines of which one must come first for these statements to begin.

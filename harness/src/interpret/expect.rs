@@ -116,7 +116,8 @@ impl Interpreter<'_> {
         let detail = Detail { expected, received, event, ..Detail::default() };
         let message = self.headline(&choice.candidate, &requirement);
         let message = while_checking(message, tag.filter(|tag| *tag != requirement).into_iter());
-        self.find(&requirement, Severity::Failure, &message, span, detail)?;
+        self.find(&requirement, Severity::Failure, &message, span, detail.clone())?;
+        self.must_not_succeed(line, &choice.candidate, &requirement, detail)?;
         self.note_silence();
         Err(Stop::Failed)
     }
@@ -182,19 +183,31 @@ impl Interpreter<'_> {
             let checked = checked.iter().filter(|tag| *tag != id).cloned();
             let message = while_checking(message, checked);
             self.find(id, severity, &message, line.span, detail.clone())?;
-            if let Candidate::Reply(reply) = candidate
-                && reply.error == ErrorCode::OK
-                && let command = rules::reply_command(self, line, reply.cookie)
-                && let Some(rule) = rules::beyond_end(id, command)
-            {
-                let message = "a request beyond the end of the export succeeds";
-                self.find(rule, Severity::Failure, message, line.span, detail)?;
-            }
+            self.must_not_succeed(line, candidate, id, detail)?;
         }
         if !warn {
             self.note_silence();
         }
         Ok(())
+    }
+
+    /// Which error a request beyond the end gets is a SHOULD; that it gets one is not.
+    fn must_not_succeed(
+        &mut self,
+        line: &MessageLine,
+        candidate: &Candidate,
+        id: &str,
+        detail: Detail,
+    ) -> Flow {
+        let Candidate::Reply(reply) = candidate else { return Ok(()) };
+        let command = rules::reply_command(self, line, reply.cookie);
+        match rules::beyond_end(id, command) {
+            Some(rule) if reply.error == ErrorCode::OK => {
+                let message = "a request beyond the end of the export succeeds";
+                self.find(rule, Severity::Failure, message, line.span, detail)
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn headline(&self, candidate: &Candidate, requirement: &str) -> String {
@@ -305,18 +318,15 @@ impl Interpreter<'_> {
             .into_iter()
             .filter_map(|name| Some(format!("${name} = {}", self.env.get(name)?)))
             .collect();
-        let message = if text == "$status != 0" && self.closed_first() {
-            "the server closed, and the client says status 0".to_owned()
-        } else {
-            format!("`{text}` is not true")
-        };
+        let message = (text == "$status != 0" && self.closed_first())
+            .then_some("the server closed, and the client says status 0");
         let checks = &self.script.header.checks;
         let ids: Vec<&str> = match (tags, checks.as_slice()) {
             // There is but one that it can be about.
             ([], [only]) => vec![only.node.as_str()],
             ([], _) => {
                 return Err(Stop::Error(format!(
-                    "{}: {message}, and names no rule",
+                    "{}: `{text}` is not true, and names no rule",
                     self.at(span)
                 )));
             }
@@ -333,7 +343,8 @@ impl Interpreter<'_> {
                 event: EventKind::Check,
                 ..Detail::default()
             };
-            self.find(id, severity, &message, span, detail)?;
+            let summary = requirements::find(id).map_or("", |rule| rule.summary);
+            self.find(id, severity, message.unwrap_or(summary), span, detail)?;
         }
         Ok(())
     }

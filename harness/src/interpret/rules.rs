@@ -8,6 +8,7 @@ use protocol::values::{Command, OptionType, ReplyType};
 use super::conn::Conn;
 use super::matching::Candidate;
 use super::{Interpreter, conn_name};
+use crate::finding::Sent;
 use crate::link::End;
 use crate::link::tracker::Phase;
 
@@ -60,8 +61,11 @@ impl Interpreter<'_> {
                 let only_wishes = |tag: &str| {
                     protocol::requirements::find(tag).is_some_and(|rule| !rule.level.is_binding())
                 };
-                let keeps =
-                    conn.link.has_wronged() || tags.any(|it| is_about_ends(it) || only_wishes(it));
+                // A scenario may use such an option to see whether the server is still in sync.
+                let unknown =
+                    matches!(conn.link.sent(), Sent::Option(option) if option.name().is_none());
+                let keeps = conn.link.has_wronged()
+                    || tags.any(|it| (!unknown && is_about_ends(it)) || only_wishes(it));
                 (!keeps).then_some("session-no-unjustified-hard-disconnect")
             }
             End::Garbage(_) | End::TooLarge(_) => Some(self.layout(conn, false)),
