@@ -14,6 +14,7 @@ use super::limits::Limits;
 use super::{Flow, Interpreter, PLACE_AGAIN, PLACES_SOUGHT, Stop, Upgrade};
 use crate::finding::{Detail, Severity};
 use crate::interpret::matching::Candidate;
+use crate::link::End;
 use crate::link::tracker::Phase;
 use crate::script::ast::Replies;
 
@@ -239,7 +240,14 @@ impl Interpreter<'_> {
                     self.stumble("opt-export-name-reply-layout", "S: export-info", &came, span)
                 }
             },
-            came => self.stumble("interop-export-name", "S: export-info", &came, span),
+            // It may refuse, by closing; that it can be entered this way too is only wished for.
+            came @ Candidate::End(End::Close | End::Notified | End::Reset) => {
+                self.stumble("interop-export-name", "S: export-info", &came, span)
+            }
+            came @ Candidate::End(End::Timeout) => {
+                self.stumble("opt-export-name-refusal-closes", "S: export-info", &came, span)
+            }
+            came => self.stumble("opt-export-name-reply-layout", "S: export-info", &came, span),
         }
     }
 
