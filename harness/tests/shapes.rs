@@ -2,12 +2,21 @@
 //! be found, but for what the lists beside this file record of a shape.
 //!
 //! A list has one shape a line: its name, then the command. Lines that are indented are about the
-//! shape above: `SCENARIO REQUIREMENT  # why it is true`, where `*` stands for any scenario, or
-//! `only SCENARIO...` for a shape that a part of the suite is enough for.
+//! shape above:
+//!
+//! - `SCENARIO REQUIREMENT [sometimes]  # why it is true`, where `*` stands for any scenario, and
+//!   `sometimes` for a race inside the server;
+//! - `only SCENARIO...` for a shape that a part of the suite is enough for;
+//! - `first COMMAND...` is run before the server is started, to make what it serves;
+//! - `versions PATTERN` names the versions of the program that can be shaped so.
+//!
+//! What `harness/known` records of a program holds for its shapes too.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeSet;
+mod needed;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +24,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use harness::peer::PeerFile;
+use harness::run::deviations::Deviations;
+use harness::run::versions::Versions;
 use reference_server::tls::made::Made;
 
 /// How long a server may take to listen.
@@ -25,24 +37,97 @@ const READY: Duration = Duration::from_secs(20);
 struct Shape {
     name: String,
     command: Vec<String>,
-    /// Scenario, or `*`, and requirement.
-    deviations: Vec<(String, String)>,
+    deviations: Vec<Recorded>,
     only: Vec<String>,
+    first: Vec<Vec<String>>,
+    versions: Option<Versions>,
+}
+
+/// A deviation of a shape.
+#[derive(Debug)]
+struct Recorded {
+    /// Or `*` for any.
+    scenario: String,
+    requirement: String,
+    /// It need not show.
+    sometimes: bool,
+}
+
+impl Recorded {
+    fn is_about(&self, scenario: &str, requirement: &str) -> bool {
+        (self.scenario == "*" || self.scenario == scenario) && self.requirement == requirement
+    }
+}
+
+/// What is known of a program.
+#[derive(Debug)]
+struct Known {
+    version: String,
+    record: Deviations,
+}
+
+impl Known {
+    /// What is known of the version that is installed.
+    fn of(program: &str) -> Self {
+        let file = PeerFile::builtin(program).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let version = runtime.block_on(file.version()).unwrap();
+        Self { record: Deviations::shipped(program, Some(&version)), version }
+    }
+
+    /// Whether what is found beside the record is wrong: nobody has looked at other versions yet.
+    fn counts(&self) -> bool {
+        self.record.knows(&self.version) || std::env::var_os("NBDCHECK_REQUIRE_RECORDS").is_some()
+    }
+}
+
+/// The words of a line up to a comment; `'several words'` are one.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = None;
+    let mut quoted = false;
+    for next in line.chars() {
+        match next {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            '#' if !quoted && word.is_none() => break,
+            ' ' if !quoted => words.extend(word.take()),
+            next => word.get_or_insert_with(String::new).push(next),
+        }
+    }
+    assert!(!quoted, "`{line}` lacks a quote");
+    words.extend(word);
+    words
 }
 
 /// Reads a list.
 fn shapes(text: &str) -> Vec<Shape> {
     let mut shapes: Vec<Shape> = Vec::new();
     for line in text.lines() {
-        let line = line.split('#').next().unwrap().trim_end();
-        let words: Vec<&str> = line.split_whitespace().collect();
+        let words = words(line);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match (words.as_slice(), shapes.last_mut()) {
             ([], _) => {}
             (["only", scenarios @ ..], Some(shape)) if line.starts_with(' ') => {
                 shape.only.extend(scenarios.iter().map(ToString::to_string));
             }
-            ([scenario, requirement], Some(shape)) if line.starts_with(' ') => {
-                shape.deviations.push((scenario.to_string(), requirement.to_string()));
+            (["first", command @ ..], Some(shape)) if line.starts_with(' ') => {
+                shape.first.push(command.iter().map(ToString::to_string).collect());
+            }
+            (["versions", pattern @ ..], Some(shape)) if line.starts_with(' ') => {
+                shape.versions = Some(pattern.join(" ").parse().unwrap());
+            }
+            ([scenario, requirement, rest @ ..], Some(shape))
+                if line.starts_with(' ') && matches!(rest, [] | ["sometimes"]) =>
+            {
+                assert!(protocol::requirements::find(requirement).is_some(), "{requirement}");
+                shape.deviations.push(Recorded {
+                    scenario: scenario.to_string(),
+                    requirement: requirement.to_string(),
+                    sometimes: !rest.is_empty(),
+                });
             }
             ([name, command @ ..], _) if !line.starts_with(' ') => shapes.push(Shape {
                 name: name.to_string(),
@@ -84,6 +169,13 @@ impl Serving {
                 .replace("{folder}", &folder.path().display().to_string())
                 .replace("{tls}", &tls.display().to_string())
         };
+        for command in &shape.first {
+            let mut words = command.iter().map(fill);
+            let mut command = Command::new(words.next().unwrap());
+            let output = command.args(words).current_dir(folder.path()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}: {command:?}: {said}", shape.name);
+        }
         let mut words = shape.command.iter().map(fill);
         let mut command = match program {
             "" => Command::new(words.next().unwrap()),
@@ -117,11 +209,12 @@ impl Serving {
     }
 }
 
-/// What was found against a shape that its record does not have, and how many scenarios ran.
-fn play(shape: &Shape, serving: &Serving, tls: &Path) -> (Vec<String>, u64) {
+/// What was found against a shape that no record has, and how many scenarios ran.
+fn play(shape: &Shape, serving: &Serving, tls: &Path, known: Option<&Known>) -> (Vec<String>, u64) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nbdcheck"));
     command.args(["run", "--allow-write", "--report", "json=-", "--target", &serving.target]);
-    if serving.target.starts_with("nbds") || shape.command.iter().any(|word| word == "--tls") {
+    if serving.target.starts_with("nbds") || shape.command.iter().any(|word| word.contains("{tls}"))
+    {
         command.arg("--tls-ca").arg(tls.join("ca-cert.pem"));
     }
     for scenario in &shape.only {
@@ -134,11 +227,15 @@ fn play(shape: &Shape, serving: &Serving, tls: &Path) -> (Vec<String>, u64) {
     child.wait().unwrap();
     let json: serde_json::Value = serde_json::from_str(&text)
         .unwrap_or_else(|error| panic!("{}: {error}: {text}", shape.name));
-    let known = |id: &str, requirement: &str| {
-        shape
-            .deviations
-            .iter()
-            .any(|(scenario, rule)| (scenario == "*" || scenario == id) && rule == requirement)
+    let mut shown = vec![false; shape.deviations.len()];
+    let mut is_known = |id: &str, requirement: &str| {
+        let mut recorded = false;
+        for (deviation, shown) in shape.deviations.iter().zip(&mut shown) {
+            if deviation.is_about(id, requirement) {
+                (recorded, *shown) = (true, true);
+            }
+        }
+        recorded || known.is_some_and(|known| known.record.has(id, requirement))
     };
     let mut found = Vec::new();
     let mut ran = 0;
@@ -154,42 +251,72 @@ fn play(shape: &Shape, serving: &Serving, tls: &Path) -> (Vec<String>, u64) {
         }
         for finding in scenario["findings"].as_array().unwrap() {
             let requirement = finding["requirement"].as_str().unwrap();
-            if finding["level"] != "MAY" && !known(id, requirement) {
+            if finding["level"] != "MAY" && !is_known(id, requirement) {
                 found.push(format!("{verdict} {id} {requirement}: {}", finding["message"]));
             }
+        }
+    }
+    for (deviation, shown) in shape.deviations.iter().zip(shown) {
+        if !shown && !deviation.sometimes {
+            let Recorded { scenario, requirement, .. } = deviation;
+            found.push(format!("{scenario} {requirement} no longer shows: the line can go"));
         }
     }
     (found, ran)
 }
 
-/// Plays all shapes of a list, as many at once as there are cores; `program` is the one that all of
-/// them are arguments of, or else each names its own.
+/// The programs that shapes name, with what is known of them; those that are missing are left out.
+fn programs(shapes: &[Shape]) -> BTreeMap<&str, Known> {
+    let names: BTreeSet<&str> = shapes.iter().map(|shape| shape.command[0].as_str()).collect();
+    let here = names.into_iter().filter(|name| needed::here(&[name]));
+    here.map(|name| (name, Known::of(name))).collect()
+}
+
+/// Plays all shapes of a list, some at once; `program` is the one that all of them are arguments of,
+/// or else each names its own.
 fn play_all(list: &str, program: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(list);
     let shapes = shapes(&std::fs::read_to_string(path).unwrap());
     let wanted = std::env::var("SHAPES").unwrap_or_default();
+    let programs = if program.is_empty() { programs(&shapes) } else { BTreeMap::new() };
     let tls = tempfile::tempdir().unwrap();
     Made::make(tls.path()).unwrap();
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());
     let work = || {
         while let Some(shape) = shapes.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if !shape.name.contains(&wanted) {
+            let name = &shape.name;
+            if !name.contains(&wanted) {
+                continue;
+            }
+            let known = programs.get(shape.command[0].as_str());
+            if program.is_empty() && known.is_none() {
+                continue;
+            }
+            if let (Some(known), Some(versions)) = (known, &shape.versions)
+                && !versions.has(&known.version)
+            {
+                println!("{name}: {} {} can't be so", shape.command[0], known.version);
                 continue;
             }
             let since = Instant::now();
             let serving = Serving::start(shape, program, tls.path());
-            let (found, ran) = play(shape, &serving, tls.path());
-            let name = &shape.name;
+            let (mut found, ran) = play(shape, &serving, tls.path(), known);
             println!("{name}: {ran} ran in {:.1} s", since.elapsed().as_secs_f64());
             if ran == 0 {
-                wrong.lock().unwrap().push(format!("{name}: nothing ran"));
+                found.push("nothing ran".to_owned());
             }
-            wrong.lock().unwrap().extend(found.iter().map(|line| format!("{name}: {line}")));
+            let found = found.iter().map(|line| format!("{name}: {line}"));
+            if known.is_none_or(Known::counts) {
+                wrong.lock().unwrap().extend(found);
+            } else {
+                found.for_each(|line| println!("no record of this version: {line}"));
+            }
         }
     };
     std::thread::scope(|scope| {
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        // A run waits more than it computes.
+        let threads = std::thread::available_parallelism().map_or(2, usize::from) + 1;
         for _ in 0..threads {
             scope.spawn(work);
         }
@@ -201,4 +328,9 @@ fn play_all(list: &str, program: &str) {
 #[test]
 fn nothing_is_wrong_with_the_reference_server_in_any_lawful_shape() {
     play_all("shapes-self.txt", env!("CARGO_BIN_EXE_nbdcheck"));
+}
+
+#[test]
+fn nothing_is_found_in_shapes_of_other_servers_but_what_is_known() {
+    play_all("shapes-peers.txt", "");
 }

@@ -162,6 +162,14 @@ impl Deviations {
         self
     }
 
+    /// Whether there is an entry about this scenario and requirement.
+    #[must_use]
+    pub fn has(&self, scenario: &str, requirement: &str) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.scenario == scenario && entry.requirement == requirement)
+    }
+
     /// Marks the findings that are known.
     pub fn mark(&self, outcome: &mut Outcome) {
         for finding in &mut outcome.findings {
