@@ -106,7 +106,8 @@ impl Interpreter<'_> {
         self.turns_away(lines, &choice.candidate).await?;
         let expected = self.resolve_all(lines.iter().copied())?;
         let received = self.received_text(line).await?;
-        let tag = line.tags.first().map(|tag| self.meant(line, &tag.node).to_owned());
+        let tag = line.tags.first();
+        let tag = tag.map(|tag| self.shown(line, &tag.node, &choice.candidate).to_owned());
         let requirement = match (self.rule_of_end(lines, &choice.candidate), &tag) {
             (Some(rule), _) => rule.to_owned(),
             (None, Some(tag)) => tag.clone(),
@@ -158,7 +159,7 @@ impl Interpreter<'_> {
         warn: bool,
     ) -> Flow {
         let tags: Vec<String> =
-            line.tags.iter().map(|tag| self.meant(line, &tag.node).to_owned()).collect();
+            line.tags.iter().map(|tag| self.shown(line, &tag.node, candidate).to_owned()).collect();
         let (ids, checked) = match self.rule_of_end(&[line], candidate) {
             Some(rule) => (vec![rule.to_owned()], tags),
             None if tags.is_empty() => {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use protocol::values::OptionType;
+
 use crate::finding::Sent;
 
 /// How many scenarios must have waited in vain for the same thing before the wait is cut.
@@ -57,6 +59,12 @@ impl Patience {
         known.in_all += 1;
     }
 
+    /// The survey has waited in vain, alone with the peer: nobody need do so at such length again.
+    pub(crate) fn surveyed(&self, option: OptionType) {
+        let cause = (Sent::Option(option), "option-reply-one-final");
+        *self.known().silences.entry(cause).or_default() += SEEN;
+    }
+
     /// An answer came after this long.
     pub(crate) fn answered(&self, took: Duration) {
         let mut known = self.known();
@@ -100,6 +108,16 @@ mod tests {
         assert_eq!(patience.wait(READ, FULL), CUT);
         assert_eq!(patience.wait(WRITE, FULL), FULL);
         assert_eq!(patience.wait(READ, CUT / 2), CUT / 2);
+    }
+
+    #[test]
+    fn what_the_survey_got_no_answer_to_costs_no_more_full_waits() {
+        let patience = Patience::default();
+        patience.surveyed(OptionType::LIST);
+        let list = (Sent::Option(OptionType::LIST), "option-reply-one-final");
+        assert_eq!(patience.wait(list, FULL), CUT);
+        let info = (Sent::Option(OptionType::INFO), "option-reply-one-final");
+        assert_eq!(patience.wait(info, FULL), FULL);
     }
 
     #[test]

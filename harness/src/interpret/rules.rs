@@ -1,30 +1,133 @@
 //! Which rule is broken where a line names none: nothing fails for a reason that is not written
 //! down.
 
-use protocol::message::{Message, RequestForm, Side};
-use protocol::notation::ast::{MessageLine, Word};
-use protocol::values::{Command, OptionType, ReplyType};
+use std::collections::{BTreeSet, HashMap};
 
+use protocol::message::{
+    Message, OptionBody, OptionRequest, Request, RequestForm, Side, SimpleReply,
+};
+use protocol::notation::ast::{MessageLine, Word};
+use protocol::payload::place_of;
+use protocol::values::{Command, ErrorCode, InfoType, OptionType, ReplyType};
+
+use super::assemble::{Reply, is_last};
 use super::conn::Conn;
 use super::matching::Candidate;
 use super::{Interpreter, conn_name};
 use crate::finding::Sent;
-use crate::link::End;
 use crate::link::tracker::Phase;
+use crate::link::{End, Said};
 
 /// Rules about simple replies, and those that stand in their place where replies come in chunks: a
 /// scenario that says `reply` runs in every form.
 const IN_CHUNKS: &[(&str, &str)] = &[("read-simple-error-code", "read-error-chunk-required")];
 
+/// The rule that replies repeat the cookies of requests.
+const COOKIE: &str = "cookie-echoed";
+/// The rule that the chunks of a READ cover it.
+const COVERS: &str = "read-structured-covers-request";
+/// The rule that requests of any length and place are served where no constraints were asked for...
+const BYTES: &str = "size-default-min-1";
+/// ...and where they were asked for, and none were told.
+const ENFORCED: &str = "size-server-advertises-enforced";
+/// What is aligned to this is aligned for every server that does not say otherwise, in bytes.
+const PAGE: u64 = 4096;
+
 impl Interpreter<'_> {
     /// The rule that a tag means on this line's connection.
     pub(super) fn meant<'t>(&self, line: &MessageLine, tag: &'t str) -> &'t str {
         let Some(conn) = self.conns.get(conn_name(line)) else { return tag };
+        if tag == BYTES && self.asked_for_sizes(conn_name(line)) {
+            return ENFORCED;
+        }
         let tracker = conn.link.tracker();
         if !tracker.is_structured() && tracker.request_form() == RequestForm::Compact {
             return tag;
         }
         IN_CHUNKS.iter().find(|(simple, _)| *simple == tag).map_or(tag, |(_, chunks)| chunks)
+    }
+
+    /// The rule that a tag means where this came, and is not what its line says: not one that the
+    /// reply has kept to. A reply that was found by its cookie has it right, whatever else is wrong
+    /// with it, unless its data is what another request asked for; and one that covers all that was
+    /// asked for does so with whatever data.
+    pub(super) fn shown<'t>(
+        &self,
+        line: &MessageLine,
+        tag: &'t str,
+        candidate: &Candidate,
+    ) -> &'t str {
+        match candidate {
+            Candidate::Reply(reply)
+                if (tag == COOKIE && !self.is_of_another(reply))
+                    || (tag == COVERS
+                        && reply.error == ErrorCode::OK
+                        && reply.first_uncovered().is_none()) =>
+            {
+                self.default_rule(line, candidate)
+            }
+            _ => self.meant(line, tag),
+        }
+    }
+
+    /// Whether the data of a reply is `place` from where another READ of the scenario begins.
+    fn is_of_another(&self, reply: &Reply) -> bool {
+        let words = reply.data.chunks_exact(8).filter_map(|word| word.first_chunk::<8>());
+        let first = words.map(|word| u64::from_be_bytes(*word)).next();
+        let Some((_, belongs)) = first.and_then(place_of) else { return false };
+        let read = |request: &Request| {
+            let begins_there = request.command == Command::READ && request.offset == belongs;
+            begins_there && request.offset != reply.offset
+        };
+        self.transcript.iter().any(|entry| match &entry.said {
+            Said::Message(seen) => matches!(&seen.message, Message::Request(it) if read(it)),
+            Said::Note(_) => false,
+        })
+    }
+
+    /// Whether the export was entered by a client that asks for the size constraints.
+    fn asked_for_sizes(&self, name: &str) -> bool {
+        let asks = |message: &Message| match message {
+            Message::Option(OptionRequest { option: OptionType::GO, body }) => {
+                matches!(body, OptionBody::Info { requests, .. } if requests.contains(&InfoType::BLOCK_SIZE))
+            }
+            _ => false,
+        };
+        self.transcript.iter().any(|entry| match &entry.said {
+            Said::Message(seen) => entry.conn == name && asks(&seen.message),
+            Said::Note(_) => false,
+        })
+    }
+
+    /// The rule that a server breaks by refusing a request that is not aligned to whole pages, where
+    /// it has served the same command on whole pages, and told of no block size.
+    fn enforced(&self, name: &str, reply: &Reply) -> Option<&'static str> {
+        let is_whole = |request: &Request| (request.offset | request.length).is_multiple_of(PAGE);
+        let mut asked = HashMap::new();
+        let mut served = BTreeSet::new();
+        for entry in self.transcript.iter().filter(|entry| entry.conn == name) {
+            let Said::Message(seen) = &entry.said else { continue };
+            match &seen.message {
+                Message::Request(request) => {
+                    asked.insert(request.cookie, request);
+                }
+                Message::SimpleReply(SimpleReply { error: ErrorCode::OK, cookie }) => {
+                    let whole = asked.get(cookie).filter(|request| is_whole(request));
+                    served.extend(whole.map(|request| request.command));
+                }
+                Message::Chunk(chunk) if is_last(&seen.message) && !chunk.chunk.is_error() => {
+                    let whole = asked.get(&chunk.cookie).filter(|request| is_whole(request));
+                    served.extend(whole.map(|request| request.command));
+                }
+                _ => {}
+            }
+        }
+        let request = asked.get(&reply.cookie)?;
+        let refused = reply.error == ErrorCode::EINVAL && !is_whole(request);
+        (refused && served.contains(&request.command)).then(|| match self.asked_for_sizes(name) {
+            true => ENFORCED,
+            false => BYTES,
+        })
     }
 
     /// The rule that silence, an end or garbage breaks by itself, where it came instead of what
@@ -44,15 +147,12 @@ impl Interpreter<'_> {
             return None;
         }
         match end {
+            End::Timeout if tags.any(is_about_ends) => None,
             End::Timeout | End::Stalled(..) => {
-                if tags.any(is_about_ends) {
-                    return None;
-                }
                 let awaited = conn.selector(line, &self.env).ok()?;
                 let (_, rule) = conn.awaited(awaited)?;
                 Some(match end {
-                    End::Stalled(part, _) if part.data.is_some() => self.layout(conn, true),
-                    End::Stalled(..) => self.layout(conn, false),
+                    End::Stalled(part, _) => self.layout(conn, part.data.is_some()),
                     _ => rule,
                 })
             }
@@ -113,6 +213,9 @@ impl Interpreter<'_> {
             Candidate::End(End::Garbage(_) | End::TooLarge(_)) => self.layout(conn, false),
             Candidate::End(End::Endless(_)) => endless(tracker.phase()),
             Candidate::Reply(reply) => {
+                if let Some(rule) = self.enforced(conn_name(line), reply) {
+                    return rule;
+                }
                 let command = reply_command(self, line, reply.cookie);
                 match command {
                     Some(Command::READ) => "baseline-read",
@@ -147,7 +250,6 @@ const ENDS: [&str; 5] = ["end", "close", "close-notify", "reset", "timeout"];
 
 /// Rules that are themselves about when connections end, or that something is answered at all.
 const ABOUT_ENDS: &[&str] = &[
-    "cookie-echoed",
     "flush-covers-completed-writes",
     "opt-abort-acked",
     "option-reply-one-final",

@@ -113,6 +113,8 @@ impl Place<'_> {
             timeout: self.limit,
             tls: self.tls.map(Security::of_client),
             contexts: vec![ALLOCATION.to_owned()],
+            // That is for scenarios to name.
+            any_option: true,
             ..Options::default()
         };
         let plain = Options {

@@ -439,7 +439,7 @@ impl Haggling {
         loop {
             let next = self.incoming.next(|bytes| codec::option_reply(bytes, Limits::default()));
             let reply = wait(self.options.timeout, "a reply to an option", next).await?;
-            if reply.option != option {
+            if reply.option != option && !self.options.any_option {
                 let found = reply.option;
                 return Err(Violation::OtherOption { sent: option, found }.into());
             }

@@ -58,6 +58,9 @@ pub struct Options {
     pub go: bool,
     /// Ask for the size constraints.
     pub block_size: bool,
+    /// Take a reply to an option that was not asked for an answer to the one that was: for those who
+    /// have seen that fault and want to look past it.
+    pub any_option: bool,
     /// Behave as a release of qemu does; see [`Options::of_release`].
     pub profile: Option<&'static Profile>,
     /// TLS with these credentials; without any, no TLS, unless the URI demands it.
@@ -79,6 +82,7 @@ impl Default for Options {
             contexts: Vec::new(),
             go: true,
             block_size: true,
+            any_option: false,
             profile: None,
             tls: None,
             timeout: Duration::from_secs(30),

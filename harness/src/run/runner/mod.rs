@@ -332,6 +332,9 @@ impl Runner {
             return Err(Unavailable::Failed(reason));
         }
         let capabilities = probed.map_err(|trouble| Unavailable::Failed(trouble.to_string()))?;
+        for option in &capabilities.silent {
+            self.patience.surveyed(*option);
+        }
         let capacity = capabilities.capacity.unwrap_or(CAPACITY);
         if !instance.described && instance.owned {
             // The survey has written to it, and others count on its content.
@@ -349,10 +352,10 @@ impl Runner {
             unfilled,
             security: instance.security.clone(),
             instance: Mutex::new(Some(instance)),
+            visits: Arc::new(Visits::to(capabilities.silent.clone())),
             capabilities,
             capacity,
             canary: Arc::new(canary),
-            visits: Arc::default(),
         }))
     }
 

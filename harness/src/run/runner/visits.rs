@@ -1,8 +1,10 @@
 //! Who is at a server at the same time as who.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use protocol::values::OptionType;
 
 use crate::finding::{EventKind, Sent};
 
@@ -16,6 +18,8 @@ pub(super) struct Visits {
     begun: AtomicU64,
     /// What was seen without anybody else there.
     alone: Mutex<HashSet<Cause>>,
+    /// The options that the survey got no answer to.
+    silent: BTreeSet<OptionType>,
 }
 
 /// One of them; the visit ends when it is dropped.
@@ -26,6 +30,11 @@ pub(super) struct Visit<'v> {
 }
 
 impl Visits {
+    /// To a server that left the survey without an answer to these options.
+    pub(super) fn to(silent: BTreeSet<OptionType>) -> Self {
+        Self { silent, ..Self::default() }
+    }
+
     /// Somebody comes.
     pub(super) fn begin(&self) -> Visit<'_> {
         let met = self.present.fetch_add(1, Ordering::SeqCst) > 0;
@@ -36,7 +45,11 @@ impl Visits {
     /// Whether all of these were seen without anybody else there: they are the server's own.
     pub(super) fn is_known(&self, causes: &[Cause]) -> bool {
         let alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
-        !causes.is_empty() && causes.iter().all(|cause| alone.contains(cause))
+        let known = |cause: &Cause| match cause {
+            (_, EventKind::Timeout, Sent::Option(option)) if self.silent.contains(option) => true,
+            cause => alone.contains(cause),
+        };
+        !causes.is_empty() && causes.iter().all(known)
     }
 
     /// These were.
@@ -61,6 +74,15 @@ impl Drop for Visit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_survey_got_no_answer_to_is_nobody_elses_doing() {
+        let visits = Visits::to(BTreeSet::from([OptionType::LIST]));
+        let silence = |option| ("baseline-list", EventKind::Timeout, Sent::Option(option));
+        assert!(visits.is_known(&[silence(OptionType::LIST)]));
+        assert!(!visits.is_known(&[silence(OptionType::LIST), silence(OptionType::INFO)]));
+        assert!(!visits.is_known(&[]));
+    }
 
     #[test]
     fn who_overlaps_has_met() {

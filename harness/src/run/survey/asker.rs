@@ -18,7 +18,7 @@ use super::Whom;
 use super::fact::NoAnswer;
 use crate::dial::connect;
 use crate::link::secure::{NoTls, Secrets};
-use crate::link::tracker::Phase;
+use crate::link::tracker::{Phase, reply_cookie};
 use crate::link::{End, Incoming, Link, Received, plain};
 use crate::tls::{Security, Starter};
 
@@ -244,6 +244,7 @@ impl Asker {
     /// have one place only. Gives whether it closed.
     pub(super) async fn leave(&mut self, patience: Duration) -> bool {
         let unready = self.link.tracker().awaits_tls();
+        let mut farewell = None;
         match self.link.tracker().phase() {
             _ if unready || self.link.ended().is_some() => {}
             Phase::Flags
@@ -260,6 +261,7 @@ impl Asker {
             }
             Phase::Transmission => {
                 let cookie = self.cookie();
+                farewell = Some(cookie);
                 let form = self.link.tracker().request_form();
                 self.say(Message::Request(Request::bare(form, Command::DISC, cookie))).await;
             }
@@ -272,7 +274,13 @@ impl Asker {
         for _ in 0..FAREWELLS {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             match self.link.receive(left).await {
-                Incoming::Message(_) => drop(self.link.take_transcript()),
+                Incoming::Message(received) => {
+                    drop(self.link.take_transcript());
+                    // Who answers a farewell has not understood it, and stays.
+                    if farewell.is_some() && reply_cookie(&received.message) == farewell {
+                        break;
+                    }
+                }
                 Incoming::End(End::Timeout) => break,
                 Incoming::End(_) => return true,
             }

@@ -1,6 +1,6 @@
 //! What a server offers, with the lines that show it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::describe::Value;
@@ -80,6 +80,8 @@ pub struct Capabilities {
     pub options: BTreeMap<OptionType, ReplyType>,
     /// Why it is not known how an option is answered.
     pub unknown: BTreeMap<OptionType, String>,
+    /// The options whose answers did not come, or not to their end, as long as a wait may take.
+    pub silent: BTreeSet<OptionType>,
     /// How an option is answered that no specification knows.
     pub unknown_option: Fact<ReplyType>,
     /// Which TLS it does.

@@ -462,6 +462,9 @@ impl<'a> Surveyor<'a> {
                 self.found.options.insert(option, reply.last);
             }
             Err(error) => {
+                if matches!(error, NoAnswer::Silent(waited) if *waited >= self.ask.limit) {
+                    self.found.silent.insert(option);
+                }
                 self.found.unknown.insert(option, error.to_string());
             }
         }
