@@ -104,7 +104,56 @@ fn a_client_that_knows_only_export_name_is_tested() {
     let plain = |id: &str| id.starts_with("client/plain-") || id == "client-tls/plain";
     assert!(found.iter().all(|(scenario, ..)| plain(scenario)), "{found:?}");
     assert_eq!(output.status.code(), Some(0));
-    assert!(ran(&report) >= 35, "{} scenarios ran", ran(&report));
+    assert!(ran(&report) >= 75, "{} scenarios ran", ran(&report));
+    // Without a list and TLS there are enough as well.
+    let scenarios = report["scenarios"].as_array().unwrap();
+    let least = |id: &str| !id.contains("list") && !id.starts_with("client-tls/");
+    let ran = scenarios.iter().filter(|it| it["verdict"] != "skip");
+    let ran = ran.filter(|it| least(it["id"].as_str().unwrap())).count();
+    assert!(ran >= 60, "{ran} scenarios ran");
+}
+
+/// Each mistake is found by the scenarios that are there for it, and by its rule.
+#[test]
+fn mistakes_of_simple_clients_are_found() {
+    for (kind, requirement, scenarios) in [
+        ("cuts-offsets", "request-layout", &["client/read-far", "client/write-far"][..]),
+        ("writes-nothing", "baseline-write", &["client/plain-copy-in", "client/plain-write"]),
+        ("writes-elsewhere", "baseline-write", &["client/plain-copy-in"]),
+        (
+            "rounds-up",
+            "request-within-export",
+            &["client/copy-out-odd", "client/copy-out-tiny", "client/copy-out-odd-told"],
+        ),
+        ("rounds-up", "request-within-export", &["client/plain-odd"]),
+        (
+            "unlimited",
+            "size-client-portable-max-32-mib",
+            &["client/copy-out-large", "client/copy-in-large"],
+        ),
+        ("takes-anything", "baseline-notls", &["client/greeting-bad-magic"]),
+        ("takes-anything", "baseline-notls", &["client/close-in-export-info"]),
+        ("takes-anything", "baseline-read", &["client/close-in-data"]),
+        ("takes-anything", "baseline-write", &["client/close-in-write", "client/error-in-copy-in"]),
+        (
+            "takes-anything",
+            "tflag-client-needs-flag",
+            &["client/read-only-copy-in", "client/export-name-read-only"],
+        ),
+        (
+            "takes-anything",
+            "baseline-simple-replies",
+            &["client/wrong-cookie-write", "client/bad-magic-write", "client/error-in-copy-out"],
+        ),
+        ("takes-anything", "error-client-unexpected-as-einval", &["client/error-unknown-write"]),
+    ] {
+        let (output, report) = run(kind, &few(scenarios));
+        let found = findings(&report);
+        for scenario in scenarios {
+            let told = found.iter().any(|(id, rule, _)| id == scenario && rule == requirement);
+            assert!(told, "{kind} in {scenario}: {found:?}\n{output:?}");
+        }
+    }
 }
 
 #[test]

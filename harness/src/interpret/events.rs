@@ -34,8 +34,8 @@ impl Interpreter<'_> {
             self.stirred();
             return Ok(());
         }
-        if line.event == Event::Judge {
-            return self.judge(line).await;
+        if let Event::Judge(fields) = &line.event {
+            return self.judge(line, fields).await;
         }
         self.open(&name, line.span).await?;
         let at = self.script.source.line_of(line.span.start);
@@ -43,7 +43,7 @@ impl Interpreter<'_> {
             conn.link.at_line(at);
         }
         match &line.event {
-            Event::Connect | Event::Pause(_) | Event::Judge => Ok(()),
+            Event::Connect | Event::Pause(_) | Event::Judge(_) => Ok(()),
             Event::ToHaggling => self.reach_haggling(&name, line.span).await,
             Event::ToTransmission(replies, contexts) => {
                 self.reach_transmission(&name, *replies, contexts, line.span).await

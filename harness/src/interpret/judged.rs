@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dissector::session::{Recognize, Seen};
-use reference_server::store::MemoryStore;
+use protocol::notation::ast::FieldPattern;
+use protocol::payload::recognize;
+use reference_server::store::{MemoryStore, Store as _};
 use reference_server::{Ear, Export, Server};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -13,8 +15,10 @@ use crate::judge::{Court, Listener, Told, is_word_of_client};
 use crate::run::secured::Wanted;
 use crate::script::ast::EventLine;
 
-/// The size of the export in bytes: no multiple of 4096.
+/// The size of the export in bytes, if nothing is said: no multiple of 4096.
 const SIZE: u64 = 1_000_448;
+/// How much of what a client has stored is looked at, in bytes.
+const LOOKED_AT: u64 = 1 << 20;
 /// How many messages of clients are kept as evidence of what they ask for.
 const KEPT: usize = 256;
 /// How long a connection may outlive the client's process.
@@ -61,11 +65,17 @@ impl Court for Collected {
 }
 
 impl Interpreter<'_> {
-    pub(super) async fn judge(&mut self, line: &EventLine) -> Flow {
+    pub(super) async fn judge(&mut self, line: &EventLine, fields: &[FieldPattern]) -> Flow {
         self.reach(&line.tags);
         let number = self.script.source.line_of(line.span.start);
         let collected = Arc::new(Collected { heard: Mutex::default(), line: number });
-        let server = self.reference_server(&collected)?;
+        let size = match fields.iter().find(|field| field.key.node == "size") {
+            Some(field) => self.env.int(&field.value)?,
+            None => SIZE,
+        };
+        self.env.set("size", Value::Int(size));
+        let store = Arc::new(MemoryStore::pattern(size, 1));
+        let server = self.reference_server(store.clone(), &collected)?;
         let overdue = Instant::now() + self.wait().saturating_mul(3);
         let mut sessions = JoinSet::new();
         let ended = loop {
@@ -92,15 +102,31 @@ impl Interpreter<'_> {
         // That the harness cuts off what lasts too long is not the client's doing.
         collected.heard().over = true;
         drop(sessions);
-        self.take_over(&collected, line, ended)
+        self.take_over(&collected, line, ended)?;
+        self.look_at(store.as_ref())
     }
 
-    fn reference_server(&self, court: &Arc<Collected>) -> Result<Server, Stop> {
+    /// `$stored`: what the export holds where the client was to write.
+    fn look_at(&mut self, store: &MemoryStore) -> Flow {
+        let int = |name: &str| self.env.get(name).and_then(number).unwrap_or(0);
+        let (offset, length) = (int("offset"), int("length").min(LOOKED_AT));
+        let end = offset.saturating_add(length).min(store.size());
+        let mut bytes = vec![0; end.saturating_sub(offset) as usize];
+        let read = store.read(offset, &mut bytes, &mut Vec::new());
+        read.map_err(|error| Stop::Error(error.to_string()))?;
+        self.env.set("stored", Value::Payload(recognize(offset, &bytes)));
+        Ok(())
+    }
+
+    fn reference_server(
+        &self,
+        store: Arc<MemoryStore>,
+        court: &Arc<Collected>,
+    ) -> Result<Server, Stop> {
         let name = self.setup.export.as_str();
         let court = court.clone();
-        let mut builder = Server::builder()
-            .export(Export::new(name, MemoryStore::pattern(SIZE, 1)))
-            .ears(move |connection, peer| {
+        let mut builder =
+            Server::builder().export(Export::shared(name, store)).ears(move |connection, peer| {
                 let court: Arc<dyn Court> = court.clone();
                 let listener = Listener::new(connection, peer, Recognize::Form, court);
                 Some(Box::new(listener) as Box<dyn Ear>)
@@ -117,7 +143,6 @@ impl Interpreter<'_> {
         self.transcript.extend(said);
         let at = self.at(line.span);
         self.findings.extend(told.iter().map(|told| told.finding(at.clone())));
-        self.env.set("size", Value::Int(SIZE));
         if connections == 0 {
             if let Some(reason) = self.setup.client.as_ref().and_then(ClientProcess::not_started) {
                 return Err(Stop::Error(reason));

@@ -27,6 +27,7 @@ pub(super) struct Host {
     /// Whether the client has said, by asking NBD_OPT_GO for them, that it keeps to them.
     asked_sizes: bool,
     replies: Replies,
+    may_structured: bool,
     contexts: Option<Vec<(u32, WireString)>>,
     /// The ids of what the client has selected.
     pub(super) selected: BTreeSet<u32>,
@@ -102,9 +103,16 @@ impl Interpreter<'_> {
             let ids = (0..).map(|index: u32| first.wrapping_add(index));
             ids.zip(contexts.iter().cloned()).collect()
         });
-        let (size, replies) = (number("size", 1 << 20)?, serve.replies);
-        let asked_sizes = false;
-        Ok(Host { size, flags, sizes, asked_sizes, replies, contexts, selected: BTreeSet::new() })
+        Ok(Host {
+            size: number("size", 1 << 20)?,
+            flags,
+            sizes,
+            asked_sizes: false,
+            replies: serve.replies,
+            may_structured: serve.may_structured,
+            contexts,
+            selected: BTreeSet::new(),
+        })
     }
 
     /// One connection, to the end of its haggling; whether the export was entered.
@@ -298,8 +306,8 @@ impl Host {
                 vec![(ReplyType::SERVER, body), (ReplyType::ACK, ReplyBody::Empty)]
             }
             (OptionType::STRUCTURED_REPLY, OptionBody::Empty) => only(match self.replies {
-                Replies::Default => ReplyType::ERR_UNSUP,
-                Replies::Structured | Replies::Extended => ReplyType::ACK,
+                Replies::Default if !self.may_structured => ReplyType::ERR_UNSUP,
+                _ => ReplyType::ACK,
             }),
             (OptionType::EXTENDED_HEADERS, OptionBody::Empty) => only(match self.replies {
                 Replies::Extended => ReplyType::ACK,

@@ -407,6 +407,13 @@ impl Link {
     pub async fn send(&mut self, built: &Built, limit: Duration) {
         self.touched.by(built);
         let head = built.to_bytes();
+        // What a simple reply carries belongs where its request wants it from.
+        let offset = match &built.message {
+            Message::SimpleReply(reply) => {
+                self.tracker.pending(reply.cookie).first().map_or(0, |request| request.offset)
+            }
+            _ => built.payload_offset(),
+        };
         self.tracker.observe(&built.message);
         self.sent = Sent::of(&built.message);
         self.forged |= built.announced_length.is_some() || built.magic.is_some();
@@ -419,7 +426,7 @@ impl Link {
             let more = (total - at).min(PIECE as u64) as usize;
             let start = piece.len();
             piece.resize(start + more, 0);
-            payload.fill(built.payload_offset(), at, &mut piece[start..]);
+            payload.fill(offset, at, &mut piece[start..]);
             at += more as u64;
             self.send_piece(&piece, limit).await;
             if at == total {

@@ -35,6 +35,9 @@ use crate::tls::Security;
 /// The name of the export that the harness serves to a client under test.
 const EXPORT: &str = "disk";
 
+/// The seed of what clients are given to write.
+const INPUT: u16 = 2;
+
 /// A client under test.
 #[derive(Debug, Clone)]
 pub enum ClientTarget {
@@ -445,11 +448,12 @@ fn unable(played: &Played) -> Option<String> {
     }
 }
 
-/// What a client is given to write: each word tells where it belongs.
+/// What a client is given to write: each word tells where it belongs. The export holds something
+/// else.
 fn make_input(path: &Path, action: &Action) -> std::io::Result<PathBuf> {
     const LIMIT: u64 = 64 << 20;
     let mut bytes = vec![0; action.length.clamp(512, LIMIT) as usize];
-    place(1, action.offset, &mut bytes);
+    place(INPUT, action.offset, &mut bytes);
     std::fs::write(path, bytes)?;
     Ok(path.to_owned())
 }

@@ -25,7 +25,7 @@ impl Plain {
     #[must_use]
     pub fn is_one(script: &Script) -> bool {
         let judges = |kind: &StatementKind| match kind {
-            StatementKind::Event(line) => line.event == Event::Judge,
+            StatementKind::Event(line) => matches!(line.event, Event::Judge(_)),
             _ => false,
         };
         script.body.iter().any(|statement| judges(&statement.kind))

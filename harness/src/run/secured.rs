@@ -116,7 +116,7 @@ fn steps<'s>(body: &'s [Statement], open: &mut Vec<&'s str>) -> bool {
             match line.event {
                 Event::ToHaggling | Event::ToTransmission(..) | Event::Serve(_) => open.push(name),
                 Event::Close | Event::Reset => open.retain(|other| *other != name),
-                Event::Connect | Event::Pause(_) | Event::Send(_) | Event::Judge => {}
+                Event::Connect | Event::Pause(_) | Event::Send(_) | Event::Judge(_) => {}
                 Event::Tls(_) | Event::Shut | Event::Fence => return open.contains(&name),
             }
             true

@@ -301,8 +301,10 @@ pub struct Tls {
 pub struct Serve {
     /// `may-leave`: a client that leaves without entering does no harm to the scenario.
     pub may_leave: bool,
-    /// What may be negotiated; simple replies alone by default.
+    /// What must be negotiated; by default simple replies alone can be.
     pub replies: Replies,
+    /// `may-structured`: whoever asks for structured replies has them, and nobody need.
+    pub may_structured: bool,
     /// The metadata contexts that can be selected; `None` where the server has never heard of any.
     pub contexts: Option<Vec<WireString>>,
     /// What the export is like: see [`Serve::FIELDS`].
@@ -326,12 +328,12 @@ pub enum Event {
     /// `to transmission [structured|extended] [with "CONTEXT"...]`: and an export entered, with
     /// these metadata contexts selected.
     ToTransmission(Replies, Vec<WireString>),
-    /// `serve [may-leave] [structured|extended] [with "CONTEXT"...|with nothing] FIELD...`: the server's part up to where a
+    /// `serve [may-leave] [may-structured|structured|extended] [with "CONTEXT"...|with nothing] FIELD...`: the server's part up to where a
     /// client has entered the export, whatever lawful way it takes.
     Serve(Serve),
-    /// `judge`: the reference server serves the client on any number of connections, whatever it
-    /// does, until it ends; the judge hears them all.
-    Judge,
+    /// `judge [size=N]`: the reference server serves the client on any number of connections,
+    /// whatever it does, until it ends; the judge hears them all.
+    Judge(Vec<FieldPattern>),
     /// `tls [fail|may-fail] [x509|psk] ...`: the TLS handshake after an acknowledged STARTTLS.
     Tls(Tls),
     /// `close`: the harness closes its end, orderly.

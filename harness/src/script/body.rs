@@ -291,7 +291,7 @@ impl Reader<'_> {
             "connect" => Event::Connect,
             "to" => self.destination()?,
             "serve" => Event::Serve(self.serve()?),
-            "judge" => Event::Judge,
+            "judge" => Event::Judge(self.served("judge", &["size"])?),
             "tls" => Event::Tls(self.tls()?),
             "close" => Event::Close,
             "shut" => Event::Shut,
@@ -324,7 +324,7 @@ impl Reader<'_> {
         };
         let conn = self.parser.conn();
         let span = self.parser.span_from(start);
-        let tagged = matches!(event, Event::Tls(_) | Event::Serve(_) | Event::Judge);
+        let tagged = matches!(event, Event::Tls(_) | Event::Serve(_) | Event::Judge(_));
         let tags = if tagged { self.parser.tags() } else { Vec::new() };
         Ok(EventLine { event, conn, tags, span })
     }
@@ -376,6 +376,7 @@ impl Reader<'_> {
 
     fn serve(&mut self) -> Parsed<Serve> {
         let may_leave = self.parser.eat_word("may-leave");
+        let may_structured = self.parser.eat_word("may-structured");
         let replies = if self.parser.eat_word("structured") {
             Replies::Structured
         } else if self.parser.eat_word("extended") {
@@ -390,19 +391,28 @@ impl Reader<'_> {
         } else {
             Some(self.contexts()?)
         };
+        let fields = self.served("serve", &Serve::FIELDS)?;
+        Ok(Serve { may_leave, replies, may_structured, contexts, fields })
+    }
+
+    /// What the export of an event is like.
+    fn served(&mut self, event: &str, known: &[&str]) -> Parsed<Vec<FieldPattern>> {
         let fields = self.parser.fields()?;
         for FieldPattern { key, op, .. } in &fields {
-            if !Serve::FIELDS.contains(&key.node.as_str()) {
-                let all = Serve::FIELDS.join(", ");
-                let message = format!("`serve` has no field `{}`", key.node);
-                return Err(NotationError::new(key.span, message, "unknown field")
-                    .help(format!("its fields are {all}")));
+            if !known.contains(&key.node.as_str()) {
+                let message = format!("`{event}` has no field `{}`", key.node);
+                let all = known.join(", ");
+                let help = match known {
+                    [_] => format!("its field is {all}"),
+                    _ => format!("its fields are {all}"),
+                };
+                return Err(NotationError::new(key.span, message, "unknown field").help(help));
             }
             if *op != Op::Eq {
                 return Err(NotationError::new(key.span, "what is served is said by `=`", "here"));
             }
         }
-        Ok(Serve { may_leave, replies, contexts, fields })
+        Ok(fields)
     }
 
     /// The names of one metadata context or more.

@@ -70,6 +70,9 @@ pub(crate) fn exprs(statement: &Statement) -> Vec<&Spanned<Expr>> {
         StatementKind::Event(EventLine { event: Event::Serve(serve), .. }) => {
             serve.fields.iter().map(|field| &field.value).collect()
         }
+        StatementKind::Event(EventLine { event: Event::Judge(fields), .. }) => {
+            fields.iter().map(|field| &field.value).collect()
+        }
         StatementKind::Repeat { least, most, .. } => {
             std::iter::once(least).chain(most.as_ref()).collect()
         }

@@ -64,7 +64,7 @@ impl Checker<'_> {
             known.sure.insert((*name).to_owned(), Span::default());
         }
         if self.script.header.tests == Side::Client {
-            for name in ["status", "output"] {
+            for name in ["status", "output", "stored"] {
                 known.sure.insert(name.to_owned(), Span::default());
             }
         }

@@ -55,10 +55,11 @@ impl<'s> Checker<'s> {
             {
                 self.serve(serve, *span);
             }
-            if let StatementKind::Event(EventLine { event: Event::Judge, span, .. }) =
+            if let StatementKind::Event(EventLine { event: Event::Judge(fields), span, .. }) =
                 &statement.kind
             {
                 self.for_clients("judge", *span);
+                fields.iter().for_each(|field| self.field(field, FieldKind::Int(u64::MAX)));
             }
             for expr in walk::exprs(statement) {
                 walk::expr(expr, &mut |part| self.call(part));

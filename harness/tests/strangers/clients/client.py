@@ -261,7 +261,8 @@ class ThreeBugs(Honest):
 
     def act(self, action, *args):
         self.enter()
-        for offset, length, flags in ((0, 512, 0), (self.size - 512, 1024, 0), (0, 512, DF)):
+        last = self.size // 512 * 512 - 512
+        for offset, length, flags in ((0, 512, 0), (last, 1024, 0), (0, 512, DF)):
             try:
                 self.command(READ, offset, length, flags=flags)
             except Failed:
@@ -269,7 +270,85 @@ class ThreeBugs(Honest):
         self.s.close()
 
 
+class CutsOffsets(Honest):
+    """Keeps 32 bits of an offset."""
+
+    def send(self, command, offset, length, data=b"", flags=0):
+        super().send(command, offset & 0xFFFFFFFF, length, data, flags)
+
+
+class WritesNothing(Honest):
+    """Says that it has written, and has not."""
+
+    def write(self, offset, data):
+        self.command(READ, offset, len(data))
+
+
+class WritesElsewhere(Honest):
+    """Writes what it is given one block too far."""
+
+    def write(self, offset, data):
+        super().write(min(offset + 512, self.size - len(data)), data)
+
+
+class RoundsUp(Honest):
+    """Takes the size of an export for a multiple of 512."""
+
+    def go(self):
+        super().go()
+        self.size = -(-self.size // 512) * 512
+
+
+class Unlimited(Honest):
+    """Copies all at once, however much that is."""
+
+    def pieces(self, total):
+        return [(0, total)] if total else []
+
+
+class TakesAnything(Honest):
+    """Looks neither at the magic nor at the end of what the server says."""
+
+    def recv(self, count):
+        got = b""
+        while len(got) < count:
+            part = self.s.recv(count - len(got))
+            if not part:
+                return got + bytes(count - len(got))
+            got += part
+        return got
+
+    def act(self, *args):
+        try:
+            super().act(*args)
+        except OSError:
+            pass
+
+    def greet(self):
+        self.recv(16)
+        flags, = struct.unpack(">H", self.recv(2))
+        self.no_zeroes = bool(flags & 2)
+        self.s.sendall(struct.pack(">I", flags & 3))
+
+    def go(self):
+        self.export_name()
+
+    def command(self, command, offset, length, data=b"", flags=0):
+        self.send(command, offset, length, data, flags)
+        self.recv(16)
+        return self.recv(length) if command == READ else b""
+
+    def write(self, offset, data):
+        self.command(WRITE, offset, len(data), data)
+
+
 KINDS = {
+    "cuts-offsets": CutsOffsets,
+    "writes-nothing": WritesNothing,
+    "writes-elsewhere": WritesElsewhere,
+    "rounds-up": RoundsUp,
+    "unlimited": Unlimited,
+    "takes-anything": TakesAnything,
     "honest": Honest,
     "only-export-name": OnlyExportName,
     "no-goodbye": NoGoodbye,
