@@ -10,7 +10,9 @@
 //! - `first COMMAND...` is run before the server is started, to make what it serves;
 //! - `versions PATTERN` names the versions of the program that can be shaped so.
 //!
-//! What `harness/known` records of a program holds for its shapes too.
+//! A line `recorded PROGRAM PATTERN` says of which versions of a program the list is a record. Others are
+//! played, and what is found is told, without failing unless `NBDCHECK_REQUIRE_RECORDS` is set. What
+//! `harness/known` records of a program holds for its shapes too.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -59,25 +61,32 @@ impl Recorded {
     }
 }
 
+/// A list.
+#[derive(Debug, Default)]
+struct List {
+    shapes: Vec<Shape>,
+    /// The versions of programs that were looked at.
+    recorded: BTreeMap<String, Versions>,
+}
+
 /// What is known of a program.
 #[derive(Debug)]
 struct Known {
     version: String,
     record: Deviations,
+    /// Whether what is found besides is wrong: nobody has looked at other versions yet.
+    counts: bool,
 }
 
 impl Known {
     /// What is known of the version that is installed.
-    fn of(program: &str) -> Self {
+    fn of(program: &str, recorded: Option<&Versions>) -> Self {
         let file = PeerFile::builtin(program).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let version = runtime.block_on(file.version()).unwrap();
-        Self { record: Deviations::shipped(program, Some(&version)), version }
-    }
-
-    /// Whether what is found beside the record is wrong: nobody has looked at other versions yet.
-    fn counts(&self) -> bool {
-        self.record.knows(&self.version) || std::env::var_os("NBDCHECK_REQUIRE_RECORDS").is_some()
+        let counts = recorded.is_some_and(|versions| versions.has(&version))
+            || std::env::var_os("NBDCHECK_REQUIRE_RECORDS").is_some();
+        Self { record: Deviations::shipped(program, Some(&version)), version, counts }
     }
 }
 
@@ -103,8 +112,9 @@ fn words(line: &str) -> Vec<String> {
 }
 
 /// Reads a list.
-fn shapes(text: &str) -> Vec<Shape> {
+fn shapes(text: &str) -> List {
     let mut shapes: Vec<Shape> = Vec::new();
+    let mut recorded = BTreeMap::new();
     for line in text.lines() {
         let words = words(line);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -129,6 +139,9 @@ fn shapes(text: &str) -> Vec<Shape> {
                     sometimes: !rest.is_empty(),
                 });
             }
+            (["recorded", program, pattern @ ..], _) if !line.starts_with(' ') => {
+                recorded.insert(program.to_string(), pattern.join(" ").parse().unwrap());
+            }
             ([name, command @ ..], _) if !line.starts_with(' ') => shapes.push(Shape {
                 name: name.to_string(),
                 command: command.iter().map(ToString::to_string).collect(),
@@ -139,7 +152,7 @@ fn shapes(text: &str) -> Vec<Shape> {
     }
     let names: BTreeSet<&str> = shapes.iter().map(|shape| shape.name.as_str()).collect();
     assert_eq!(names.len(), shapes.len(), "each shape has a name of its own");
-    shapes
+    List { shapes, recorded }
 }
 
 /// A running server; dropping it ends it.
@@ -159,7 +172,7 @@ impl Drop for Serving {
 impl Serving {
     /// Starts the server of a shape. `{socket}` is where it is to listen, `{folder}` a folder of its
     /// own with `image`, 16 MiB long, in it; a server without a socket prints its URI.
-    fn start(shape: &Shape, program: &str, tls: &Path) -> Self {
+    fn start(shape: &Shape, program: &str, tls: &Path) -> Result<Self, String> {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
         let image = folder.path().join("image");
@@ -172,9 +185,12 @@ impl Serving {
         for command in &shape.first {
             let mut words = command.iter().map(fill);
             let mut command = Command::new(words.next().unwrap());
-            let output = command.args(words).current_dir(folder.path()).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{}: {command:?}: {said}", shape.name);
+            let output = command.args(words).current_dir(folder.path()).output();
+            let output = output.map_err(|error| format!("{command:?}: {error}"))?;
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr);
+                return Err(format!("{command:?}: {said}"));
+            }
         }
         let mut words = shape.command.iter().map(fill);
         let mut command = match program {
@@ -195,9 +211,14 @@ impl Serving {
         let target = if program.is_empty() {
             let since = Instant::now();
             while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-                let ended = child.try_wait().unwrap();
-                assert!(ended.is_none(), "{} ends with {ended:?}", shape.name);
-                assert!(since.elapsed() < READY, "{} does not listen", shape.name);
+                if let Some(status) = child.try_wait().unwrap() {
+                    return Err(format!("it ends at its start: {status}"));
+                }
+                if since.elapsed() > READY {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err("it does not listen".to_owned());
+                }
                 std::thread::sleep(Duration::from_millis(20));
             }
             format!("nbd+unix:///?socket={}", socket.display())
@@ -205,7 +226,7 @@ impl Serving {
             let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
             lines.next().unwrap_or_else(|| panic!("{} prints no URI", shape.name)).unwrap()
         };
-        Self { child, target, _folder: folder }
+        Ok(Self { child, target, _folder: folder })
     }
 }
 
@@ -266,25 +287,25 @@ fn play(shape: &Shape, serving: &Serving, tls: &Path, known: Option<&Known>) -> 
 }
 
 /// The programs that shapes name, with what is known of them; those that are missing are left out.
-fn programs(shapes: &[Shape]) -> BTreeMap<&str, Known> {
-    let names: BTreeSet<&str> = shapes.iter().map(|shape| shape.command[0].as_str()).collect();
+fn programs(list: &List) -> BTreeMap<&str, Known> {
+    let names: BTreeSet<&str> = list.shapes.iter().map(|shape| shape.command[0].as_str()).collect();
     let here = names.into_iter().filter(|name| needed::here(&[name]));
-    here.map(|name| (name, Known::of(name))).collect()
+    here.map(|name| (name, Known::of(name, list.recorded.get(name)))).collect()
 }
 
 /// Plays all shapes of a list, some at once; `program` is the one that all of them are arguments of,
 /// or else each names its own.
 fn play_all(list: &str, program: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(list);
-    let shapes = shapes(&std::fs::read_to_string(path).unwrap());
+    let list = shapes(&std::fs::read_to_string(path).unwrap());
     let wanted = std::env::var("SHAPES").unwrap_or_default();
-    let programs = if program.is_empty() { programs(&shapes) } else { BTreeMap::new() };
+    let programs = if program.is_empty() { programs(&list) } else { BTreeMap::new() };
     let tls = tempfile::tempdir().unwrap();
     Made::make(tls.path()).unwrap();
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());
     let work = || {
-        while let Some(shape) = shapes.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(shape) = list.shapes.get(next.fetch_add(1, Ordering::Relaxed)) {
             let name = &shape.name;
             if !name.contains(&wanted) {
                 continue;
@@ -300,14 +321,16 @@ fn play_all(list: &str, program: &str) {
                 continue;
             }
             let since = Instant::now();
-            let serving = Serving::start(shape, program, tls.path());
-            let (mut found, ran) = play(shape, &serving, tls.path(), known);
+            let (mut found, ran) = match Serving::start(shape, program, tls.path()) {
+                Ok(serving) => play(shape, &serving, tls.path(), known),
+                Err(why) => (vec![why], 0),
+            };
             println!("{name}: {ran} ran in {:.1} s", since.elapsed().as_secs_f64());
             if ran == 0 {
                 found.push("nothing ran".to_owned());
             }
             let found = found.iter().map(|line| format!("{name}: {line}"));
-            if known.is_none_or(Known::counts) {
+            if known.is_none_or(|known| known.counts) {
                 wrong.lock().unwrap().extend(found);
             } else {
                 found.for_each(|line| println!("no record of this version: {line}"));

@@ -78,6 +78,9 @@ fn used(found: &Capabilities, out: &mut String) {
         if found.opening >= SLOW {
             let _ = writeln!(out, "  slow to open: {:.1} s", found.opening.as_secs_f64());
         }
+        if let Some(why) = &found.haggles_alone {
+            let _ = writeln!(out, "  one handshake at a time: {why}");
+        }
         if let Kept::Changes(why) = &found.kept {
             let _ = writeln!(out, "  the content changes: {}", digest::shortened(why));
         }

@@ -14,7 +14,8 @@ use crate::run::secured::{Wanted, begins_by_steps, is_hand_made};
 use crate::run::survey::TlsMode;
 use crate::run::target::{Target, Unavailable};
 use crate::run::{Outcome, SkipKind};
-use crate::script::ast::{Script, Statement, StatementKind};
+use crate::script::ast::{Event, Script, Statement, StatementKind};
+use crate::script::walk;
 
 /// The rule that the configuration `newstyle` breaks on purpose.
 const FIXED_FLAG: &str = "handshake-fixed-newstyle-flag";
@@ -82,6 +83,12 @@ impl Runner {
             );
             return outcome.skip(SkipKind::NotPossible, reason);
         }
+        if let Some(why) = &shared.capabilities.haggles_alone
+            && haggles_beside(&script.body)
+        {
+            let reason = format!("it has several connections, not all of them entered: {why}");
+            return outcome.skip(SkipKind::NotPossible, reason);
+        }
         let touched = Touched::default();
         let scene = Scene {
             configuration: self.target.given(configuration),
@@ -135,6 +142,16 @@ pub(super) fn writes(script: &Script) -> bool {
 
 fn needs(script: &Script, wanted: &str) -> bool {
     script.header.needs.iter().any(|need| need.name.node == wanted)
+}
+
+/// Whether a scenario has several connections, one of which may stay in the handshake.
+fn haggles_beside(body: &[Statement]) -> bool {
+    let mut stays = false;
+    walk::statements(body, &mut |statement| {
+        stays |= matches!(&statement.kind, StatementKind::Event(line)
+            if matches!(line.event, Event::Connect | Event::ToHaggling));
+    });
+    stays && connections(body).len() > 1
 }
 
 /// The names of a scenario's connections.

@@ -151,6 +151,8 @@ pub async fn run_target(
         shared = runner.shared("default") => shared,
     };
     let jobs = match surveyed {
+        // Who would wait for the end of another one's handshake.
+        Ok(shared) if shared.capabilities.haggles_alone.is_some() => 1,
         Ok(shared) => shared.capacity.min(options.jobs.max(1)),
         Err(Unavailable::Failed(reason) | Unavailable::NotPossible(reason)) => {
             if runner.halt.reason().is_some() {

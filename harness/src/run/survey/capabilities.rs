@@ -100,6 +100,8 @@ pub struct Capabilities {
     /// On how many connections the export can be used at once, as far as was tried; `None` for servers
     /// that the harness set up.
     pub capacity: Option<usize>,
+    /// Whether the server was seen to serve nobody else while one client haggles: why.
+    pub haggles_alone: Option<String>,
     /// Whether the server was seen to keep connections after NBD_CMD_DISC.
     pub stays_open: bool,
     /// How long it takes to be greeted and to enter the export.

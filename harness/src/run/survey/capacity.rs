@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::asker::Asker;
-use super::fact::NoAnswer;
+use super::capabilities::Route;
+use super::fact::{NoAnswer, seconds};
 use super::steps::Surveyor;
 use super::way::Way;
 
@@ -43,6 +44,41 @@ pub(super) async fn count(surveyor: &mut Surveyor<'_>, way: &Way<'_>, block: u64
         }
     }
     served
+}
+
+/// Why nobody else is served while a client has not entered an export yet, if that is so.
+pub(super) async fn haggles_alone(
+    surveyor: &mut Surveyor<'_>,
+    way: &Way<'_>,
+    block: u64,
+) -> Option<String> {
+    if way.route == Route::Oldstyle {
+        return None;
+    }
+    let idle = surveyor.haggle(surveyor.inside).await.ok()?;
+    let limit = surveyor.briefly();
+    let meanwhile = match limit {
+        Ok(limit) => Some(use_one(way, block, limit).await),
+        Err(_) => None,
+    };
+    surveyor.leave(idle).await;
+    match meanwhile? {
+        Ok(asker) => {
+            surveyor.leave(asker).await;
+            None
+        }
+        // Only if it comes to an end with the other is it due to that.
+        Err(NoAnswer::Silent(waited)) => {
+            let limit = surveyor.briefly().ok()?;
+            let asker = use_one(way, block, limit).await.ok()?;
+            surveyor.leave(asker).await;
+            let waited = seconds(waited);
+            Some(format!(
+                "while one client was in the handshake, another one was not served within {waited}"
+            ))
+        }
+        Err(_) => None,
+    }
 }
 
 /// A connection counts when it is used, not when it is greeted.

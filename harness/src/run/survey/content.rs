@@ -60,19 +60,23 @@ pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
     } else {
         surveyor.asking("NBD_CMD_READ");
         let seen = read(surveyor, &way, block).await;
-        surveyor.found.reads = seen.reads;
-        if let Some(changes) = seen.changes {
+        surveyor.found.reads = seen.reads.clone();
+        if let Some(changes) = seen.changes.clone() {
             surveyor.found.kept = Kept::Changes(changes);
         }
         let read_only = surveyor.found.flags.has(TransmissionFlags::READ_ONLY);
         let readable = surveyor.found.reads.known().is_some();
         if surveyor.ask.write && !read_only && readable {
             surveyor.asking("NBD_CMD_WRITE");
-            write(surveyor, &way, block, &seen.before).await;
+            write(surveyor, &way, block, &seen).await;
         }
     }
     surveyor.asking("several connections at once");
-    surveyor.found.capacity = Some(capacity::count(surveyor, &way, block).await);
+    let capacity = capacity::count(surveyor, &way, block).await;
+    surveyor.found.capacity = Some(capacity);
+    if capacity > 1 {
+        surveyor.found.haggles_alone = capacity::haggles_alone(surveyor, &way, block).await;
+    }
 }
 
 struct Seen {
@@ -81,11 +85,14 @@ struct Seen {
     changes: Option<String>,
     /// The first block.
     before: Vec<u8>,
+    /// What was read elsewhere, and where.
+    elsewhere: Vec<(u64, Vec<u8>)>,
 }
 
 /// Reads the first block several times, one in the middle and the last.
 async fn read(surveyor: &mut Surveyor<'_>, way: &Way<'_>, block: u64) -> Seen {
-    let mut seen = Seen { reads: Fact::default(), changes: None, before: Vec::new() };
+    let mut seen =
+        Seen { reads: Fact::default(), changes: None, before: Vec::new(), elsewhere: Vec::new() };
     let read = async {
         let (mut asker, _) = way.enter(surveyor.patience()?).await?;
         let size = surveyor.found.size;
@@ -124,7 +131,9 @@ async fn look_at(
         if offset == 0 && seen.before.is_empty() {
             seen.reads = Fact::Known((), answer.line);
             seen.before = answer.data;
-        } else if offset == 0 && seen.before != answer.data {
+        } else if offset != 0 {
+            seen.elsewhere.push((offset, answer.data));
+        } else if seen.before != answer.data {
             seen.changes = Some(format!(
                 "{} reads {}, and then {}, though nothing was written",
                 asked("READ", 0, block),
@@ -137,8 +146,8 @@ async fn look_at(
 }
 
 /// Writes a block and reads it: on the same connection, on one that was open before, on a later one.
-async fn write(surveyor: &mut Surveyor<'_>, way: &Way<'_>, block: u64, before: &[u8]) {
-    match tried(surveyor, way, block, before).await {
+async fn write(surveyor: &mut Surveyor<'_>, way: &Way<'_>, block: u64, seen: &Seen) {
+    match tried(surveyor, way, block, seen).await {
         Ok(()) => {}
         Err(error) => {
             surveyor.count(Some(&error));
@@ -158,8 +167,9 @@ async fn tried(
     surveyor: &mut Surveyor<'_>,
     way: &Way<'_>,
     block: u64,
-    before: &[u8],
+    seen: &Seen,
 ) -> Result<(), NoAnswer> {
+    let before = seen.before.as_slice();
     let (mut writer, _) = way.enter(surveyor.patience()?).await?;
     // There may be no place for a second one.
     let mut other = way.enter(surveyor.briefly()?).await.ok().map(|(asker, _)| asker);
@@ -167,7 +177,13 @@ async fn tried(
     // It may be there since the last time.
     let fresh = with(SEED).first_difference(0, before).is_some();
     let pattern = with(if fresh { SEED } else { SEED + 1 });
-    let written = write_and_read(surveyor, &mut writer, block, &pattern).await;
+    let mut written = write_and_read(surveyor, &mut writer, block, &pattern).await;
+    if !matches!(surveyor.found.kept, Kept::Changes(_))
+        && matches!(written, Ok(Some(_)))
+        && let Err(error) = write_elsewhere(surveyor, &mut writer, &seen.elsewhere).await
+    {
+        written = Err(error);
+    }
     let beside = match (&written, &mut other) {
         (Ok(Some(_)), Some(other)) => other.read(0, block).await.ok(),
         _ => None,
@@ -199,7 +215,7 @@ async fn write_and_read(
     let answer = writer.write(0, pattern.clone()).await?;
     let line = format!("{} {}", asked("WRITE", 0, block), answer.line);
     if answer.error != ErrorCode::OK {
-        surveyor.found.writes = match is_of_device(answer.error) {
+        surveyor.found.writes = match refuses_writes(answer.error) {
             true => Fact::Refused(line),
             false => Fact::Unknown(line),
         };
@@ -210,6 +226,27 @@ async fn write_and_read(
         writer.flush().await?;
     }
     Ok(Some(writer.read(0, block).await?))
+}
+
+/// Writes to other places, and then again what was read there: a device may have less room than it
+/// has size, or protect a part.
+async fn write_elsewhere(
+    surveyor: &mut Surveyor<'_>,
+    writer: &mut Asker,
+    places: &[(u64, Vec<u8>)],
+) -> Result<(), NoAnswer> {
+    for (offset, data) in places {
+        let length = data.len() as u64;
+        // Zeroes may need no room.
+        let answer = writer.write(*offset, Payload(vec![Part::Place(SEED, length)])).await?;
+        if refuses_writes(answer.error) {
+            let line = format!("{} {}", asked("WRITE", *offset, length), answer.line);
+            surveyor.found.writes = Fact::Refused(line);
+            break;
+        }
+        writer.write(*offset, Payload(vec![Part::Hex(data.clone())])).await?;
+    }
+    Ok(())
 }
 
 /// What the reads after a write tell: on the same connection, on one that was open meanwhile, on a
@@ -251,6 +288,12 @@ fn judge(
 /// Whether an error is one that a device has, not one that a request deserves.
 fn is_of_device(error: ErrorCode) -> bool {
     matches!(error, ErrorCode::EIO | ErrorCode::ENOSPC | ErrorCode::ENOMEM)
+}
+
+/// Whether an error says that the device takes no such write. An export may be read-only without the
+/// flag that says so, which is a MAY.
+fn refuses_writes(error: ErrorCode) -> bool {
+    is_of_device(error) || error == ErrorCode::EPERM
 }
 
 fn asked(command: &str, offset: u64, length: u64) -> String {

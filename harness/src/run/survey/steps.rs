@@ -15,8 +15,8 @@ use super::{Ask, Whom};
 
 /// An option that no specification knows.
 const UNKNOWN: OptionType = OptionType(0x4e42_4421);
-/// A name that no export has by chance.
-const NOBODY: &str = "no such export: nbdcheck 4e42444d";
+/// A name that no export has by chance, and that none is refused for its characters.
+const NOBODY: &str = "nbdcheck-no-such-export-4e42444d";
 /// How many waits the questions may take in all.
 const WAITS: u32 = 12;
 /// After this many questions without any answer the next are given less time.
