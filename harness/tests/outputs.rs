@@ -7,6 +7,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 fn nbdcheck(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nbdcheck"));
     command.args(args);
@@ -203,8 +205,7 @@ fn an_interrupted_run_says_so_in_every_report() {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
     let held = listener.accept().expect("a connection");
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it is there");
     let mut text = String::new();
     child.stderr.take().expect("piped").read_to_string(&mut text).expect("text");
     assert_eq!(child.wait().expect("it ends").code(), Some(3), "{text}");

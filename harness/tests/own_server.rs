@@ -7,6 +7,8 @@ mod serve;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 const NBDCHECK: &str = env!("CARGO_BIN_EXE_nbdcheck");
 
 fn run(server: &str, more: &[&str]) -> Output {
@@ -124,10 +126,8 @@ impl UnderWay {
     }
 
     /// Ends it by a signal and waits until nothing is left, in files neither.
-    fn end(mut self, signal: &str, dir: &std::path::Path) -> Option<i32> {
-        let id = self.nbdcheck.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status().expect("there is kill");
-        assert!(sent.success());
+    fn end(mut self, signal: Signal, dir: &std::path::Path) -> Option<i32> {
+        kill_process(Pid::from_child(&self.nbdcheck), signal).expect("it is there");
         let status = self.nbdcheck.wait().expect("it is a child");
         let is_there = |pid: &String| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -136,10 +136,14 @@ impl UnderWay {
         let began = Instant::now();
         let left = |dir| std::fs::read_dir(dir).expect("the folder is there").count() > 1;
         while self.pids.iter().any(is_there) || left(dir) {
-            assert!(began.elapsed() < Duration::from_secs(5), "{signal}: {:?} is left", self.pids);
+            assert!(
+                began.elapsed() < Duration::from_secs(5),
+                "{signal:?}: {:?} is left",
+                self.pids
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
-        println!("{signal}: nothing is left after {:?}", began.elapsed());
+        println!("{signal:?}: nothing is left after {:?}", began.elapsed());
         status.code()
     }
 }
@@ -148,15 +152,15 @@ impl UnderWay {
 #[test]
 fn nothing_is_left_however_the_run_is_ended() {
     for (signal, status) in [
-        ("-INT", Some(3)),
-        ("-TERM", Some(3)),
-        ("-HUP", Some(3)),
-        ("-QUIT", Some(3)),
-        ("-KILL", None),
+        (Signal::INT, Some(3)),
+        (Signal::TERM, Some(3)),
+        (Signal::HUP, Some(3)),
+        (Signal::QUIT, Some(3)),
+        (Signal::KILL, None),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let run = UnderWay::start(dir.path());
-        assert_eq!(run.end(signal, dir.path()), status, "{signal}");
+        assert_eq!(run.end(signal, dir.path()), status, "{signal:?}");
     }
 }
 
