@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::message::Side;
@@ -46,7 +47,7 @@ pub enum Source {
     /// The harness connects to a server under test.
     Connect(Address),
     /// A client under test connects over TCP.
-    AcceptTcp(TcpListener),
+    AcceptTcp(Arc<TcpListener>),
     /// A client under test connects over a unix socket.
     AcceptUnix(UnixListener),
     /// Nobody can connect any more.
@@ -109,6 +110,15 @@ impl Dialer {
                 Ok(stream)
             }
             _ => std::future::pending().await,
+        }
+    }
+
+    /// Where clients connect over TCP, to accept them beside this.
+    #[must_use]
+    pub fn shared(&self) -> Option<Arc<TcpListener>> {
+        match &self.source {
+            Source::AcceptTcp(listener) => Some(listener.clone()),
+            _ => None,
         }
     }
 
@@ -209,6 +219,12 @@ impl ClientProcess {
             Some(Ok(_)) | None => return None,
         };
         u64::try_from(status).ok()
+    }
+
+    /// Whether it was stopped because it had had its time.
+    #[must_use]
+    pub fn was_cut_off(&self) -> bool {
+        matches!(&self.ended, Some(Ok(ClientRun { ended: None, .. })))
     }
 
     /// How it ended, and the last that it wrote on standard error.

@@ -79,6 +79,11 @@ impl Session {
             let text = format!("unknown client flags {}", flags.unknown());
             found.client(Rule::ClientFlagsNoOthers, "flags", text);
         }
+        // "Client flags": none that matches nothing that the server advertises.
+        if flags.has(ClientFlags::FIXED_NEWSTYLE) && !offered.has(HandshakeFlags::FIXED_NEWSTYLE) {
+            let text = "FIXED_NEWSTYLE is set, though the server does not offer it";
+            found.client(Rule::ClientFlagsNoOthers, "flags", text);
+        }
         // "Client flags": bit 1 only if the server set NBD_FLAG_NO_ZEROES.
         if flags.has(ClientFlags::NO_ZEROES) && !offered.has(HandshakeFlags::NO_ZEROES) {
             let text = "NO_ZEROES is set, though the server does not offer it";

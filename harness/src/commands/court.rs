@@ -20,6 +20,10 @@ use crate::script::ast::Version;
 /// In how many sessions a broken rule is told as it comes, after the first.
 const AGAIN: u64 = 10;
 
+/// The rules about how a client ends a session.
+const LEAVING: [&str; 2] =
+    ["session-client-quits-softly", "session-no-unjustified-hard-disconnect"];
+
 /// What was broken, and by how many.
 #[derive(Debug, Clone)]
 struct Broken {
@@ -189,7 +193,9 @@ impl Broken {
 impl Court for Bench {
     fn told(&self, told: Told) {
         let client = told.violation.party == Side::Client;
-        if !client && self.faulty {
+        // On whichever connection the fault shows, a client may leave all of them for it.
+        let leaves = LEAVING.contains(&told.violation.requirement.id);
+        if self.faulty && (!client || leaves) {
             return;
         }
         let mut records = self.records();

@@ -52,6 +52,8 @@ impl Interpreter<'_> {
             Event::Tls(tls) => self.tls(&name, line, tls).await,
             Event::Close | Event::Reset => {
                 let reset = line.event == Event::Reset;
+                // A client with several connections loses all of them.
+                self.stop_others();
                 if let Some(conn) = self.conns.get_mut(&name) {
                     conn.link.close(reset, limit).await;
                     conn.end_expected = true;

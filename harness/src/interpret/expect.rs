@@ -373,7 +373,7 @@ impl Interpreter<'_> {
     pub(super) async fn client_status(&mut self) -> Flow {
         let limit = self.wait();
         // A client that connects again when it was closed on would wait for a greeting.
-        self.setup.dialer.stop_listening();
+        self.stop_listening();
         let Some(client) = &mut self.setup.client else {
             return Err(Stop::Error(
                 "`$status` is the client's, and none is under test".to_owned(),

@@ -78,6 +78,7 @@ impl Interpreter<'_> {
             judged.extend(conn.link.take_judged());
         }
         crate::link::shorten(&mut self.transcript);
+        self.serve_others();
         for judged in judged {
             let violation = &judged.violation;
             if violation.party != tested {

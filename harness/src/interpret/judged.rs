@@ -1,5 +1,6 @@
 //! `-- judge`: plain sessions with the reference server, of which the judge hears all.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dissector::session::{Recognize, Seen};
@@ -30,16 +31,31 @@ struct Heard {
     told: Vec<Told>,
     said: Vec<Entry>,
     connections: usize,
+    /// Those on which a client has said something.
+    speaking: BTreeSet<u64>,
     /// What happens from here on is not the client's doing.
     over: bool,
 }
 
-struct Collected {
+/// Who listens to all connections of the reference server.
+#[derive(Default)]
+pub(super) struct Collected {
     heard: Mutex<Heard>,
     line: usize,
 }
 
 impl Collected {
+    /// What happens from here on is not the client's doing.
+    pub(super) fn over(&self) {
+        self.heard().over = true;
+    }
+
+    /// What the client was told to have broken, and on how many connections it said something.
+    pub(super) fn take(&self) -> (Vec<Told>, usize) {
+        let Heard { told, speaking, .. } = std::mem::take(&mut *self.heard());
+        (told, speaking.len())
+    }
+
     fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -55,9 +71,13 @@ impl Court for Collected {
         }
     }
 
-    fn said(&self, _connection: u64, seen: &Seen) {
+    fn said(&self, connection: u64, seen: &Seen) {
+        if !is_word_of_client(seen) {
+            return;
+        }
         let mut heard = self.heard();
-        if is_word_of_client(seen) && heard.said.len() < KEPT {
+        heard.speaking.insert(connection);
+        if heard.said.len() < KEPT {
             let said = Said::Message(Box::new(seen.clone()));
             heard.said.push(Entry { conn: String::new(), line: self.line, said });
         }
@@ -75,7 +95,8 @@ impl Interpreter<'_> {
         };
         self.env.set("size", Value::Int(size));
         let store = Arc::new(MemoryStore::pattern(size, 1));
-        let server = self.reference_server(store.clone(), &collected)?;
+        let export = Export::shared(self.setup.export.as_str(), store.clone());
+        let server = self.reference_server(export, &collected)?;
         let overdue = Instant::now() + self.wait().saturating_mul(3);
         let mut sessions = JoinSet::new();
         let ended = loop {
@@ -94,13 +115,13 @@ impl Interpreter<'_> {
                 () = tokio::time::sleep_until(overdue) => break false,
             }
         };
-        self.setup.dialer.stop_listening();
+        self.stop_listening();
         if ended {
             let all = async { while sessions.join_next().await.is_some() {} };
             let _ = tokio::time::timeout(AFTERLIFE, all).await;
         }
         // That the harness cuts off what lasts too long is not the client's doing.
-        collected.heard().over = true;
+        collected.over();
         drop(sessions);
         self.take_over(&collected, line, ended)?;
         self.look_at(store.as_ref())
@@ -118,19 +139,18 @@ impl Interpreter<'_> {
         Ok(())
     }
 
-    fn reference_server(
+    /// Serves an export, inside TLS where the client is to demand that; the court hears all.
+    pub(super) fn reference_server(
         &self,
-        store: Arc<MemoryStore>,
+        export: Export,
         court: &Arc<Collected>,
     ) -> Result<Server, Stop> {
-        let name = self.setup.export.as_str();
         let court = court.clone();
-        let mut builder =
-            Server::builder().export(Export::shared(name, store)).ears(move |connection, peer| {
-                let court: Arc<dyn Court> = court.clone();
-                let listener = Listener::new(connection, peer, Recognize::Form, court);
-                Some(Box::new(listener) as Box<dyn Ear>)
-            });
+        let mut builder = Server::builder().export(export).ears(move |connection, peer| {
+            let court: Arc<dyn Court> = court.clone();
+            let listener = Listener::new(connection, peer, Recognize::Form, court);
+            Some(Box::new(listener) as Box<dyn Ear>)
+        });
         if let Some(security) = &self.setup.security {
             let tls = Wanted::forced(security.kind()).of_reference(security);
             builder = builder.tls(tls.map_err(Stop::Error)?);

@@ -13,6 +13,7 @@ mod judged;
 pub mod labels;
 mod limits;
 pub mod matching;
+mod others;
 pub mod patience;
 mod rules;
 mod send;
@@ -168,6 +169,8 @@ pub struct Interpreter<'s> {
     large: Option<SemaphorePermit<'static>>,
     /// How often it was entered again for want of a place.
     places_sought: u32,
+    /// The other connections of a client under test.
+    others: Option<others::Others>,
 }
 
 /// Plays a script to its end, within the set-up's limits.
@@ -189,6 +192,7 @@ pub async fn play(script: &Script, setup: Setup) -> Played {
         places_sought: 0,
         transcript: Vec::new(),
         large: None,
+        others: None,
     };
     let outcome = match tokio::time::timeout(deadline, interpreter.run()).await {
         Ok(outcome) => outcome,
@@ -210,12 +214,15 @@ impl Interpreter<'_> {
             conn.link.close(false, limit).await;
         }
         self.collect();
+        self.stop_others();
         self.last_words().await;
         let end = match outcome {
             Ok(()) | Err(Stop::Failed) => Ending::Done,
             Err(Stop::Skip(reason)) => Ending::Skipped(reason),
             Err(Stop::Error(reason)) => Ending::Error(reason),
         };
+        let end = self.judge_others(end);
+        let end = self.cut_off(end);
         Played {
             end,
             findings: self.findings,
@@ -224,12 +231,32 @@ impl Interpreter<'_> {
         }
     }
 
+    /// A client that was at work all the time until it was stopped has not left of its own accord.
+    fn cut_off(&mut self, end: Ending) -> Ending {
+        let ends = |finding: &Finding| {
+            finding.detail.judged
+                || matches!(finding.detail.event, EventKind::Close | EventKind::Reset)
+        };
+        let Some(client) = &self.setup.client else { return end };
+        let waited = |finding: &Finding| finding.detail.event == EventKind::Timeout;
+        if !client.was_cut_off()
+            || !self.findings.iter().any(ends)
+            || self.findings.iter().any(waited)
+        {
+            return end;
+        }
+        self.findings.clear();
+        Ending::Error(
+            "the client was still at work when its time was over, and was stopped".to_owned(),
+        )
+    }
+
     /// Shows with each failure how the client under test ended and what it says about it.
     async fn last_words(&mut self) {
         if self.findings.is_empty() {
             return;
         }
-        self.setup.dialer.stop_listening();
+        self.stop_listening();
         let limit = self.setup.timeout.min(Duration::from_secs(2));
         let Some(client) = &mut self.setup.client else { return };
         client.wait(limit).await;

@@ -318,7 +318,9 @@ impl Host {
                 if name != export {
                     return only(ReplyType::ERR_UNKNOWN);
                 }
-                let (size, flags) = (self.size, self.flags);
+                let df = TransmissionFlags::SEND_DF;
+                let flags = if structured { self.flags } else { self.flags.without(df) };
+                let size = self.size;
                 let mut replies =
                     vec![(ReplyType::INFO, ReplyBody::Info(Info::Export { size, flags }))];
                 if let Some([minimum, preferred, maximum]) = self.sizes {

@@ -365,7 +365,10 @@ async fn perform(
         security,
         upgrade: Upgrade::Never,
         stays_open: false,
-        dialer: Dialer::new(Source::AcceptTcp(listener), capture.as_ref().map(Capture::tap_maker)),
+        dialer: Dialer::new(
+            Source::AcceptTcp(Arc::new(listener)),
+            capture.as_ref().map(Capture::tap_maker),
+        ),
         client: Some(ClientProcess::new(running, Some(file))),
     };
     let played = play(script, setup).await;

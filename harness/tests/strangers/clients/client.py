@@ -4,7 +4,7 @@
     client.py KIND URI [--tls FOLDER] ACTION [ARGUMENT...]
 
 KIND is a key of KINDS at the end; ACTION is info, list, read OFFSET LENGTH, write OFFSET LENGTH,
-copy-out FILE or copy-in FILE.
+copy-out FILE, copy-in FILE, or of some kinds map OFFSET LENGTH.
 """
 import socket
 import ssl
@@ -12,10 +12,11 @@ import struct
 import sys
 from urllib.parse import parse_qs, urlparse
 
-EXPORT_NAME, ABORT, LIST, STARTTLS, GO = 1, 2, 3, 5, 7
-ACK, SERVER, INFO = 1, 2, 3
+EXPORT_NAME, ABORT, LIST, STARTTLS, INFO_OPTION, GO = 1, 2, 3, 5, 6, 7
+STRUCTURED_REPLY, LIST_META_CONTEXT, SET_META_CONTEXT, EXTENDED_HEADERS = 8, 9, 10, 11
+ACK, SERVER, INFO, META_CONTEXT = 1, 2, 3, 4
 ERR_UNSUP = (1 << 31) + 1
-READ, WRITE, DISC, FLUSH = 0, 1, 2, 3
+READ, WRITE, DISC, FLUSH, BLOCK_STATUS = 0, 1, 2, 3, 7
 DF = 4
 READ_ONLY = 2
 STEP = 64 << 10
@@ -27,6 +28,7 @@ class Failed(Exception):
 
 class Honest:
     def __init__(self, uri, tls=None):
+        self.uri = uri
         parts = urlparse(uri)
         if "unix" in parts.scheme:
             self.s = socket.socket(socket.AF_UNIX)
@@ -206,6 +208,194 @@ class OnlyExportName(Honest):
         self.export_name()
 
 
+class Libnbd(Honest):
+    """Lawful, in the order of libnbd 1.22: extended headers first, then structured replies; contexts are
+    selected before INFO and again before GO, and listed for each export."""
+
+    contexts = ()
+
+    def haggle(self):
+        self.greet()
+        if self.tls:
+            self.start_tls()
+        self.extended = self.structured = False
+        for option in (EXTENDED_HEADERS, STRUCTURED_REPLY):
+            self.option(option)
+            kind, _ = self.reply(option)
+            if kind == ACK:
+                self.extended = option == EXTENDED_HEADERS
+                self.structured = True
+                break
+
+    def enter(self):
+        self.haggle()
+        self.ids = set()
+        self.select()
+        self.about(INFO_OPTION, self.name, (3,))
+        self.select()
+        if not self.about(GO, self.name, (3,)):
+            self.export_name()
+
+    def about(self, option, name, items):
+        """NBD_OPT_INFO or NBD_OPT_GO; whether the server knows it."""
+        data = struct.pack(">I", len(name)) + name + struct.pack(">H", len(items))
+        self.option(option, data + b"".join(struct.pack(">H", item) for item in items))
+        while True:
+            kind, data = self.reply(option)
+            if kind == INFO and len(data) >= 2:
+                item, = struct.unpack(">H", data[:2])
+                if item == 0:
+                    self.size, self.flags = struct.unpack(">QH", data[2:12])
+                elif item == 3:
+                    self.maximum = struct.unpack(">III", data[2:14])[2]
+            elif kind == ACK:
+                return True
+            elif kind == ERR_UNSUP or kind >> 31 and option == INFO_OPTION:
+                return False
+            elif kind >> 31:
+                self.abort()
+                raise Failed("refused: %#x %r" % (kind, data))
+
+    def meta(self, option, name, queries):
+        data = struct.pack(">I", len(name)) + name + struct.pack(">I", len(queries))
+        self.option(option, data + b"".join(struct.pack(">I", len(it)) + it for it in queries))
+        ids = set()
+        while True:
+            kind, data = self.reply(option)
+            if kind == META_CONTEXT:
+                ids.add(struct.unpack(">I", data[:4])[0])
+            else:
+                return ids if kind == ACK else set()
+
+    def select(self):
+        if self.structured and self.contexts:
+            self.ids = self.meta(SET_META_CONTEXT, self.name, self.contexts)
+
+    # Transmission.
+
+    def send(self, command, offset, length, data=b"", flags=0):
+        if not self.extended:
+            return super().send(command, offset, length, data, flags)
+        self.cookie += 1
+        flags |= 32 if data else 0
+        head = struct.pack(">IHHQQQ", 0x21E41C71, flags, command, self.cookie, offset, length)
+        self.s.sendall(head + data)
+
+    def hang_up(self, why):
+        self.s.close()
+        raise Failed(why)
+
+    def command(self, command, offset, length, data=b"", flags=0):
+        self.send(command, offset, length, data, flags)
+        if not self.structured:
+            return self.simple(command, length)
+        buffer, seen, error, status, last = bytearray(length if command == READ else 0), [], 0, [], False
+        while not last:
+            magic, = struct.unpack(">I", self.recv(4))
+            if magic == 0x67446698 and not self.extended and command != READ:
+                error, cookie = struct.unpack(">IQ", self.recv(12))
+                if cookie != self.cookie:
+                    self.hang_up("a reply to nothing that I asked")
+                break
+            if magic != (0x6E8A278C if self.extended else 0x668E33EF):
+                self.hang_up("bad magic %#x" % magic)
+            if self.extended:
+                flags, kind, cookie, _, count = struct.unpack(">HHQQQ", self.recv(28))
+            else:
+                flags, kind, cookie, count = struct.unpack(">HHQI", self.recv(16))
+            if cookie != self.cookie or count > (32 << 20) + 64:
+                self.hang_up("a chunk that makes no sense")
+            data, last = self.recv(count), flags & 1
+            if kind in (1, 2) and command == READ and count >= 8:
+                at = struct.unpack(">Q", data[:8])[0] - offset
+                content = data[8:] if kind == 1 else bytes(*struct.unpack(">I", data[8:12]))
+                if at < 0 or at + len(content) > length:
+                    self.hang_up("data out of place")
+                if any(at < there + many and there < at + len(content) for there, many in seen):
+                    self.hang_up("data twice")
+                seen.append((at, len(content)))
+                buffer[at:at + len(content)] = content
+            elif kind == (6 if self.extended else 5) and command == BLOCK_STATUS:
+                status.append(self.extents(data))
+            elif kind >> 15:
+                error = error or struct.unpack(">I", data[:4])[0] or 22
+            elif kind != 0 or count:
+                self.hang_up("an unknown chunk")
+        if error:
+            raise Failed("error %d" % error)
+        if command == READ and sum(count for _, count in seen) != length:
+            self.hang_up("data is missing")
+        if command == BLOCK_STATUS and not status:
+            self.hang_up("no status")
+        return bytes(buffer) if command == READ else status
+
+    def simple(self, command, length):
+        magic, error, cookie = struct.unpack(">IIQ", self.recv(16))
+        if magic != 0x67446698 or cookie != self.cookie:
+            self.hang_up("no reply of mine")
+        if error:
+            raise Failed("error %d" % error)
+        return self.recv(length) if command == READ else b""
+
+    def extents(self, data):
+        head, one, form = (8, 16, ">QQ") if self.extended else (4, 8, ">II")
+        if len(data) < head + one or (len(data) - head) % one:
+            self.hang_up("a status that makes no sense")
+        if struct.unpack(">I", data[:4])[0] not in self.ids:
+            self.hang_up("a context that I have not selected")
+        found = [struct.unpack(form, data[at:at + one]) for at in range(head, len(data), one)]
+        if self.extended and struct.unpack(">I", data[4:8])[0] != len(found):
+            self.hang_up("another number of extents")
+        if not all(length for length, _ in found) or any(status >> 32 for _, status in found):
+            self.hang_up("an extent that makes no sense")
+        return found
+
+    def act(self, action, *args):
+        if action == "info":
+            return self.info()
+        if action != "map":
+            return super().act(action, *args)
+        self.contexts = (b"base:allocation",)
+        self.enter()
+        if not self.ids:
+            self.leave()
+            raise Failed("no base:allocation")
+        offset, length = map(int, args)
+        while length:
+            most = length if self.extended else min(length, (4 << 30) - 512)
+            extents, = self.command(BLOCK_STATUS, offset, most)
+            told = min(sum(count for count, _ in extents), length)
+            offset, length = offset + told, length - told
+        self.leave()
+
+    def info(self):
+        self.haggle()
+        if not self.about(INFO_OPTION, self.name, (3, 1, 2)):
+            if not self.about(GO, self.name, (3, 1, 2)):
+                self.export_name()
+            return self.leave()
+        self.meta(LIST_META_CONTEXT, self.name, ())
+        self.abort()
+
+    def list(self):
+        self.haggle()
+        self.about(INFO_OPTION, self.name, (3, 1, 2))
+        self.option(LIST)
+        names = []
+        while True:
+            kind, data = self.reply(LIST)
+            if kind != SERVER:
+                break
+            length, = struct.unpack(">I", data[:4])
+            names.append(data[4:4 + length])
+        for name in names if kind == ACK else ():
+            self.about(INFO_OPTION, name, (3, 1, 2))
+            self.meta(LIST_META_CONTEXT, name, ())
+        self.abort()
+        if kind != ACK:
+            raise Failed("refused: %#x" % kind)
+
+
 class NoGoodbye(Honest):
     """Closes the socket instead of sending NBD_CMD_DISC."""
 
@@ -234,6 +424,50 @@ class ExportNameEof(Honest):
         print("size = %dMB" % (self.size >> 20))
         if self.got:
             self.leave()
+
+
+class FourConnections(Honest):
+    """Lawful: copies over four connections."""
+
+    def act(self, action, *args):
+        if not action.startswith("copy"):
+            return super().act(action, *args)
+        others = [Honest(self.uri, self.tls) for _ in range(3)]
+        self.enter()
+        for other in others:
+            other.enter()
+        try:
+            self.copy(action, args[0], [self, *others])
+        except Failed as failure:
+            if str(failure).startswith("error"):
+                self.leave_all(others)
+            raise
+        self.leave_all(others)
+
+    def leave_all(self, others):
+        for one in (self, *others):
+            one.leave()
+
+    def copy(self, action, path, all):
+        if action == "copy-out":
+            with open(path, "wb") as file:
+                for turn, (offset, length) in enumerate(self.pieces(self.size)):
+                    file.write(all[turn % len(all)].command(READ, offset, length))
+        else:
+            data = open(path, "rb").read()[:self.size]
+            for turn, (offset, length) in enumerate(self.pieces(len(data))):
+                all[turn % len(all)].write(offset, data[offset:offset + length])
+
+
+class FourthIsFaulty(FourConnections):
+    """The last of its four connections reads beyond the end."""
+
+    def copy(self, action, path, all):
+        try:
+            all[-1].command(READ, all[-1].size // 512 * 512, 1024)
+        except Failed:
+            pass
+        super().copy(action, path, all)
 
 
 class FlagsNotLookedAt(Honest):
@@ -343,6 +577,9 @@ class TakesAnything(Honest):
 
 
 KINDS = {
+    "four-connections": FourConnections,
+    "fourth-is-faulty": FourthIsFaulty,
+    "libnbd": Libnbd,
     "cuts-offsets": CutsOffsets,
     "writes-nothing": WritesNothing,
     "writes-elsewhere": WritesElsewhere,
