@@ -9,9 +9,6 @@ use protocol::values::{Command, OptionType};
 pub struct Finding {
     /// The rule.
     pub requirement: &'static Requirement,
-    /// How bad it is: `Must` or `Should`; the rule's own level, or less where the script says
-    /// `should` or `warn`.
-    pub severity: Severity,
     /// Who broke it.
     pub party: Side,
     /// What happened, in a line.
@@ -22,6 +19,14 @@ pub struct Finding {
     pub detail: Detail,
     /// Why the failure is known, if a record of known deviations names it.
     pub known: Option<String>,
+}
+
+impl Finding {
+    /// How bad it is: what the level of the rule says, and nothing else.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        Severity::of(self.requirement.level)
+    }
 }
 
 /// Whether a finding fails its scenario.

@@ -8,7 +8,7 @@ use dissector::session::{Close, Config, Event, Recognize, Seen, Session, Violati
 use protocol::message::{Message, Side};
 use reference_server::{Close as Closed, Ear};
 
-use crate::finding::{Detail, Finding, Severity};
+use crate::finding::{Detail, Finding};
 use crate::interpret::matching;
 
 /// How many lines of the conversation are kept to be shown before a violation.
@@ -42,7 +42,6 @@ impl Told {
     pub fn finding(&self, at: String) -> Finding {
         Finding {
             requirement: self.violation.requirement,
-            severity: Severity::of(self.violation.requirement.level),
             party: self.violation.party,
             message: self.violation.text.clone(),
             at,

@@ -141,7 +141,7 @@ impl Bench {
                 broken.first.finding(format!("{place}; {}", broken.count()))
             })
             .collect();
-        let verdict = match findings.iter().map(|finding| finding.severity).max() {
+        let verdict = match findings.iter().map(|finding| finding.severity()).max() {
             Some(Severity::Failure) => Verdict::Fail,
             Some(Severity::Warning) => Verdict::Warn,
             None if records.clients == 0 => Verdict::Skip,

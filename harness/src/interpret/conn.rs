@@ -141,6 +141,7 @@ impl Conn {
             _ if parting => full.min(PARTING),
             _ if self.quiet.is_some() => Duration::ZERO,
             Some(cause) => patience.wait(cause, full),
+            None if self.link.tracker().phase() == Phase::Transmission => patience.idle(full),
             None => full,
         };
         let began = Instant::now();
@@ -153,6 +154,12 @@ impl Conn {
             Candidate::End(End::Timeout | End::Stalled(..)) => self.unanswered = cause,
             Candidate::End(_) => self.unanswered = None,
             Candidate::Message(_) | Candidate::Reply(_) => {
+                let is_reply = |received: &Received| received.request.is_some();
+                if matches!(&choice.candidate, Candidate::Reply(_))
+                    || matches!(&choice.candidate, Candidate::Message(it) if is_reply(it))
+                {
+                    patience.served();
+                }
                 self.unanswered = None;
                 patience.answered(began.elapsed());
             }

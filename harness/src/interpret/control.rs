@@ -25,16 +25,23 @@ impl Interpreter<'_> {
     ) -> Result<(u64, u64), Stop> {
         let most = match most {
             Some(most) => self.env.int(most)?,
-            None => RECEIVED,
+            None => u64::MAX,
         };
         Ok((self.env.int(least)?, most))
     }
 
     pub(super) async fn repeat(&mut self, least: u64, most: u64, body: &[Statement]) -> Flow {
         let mut done = 0;
+        let mut hearing = None;
         while done < most {
             if done >= least && !Box::pin(self.starts(body)).await? {
                 break;
+            }
+            if let Some(line) = first_lines(body).first().filter(|_| most == u64::MAX) {
+                let hearing = hearing.get_or_insert_with(|| self.hearing(conn_name(line)));
+                if self.is_too_much(hearing, done) {
+                    return self.endless(line, done);
+                }
             }
             let outer = self.env.clone();
             Box::pin(self.block(body)).await?;
@@ -45,11 +52,9 @@ impl Interpreter<'_> {
     }
 
     pub(super) async fn until(&mut self, line: &MessageLine, body: &[Statement]) -> Flow {
-        let name = conn_name(line).to_owned();
-        let heard = |this: &Self| this.conns.get(&name).map_or(0, |conn| conn.link.consumed());
-        let before = heard(self);
+        let hearing = self.hearing(conn_name(line));
         let mut rounds = 0;
-        while rounds < RECEIVED && heard(self).saturating_sub(before) < RECEIVED_BYTES {
+        while !self.is_too_much(&hearing, rounds) {
             rounds += 1;
             if Box::pin(self.matches(line)).await? {
                 return Box::pin(self.expect(line)).await;
@@ -62,6 +67,31 @@ impl Interpreter<'_> {
             let outer = self.env.clone();
             Box::pin(self.block(body)).await?;
             self.env = outer;
+        }
+        self.endless(line, rounds)
+    }
+
+    /// From here on it is counted what comes on a connection in answer to what was sent last.
+    pub(super) fn hearing(&self, name: &str) -> Hearing {
+        let conn = self.conns.get(name);
+        Hearing {
+            conn: name.to_owned(),
+            sent: conn.map_or(Sent::Nothing, |conn| conn.link.sent()),
+            before: conn.map_or(0, |conn| conn.link.consumed()),
+        }
+    }
+
+    /// Whether more has come than any answer need have.
+    pub(super) fn is_too_much(&self, hearing: &Hearing, messages: u64) -> bool {
+        let (most, bytes) = self.setup.patience.hears(hearing.sent);
+        let heard = self.conns.get(&hearing.conn).map_or(0, |conn| conn.link.consumed());
+        messages >= most || heard.saturating_sub(hearing.before) >= bytes
+    }
+
+    /// What the peer says in answer to a line has no end.
+    fn endless(&mut self, line: &MessageLine, rounds: u64) -> Flow {
+        if let Some(conn) = self.conns.get(conn_name(line)) {
+            self.setup.patience.endless(conn.link.sent());
         }
         let endless = Candidate::End(End::Endless(rounds));
         let expected = resolved(line, &self.env, &Cookies::default())?;
@@ -101,7 +131,7 @@ impl Interpreter<'_> {
                 let expected = self.resolve_all(expected)?;
                 let detail = Detail { expected, received: came, event, ..Detail::default() };
                 let summary = requirements::find(rule).map_or("", |rule| rule.summary);
-                self.find(rule, Severity::Warning, summary, id.span, detail)?;
+                self.find(rule, summary, id.span, detail)?;
             }
             return Box::pin(self.block(&branch.body)).await;
         }
@@ -207,6 +237,13 @@ fn begins_with_anything(branch: &Branch) -> bool {
     first_lines(&branch.body)
         .first()
         .is_some_and(|line| matches!(line.head.node, Word::Any) && !names_cookie(line))
+}
+
+/// From where on it is counted what comes on a connection, and what it answers.
+pub(super) struct Hearing {
+    conn: String,
+    sent: Sent,
+    before: u64,
 }
 
 /// The lines of which one must come first for these statements to begin.

@@ -12,7 +12,7 @@ use protocol::values::{
 
 use super::limits::Limits;
 use super::{Flow, Interpreter, PLACE_AGAIN, PLACES_SOUGHT, Stop, Upgrade};
-use crate::finding::{Detail, Severity};
+use crate::finding::Detail;
 use crate::interpret::matching::Candidate;
 use crate::link::End;
 use crate::link::tracker::Phase;
@@ -159,7 +159,7 @@ impl Interpreter<'_> {
                 ..Detail::default()
             };
             let message = "the export under test is refused";
-            self.find("baseline-info-go", Severity::Failure, message, span, detail)?;
+            self.find("baseline-info-go", message, span, detail)?;
             return Err(Stop::Failed);
         }
         let mut entered = None;

@@ -12,9 +12,8 @@ use protocol::payload::Payload;
 use protocol::text::WireString;
 use protocol::values::{ChunkType, Command, ErrorCode, OptionType, ReplyFlags};
 
-use super::conn::FLOOD;
-use super::{Choice, Flow, Interpreter, RECEIVED_BYTES, Selector, Stop, can_say_goodbye};
-use crate::finding::{Detail, Severity};
+use super::{Choice, Flow, Interpreter, Selector, Sent, Stop, can_say_goodbye};
+use crate::finding::Detail;
 use crate::interpret::matching::Candidate;
 use crate::link::tracker::Phase;
 use crate::link::{End, plain};
@@ -129,7 +128,7 @@ impl Interpreter<'_> {
         let expected = vec![expected.to_owned()];
         let detail = Detail { expected, received, event, ..Detail::default() };
         let message = self.headline(came, rule);
-        self.find(rule, Severity::Failure, &message, span, detail)?;
+        self.find(rule, &message, span, detail)?;
         self.note_silence();
         Err(Stop::Failed)
     }
@@ -144,12 +143,9 @@ impl Interpreter<'_> {
     ) -> Result<(Vec<OptionReply>, OptionReply), Stop> {
         self.say(name, Message::Option(OptionRequest { option, body })).await;
         let mut replies = Vec::new();
-        let consumed = |this: &Self| this.conns.get(name).map_or(0, |conn| conn.link.consumed());
-        let before = consumed(self);
+        let hearing = self.hearing(name);
         // More replies than that to one of our options can only be a flood.
-        while (replies.len() as u64) < FLOOD
-            && consumed(self).saturating_sub(before) < RECEIVED_BYTES
-        {
+        while !self.is_too_much(&hearing, replies.len() as u64) {
             match self.hear(name).await {
                 Candidate::Message(received) => match received.message {
                     Message::OptionReply(reply) if reply.reply.is_final() => {
@@ -179,6 +175,7 @@ impl Interpreter<'_> {
                 }
             }
         }
+        self.setup.patience.endless(Sent::Option(option));
         let came = Candidate::End(End::Endless(replies.len() as u64));
         let expected = format!("S: the last reply to {option}");
         self.stumble("option-reply-one-final", &expected, &came, span)?;
@@ -205,7 +202,16 @@ impl Interpreter<'_> {
         }
         let option = OptionType::LIST;
         self.say(name, Message::Option(OptionRequest { option, body: OptionBody::Empty })).await;
+        let hearing = self.hearing(name);
+        let mut messages = 0;
         loop {
+            messages += 1;
+            if self.is_too_much(&hearing, messages) {
+                self.setup.patience.endless(Sent::Option(option));
+                let came = Candidate::End(End::Endless(messages));
+                let expected = "S: the last reply to NBD_OPT_LIST";
+                return self.stumble("option-reply-one-final", expected, &came, span);
+            }
             match self.hear(name).await {
                 Candidate::Message(received) => match &received.message {
                     Message::OptionReply(reply) if reply.option == option => {

@@ -106,8 +106,8 @@ impl Interpreter<'_> {
         self.turns_away(lines, &choice.candidate).await?;
         let expected = self.resolve_all(lines.iter().copied())?;
         let received = self.received_text(line).await?;
-        let tag = line.tags.first();
-        let tag = tag.map(|tag| self.shown(line, &tag.node, &choice.candidate).to_owned());
+        let tag = rules::blamed(line).next();
+        let tag = tag.map(|tag| self.shown(line, tag, &choice.candidate).to_owned());
         let requirement = match (self.rule_of_end(lines, &choice.candidate), &tag) {
             (Some(rule), _) => rule.to_owned(),
             (None, Some(tag)) => tag.clone(),
@@ -117,7 +117,7 @@ impl Interpreter<'_> {
         let detail = Detail { expected, received, event, ..Detail::default() };
         let message = self.headline(&choice.candidate, &requirement);
         let message = while_checking(message, tag.filter(|tag| *tag != requirement).into_iter());
-        self.find(&requirement, Severity::Failure, &message, span, detail.clone())?;
+        self.find(&requirement, &message, span, detail.clone())?;
         self.must_not_succeed(line, &choice.candidate, &requirement, detail)?;
         self.note_silence();
         Err(Stop::Failed)
@@ -158,8 +158,9 @@ impl Interpreter<'_> {
         difference: Difference,
         warn: bool,
     ) -> Flow {
+        let tags = rules::blamed(line);
         let tags: Vec<String> =
-            line.tags.iter().map(|tag| self.shown(line, &tag.node, candidate).to_owned()).collect();
+            tags.map(|tag| self.shown(line, tag, candidate).to_owned()).collect();
         let (ids, checked) = match self.rule_of_end(&[line], candidate) {
             Some(rule) => (vec![rule.to_owned()], tags),
             None if tags.is_empty() => {
@@ -167,7 +168,6 @@ impl Interpreter<'_> {
             }
             None => (tags, Vec::new()),
         };
-        let severity = if warn { Severity::Warning } else { Severity::Failure };
         for id in &ids {
             let detail = Detail {
                 expected: vec![difference.expected.clone()],
@@ -183,7 +183,7 @@ impl Interpreter<'_> {
             };
             let checked = checked.iter().filter(|tag| *tag != id).cloned();
             let message = while_checking(message, checked);
-            self.find(id, severity, &message, line.span, detail.clone())?;
+            self.find(id, &message, line.span, detail.clone())?;
             self.must_not_succeed(line, candidate, id, detail)?;
         }
         if !warn {
@@ -205,7 +205,7 @@ impl Interpreter<'_> {
         match rules::beyond_end(id, command) {
             Some(rule) if reply.error == ErrorCode::OK => {
                 let message = "a request beyond the end of the export succeeds";
-                self.find(rule, Severity::Failure, message, line.span, detail)
+                self.find(rule, message, line.span, detail)
             }
             _ => Ok(()),
         }
@@ -300,7 +300,6 @@ impl Interpreter<'_> {
 
     pub(super) async fn check(
         &mut self,
-        should: bool,
         expr: &Spanned<Expr>,
         tags: &[Spanned<String>],
         span: Span,
@@ -321,23 +320,11 @@ impl Interpreter<'_> {
             .collect();
         let message = (text == "$status != 0" && self.closed_first())
             .then_some("the server closed, and the client says status 0");
-        let checks = &self.script.header.checks;
-        let ids: Vec<&str> = match (tags, checks.as_slice()) {
-            // There is but one that it can be about.
-            ([], [only]) => vec![only.node.as_str()],
-            ([], _) => {
-                return Err(Stop::Error(format!(
-                    "{}: `{text}` is not true, and names no rule",
-                    self.at(span)
-                )));
-            }
-            (tags, _) => tags.iter().map(|tag| tag.node.as_str()).collect(),
-        };
-        for id in ids {
-            let severity = match requirements::find(id) {
-                Some(rule) if !should => Severity::of(rule.level),
-                _ => Severity::Warning,
-            };
+        if tags.is_empty() {
+            let at = self.at(span);
+            return Err(Stop::Error(format!("{at}: `{text}` is not true, and names no rule")));
+        }
+        for id in tags.iter().map(|tag| tag.node.as_str()) {
             let detail = Detail {
                 expected: vec![text.to_owned()],
                 received: values.join(", "),
@@ -345,7 +332,7 @@ impl Interpreter<'_> {
                 ..Detail::default()
             };
             let summary = requirements::find(id).map_or("", |rule| rule.summary);
-            self.find(id, severity, message.unwrap_or(summary), span, detail)?;
+            self.find(id, message.unwrap_or(summary), span, detail)?;
         }
         Ok(())
     }
@@ -392,7 +379,6 @@ impl Interpreter<'_> {
                 let message = format!("the client was still running after {limit:?}");
                 self.find(
                     "session-no-unjustified-hard-disconnect",
-                    Severity::Failure,
                     &message,
                     Span::default(),
                     Detail {

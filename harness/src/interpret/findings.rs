@@ -11,14 +11,7 @@ const LEAVING: [&str; 2] =
     ["session-client-quits-softly", "session-no-unjustified-hard-disconnect"];
 
 impl Interpreter<'_> {
-    pub(super) fn find(
-        &mut self,
-        id: &str,
-        severity: Severity,
-        message: &str,
-        span: Span,
-        mut detail: Detail,
-    ) -> Flow {
+    pub(super) fn find(&mut self, id: &str, message: &str, span: Span, mut detail: Detail) -> Flow {
         let Some(requirement) = requirements::find(id) else {
             return Err(Stop::Error(format!("`{id}` is not in the catalogue of requirements")));
         };
@@ -28,14 +21,11 @@ impl Interpreter<'_> {
         if self.findings.iter().any(again) || self.findings.len() >= FINDINGS {
             return Ok(());
         }
-        // A wish that is not kept fails nobody, whoever asks for it.
-        let severity = severity.min(Severity::of(requirement.level));
         limit(&mut detail);
         detail.after = self.lines_before(&detail.received);
         detail.sent = sent_last(&self.transcript, self.setup.side, None);
         self.findings.push(Finding {
             requirement,
-            severity,
             party: self.tested(),
             message: message.to_owned(),
             at,
@@ -131,7 +121,6 @@ impl Interpreter<'_> {
             limit(&mut detail);
             self.findings.push(Finding {
                 requirement: violation.requirement,
-                severity: Severity::of(violation.requirement.level),
                 party: tested,
                 message: violation.text.clone(),
                 at,

@@ -169,7 +169,7 @@ impl Interpreter<'_> {
             }
             let message = "the client did not connect".to_owned();
             let detail = Detail { received: message.clone(), ..Detail::default() };
-            self.find("baseline-info-go", Severity::Failure, &message, line.span, detail)?;
+            self.find("baseline-info-go", &message, line.span, detail)?;
             return Err(Stop::Failed);
         }
         if !ended {

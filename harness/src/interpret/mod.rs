@@ -40,7 +40,7 @@ use protocol::values::{Command, OptionType};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::dial::{ClientProcess, Dialed, Dialer};
-use crate::finding::{Detail, EventKind, Finding, Sent, Severity};
+use crate::finding::{Detail, EventKind, Finding, Sent};
 use crate::link::tracker::Phase;
 use crate::link::{End, Entry, Incoming, Link, Received, Said, Touched};
 use crate::script::ast::{Branch, Items, Replies, Script, Segmentation, Statement, StatementKind};
@@ -60,10 +60,6 @@ const PLACE_AGAIN: Duration = Duration::from_millis(50);
 const PLACES_SOUGHT: u32 = 10;
 /// How many rounds a loop may take.
 const ROUNDS: u64 = 100_000;
-/// How many rounds a loop may take that goes on as long as messages come.
-const RECEIVED: u64 = 20_000;
-/// How many bytes of messages may come to such a loop.
-const RECEIVED_BYTES: u64 = 8 << 20;
 /// A read of this many bytes or more is not made beside another such: what comes of them is held in
 /// memory.
 const LARGE: u64 = 4 << 20;
@@ -288,9 +284,7 @@ impl Interpreter<'_> {
             }
             StatementKind::Message(line) => Box::pin(self.expect(line)).await,
             StatementKind::Event(line) => Box::pin(self.event(line)).await,
-            StatementKind::Check { should, expr, tags } => {
-                self.check(*should, expr, tags, statement.span).await
-            }
+            StatementKind::Check { expr, tags, .. } => self.check(expr, tags, statement.span).await,
             StatementKind::AnyOrder(body) => Box::pin(self.any_order(body, statement.span)).await,
             StatementKind::Either(branches) => {
                 Box::pin(self.either(branches, statement.span)).await
@@ -374,7 +368,7 @@ impl Interpreter<'_> {
                 let message = format!("the client did not connect: {error}");
                 let event = EventKind::Refused;
                 let detail = Detail { received: message.clone(), event, ..Detail::default() };
-                self.find("baseline-info-go", Severity::Failure, &message, span, detail)?;
+                self.find("baseline-info-go", &message, span, detail)?;
                 return Err(Stop::Failed);
             }
         };
@@ -392,7 +386,7 @@ impl Interpreter<'_> {
         let (received, event) = (message.clone(), EventKind::Reset);
         let detail = Detail { expected, received, event, ..Detail::default() };
         let rule = "session-no-unjustified-hard-disconnect";
-        self.find(rule, Severity::Failure, &message, span, detail)?;
+        self.find(rule, &message, span, detail)?;
         Err(Stop::Failed)
     }
 

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::judged::Collected;
 use super::*;
+use crate::finding::Severity;
 
 /// How many connections are served besides.
 const CONNECTIONS: usize = 64;
@@ -109,7 +110,7 @@ impl Interpreter<'_> {
             return end;
         }
         let own =
-            |finding: &Finding| !finding.detail.judged && finding.severity == Severity::Failure;
+            |finding: &Finding| !finding.detail.judged && finding.severity() == Severity::Failure;
         let lost = self.findings.iter().any(own) || end != Ending::Done;
         self.findings.retain(|finding| finding.detail.judged);
         let at = format!("{}, on another connection", self.script.source.path);

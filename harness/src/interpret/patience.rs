@@ -1,6 +1,6 @@
 //! How long it is worth waiting for a peer that has stayed silent before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,18 @@ const CUT_FAREWELL: Duration = Duration::from_millis(50);
 /// How much longer than the slowest answer so far a cut wait is.
 const MARGIN: u32 = 4;
 
+/// How many messages are listened to that have no other limit.
+const MESSAGES: u64 = 20_000;
+/// How many bytes of such messages.
+const BYTES: u64 = 4 << 20;
+/// How many messages where the same had no end before.
+const MESSAGES_AGAIN: u64 = 500;
+/// How many bytes of them.
+const BYTES_AGAIN: u64 = 256 << 10;
+
+/// The rules that silence breaks in transmission.
+const IN_TRANSMISSION: [&str; 2] = ["disc-server-closes", "reply-one-per-request"];
+
 /// What a silence follows, and the rule that it breaks.
 pub(crate) type Cause = (Sent, &'static str);
 
@@ -35,9 +47,21 @@ pub struct Patience {
 struct Known {
     silences: HashMap<Cause, usize>,
     in_all: usize,
+    /// What was answered without end.
+    endless: HashSet<Sent>,
+    /// The survey had no answer to any request.
+    unserved: bool,
+    /// A request was answered.
+    served: bool,
     /// Scenarios after whose farewell the peer did not close.
     farewells: usize,
     slowest: Duration,
+}
+
+impl Known {
+    fn is_unserved(&self) -> bool {
+        self.unserved && !self.served
+    }
 }
 
 impl Patience {
@@ -45,11 +69,17 @@ impl Patience {
     pub(crate) fn wait(&self, cause: Cause, full: Duration) -> Duration {
         let known = self.known();
         let seen = known.silences.get(&cause).copied().unwrap_or(0);
-        if seen >= SEEN || (seen > 0 && known.in_all >= SEEN_IN_ALL) {
+        let unserved = known.is_unserved() && IN_TRANSMISSION.contains(&cause.1);
+        if unserved || seen >= SEEN || (seen > 0 && known.in_all >= SEEN_IN_ALL) {
             full.min(CUT.max(known.slowest.saturating_mul(MARGIN)))
         } else {
             full
         }
+    }
+
+    /// How long to wait in transmission for what is not owed, at most `full`.
+    pub(crate) fn idle(&self, full: Duration) -> Duration {
+        if self.known().is_unserved() { full.min(CUT) } else { full }
     }
 
     /// A scenario has waited in vain.
@@ -63,6 +93,35 @@ impl Patience {
     pub(crate) fn surveyed(&self, option: OptionType) {
         let cause = (Sent::Option(option), "option-reply-one-final");
         *self.known().silences.entry(cause).or_default() += SEEN;
+    }
+
+    /// The survey had no answer to any request, alone with the peer.
+    pub(crate) fn unserved(&self) {
+        self.known().unserved = true;
+    }
+
+    /// What was sent was answered without end.
+    pub(crate) fn endless(&self, sent: Sent) {
+        self.known().endless.insert(sent);
+    }
+
+    /// How many messages, and how many bytes of them, are listened to in answer to this: less where
+    /// such an answer has had no end before.
+    pub(crate) fn hears(&self, sent: Sent) -> (u64, u64) {
+        match self.known().endless.contains(&sent) {
+            true => (MESSAGES_AGAIN, BYTES_AGAIN),
+            false => (MESSAGES, BYTES),
+        }
+    }
+
+    /// A request was answered.
+    pub(crate) fn served(&self) {
+        self.known().served = true;
+    }
+
+    /// Whether any request was answered.
+    pub(crate) fn is_served(&self) -> bool {
+        self.known().served
     }
 
     /// An answer came after this long.
@@ -118,6 +177,28 @@ mod tests {
         assert_eq!(patience.wait(list, FULL), CUT);
         let info = (Sent::Option(OptionType::INFO), "option-reply-one-final");
         assert_eq!(patience.wait(info, FULL), FULL);
+    }
+
+    #[test]
+    fn a_peer_that_answers_no_request_costs_no_full_waits_until_it_does() {
+        let patience = Patience::default();
+        patience.unserved();
+        let disc = (Sent::Request(Command::DISC), "disc-server-closes");
+        let waits = [patience.wait(READ, FULL), patience.wait(disc, FULL), patience.idle(FULL)];
+        assert_eq!(waits, [CUT; 3]);
+        let list = (Sent::Option(OptionType::LIST), "option-reply-one-final");
+        assert_eq!(patience.wait(list, FULL), FULL);
+        patience.served();
+        assert_eq!(patience.wait(READ, FULL), FULL);
+    }
+
+    #[test]
+    fn an_answer_without_end_is_heard_out_once() {
+        let patience = Patience::default();
+        let (list, info) = (Sent::Option(OptionType::LIST), Sent::Option(OptionType::INFO));
+        patience.endless(list);
+        assert_eq!(patience.hears(list), (MESSAGES_AGAIN, BYTES_AGAIN));
+        assert_eq!(patience.hears(info), (MESSAGES, BYTES));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use protocol::message::{
 };
 use protocol::notation::ast::{MessageLine, Word};
 use protocol::payload::place_of;
+use protocol::requirements::{self, Level};
 use protocol::values::{Command, ErrorCode, InfoType, OptionType, ReplyType};
 
 use super::assemble::{Reply, is_last};
@@ -159,7 +160,7 @@ impl Interpreter<'_> {
             // Who was wronged may leave, and how a mere wish is turned down is not ours to judge.
             End::Close | End::Notified | End::CutOff(_) | End::Reset => {
                 let only_wishes = |tag: &str| {
-                    protocol::requirements::find(tag).is_some_and(|rule| !rule.level.is_binding())
+                    requirements::find(tag).is_some_and(|rule| !rule.level.is_binding())
                 };
                 // A scenario may use such an option to see whether the server is still in sync.
                 let unknown =
@@ -243,6 +244,12 @@ impl Interpreter<'_> {
             },
         }
     }
+}
+
+/// The tags of a line that somebody can break: a permission is nobody's fault.
+pub(super) fn blamed(line: &MessageLine) -> impl Iterator<Item = &str> {
+    let tags = line.tags.iter().map(|tag| tag.node.as_str());
+    tags.filter(|tag| requirements::find(tag).is_none_or(|rule| rule.level != Level::May))
 }
 
 /// The heads of lines that wait for an end.
@@ -330,15 +337,15 @@ mod tests {
     #[test]
     fn rules_about_ends_exist() {
         for id in ABOUT_ENDS {
-            assert!(protocol::requirements::find(id).is_some(), "{id}");
+            assert!(requirements::find(id).is_some(), "{id}");
         }
     }
 
     #[test]
     fn rules_have_known_counterparts() {
         for (simple, chunks) in IN_CHUNKS {
-            assert!(protocol::requirements::find(simple).is_some(), "{simple}");
-            assert!(protocol::requirements::find(chunks).is_some(), "{chunks}");
+            assert!(requirements::find(simple).is_some(), "{simple}");
+            assert!(requirements::find(chunks).is_some(), "{chunks}");
         }
     }
 }

@@ -284,7 +284,7 @@ impl Interpreter<'_> {
             received: last,
             ..Detail::default()
         };
-        self.find(&rule, Severity::Failure, message, line.span, detail)?;
+        self.find(&rule, message, line.span, detail)?;
         Err(Stop::Failed)
     }
 }

@@ -2,12 +2,11 @@
 
 use protocol::message::{OptionBody, Side};
 use protocol::notation::ast::Span;
-use protocol::requirements;
 use protocol::values::{OptionType, ReplyType};
 use reference_server::tls::ClientCertificates;
 
 use super::{Flow, Interpreter, Stop};
-use crate::finding::{Detail, EventKind, Severity};
+use crate::finding::{Detail, EventKind};
 use crate::link::secure::{NoTls, Secrets};
 use crate::script::ast::{EventLine, Tls, TlsOutcome};
 use crate::tls::{Security, Starter};
@@ -85,17 +84,13 @@ impl Interpreter<'_> {
             (rule, "-- a TLS handshake", why)
         };
         let rule = tag.unwrap_or_else(|| rule.to_owned());
-        let severity = match requirements::find(&rule) {
-            Some(rule) => Severity::of(rule.level),
-            None => Severity::Failure,
-        };
         let detail = Detail {
             expected: vec![expected.to_owned()],
             received: received.clone(),
             event: EventKind::Handshake,
             ..Detail::default()
         };
-        self.find(&rule, severity, &received, span, detail)?;
+        self.find(&rule, &received, span, detail)?;
         Err(Stop::Failed)
     }
 

@@ -65,6 +65,9 @@ pub enum End {
     Endless(u64),
 }
 
+/// So many bytes of a message within a wait are worth another wait.
+const FLOWS: usize = 64 << 10;
+
 /// What came of a message that did not come whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
@@ -74,11 +77,13 @@ pub struct Part {
     pub of: u64,
     /// How many of these are data, if that is known.
     pub data: Option<u64>,
+    /// Some of it came late in the wait: it trickles.
+    pub trickles: bool,
 }
 
 impl std::fmt::Display for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { came, of, data } = self;
+        let Self { came, of, data, .. } = self;
         write!(f, "{came} of {} came", Plural(*of, "byte"))?;
         match data {
             Some(data) if *data > 0 => {
@@ -102,7 +107,10 @@ impl std::fmt::Display for End {
             Self::Timeout => f.write_str("timeout: nothing came in time"),
             Self::Stalled(part, waited) => {
                 let seconds = (waited.as_secs_f64() * 1000.0).round() / 1000.0;
-                write!(f, "timeout: {part}, then nothing for {seconds} s")
+                match part.trickles {
+                    true => write!(f, "timeout: {part} within {seconds} s"),
+                    false => write!(f, "timeout: {part}, then nothing for {seconds} s"),
+                }
             }
             Self::Garbage(magic) => write!(f, "garbage: {magic}"),
             Self::TooLarge(bytes) => write!(f, "a message with {bytes} bytes of payload"),
@@ -568,7 +576,9 @@ impl Link {
     /// Waits for the peer's next message, at most `limit`.
     pub async fn receive(&mut self, limit: Duration) -> Incoming {
         self.flush(limit).await;
-        let deadline = tokio::time::Instant::now() + limit;
+        let mut deadline = tokio::time::Instant::now() + limit;
+        let mut last = None;
+        let mut flowed = 0;
         loop {
             match self.take_message() {
                 Ok(Some(received)) => return Incoming::Message(Box::new(received)),
@@ -586,12 +596,20 @@ impl Link {
             let mut buffer = vec![0; 64 << 10];
             match tokio::time::timeout_at(deadline, stream.read(&mut buffer)).await {
                 Ok(result) => {
+                    let now = tokio::time::Instant::now();
+                    last = Some(now);
+                    flowed += *result.as_ref().unwrap_or(&0);
+                    if flowed >= FLOWS {
+                        // A large message may take longer than a small one.
+                        (flowed, deadline) = (0, now + limit);
+                    }
                     let result = result.map(|count| &buffer[..count]);
                     self.take_in(result);
                 }
                 Err(_) => {
+                    let trickles = last.is_some_and(|last| last.elapsed() < limit / 2);
                     return Incoming::End(match self.part() {
-                        Some(part) => End::Stalled(part, limit),
+                        Some(part) => End::Stalled(Part { trickles, ..part }, limit),
                         None => End::Timeout,
                     });
                 }
@@ -606,10 +624,12 @@ impl Link {
             return None;
         }
         match self.tracker.decode(self.side.other(), &self.inbox, Limits::default()) {
-            Ok(Step::Need(more)) => Some(Part { came, of: came + more as u64, data: None }),
+            Ok(Step::Need(more)) => {
+                Some(Part { came, of: came + more as u64, data: None, trickles: false })
+            }
             Ok(Step::Ready(decoded, taken)) => {
                 let of = (taken as u64).saturating_add(decoded.bulk);
-                Some(Part { came, of, data: Some(decoded.bulk) })
+                Some(Part { came, of, data: Some(decoded.bulk), trickles: false })
             }
             Err(_) => None,
         }

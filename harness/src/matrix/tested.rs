@@ -74,7 +74,7 @@ impl From<&TargetRun> for Tested {
 
 impl From<&Outcome> for Scenario {
     fn from(outcome: &Outcome) -> Self {
-        let worst = outcome.findings.iter().max_by_key(|finding| finding.severity);
+        let worst = outcome.findings.iter().max_by_key(|finding| finding.severity());
         let found = worst.map(|finding| match &finding.known {
             Some(known) => format!("{}: {known}", finding.requirement.id),
             None => format!("{}: {}", finding.requirement.id, finding.message),

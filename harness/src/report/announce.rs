@@ -44,7 +44,7 @@ impl Announcer {
             .filter(bad)
             .enumerate()
             // The earliest of the worst: what comes after may follow from it.
-            .max_by_key(|(index, finding)| (finding.severity, std::cmp::Reverse(*index)))
+            .max_by_key(|(index, finding)| (finding.severity(), std::cmp::Reverse(*index)))
             .map(|(_, finding)| finding)?;
         let is_new = !self.seen.contains(&Key::of(first));
         self.seen.extend(outcome.findings.iter().map(Key::of));
@@ -56,14 +56,13 @@ impl Announcer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Severity;
     use crate::report::tests::{finding, outcome};
 
     #[test]
     fn a_cause_is_told_once() {
         let mut announcer = Announcer::new(Deviations::default(), false);
         let mut failed = |id: &str, rule: &str| {
-            let findings = vec![finding(rule, Severity::Failure)];
+            let findings = vec![finding(rule)];
             announcer.line(&outcome(id, Verdict::Fail, findings))
         };
         let first = failed("2.10-go/block-size", "block-size-min-power-of-2");
@@ -76,9 +75,9 @@ mod tests {
     fn what_is_known_or_only_advice_is_not_told() {
         let known = Deviations::parse("x", "a/b string-utf8 # says why").unwrap();
         let mut announcer = Announcer::new(known, false);
-        let findings = vec![finding("string-utf8", Severity::Failure)];
+        let findings = vec![finding("string-utf8")];
         assert_eq!(announcer.line(&outcome("a/b", Verdict::Fail, findings)), None);
-        let findings = vec![finding("string-utf8", Severity::Warning)];
+        let findings = vec![finding("export-size-multiple-of-min")];
         assert_eq!(announcer.line(&outcome("c/d", Verdict::Warn, findings)), None);
         let mut error = outcome("e/f", Verdict::Error, Vec::new());
         error.reason = Some("the peer could not be started".to_owned());

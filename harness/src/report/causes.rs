@@ -38,7 +38,7 @@ impl Weight {
     /// Of one finding.
     #[must_use]
     pub fn of(finding: &Finding) -> Self {
-        match (&finding.known, finding.severity) {
+        match (&finding.known, finding.severity()) {
             (Some(_), _) => Self::Known,
             (None, Severity::Failure) => Self::Failure,
             (None, Severity::Warning) => Self::Warning,
@@ -288,7 +288,7 @@ mod tests {
         let lines: Vec<String> = cases
             .into_iter()
             .map(|(event, sent)| {
-                let mut finding = finding("baseline-read", Severity::Failure);
+                let mut finding = finding("baseline-read");
                 (finding.detail.event, finding.detail.sent) = (event, sent);
                 message(&finding)
             })

@@ -5,16 +5,15 @@ use std::time::Duration;
 use protocol::message::Side;
 
 use super::*;
-use crate::finding::{Detail, EventKind, Finding, Sent, Severity, Verdict};
+use crate::finding::{Detail, EventKind, Finding, Sent, Verdict};
 use crate::run::milestones::Offer;
 use crate::run::{Outcome, SkipKind};
 use crate::script::ast::Version;
 
-pub(super) fn finding(id: &str, severity: Severity) -> Finding {
+pub(super) fn finding(id: &str) -> Finding {
     let received = "S: NBD_REP_INFO NBD_INFO_BLOCK_SIZE option=NBD_OPT_GO minimum=768 preferred=4096 maximum=33554432";
     Finding {
         requirement: protocol::requirements::find(id).unwrap(),
-        severity,
         party: Side::Server,
         message: "minimum=768 is not a power of 2".to_owned(),
         at: "scenarios/2.10-go/block-size.nbd:18".to_owned(),
@@ -90,7 +89,7 @@ fn plain(run: &TargetRun) -> String {
 
 #[test]
 fn a_failure_shows_rule_evidence_and_how_to_run_it_again() {
-    let findings = vec![finding("block-size-min-power-of-2", Severity::Failure)];
+    let findings = vec![finding("block-size-min-power-of-2")];
     let failed = outcome("2.10-go/block-size", Verdict::Fail, findings);
     insta::assert_snapshot!(plain(&run(vec![failed])));
 }
@@ -101,12 +100,9 @@ pub(crate) fn mixed() -> TargetRun {
     skipped.skipped = Some(SkipKind::NotOffered);
     skipped.reason =
         Some("no SEND_DF: S: NBD_REP_INFO NBD_INFO_EXPORT flags={HAS_FLAGS}".to_owned());
-    let warned = outcome(
-        "2.10-go/size",
-        Verdict::Warn,
-        vec![finding("export-size-multiple-of-min", Severity::Warning)],
-    );
-    let mut known = finding("block-size-min-power-of-2", Severity::Failure);
+    let warned =
+        outcome("2.10-go/size", Verdict::Warn, vec![finding("export-size-multiple-of-min")]);
+    let mut known = finding("block-size-min-power-of-2");
     known.known = Some("says 768; section \"Size constraints\"".to_owned());
     let known = outcome("2.10-go/block-size", Verdict::Fail, vec![known]);
     let passed = outcome("2.6-base/sanity", Verdict::Pass, Vec::new());
@@ -115,7 +111,7 @@ pub(crate) fn mixed() -> TargetRun {
 
 /// A failure, an error and a problem, with words of a peer that mean something in each format.
 fn hostile() -> TargetRun {
-    let mut bad = finding("string-utf8", Severity::Failure);
+    let mut bad = finding("string-utf8");
     bad.message = "message </pre><script>alert(1)</script> # | `x`\n- ok 1\u{1b}[2J".to_owned();
     bad.detail.received = "S: NBD_REP_ERR_UNKNOWN message=\"<b>&\\xff\"".to_owned();
     bad.detail.mark = Some((23, 7, "not UTF-8".to_owned()));
@@ -176,7 +172,7 @@ fn several_targets_are_several_documents() {
 
 /// A finding of the script that a connection ended, or nothing came.
 fn ended(event: EventKind, sent: Sent) -> Finding {
-    let mut finding = finding("session-no-unjustified-hard-disconnect", Severity::Failure);
+    let mut finding = finding("session-no-unjustified-hard-disconnect");
     finding.message = "close: the peer closed the connection".to_owned();
     finding.detail = Detail {
         expected: vec!["S: NBD_REP_ERR_UNSUP option=NBD_OPT_0x4e424421".to_owned()],
@@ -197,7 +193,7 @@ fn crowd() -> TargetRun {
         let unknown = Sent::Option(OptionType(0x4e42_4421 + number % 3));
         let mut findings = vec![ended(EventKind::Close, unknown)];
         if number < 5 {
-            let mut after = finding("baseline-read", Severity::Failure);
+            let mut after = finding("baseline-read");
             after.detail.judged = false;
             after.message = "it can be read".to_owned();
             findings.push(after);
@@ -210,7 +206,7 @@ fn crowd() -> TargetRun {
         outcomes.push(outcome(id, Verdict::Fail, vec![silent]));
     }
     for (id, sent) in [("2.10-go/a", OptionType::GO), ("2.10-go/b", OptionType::INFO)] {
-        let mut warning = finding("export-size-multiple-of-min", Severity::Warning);
+        let mut warning = finding("export-size-multiple-of-min");
         warning.detail.sent = Sent::Option(sent);
         outcomes.push(outcome(id, Verdict::Warn, vec![warning]));
     }

@@ -443,7 +443,7 @@ fn not_asked_for(script: &Script, played: &Played) -> Option<String> {
 fn unable(played: &Played) -> Option<String> {
     match &played.end {
         Ending::Skipped(reason)
-            if played.findings.iter().all(|it| it.severity < Severity::Failure) =>
+            if played.findings.iter().all(|it| it.severity() < Severity::Failure) =>
         {
             Some(reason.clone())
         }

@@ -222,10 +222,9 @@ impl Deviations {
 /// record explains.
 #[must_use]
 pub fn counts(outcome: &Outcome, strict: bool) -> bool {
-    outcome
-        .findings
-        .iter()
-        .any(|finding| finding.known.is_none() && (strict || finding.severity == Severity::Failure))
+    outcome.findings.iter().any(|finding| {
+        finding.known.is_none() && (strict || finding.severity() == Severity::Failure)
+    })
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ impl Outcome {
             && self
                 .findings
                 .iter()
-                .filter(|finding| finding.severity == Severity::Failure)
+                .filter(|finding| finding.severity() == Severity::Failure)
                 .all(|finding| finding.known.is_some())
     }
 }

@@ -52,7 +52,7 @@ impl Plain {
         if outcome.findings.len() == before {
             return;
         }
-        let worst = outcome.findings.iter().map(|finding| finding.severity).max();
+        let worst = outcome.findings.iter().map(|finding| finding.severity()).max();
         if matches!(outcome.verdict, Verdict::Fail | Verdict::Warn) {
             outcome.verdict = match worst {
                 Some(Severity::Failure) => Verdict::Fail,

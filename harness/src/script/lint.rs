@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use protocol::message::Side;
 use protocol::notation::ast::{Expr, MessageLine, Op, Span, Spanned, Word};
+use protocol::requirements::{self, Level};
 
 use super::ast::{
     Event, Replies, Script, Serve, Source, Statement, StatementKind, TlsKind, Version,
@@ -79,6 +80,7 @@ pub fn lint(script: &Script) -> Vec<ScriptError> {
     linter.greetings();
     linter.limits();
     linter.sizes();
+    linter.levels();
     let mut advice = linter.advice;
     advice.sort_by_key(|error| error.span.start);
     advice
@@ -360,6 +362,55 @@ impl<'s> Linter<'s> {
                     );
                 }
             }
+        }
+    }
+
+    /// What is a SHOULD is warned of, and a MUST fails: the level of a rule decides, so what a script
+    /// calls a wish must be one, and whatever can fail names its rule.
+    fn levels(&mut self) {
+        for statement in self.each() {
+            let (should, tags) = match &statement.kind {
+                StatementKind::Message(line) => (line.should, &line.tags),
+                StatementKind::Check { should, tags, .. } => {
+                    if tags.is_empty() {
+                        self.advise(
+                            statement.span,
+                            "it names no rule",
+                            "what is broken if this is not true?",
+                            "tag it with the rule that it shows: `[ID]`",
+                        );
+                    }
+                    (*should, tags)
+                }
+                StatementKind::Either(branches) => {
+                    for id in branches.iter().filter_map(|branch| branch.warn.as_ref()) {
+                        self.wish(id, "either it is tolerated, `or { ... }`, or it is a failure");
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            if !should {
+                continue;
+            }
+            if tags.is_empty() {
+                let message = "a wish that names no rule";
+                let help = "tag it with the SHOULD that it shows: `[ID]`";
+                self.advise(statement.span, message, "a warning of what?", help);
+            }
+            for id in tags {
+                self.wish(id, "leave out `should`, or name the SHOULD that it shows");
+            }
+        }
+    }
+
+    /// What is called a wish is one in the catalogue.
+    fn wish(&mut self, id: &Spanned<String>, help: &str) {
+        if let Some(rule) = requirements::find(&id.node)
+            && !matches!(rule.level, Level::Should | Level::ShouldNot)
+        {
+            let message = format!("`{}` is a {}, not a SHOULD", id.node, rule.level);
+            self.advise(id.span, message, "warned of here", help);
         }
     }
 

@@ -338,6 +338,26 @@ fn advises_against_requests_that_a_lawful_server_may_refuse() {
 }
 
 #[test]
+fn advises_against_wishes_that_are_none_and_checks_that_name_no_rule() {
+    let advice = |checks: &str, body: &str| {
+        let checks = if checks.is_empty() { String::new() } else { format!("checks: {checks}\n") };
+        let checks = format!("tests: server\nneeds: size>=$block\n{checks}");
+        let header = HEADER.replace("tests: server\n", &checks);
+        let script = load("x/y", "y.nbd", &format!("{header}-- to transmission\n{body}"));
+        render(&lint(&script.unwrap_or_else(|errors| panic!("{}", render(&errors, false)))), false)
+    };
+    let read = "C: NBD_CMD_READ offset=0 length=$block\n";
+    let wish = |tag: &str| format!("{read}should S: reply ok {tag}\n");
+    assert_eq!(advice("size-default-min-1", &wish("[size-default-min-1]")), "");
+    insta::assert_snapshot!(advice("baseline-read", &wish("[baseline-read]")));
+    insta::assert_snapshot!(advice("", &wish("")));
+    let branch = format!("{read}either {{ S: reply ok }}\nor warn baseline-read {{ S: end }}\n");
+    insta::assert_snapshot!(advice("baseline-read", &branch));
+    let check = format!("{read}S: reply ok\ncheck $size > 0\n");
+    insta::assert_snapshot!(advice("", &check));
+}
+
+#[test]
 fn knows_the_words_of_limits() {
     let header = HEADER.replace("tests: server\n", "tests: server\nbeyond: end maximun\n");
     let script = parse("x/y", "y.nbd", &header).unwrap();

@@ -128,7 +128,7 @@ pub(super) fn block(outcome: &Outcome, wanted: impl Fn(&Finding) -> bool) -> Str
     }
     let mut findings: Vec<&Finding> =
         outcome.findings.iter().filter(|finding| wanted(finding)).collect();
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
     for (index, finding) in findings.iter().enumerate() {
         // The conversation is the same; once is enough.
         render_finding(finding, None, index == 0, &mut out);
@@ -140,7 +140,7 @@ pub(super) fn block(outcome: &Outcome, wanted: impl Fn(&Finding) -> bool) -> Str
 /// A finding; without its message if that was said already.
 fn render_finding(finding: &Finding, said: Option<&str>, with_lines: bool, out: &mut String) {
     let rule = finding.requirement;
-    let style = match finding.severity {
+    let style = match finding.severity() {
         Severity::Failure => BAD,
         Severity::Warning => DOUBT,
     };
@@ -189,7 +189,7 @@ fn render_finding(finding: &Finding, said: Option<&str>, with_lines: bool, out: 
 
 /// Carets below the wrong part of what was received.
 fn mark(finding: &Finding, out: &mut String) {
-    let style = match finding.severity {
+    let style = match finding.severity() {
         Severity::Failure => BAD,
         Severity::Warning => DOUBT,
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::finding::{EventKind, Verdict};
+use crate::finding::{EventKind, Finding, Sent, Verdict};
 use crate::run::Outcome;
 use crate::run::deviations::{Deviations, counts};
 
@@ -57,11 +57,18 @@ pub(in crate::run) struct Halt {
     limits: Limits,
     reason: watch::Sender<Option<String>>,
     silent: AtomicUsize,
+    /// How many scenarios have failed by a request that was not answered.
+    unserved: AtomicUsize,
 }
 
 impl Halt {
     pub(in crate::run) fn new(limits: Limits) -> Self {
-        Self { limits, reason: watch::Sender::new(None), silent: AtomicUsize::new(0) }
+        Self {
+            limits,
+            reason: watch::Sender::new(None),
+            silent: AtomicUsize::new(0),
+            unserved: AtomicUsize::new(0),
+        }
     }
 
     /// Ends the run; the first reason stands.
@@ -107,9 +114,21 @@ impl Halt {
         }
     }
 
+    /// Whether enough scenarios have failed by requests that were not answered.
+    pub(in crate::run) fn is_unserved(&self) -> bool {
+        self.unserved.load(Ordering::Relaxed) >= MUTE
+    }
+
     /// Takes note of how a scenario came out; `mute` is a server that answers nothing at all.
     pub(in crate::run) fn note(&self, outcome: &Outcome, mute: bool) {
         self.limits.count(outcome);
+        let unanswered = |finding: &Finding| {
+            let silence = matches!(finding.detail.event, EventKind::Timeout | EventKind::Stalled);
+            silence && matches!(finding.detail.sent, Sent::Request(_))
+        };
+        if outcome.findings.iter().any(unanswered) {
+            self.unserved.fetch_add(1, Ordering::Relaxed);
+        }
         if !mute {
             return;
         }

@@ -13,6 +13,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use protocol::message::Side;
+use protocol::notation::ast::{MessageLine, Word};
 use tokio::sync::{Mutex, RwLock, Semaphore, mpsc};
 
 use super::milestones::{Offer, offers};
@@ -25,6 +27,7 @@ use crate::finding::Verdict;
 use crate::interpret::patience::Patience;
 use crate::peer::Address;
 use crate::script::ast::{Replies, Script, Segmentation};
+use crate::script::walk::any_line;
 use crate::tls::Security;
 use canary::{Canary, Reached};
 use content::{Contents, fill};
@@ -38,6 +41,9 @@ pub(super) use verdict::conclude;
 
 /// The scenario that runs first and last against a target.
 pub const SANITY: &str = "2.6-base/sanity";
+
+/// Why the rest of the scenarios is not run that send requests, where none is answered.
+const UNSERVED: &str = "the server answers no request";
 
 /// What a run allows and asks for.
 #[derive(Debug, Clone, Default)]
@@ -232,6 +238,15 @@ pub async fn run_target(
     run
 }
 
+/// Whether a scenario sends requests.
+fn requests(script: &Script) -> bool {
+    let named = |line: &MessageLine| match &line.head.node {
+        Word::Name(head) => head.starts_with("NBD_CMD_"),
+        Word::Variable(_) | Word::Any => false,
+    };
+    any_line(&script.body, &mut |line| line.side == Side::Client && named(line))
+}
+
 fn in_a_line(outcome: &Outcome) -> String {
     let finding = outcome.findings.first().map(|finding| finding.message.clone());
     finding.or_else(|| outcome.reason.clone()).unwrap_or_else(|| outcome.verdict.name().to_owned())
@@ -337,6 +352,9 @@ impl Runner {
         for option in &capabilities.silent {
             self.patience.surveyed(*option);
         }
+        if capabilities.unserved {
+            self.patience.unserved();
+        }
         let capacity = capabilities.capacity.unwrap_or(CAPACITY);
         if !instance.described && instance.owned {
             // The survey has written to it, and others count on its content.
@@ -354,7 +372,7 @@ impl Runner {
             unfilled,
             security: instance.security.clone(),
             instance: Mutex::new(Some(instance)),
-            visits: Arc::new(Visits::to(capabilities.silent.clone())),
+            visits: Arc::new(Visits::to(capabilities.silent.clone(), capabilities.unserved)),
             capabilities,
             capacity,
             canary: Arc::new(canary),
@@ -366,9 +384,11 @@ impl Runner {
         let _ = self.events.send(Event::Started { id: script.id.clone() });
         let began = Instant::now();
         let mut outcome = self.blank(script);
+        let unserved = self.halt.is_unserved() && requests(script) && !self.patience.is_served();
         let cut_off = tokio::select! {
             biased;
             reason = self.halt.stopped() => Some(reason),
+            () = std::future::ready(()), if unserved => Some(UNSERVED.to_owned()),
             () = self.decide(script, &mut outcome) => None,
         };
         let cut_off = match cut_off {

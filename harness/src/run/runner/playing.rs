@@ -14,7 +14,7 @@ use super::visits::Cause;
 use super::{Runner, Shared};
 use crate::capture::Capture;
 use crate::dial::{Dialer, Source};
-use crate::finding::{Detail, EventKind, Finding, Severity};
+use crate::finding::{Detail, EventKind, Finding};
 use crate::interpret::{Ending, Played, Setup, Upgrade, play, sent_last};
 use crate::link::{Said, Touched};
 use crate::peer::Address;
@@ -250,7 +250,6 @@ fn death_finding(script: &Script, death: &str, played: &Played) -> Finding {
     let lines: Vec<String> = lines.collect();
     Finding {
         requirement: requirements::find(SURVIVE).expect("the catalogue has this rule"),
-        severity: Severity::Failure,
         party: Side::Server,
         message: death.to_owned(),
         at: script.source.path.clone(),

@@ -46,7 +46,7 @@ pub(super) fn tell_small_maximum(outcomes: &mut [Outcome]) {
 pub(in crate::run) fn conclude(outcome: &mut Outcome, mut played: Played) {
     fold_small_maximum(&mut played.findings);
     outcome.requirements = played.exercised.into_iter().collect();
-    outcome.verdict = match played.findings.iter().map(|finding| finding.severity).max() {
+    outcome.verdict = match played.findings.iter().map(|finding| finding.severity()).max() {
         Some(Severity::Failure) => Verdict::Fail,
         Some(Severity::Warning) => Verdict::Warn,
         None => Verdict::Pass,
@@ -87,10 +87,9 @@ mod tests {
     use super::*;
     use crate::finding::Detail;
 
-    fn finding(id: &str, severity: Severity) -> Finding {
+    fn finding(id: &str) -> Finding {
         Finding {
             requirement: requirements::find(id).unwrap(),
-            severity,
             party: Side::Server,
             message: "maximum=4096".to_owned(),
             at: String::new(),
@@ -101,15 +100,15 @@ mod tests {
 
     #[test]
     fn a_small_maximum_that_is_not_meant_is_one_mistake() {
-        let larger = finding(LARGER_CHUNKS, Severity::Failure);
-        let small = finding(SMALL_MAXIMUM, Severity::Warning);
+        let larger = finding(LARGER_CHUNKS);
+        let small = finding(SMALL_MAXIMUM);
         let mut alone = vec![larger.clone()];
         fold_small_maximum(&mut alone);
         assert_eq!(alone.len(), 1, "a chunk beyond a proper maximum is a failure");
         let mut both = vec![small, larger];
         fold_small_maximum(&mut both);
         let [one] = &both[..] else { panic!("{both:?}") };
-        assert_eq!(one.severity, Severity::Warning);
+        assert_eq!(one.severity(), Severity::Warning);
         insta::assert_snapshot!(one.message, @"maximum=4096; larger requests are served all the same");
     }
 }

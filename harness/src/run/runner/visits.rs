@@ -20,6 +20,8 @@ pub(super) struct Visits {
     alone: Mutex<HashSet<Cause>>,
     /// The options that the survey got no answer to.
     silent: BTreeSet<OptionType>,
+    /// Nor did it get one to a request.
+    unserved: bool,
 }
 
 /// One of them; the visit ends when it is dropped.
@@ -30,9 +32,9 @@ pub(super) struct Visit<'v> {
 }
 
 impl Visits {
-    /// To a server that left the survey without an answer to these options.
-    pub(super) fn to(silent: BTreeSet<OptionType>) -> Self {
-        Self { silent, ..Self::default() }
+    /// To a server that left the survey without an answer to these options, or to requests.
+    pub(super) fn to(silent: BTreeSet<OptionType>, unserved: bool) -> Self {
+        Self { silent, unserved, ..Self::default() }
     }
 
     /// Somebody comes.
@@ -47,6 +49,7 @@ impl Visits {
         let alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         let known = |cause: &Cause| match cause {
             (_, EventKind::Timeout, Sent::Option(option)) if self.silent.contains(option) => true,
+            (_, EventKind::Timeout | EventKind::Stalled, Sent::Request(_)) if self.unserved => true,
             cause => alone.contains(cause),
         };
         !causes.is_empty() && causes.iter().all(known)
@@ -77,7 +80,7 @@ mod tests {
 
     #[test]
     fn what_the_survey_got_no_answer_to_is_nobody_elses_doing() {
-        let visits = Visits::to(BTreeSet::from([OptionType::LIST]));
+        let visits = Visits::to(BTreeSet::from([OptionType::LIST]), false);
         let silence = |option| ("baseline-list", EventKind::Timeout, Sent::Option(option));
         assert!(visits.is_known(&[silence(OptionType::LIST)]));
         assert!(!visits.is_known(&[silence(OptionType::LIST), silence(OptionType::INFO)]));

@@ -82,6 +82,8 @@ pub struct Capabilities {
     pub unknown: BTreeMap<OptionType, String>,
     /// The options whose answers did not come, or not to their end, as long as a wait may take.
     pub silent: BTreeSet<OptionType>,
+    /// A READ was not answered as long as a wait may take, nor any other request.
+    pub unserved: bool,
     /// How an option is answered that no specification knows.
     pub unknown_option: Fact<ReplyType>,
     /// Which TLS it does.

@@ -8,6 +8,7 @@ use super::capacity;
 use super::fact::{Fact, NoAnswer};
 use super::steps::Surveyor;
 use super::way::Way;
+use crate::link::End;
 
 /// What is written to see whether it stays.
 const SEED: u16 = 0x7e57;
@@ -72,10 +73,12 @@ pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
         }
     }
     surveyor.asking("several connections at once");
-    let capacity = capacity::count(surveyor, &way, block).await;
+    // Who answers no request serves as many as it lets in.
+    let asked = if surveyor.found.unserved { 0 } else { block };
+    let capacity = capacity::count(surveyor, &way, asked).await;
     surveyor.found.capacity = Some(capacity);
     if capacity > 1 {
-        surveyor.found.haggles_alone = capacity::haggles_alone(surveyor, &way, block).await;
+        surveyor.found.haggles_alone = capacity::haggles_alone(surveyor, &way, asked).await;
     }
 }
 
@@ -105,6 +108,12 @@ async fn read(surveyor: &mut Surveyor<'_>, way: &Way<'_>, block: u64) -> Seen {
         told
     };
     if let Err(error) = read.await {
+        surveyor.found.unserved = seen.before.is_empty()
+            && match error {
+                NoAnswer::Silent(waited) => waited >= surveyor.ask.limit,
+                NoAnswer::Ended(end) => matches!(end, End::Stalled(..)),
+                _ => false,
+            };
         surveyor.count(Some(&error));
         seen.reads = Fact::Unknown(format!("{}: {error}", asked("READ", 0, block)));
     }

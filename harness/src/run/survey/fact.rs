@@ -77,6 +77,7 @@ pub(super) fn ending(end: End) -> String {
         }
         End::Reset => "the server reset the connection".to_owned(),
         End::Timeout => "nothing came in time".to_owned(),
+        End::Stalled(part, waited) if part.trickles => format!("{part} within {}", seconds(waited)),
         End::Stalled(part, waited) => format!("{part}, then nothing for {}", seconds(waited)),
         End::Garbage(magic) => format!("what came is no message: {magic}"),
         End::Endless(_) => "no end of what the server says".to_owned(),
