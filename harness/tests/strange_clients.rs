@@ -199,6 +199,25 @@ fn a_client_that_never_says_goodbye_is_told_so_by_plain_sessions() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+/// The capture of a session tells the same as the run did.
+#[test]
+fn who_leaves_without_a_word_is_told_from_a_capture_too() {
+    for kind in ["no-goodbye", "cookie-forgotten"] {
+        let folder = tempfile::tempdir().unwrap();
+        let captures = folder.path().display().to_string();
+        let (output, report) = run(kind, &["--scenario", "client/enter", "--capture", &captures]);
+        let found = findings(&report);
+        assert!(ids(&found).contains(&"session-no-unjustified-hard-disconnect"), "{output:?}");
+        let file = folder.path().join(kind).join("client/enter.pcapng");
+        let validate = Command::new(env!("CARGO_BIN_EXE_nbdcheck"));
+        let output = { validate }.arg("validate").arg(&file).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(said.contains("client MUST NOT session-no-unjustified-hard-disconnect"), "{said}");
+        assert!(!said.contains(" server "), "{said}");
+    }
+}
+
 #[test]
 fn a_client_that_takes_the_end_of_the_stream_for_a_size_is_found() {
     let (output, report) =

@@ -403,6 +403,19 @@ class NoGoodbye(Honest):
         self.s.close()
 
 
+class CookieForgotten(Honest):
+    """Sends two reads, and resets the connection at the first reply."""
+
+    def act(self, *args):
+        self.enter()
+        self.send(READ, 0, 512)
+        self.send(READ, 512, 512)
+        self.recv(16 + 512)
+        self.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.s.close()
+        raise Failed("a reply to nothing that I asked")
+
+
 class ExportNameEof(Honest):
     """Takes the end of the stream after NBD_OPT_EXPORT_NAME for the export's size."""
 
@@ -577,6 +590,7 @@ class TakesAnything(Honest):
 
 
 KINDS = {
+    "cookie-forgotten": CookieForgotten,
     "four-connections": FourConnections,
     "fourth-is-faulty": FourthIsFaulty,
     "libnbd": Libnbd,
