@@ -84,6 +84,13 @@ impl Interpreter<'_> {
     /// Whether more has come than any answer need have.
     pub(super) fn is_too_much(&self, hearing: &Hearing, messages: u64) -> bool {
         let (most, bytes) = self.setup.patience.hears(hearing.sent);
+        // Data is as long as it is: only what is haggled over is short.
+        let data = self.tested() == Side::Client
+            || self
+                .conns
+                .get(&hearing.conn)
+                .is_some_and(|conn| conn.link.tracker().phase() == Phase::Transmission);
+        let bytes = if data { u64::MAX } else { bytes };
         let heard = self.conns.get(&hearing.conn).map_or(0, |conn| conn.link.consumed());
         messages >= most || heard.saturating_sub(hearing.before) >= bytes
     }
