@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use reference_server::tls::made::Made;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const NBDCHECK: &str = env!("CARGO_BIN_EXE_nbdcheck");
@@ -60,8 +61,7 @@ impl Judge {
 
     /// Ends it; the rules that clients broke, and what was printed.
     fn end(mut self) -> (BTreeSet<String>, String) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let mut said = String::new();
         self.out.read_to_string(&mut said).unwrap();
         let status = self.child.wait().unwrap().code();

@@ -36,7 +36,7 @@ const MEMORY_UNIT: u64 = 4096;
 const LINGER_BYTES: u64 = 1 << 20;
 /// How long that reading may take.
 const LINGER_TIME: Duration = Duration::from_millis(500);
-/// How long replies are held back by the fault that drops them, so that there are some to drop.
+/// How long requests are held back by the fault that drops them, so that there are some to drop.
 const HELD_BACK: Duration = Duration::from_millis(100);
 
 /// Whether the server goes on.
@@ -211,9 +211,10 @@ async fn transmit(
     let stall = terms.config.limits.stall;
     // Bounded by the slots: each reply holds one.
     let (replies, receiver) = mpsc::unbounded_channel();
-    let dropped = AtomicBool::new(false);
+    let dropped = Arc::new(AtomicBool::new(false));
     let reading = async {
-        let mut requests = Requests::new(terms, replies.clone(), states.clone());
+        let mut requests =
+            Requests::new(terms, replies.clone(), states.clone(), Arc::clone(&dropped));
         let ending = tokio::select! {
             ending = requests.read(&mut incoming) => ending,
             () = replies.closed() => Ending::Lost("replies can't be written".into()),
@@ -242,6 +243,8 @@ struct Requests {
     states: watch::Receiver<State>,
     slots: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+    /// By a fault: what is still in flight is neither done nor answered.
+    dropped: Arc<AtomicBool>,
 }
 
 impl Requests {
@@ -249,6 +252,7 @@ impl Requests {
         terms: Arc<Terms>,
         replies: mpsc::UnboundedSender<Outgoing>,
         states: watch::Receiver<State>,
+        dropped: Arc<AtomicBool>,
     ) -> Self {
         let limits = &terms.config.limits;
         // A single request must fit, however small the limit.
@@ -259,6 +263,7 @@ impl Requests {
             terms,
             replies,
             states,
+            dropped,
         }
     }
 
@@ -326,13 +331,17 @@ impl Requests {
         let (terms, replies) = (self.terms.clone(), self.replies.clone());
         let held_back = terms.config.breaks(Fault::DiscDropsInFlight);
         let blocks = terms.blocks() || held_back;
+        let dropped = Arc::clone(&self.dropped);
         let work = move || {
+            if held_back {
+                std::thread::sleep(HELD_BACK);
+                if dropped.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
             let outcome = terms.perform(&request, &payload);
             drop(payload);
             let parts = reply::answer(&terms, &request, outcome);
-            if held_back {
-                std::thread::sleep(HELD_BACK);
-            }
             let _ = replies.send(Outgoing { parts, _slot: slot, _memory: Some(memory) });
         };
         if blocks {

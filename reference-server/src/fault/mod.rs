@@ -502,7 +502,7 @@ faults! {
     DiscAnswered = "disc-answered",
         "answers `NBD_CMD_DISC`", ["disc-no-reply"];
     DiscDropsInFlight = "disc-drops-in-flight",
-        "leaves the requests before `NBD_CMD_DISC` unanswered", ["disc-outstanding-handled"];
+        "drops the requests in flight at `NBD_CMD_DISC`", ["disc-outstanding-handled"];
     DiscIgnored = "disc-ignored",
         "keeps the connection after `NBD_CMD_DISC`", ["disc-server-closes"];
 }
