@@ -72,6 +72,9 @@ impl Live {
                     from.name(),
                     if length == 1 { "differs" } else { "differ" },
                 );
+                if let Some(judge) = &mut self.judge {
+                    judge.forget_written();
+                }
                 return self.note(context.sink, Note { kind: "overlap", time_ns, text });
             }
             Delivery::Aside { from, what, .. } => {

@@ -74,6 +74,7 @@ impl Session {
         match self.flight.find(cookie) {
             Match::None => self.simple_to_nobody(reply, found),
             Match::Several(payload) => {
+                self.forget_written();
                 self.check_error_value(error, None, "", found);
                 self.flight.answer(cookie, Answered::Simple);
                 match payload {
@@ -96,7 +97,10 @@ impl Session {
                     found.server(Rule::OneReplyPerRequest, "", text);
                 }
                 self.flight.answer(cookie, Answered::Simple);
-                self.simple_to(&request, error, found)
+                self.changed(&request, error == ErrorCode::OK);
+                let verdict = self.simple_to(&request, error, found);
+                let ok = error == ErrorCode::OK && !found.any_binding();
+                Verdict { compare: self.comparison(&request, cookie, true, ok), ..verdict }
             }
         }
     }
@@ -125,7 +129,7 @@ impl Session {
             }
             self.replies.last = if ok { Last::SimpleRead } else { Last::SimpleReadError };
             let bulk = if ok { request.length } else { 0 };
-            return Verdict { answers, bulk, at: request.offset };
+            return Verdict { answers, bulk, at: request.offset, compare: None };
         }
         if ok {
             self.check_read_only(request, found);

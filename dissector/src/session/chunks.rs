@@ -33,15 +33,16 @@ impl Session {
             Match::None => {
                 self.check_error_chunk(chunk, None, found);
                 self.answers_nobody(chunk.cookie, Answered::Chunks, found);
-                return Verdict { answers: None, bulk, at };
+                return Verdict { bulk, at, ..Verdict::default() };
             }
             // Which of the requests is answered can't be told.
             Match::Several(_) => {
+                self.forget_written();
                 self.check_error_chunk(chunk, None, found);
                 if done {
                     self.flight.answer(chunk.cookie, Answered::Chunks);
                 }
-                return Verdict { answers: None, bulk, at };
+                return Verdict { bulk, at, ..Verdict::default() };
             }
             Match::One(request) => request,
         };
@@ -52,15 +53,18 @@ impl Session {
         check_request_offset(chunk, &request, found);
         self.check_chunk(chunk, &request, &mut state, found);
         state.broken |= found.any_binding();
+        let ok = !state.failed() && !state.broken;
+        let compare = self.comparison(&request, chunk.cookie, done, ok);
         if done {
             self.check_whole(&request, &state, found);
+            self.changed(&request, ok);
             self.flight.answer(chunk.cookie, Answered::Chunks);
             self.flight.recycle(state);
         } else if let Match::One(slot) = self.flight.find(chunk.cookie) {
             slot.progress = Some(state);
             slot.wanted = request.wanted;
         }
-        Verdict { answers, bulk, at }
+        Verdict { answers, bulk, at, compare }
     }
 
     /// Whether this form of reply may be used.

@@ -97,6 +97,9 @@ pub enum ProblemKind {
     CutOff,
     /// Requests or options that got no answer.
     Unanswered,
+    /// A read contradicts an earlier write of the session, which may have a cause that is not in the
+    /// session. Only told with [`Recognize::Contradictions`](super::Recognize::Contradictions).
+    DataDiffers,
     /// A limit of the judge was reached; it follows and no longer correlates.
     Limit,
 }
@@ -114,6 +117,7 @@ impl ProblemKind {
             Self::Tls => "tls",
             Self::CutOff => "cut-off",
             Self::Unanswered => "unanswered",
+            Self::DataDiffers => "data-differs",
             Self::Limit => "limit",
         }
     }

@@ -48,7 +48,7 @@ impl Session {
     /// Takes the next bytes of a direction.
     pub(super) fn follow(&mut self, from: Side, time_ns: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let stream = self.stream(from);
+            let stream = &mut self.streams[from as usize];
             match &mut stream.mode {
                 Mode::Head => bytes = self.take_head(from, time_ns, bytes),
                 Mode::Bulk(bulk) => {
@@ -56,6 +56,11 @@ impl Session {
                     let (now, later) = bytes.split_at(count);
                     if let Some(recognizer) = &mut bulk.recognizer {
                         recognizer.update(now);
+                    }
+                    if let Some(contents) = &mut bulk.contents
+                        && let Some(written) = &mut self.written
+                    {
+                        contents.update(now, written);
                     }
                     bulk.left -= count as u64;
                     bytes = later;
@@ -405,12 +410,14 @@ impl Session {
             Mode::Bulk(bulk) if bulk.left >= missing => {
                 bulk.left -= missing;
                 bulk.recognizer = None;
+                bulk.contents = None;
                 return self.end_bulk(from);
             }
             Mode::Bulk(_) => {
                 if let Mode::Bulk(mut bulk) = std::mem::take(&mut stream.mode) {
                     bulk.left = 0;
                     bulk.recognizer = None;
+                    bulk.contents = None;
                     self.tail(from, bulk);
                 }
             }

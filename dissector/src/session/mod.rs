@@ -41,6 +41,7 @@ mod strings;
 mod teardown;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::collections::VecDeque;
 
@@ -57,6 +58,7 @@ use flight::Flight;
 use options::Options;
 use rules::{Finding, Findings};
 use stream::{Bulk, Mode, Stream};
+use written::{Compare, Written};
 
 /// Where a session is joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,6 +77,8 @@ pub enum Start {
 pub enum Recognize {
     /// Nothing, which costs nothing.
     Nothing,
+    /// Only where a read contradicts an earlier write: [`ProblemKind::DataDiffers`].
+    Contradictions,
     /// Its form: a pattern, or a digest.
     #[default]
     Form,
@@ -183,6 +187,8 @@ struct Verdict {
     bulk: u64,
     /// Where in the export the bulk belongs, in bytes.
     at: u64,
+    /// What to compare it with.
+    compare: Option<Compare>,
 }
 
 /// Events to be fetched, and what numbers messages.
@@ -243,6 +249,8 @@ pub struct Session {
     flight: Flight,
     replies: answers::Replies,
     farewell: Option<Farewell>,
+    /// What was written, where reads are compared with it.
+    written: Option<Box<Written>>,
     /// When each side was heard last.
     heard_ns: [u64; 2],
 }
@@ -253,6 +261,7 @@ impl Session {
     pub fn new(config: Config) -> Self {
         let flight = Flight::new(config.in_flight);
         let start = config.start;
+        let compares = config.recognize == Recognize::Contradictions;
         let mut session = Self {
             config,
             streams: [Stream::default(), Stream::default()],
@@ -267,6 +276,7 @@ impl Session {
             flight,
             replies: answers::Replies::default(),
             farewell: None,
+            written: compares.then(|| Box::new(Written::new())),
             heard_ns: [0; 2],
         };
         if start == Start::Midway {
@@ -340,7 +350,8 @@ impl Session {
     #[must_use]
     pub fn bulk(&self, from: Side) -> u64 {
         match &self.streams[from as usize].mode {
-            Mode::Bulk(bulk) => bulk.left,
+            // What is compared is judged.
+            Mode::Bulk(bulk) if bulk.contents.is_none() => bulk.left,
             _ => 0,
         }
     }
@@ -407,20 +418,26 @@ impl Session {
         };
         if verdict.bulk == 0 || !self.stream(from).has_messages() {
             self.stream(from).offset += seen.length;
-            return self.out.message(seen, found);
+            let hole = verdict.compare.and_then(|_| written::hole(&seen.message));
+            self.out.message(seen, found);
+            if let Some(compare) = verdict.compare {
+                self.compare_hole(hole, compare);
+            }
+            return;
         }
         let recognizer = match self.config.recognize {
-            Recognize::Nothing => None,
+            Recognize::Nothing | Recognize::Contradictions => None,
             Recognize::Form | Recognize::FormAndHead => Some(Recognizer::new(verdict.at)),
         };
         let (left, total) = (verdict.bulk, verdict.bulk);
+        let contents = self.contents(&seen.message, verdict.at, verdict.compare);
         self.stream(from).mode =
-            Mode::Bulk(Bulk { seen, findings: found, left, total, recognizer });
+            Mode::Bulk(Bulk { seen, findings: found, left, total, recognizer, contents });
     }
 
     /// Tells a message whose bulk is complete, or cut off.
     fn tail(&mut self, from: Side, bulk: Bulk) {
-        let Bulk { mut seen, findings, left, total, recognizer } = bulk;
+        let Bulk { mut seen, findings, left, total, recognizer, contents } = bulk;
         seen.end_ns = self.out.now_ns;
         seen.length -= left;
         if self.config.recognize == Recognize::FormAndHead {
@@ -441,6 +458,11 @@ impl Session {
             _ => {}
         }
         self.out.message(seen, findings);
+        if left == 0
+            && let Some(contents) = contents
+        {
+            self.contents_end(&contents);
+        }
     }
 
     fn problem(&mut self, kind: ProblemKind, from: Side, text: impl Into<String>) {

@@ -57,7 +57,7 @@ impl Session {
         } else {
             self.options.put_back(at, outstanding);
         }
-        Verdict { answers, bulk, at: 0 }
+        Verdict { answers, bulk, ..Verdict::default() }
     }
 
     /// The option of which only the beginning has come.

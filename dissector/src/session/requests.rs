@@ -39,7 +39,7 @@ impl Session {
             self.check_size(request, export, found);
         }
         let bulk = if request.status.is_some() { 0 } else { request.payload_length() };
-        let verdict = Verdict { answers: None, bulk, at: request.offset };
+        let verdict = Verdict { bulk, at: request.offset, ..Verdict::default() };
         if request.command == Command::DISC {
             self.check_disc(found);
             self.farewell = Some(Farewell::Disc(request.cookie));
@@ -75,6 +75,7 @@ impl Session {
             wanted: request.status.as_ref().map(|status| status.ids.clone().into_boxed_slice()),
             progress: None,
         };
+        self.changes(&entry);
         if self.flight.add(request.cookie, entry) {
             let limit = self.config.in_flight;
             let text = format!("more than {limit} requests in flight; replies are not correlated");

@@ -4,6 +4,7 @@ use protocol::payload::{Part, Payload, Recognizer};
 
 use super::event::{Close, Seen};
 use super::rules::Findings;
+use super::written::Contents;
 
 /// What the next bytes of a direction are.
 #[derive(Default)]
@@ -43,6 +44,8 @@ pub(super) struct Bulk {
     pub(super) total: u64,
     /// Makes the payload's description; `None` when it can't or need not.
     pub(super) recognizer: Option<Recognizer>,
+    /// Compares it, or keeps what it is to be compared with.
+    pub(super) contents: Option<Box<Contents>>,
 }
 
 impl Bulk {

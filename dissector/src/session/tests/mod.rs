@@ -12,6 +12,7 @@ mod simple;
 mod status;
 mod teardown;
 mod whole;
+mod written;
 
 use super::Rule;
 

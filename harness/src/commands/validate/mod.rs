@@ -5,10 +5,17 @@ use std::path::PathBuf;
 
 use dissector::dissect::{Options, Record, Sink, Totals, dissect};
 use dissector::render::Plural;
-use dissector::session::Recognize;
+use dissector::session::{ProblemKind, Recognize};
+
+mod others;
+
+use others::Contradictions;
 
 use super::decode::{complain, keys, name, no_sessions, open};
 use crate::exit;
+
+/// What a read that contradicts a write is told as.
+const DATA_DIFFERS: &str = ProblemKind::DataDiffers.name();
 
 /// Command line of `nbdcheck validate`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +33,13 @@ pub struct Args {
     /// without
     #[arg(long, value_name = "FILE")]
     keylog: Vec<PathBuf>,
+
+    /// Do not warn of reads that contradict what the session had written
+    ///
+    /// Without it such a read is a warning, where the capture shows no error, no other request and no
+    /// other session that may have changed the data. Whole blocks of 4 KiB are compared.
+    #[arg(long)]
+    no_data: bool,
 }
 
 /// Runs the command; gives the exit status: failed when a MUST was broken, no verdict when a file
@@ -52,10 +66,15 @@ pub fn run(args: Args) -> u8 {
             talk: &mut talk,
             error: None,
             totals: &mut all,
+            contradictions: Contradictions::default(),
         };
-        let options =
-            Options { ports: args.port.clone(), recognize: Recognize::Nothing, keys: keys.clone() };
+        let recognize = match args.no_data {
+            true => Recognize::Nothing,
+            false => Recognize::Contradictions,
+        };
+        let options = Options { ports: args.port.clone(), recognize, keys: keys.clone() };
         let result = open(file).and_then(|file| dissect(file, options, &mut sink));
+        sink.tell_contradictions();
         let error = sink.error.take().or_else(|| out.flush().err());
         let _ = talk.flush();
         match error {
@@ -101,12 +120,24 @@ struct Violations<'a, W> {
     talk: &'a mut dyn Write,
     error: Option<io::Error>,
     totals: &'a mut Totals,
+    contradictions: Contradictions,
 }
 
 impl<W: Write> Violations<'_, W> {
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         if self.error.is_none() {
             self.error = writeln!(self.out, "{}: {line}", self.file).err();
+        }
+    }
+
+    fn tell_contradictions(&mut self) {
+        let (told, more) = std::mem::take(&mut self.contradictions).told();
+        self.totals.warnings += told.len() as u64 + more;
+        for (session, text) in told {
+            self.line(format_args!("session {session}: data-differs: {text}"));
+        }
+        if more > 0 {
+            self.line(format_args!("data-differs: {} like these", Plural(more, "more read")));
         }
     }
 }
@@ -127,13 +158,19 @@ impl<W: Write> Sink for Violations<'_, W> {
                 ));
             }
             // What could not be seen limits what the verdict means.
+            Record::Problem(Some(info), note) if note.kind == DATA_DIFFERS => {
+                self.contradictions.add(info.number, &note.text);
+            }
             Record::Problem(info, note) => {
                 let session = info.map(|info| format!("session {}: ", info.number));
                 let (file, session) = (self.file, session.unwrap_or_default());
                 // Nothing is lost but talk if that fails.
                 let _ = writeln!(self.talk, "{file}: {session}{}: {}", note.kind, note.text);
             }
-            Record::Closed(_, totals) => self.totals.add(totals),
+            Record::Closed(info, totals) => {
+                self.contradictions.closed(info, totals);
+                self.totals.add(totals);
+            }
             Record::Opened(_) | Record::Message(..) | Record::Tls(..) | Record::Ended(..) => {}
         }
     }
