@@ -1,8 +1,11 @@
 //! How a session ends (sections "Termination of the session during option haggling" and
 //! "Terminating the transmission phase").
 
-use protocol::message::{Message, Request, RequestForm, Side};
-use protocol::values::{Command, CommandFlags, OLDSTYLE_MAGIC};
+use protocol::message::{ChunkForm, Message, Request, RequestForm, Side};
+use protocol::values::{
+    Command, CommandFlags, EXTENDED_REPLY_MAGIC, OLDSTYLE_MAGIC, OptionType, SIMPLE_REPLY_MAGIC,
+    STRUCTURED_REPLY_MAGIC,
+};
 
 use crate::plural::Plural;
 
@@ -45,12 +48,23 @@ impl Session {
                         // Without PAYLOAD_LEN an extended write announces no payload.
                         if *form == RequestForm::Compact || flags.has(CommandFlags::PAYLOAD_LEN)
                 );
+                let message = bulk.seen.message.clone();
                 self.tail(from, bulk);
                 let came = total - left;
                 let text = format!("{name} is cut off: {came} of {total} bytes came");
-                if write && blame && !self.is_patchy(from) {
+                let rule = match &message {
                     // NBD_CMD_WRITE: the request is followed by length bytes of data.
-                    self.out.accuse(Rule::WritePayload, from, text.clone());
+                    _ if write => Some(Rule::WritePayload),
+                    Message::Chunk(_) | Message::OptionReply(_) => self.rule_of_cut(&message),
+                    // NBD_CMD_READ: a server that fails to read after the header of a simple reply
+                    // MUST hang up, and nobody sees whether it did.
+                    _ => None,
+                };
+                if blame
+                    && !self.is_patchy(from)
+                    && let Some(rule) = rule
+                {
+                    self.out.accuse(rule, from, text.clone());
                 }
                 self.problem(ProblemKind::CutOff, from, text);
             }
@@ -93,12 +107,56 @@ impl Session {
             let text = format!("the greeting ends after {bytes} of {whole} bytes");
             self.out.accuse(rule, from, text);
         }
+        if blame
+            && from == Side::Server
+            && matches!(self.stream(from).mode, Mode::Head)
+            && let Some(rule) = self.rule_of_cut_head(&buffer)
+        {
+            let text = format!("the server closes after {bytes} bytes of a reply");
+            self.out.accuse(rule, from, text);
+        }
         let text = match bytes {
             1 => format!("the last byte of the {} is no whole message", from.name()),
             _ => format!("the last {bytes} bytes of the {} are no whole message", from.name()),
         };
         self.problem(ProblemKind::CutOff, from, text);
         self.stream(from).unread += bytes as u64;
+    }
+
+    /// The layout that a reply breaks whose end does not come, though its server closes in order; `None`
+    /// where that may have a cause.
+    fn rule_of_cut(&self, message: &Message) -> Option<Rule> {
+        // After a farewell the client may be gone, and a server may close then.
+        let unseen = !self.follows(Side::Client) || self.farewell.is_some();
+        match message {
+            _ if unseen => None,
+            Message::OptionReply(_) => Some(Rule::OptionReplyLayout),
+            Message::Chunk(chunk) => match chunk.form {
+                ChunkForm::Structured => Some(Rule::StructuredChunkLayout),
+                ChunkForm::Extended { .. } => Some(Rule::ExtReplyLayout),
+            },
+            _ => None,
+        }
+    }
+
+    /// The same of a reply whose head is not complete.
+    fn rule_of_cut_head(&self, head: &[u8]) -> Option<Rule> {
+        if self.farewell.is_some() || !self.follows(Side::Client) || self.replies.is_doubtful() {
+            return None;
+        }
+        let magic = u32::from_be_bytes(*head.first_chunk::<4>()?);
+        match self.phase {
+            // NBD_OPT_EXPORT_NAME has an answer of its own.
+            Phase::Haggling if self.options.front() != Some(OptionType::EXPORT_NAME) => {
+                Some(Rule::OptionReplyLayout)
+            }
+            Phase::Transmission if magic == SIMPLE_REPLY_MAGIC => Some(Rule::SimpleReplyLayout),
+            Phase::Transmission if magic == STRUCTURED_REPLY_MAGIC => {
+                Some(Rule::StructuredChunkLayout)
+            }
+            Phase::Transmission if magic == EXTENDED_REPLY_MAGIC => Some(Rule::ExtReplyLayout),
+            _ => None,
+        }
     }
 
     /// The client ends its direction without cause: a hard disconnect, unless it said so.

@@ -32,6 +32,28 @@ cases! {
         |t| { t.simple().c(read(1, 0, 512)).c(read(2, 0, 512)).s(ok(1)).raw(Server, &[0; 512])
             .reset(Client); },
         |t| { t.simple().close(Server).reset(Client); };
+    an_option_reply_comes_whole: OptionReplyLayout by Server,
+        |t| { t.haggle().c(opt(LIST)).raw(Server, &ack(LIST).to_bytes()[..15]).close(Server); },
+        |t| { t.haggle().c(opt(LIST)).raw(Server, &ack(LIST).to_bytes()[..15]).close(Client)
+            .close(Server); };
+    a_chunk_comes_whole: StructuredChunkLayout by Server,
+        |t| { t.structured().c(read(1, 0, 512)).raw(Server, &data(1, 1, 0, 512).to_bytes())
+            .close(Server); },
+        |t| { t.structured().c(read(1, 0, 512)).raw(Server, &data(1, 1, 0, 512).to_bytes())
+            .reset(Server); };
+    the_head_of_a_chunk_comes_whole: StructuredChunkLayout by Server,
+        |t| { t.structured().c(read(1, 0, 512)).raw(Server, &none(1).to_bytes()[..9])
+            .close(Server); },
+        |t| { t.structured().c(read(1, 0, 512)).raw(Server, &none(1).to_bytes()[..9]).finish(); };
+    an_extended_chunk_comes_whole: ExtReplyLayout by Server,
+        |t| { t.extended().c(x(read(1, 0, 512))).raw(Server, &xs(0, none(1)).to_bytes()[..30])
+            .close(Server); },
+        |t| { t.extended().c(x(read(1, 0, 512))).raw(Server, &xs(0, none(1)).to_bytes()[..30])
+            .finish(); };
+    the_head_of_a_simple_reply_comes_whole: SimpleReplyLayout by Server,
+        |t| { t.simple().c(read(1, 0, 512)).raw(Server, &ok(1).to_bytes()[..9]).close(Server); },
+        // Who fails to read after the header must hang up.
+        |t| { t.simple().c(read(1, 0, 512)).s(ok(1)).raw(Server, &[0; 100]).close(Server); };
     disc_is_not_answered: DiscNoReply by Server,
         |t| { t.simple().c(disc(1)).s(ok(1)); },
         |t| { t.simple().c(disc(1)).close(Server); };
