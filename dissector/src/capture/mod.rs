@@ -32,6 +32,8 @@ use std::fmt;
 pub struct LinkType(pub u32);
 
 impl LinkType {
+    /// That of an interface which a pcapng does not describe. No file has this number.
+    pub const UNDESCRIBED: Self = Self(u32::MAX);
     /// BSD loopback; the address family in the byte order of the machine that captured.
     pub const NULL: Self = Self(0);
     /// Ethernet.
@@ -55,6 +57,7 @@ impl LinkType {
 impl fmt::Display for LinkType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match *self {
+            Self::UNDESCRIBED => "undescribed interface",
             Self::NULL => "BSD loopback",
             Self::ETHERNET => "Ethernet",
             Self::RAW | Self::RAW_OLD => "raw IP",

@@ -164,8 +164,6 @@ impl PcapNg {
         if self.order.u32_at(bytes, bytes.len() - 4) as usize != bytes.len() {
             return Err(unreadable);
         }
-        let no_interface =
-            ReadError::Corrupt { at, what: "a packet names an interface that was not described" };
         let kind = self.order.u32_at(bytes, 0);
         // Behind its fixed fields, before the length at its end; padding and options included.
         let head = match kind {
@@ -183,7 +181,12 @@ impl PcapNg {
             OLD_PACKET => usize::from(self.order.u16_at(bytes, 8)),
             _ => self.order.u32_at(bytes, 8) as usize,
         };
-        let interface = self.interfaces.get(interface).ok_or(no_interface)?;
+        let Some(interface) = self.interfaces.get(interface) else {
+            // Neither its time nor its headers can be known.
+            let (time_ns, link) = (self.last_ns, LinkType::UNDESCRIBED);
+            let packet = Packet { time_ns, link, data: &[], original_length: 0 };
+            return Ok(Item::Packet(packet));
+        };
         let (captured, original_length) = if kind == SIMPLE_PACKET {
             let length = self.order.u32_at(bytes, 8);
             let limit = if interface.snaplen > 0 { interface.snaplen } else { u32::MAX };

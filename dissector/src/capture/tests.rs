@@ -120,6 +120,7 @@ fn pcapng(big_endian: bool) -> Vec<u8> {
         epb(0, 5, b"micro"),
         epb(1, 1 << 33, b"nano"),
         block(0x7777_7777, &[b"unknown block"]),
+        epb(7, 5, b"of an interface that nobody described"),
         block(4, &[&half(1), &half(12), &[127, 0, 0, 1], b"localhost"]),
         block(2, &[&half(0), &half(0), &word(0), &word(6), &word(3), &word(4), b"old"]),
         epb(2, 512, b"half a second"),
@@ -139,6 +140,7 @@ fn reads_pcapng_with_several_interfaces_and_sections() {
     insta::assert_snapshot!(first.join("\n"), @r#"
     5000 raw IP "micro" of 5
     8589934592 Ethernet "nano" of 4
+    8589934592 undescribed interface "" of 0
     6000 raw IP "old" of 4
     2500000000 Linux cooked v1 "half a second" of 13
     2500000000 raw IP "no time!!" of 9
@@ -271,7 +273,7 @@ fn compressed_files_cut_off_or_damaged_give_what_came_before() {
     file[last] ^= 1; // the checksum
     let (items, end) = read(&file[..]);
     assert_eq!(items, all);
-    insta::assert_snapshot!(end, @"the file is corrupt at byte 400: its compressed data make no sense; bytes are those of the capture inside");
+    insta::assert_snapshot!(end, @"the file is corrupt at byte 472: its compressed data make no sense; bytes are those of the capture inside");
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub(super) struct Flow {
     reset: Option<(Side, u32)>,
     /// The connection whose place it took.
     before: Option<Box<Before>>,
+    /// A SYN that may begin another connection, and when it came.
+    held_syn: Option<Box<(u64, Segment<'static>)>>,
     /// What the checksums of both directions were.
     doubts: [Doubt; 2],
     /// Taken out while it hands on.
@@ -78,6 +80,7 @@ impl Flow {
             initial: [None; 2],
             reset: None,
             before: None,
+            held_syn: None,
             doubts: [Doubt::default(); 2],
             reassembly: Some(Box::default()),
             state: State::Waiting { prelude: Vec::new(), known },
@@ -105,6 +108,31 @@ impl Flow {
             // A connection that was met midway, or whose other half of the handshake was seen.
             None => self.initial == [None; 2],
         }
+    }
+
+    /// Holds a SYN back that would replace a session that goes on: it counts once it is answered.
+    /// A stray one is not (RFC 5961), and the session goes on.
+    pub(super) fn holds(&mut self, time_ns: u64, segment: &Segment<'_>) -> bool {
+        let opens = segment.syn && segment.acknowledgment.is_none() && segment.length() == 0;
+        let holds = opens && self.is_live() && self.is_replaced_by(segment);
+        if holds {
+            self.held_syn = Some(Box::new((time_ns, segment.without_payload())));
+        }
+        holds
+    }
+
+    /// Gives the SYN that was held back, if a segment shows that it began another connection.
+    pub(super) fn confirmed(
+        &mut self,
+        segment: &Segment<'_>,
+    ) -> Option<Box<(u64, Segment<'static>)>> {
+        let (_, syn) = &**self.held_syn.as_ref()?;
+        let next = syn.sequence.wrapping_add(1);
+        let goes_on = match segment.source == syn.source {
+            true => !segment.syn && segment.sequence == next,
+            false => segment.syn && segment.acknowledgment == Some(next),
+        };
+        if goes_on { self.held_syn.take() } else { None }
     }
 
     /// Takes the place of another connection that may go on all the same.

@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::{Note, Record, Sink};
 use crate::capture::{LinkType, Packet};
-use crate::net::{FragmentTrouble, Fragments, Frame, Segment, parse, parse_whole};
+use crate::latency::STEP;
+use crate::net::{FragmentTrouble, Fragments, Frame, Segment, Tunnel, parse_whole, parse_within};
 use crate::plural::Plural;
 
 /// How many link types are told by their numbers.
@@ -16,16 +17,28 @@ const LINKS: usize = 8;
 pub(super) struct Packets {
     fragments: Fragments,
     last_ns: u64,
+    clock: Clock,
     unknown_link: Unknown,
     malformed: u64,
+    /// Packets of interfaces that the capture does not describe.
+    undescribed: u64,
+    /// Segments that came inside of something.
+    within: BTreeMap<Tunnel, u64>,
 }
 
 impl Packets {
     /// Hands on the segment that a packet holds, or completes.
     pub(super) fn segment(&mut self, packet: &Packet<'_>, to: impl FnOnce(&Segment<'_>)) {
         self.last_ns = self.last_ns.max(packet.time_ns);
-        match parse(packet) {
-            Frame::Tcp(segment) => to(&segment),
+        self.clock.tick(packet.time_ns);
+        let mut within = None;
+        match parse_within(packet, &mut within) {
+            Frame::Tcp(segment) => {
+                if let Some(tunnel) = within {
+                    *self.within.entry(tunnel).or_default() += 1;
+                }
+                to(&segment);
+            }
             Frame::Fragment(fragment) => {
                 if let Some(whole) = self.fragments.add(packet.time_ns, &fragment) {
                     match parse_whole(&whole) {
@@ -35,6 +48,7 @@ impl Packets {
                     }
                 }
             }
+            Frame::UnknownLink if packet.link == LinkType::UNDESCRIBED => self.undescribed += 1,
             Frame::UnknownLink => self.unknown_link.add(packet.link),
             Frame::Malformed => self.malformed += 1,
             Frame::Other => {}
@@ -45,6 +59,17 @@ impl Packets {
     pub(super) fn finish<S: Sink + ?Sized>(&mut self, sink: &mut S) {
         let FragmentTrouble { lost, conflicts } = self.fragments.finish();
         let malformed = std::mem::take(&mut self.malformed);
+        let clock = std::mem::take(&mut self.clock);
+        let undescribed = std::mem::take(&mut self.undescribed);
+        let undescribed_text = |count| {
+            let packets = Plural(count, "packet");
+            let each = if count == 1 { "its interface" } else { "their interfaces" };
+            format!(
+                "{packets} {} left out: {each} {} not described",
+                packets.were(),
+                packets.were()
+            )
+        };
         let fragments = |lost| {
             let (fragments, packets) = (
                 Plural(lost, "IP fragment"),
@@ -67,15 +92,54 @@ impl Packets {
             (lost, "ip-fragments", fragments(lost)),
             (conflicts, "ip-fragments-differ", differ(conflicts)),
             (self.unknown_link.count(), "unknown-link-type", self.unknown_link.to_string()),
+            (clock.steps, "clock", clock.to_string()),
+            (undescribed, "undescribed-interface", undescribed_text(undescribed)),
             (malformed, "malformed-packets", malformed_text(malformed)),
         ];
         self.unknown_link = Unknown::default();
+        for (tunnel, count) in std::mem::take(&mut self.within) {
+            let text = format!("{} of TCP came inside {}", Plural(count, "packet"), tunnel.name());
+            let note = Note { kind: "encapsulation", time_ns: self.last_ns, text };
+            sink.record(Record::Problem(None, &note));
+        }
         for (count, kind, text) in notes {
             if count > 0 {
                 let note = Note { kind, time_ns: self.last_ns, text };
                 sink.record(Record::Problem(None, &note));
             }
         }
+    }
+}
+
+/// The times of packets.
+#[derive(Default)]
+struct Clock {
+    last_ns: u64,
+    /// How often it stepped back, and the longest step in nanoseconds.
+    steps: u64,
+    longest: u64,
+}
+
+impl Clock {
+    fn tick(&mut self, time_ns: u64) {
+        let back = self.last_ns.saturating_sub(time_ns);
+        self.last_ns = time_ns;
+        if back > STEP {
+            self.steps += 1;
+            self.longest = self.longest.max(back);
+        }
+    }
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { steps, longest, .. } = self;
+        let seconds = *longest as f64 / 1e9;
+        match steps {
+            1 => write!(f, "the clock steps back by {seconds:.6} s")?,
+            _ => write!(f, "the clock steps back {steps} times, by up to {seconds:.6} s")?,
+        }
+        f.write_str("; latencies across that are not known")
     }
 }
 
@@ -116,6 +180,21 @@ impl fmt::Display for Unknown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_steps_back_is_told_and_shuffled_packets_are_not() {
+        let mut clock = Clock::default();
+        let second = 1_000_000_000;
+        for time_ns in [5 * second, 6 * second, 5 * second + second / 2, 9 * second, 7 * second] {
+            clock.tick(time_ns);
+        }
+        let told = "the clock steps back by 2.000000 s; latencies across that are not known";
+        assert_eq!(clock.to_string(), told);
+        clock.tick(second);
+        let told = "the clock steps back 2 times, by up to 6.000000 s; latencies across that are \
+                    not known";
+        assert_eq!(clock.to_string(), told);
+    }
 
     #[test]
     fn link_types_that_are_not_understood_are_named_and_their_number_is_limited() {

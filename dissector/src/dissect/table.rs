@@ -151,6 +151,18 @@ impl Table {
     /// The next segment.
     pub(super) fn segment<S: Sink>(&mut self, time_ns: u64, segment: &Segment<'_>, sink: &mut S) {
         let key = Key::new(segment);
+        if let Some(flow) = self.flows.get_mut(&key) {
+            if flow.holds(time_ns, segment) {
+                return;
+            }
+            if let Some((time_ns, syn)) = flow.confirmed(segment).map(|held| *held) {
+                self.follow(key, time_ns, &syn, sink);
+            }
+        }
+        self.follow(key, time_ns, segment, sink);
+    }
+
+    fn follow<S: Sink>(&mut self, key: Key, time_ns: u64, segment: &Segment<'_>, sink: &mut S) {
         let flow = match self.flows.get_mut(&key) {
             Some(flow) if !flow.is_replaced_by(segment) => flow,
             _ => {

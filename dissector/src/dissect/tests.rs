@@ -313,6 +313,29 @@ fn a_port_that_is_used_again_begins_another_session() {
 }
 
 #[test]
+fn a_stray_syn_does_not_end_a_session_that_goes_on() {
+    let whole = packets(CLIENT, SERVER, START, &session());
+    let clean = text(&whole);
+    for at in 8..whole.len() - 3 {
+        let mut with = whole.clone();
+        let stray = moved(&whole[0], 1_000_000);
+        with.insert(at, (whole[at].0, stray.1, stray.2));
+        assert_eq!(text(&with), clean, "{at}");
+    }
+}
+
+#[test]
+fn packets_of_undescribed_interfaces_are_left_out_and_counted() {
+    let mut with = packets(CLIENT, SERVER, START, &session());
+    let clean = text(&with);
+    with.insert(5, (with[5].0, LinkType::UNDESCRIBED, Vec::new()));
+    let told = text(&with);
+    let more: Vec<_> = told.lines().filter(|line| !clean.contains(line)).collect();
+    assert_eq!(more.len(), 1, "{more:?}");
+    assert!(more[0].contains("1 packet was left out: its interface was not described"), "{more:?}");
+}
+
+#[test]
 fn a_silent_server_is_a_session_and_a_refused_connection_is_none() {
     let silent = packets(CLIENT, SERVER, START, &[]);
     assert!(text(&silent[..3]).starts_with("# session 1"));

@@ -3,6 +3,7 @@
 mod checksum;
 mod fragments;
 mod link;
+mod tunnel;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,6 +13,7 @@ use crate::capture::Packet;
 
 pub use checksum::Checksum;
 pub use fragments::{Fragment, FragmentTrouble, Fragments};
+pub use tunnel::Tunnel;
 
 /// A TCP segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,11 +86,16 @@ pub enum Frame<'a> {
 /// Finds the TCP segment in a packet.
 #[must_use]
 pub fn parse<'a>(packet: &Packet<'a>) -> Frame<'a> {
+    parse_within(packet, &mut None)
+}
+
+/// The same; says what the segment was inside of, on the outside, if it was.
+pub fn parse_within<'a>(packet: &Packet<'a>, within: &mut Option<Tunnel>) -> Frame<'a> {
     match link::strip(packet.link, packet.data) {
         Ok(link::Network::Ip(bytes)) => {
             // How much of the packet the capture left out; matters where IP does not tell.
             let cut = (packet.original_length as usize).saturating_sub(packet.data.len());
-            ip(bytes, cut)
+            ip(bytes, cut, 0, within)
         }
         Ok(link::Network::Other) => Frame::Other,
         Err(link::Trouble::Unknown) => Frame::UnknownLink,
@@ -99,10 +106,10 @@ pub fn parse<'a>(packet: &Packet<'a>) -> Frame<'a> {
 /// Finds the TCP segment in a packet that [`Fragments`] put together.
 #[must_use]
 pub fn parse_whole(packet: &[u8]) -> Frame<'_> {
-    ip(packet, 0)
+    ip(packet, 0, 0, &mut None)
 }
 
-fn ip(bytes: &[u8], cut: usize) -> Frame<'_> {
+fn ip<'a>(bytes: &'a [u8], cut: usize, depth: u32, within: &mut Option<Tunnel>) -> Frame<'a> {
     let (source, destination, payload, headers, promised) = match bytes.first().map(|b| b >> 4) {
         Some(4) => {
             let Ok((packet, _)) = LaxIpv4Slice::from_slice(bytes) else {
@@ -140,7 +147,18 @@ fn ip(bytes: &[u8], cut: usize) -> Frame<'_> {
         });
     }
     if payload.ip_number != IpNumber::TCP {
-        return Frame::Other;
+        let inside = tunnel::inside(payload.ip_number.0, payload.payload);
+        let Some((tunnel, bytes)) = inside.filter(|_| depth < tunnel::DEEPEST) else {
+            return Frame::Other;
+        };
+        return match ip(bytes, cut, depth + 1, within) {
+            // What looks like a tunnel may be something else.
+            Frame::Malformed => Frame::Other,
+            frame => {
+                *within = Some(tunnel);
+                frame
+            }
+        };
     }
     let Ok(segment) = TcpSlice::from_slice(payload.payload) else {
         return Frame::Malformed;

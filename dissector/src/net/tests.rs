@@ -223,3 +223,90 @@ proptest::proptest! {
         let _ = parse(&Packet { time_ns: 0, link: LinkType::RAW, data: &bytes, original_length });
     }
 }
+
+/// The segment inside of layers of IPv4, and what the outermost one is.
+fn within(protocol: u8, before: &[u8], inner: &[u8]) -> (Frame<'static>, Option<Tunnel>) {
+    let payload = [before, inner].concat();
+    let mut outer = Vec::new();
+    PacketBuilder::ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64)
+        .write(&mut outer, IpNumber(protocol), &payload)
+        .unwrap();
+    let data: &'static [u8] = outer.leak();
+    let mut tunnel = None;
+    let original_length = data.len() as u32;
+    let packet = Packet { time_ns: 0, link: LinkType::RAW, data, original_length };
+    (parse_within(&packet, &mut tunnel), tunnel)
+}
+
+fn udp(port: u16, length: usize) -> Vec<u8> {
+    let length = (length as u16 + 8).to_be_bytes();
+    [&[0xc0, 0][..], &port.to_be_bytes(), &length, &[0, 0]].concat()
+}
+
+#[test]
+fn finds_the_segment_inside_of_tunnels() {
+    let v4 = tcp_v4(b"payload");
+    let v6 = tcp_v6(b"payload");
+    let ethernet = [&[0; 12][..], &[8, 0], &v4].concat();
+    let tagged = [&[0; 12][..], &[0x81, 0, 0, 5, 0x86, 0xdd], &v6].concat();
+    let vxlan = [8, 0, 0, 0, 0, 0, 42, 0];
+    let in_udp = |port, before: &[u8], inner: &[u8]| {
+        [&udp(port, before.len() + inner.len()), before, inner].concat()
+    };
+    let erspan = [&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1][..], &[0x10, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let erspan_3 = [&[0x10, 0, 0x22, 0xeb, 0, 0, 0, 1][..], &[0x20; 11], &[1], &[0; 8]].concat();
+    for (protocol, before, inner, wanted) in [
+        (17, in_udp(4789, &vxlan, &[]), &ethernet, Tunnel::Vxlan),
+        (17, in_udp(8472, &vxlan, &[]), &tagged, Tunnel::Vxlan),
+        (
+            17,
+            in_udp(6081, &[2, 0, 0x65, 0x58, 0, 0, 42, 0, 1, 2, 3, 1, 0, 0, 0, 0], &[]),
+            &ethernet,
+            Tunnel::Geneve,
+        ),
+        (17, in_udp(6081, &[0, 0, 0x86, 0xdd, 0, 0, 42, 0], &[]), &v6, Tunnel::Geneve),
+        (47, vec![0, 0, 8, 0], &v4, Tunnel::Gre),
+        (47, vec![0x20, 0, 0x86, 0xdd, 0, 0, 0, 9], &v6, Tunnel::Gre),
+        (47, vec![0xb0, 0, 0x65, 0x58, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1], &ethernet, Tunnel::Gre),
+        (47, vec![0, 0, 0x88, 0xbe], &ethernet, Tunnel::Erspan),
+        (47, erspan, &ethernet, Tunnel::Erspan),
+        (47, erspan_3, &tagged, Tunnel::Erspan),
+        (4, vec![], &v4, Tunnel::Ip),
+        (41, vec![], &v6, Tunnel::Ip),
+    ] {
+        let (frame, tunnel) = within(protocol, &before, inner);
+        let Frame::Tcp(segment) = frame else { panic!("{wanted:?}: {frame:?}") };
+        assert_eq!(segment.payload, b"payload", "{wanted:?}");
+        assert_eq!(tunnel, Some(wanted));
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_tunnel_is_something_else() {
+    let v4 = tcp_v4(b"payload");
+    let ethernet = [&[0; 12][..], &[8, 0], &v4].concat();
+    for (protocol, before, inner) in [
+        // No network's number; another version; a cut header; no IP; another port.
+        (17, [udp(4789, 8 + ethernet.len()), vec![0; 8]].concat(), &ethernet[..]),
+        (47, vec![0, 1, 8, 0], &v4),
+        (47, vec![0x20, 0, 8], &[]),
+        (47, vec![0, 0, 8, 0], &[0x60; 20]),
+        (17, [udp(4788, 8 + ethernet.len()), vec![8, 0, 0, 0, 0, 0, 1, 0]].concat(), &ethernet),
+        (4, vec![], &[0x11; 30]),
+    ] {
+        let (frame, tunnel) = within(protocol, &before, inner);
+        assert_eq!((frame, tunnel), (Frame::Other, None));
+    }
+    // And as deep as there is a limit.
+    let mut packet = v4;
+    for _ in 0..5 {
+        let mut outer = Vec::new();
+        PacketBuilder::ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64)
+            .write(&mut outer, IpNumber::IPV4, &packet)
+            .unwrap();
+        packet = outer;
+    }
+    let original_length = packet.len() as u32;
+    let whole = Packet { time_ns: 0, link: LinkType::RAW, data: &packet, original_length };
+    assert_eq!(parse(&whole), Frame::Other);
+}

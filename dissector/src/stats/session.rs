@@ -7,6 +7,7 @@ use protocol::message::{ChunkBody, Message, Request};
 use protocol::values::{Command, ErrorCode, ReplyFlags};
 
 use super::{REMEMBERED, Timeline};
+use crate::latency::between;
 use crate::session::Seen;
 
 /// How many of the slowest requests are kept.
@@ -136,10 +137,11 @@ impl SessionStats {
         }
         let Some(waiting) = self.waiting.remove(&number) else { return };
         self.deepen(seen.end_ns.saturating_sub(start_ns));
-        let latency = seen.end_ns.saturating_sub(waiting.since);
+        let latency = between(waiting.since, seen.end_ns);
         let stats = self.commands.entry(waiting.request.command).or_default();
         stats.answered += 1;
         stats.errors += u64::from(waiting.failed);
+        let Some(latency) = latency else { return };
         stats.latency.saturating_record(latency.clamp(1, LONGEST));
         stats.longest = stats.longest.max(latency);
         self.rank(latency, number, &waiting.request);
