@@ -1,7 +1,7 @@
 //! Replies as such: simple ones, whom they answer, and error values.
 
-use protocol::message::{Cookie, Side, SimpleReply};
-use protocol::values::{Command, CommandFlags, ErrorCode, TransmissionFlags};
+use protocol::message::{Cookie, Message, Side, SimpleReply};
+use protocol::values::{Command, CommandFlags, ErrorCode, OPTION_MAGIC, TransmissionFlags};
 
 use super::flight::{Answered, InFlight, Match};
 use super::rules::{Findings, Rule};
@@ -161,7 +161,15 @@ impl Session {
 
     /// A reply with a cookie that no request in flight has.
     pub(super) fn answers_nobody(&mut self, cookie: Cookie, by: Answered, found: &mut Findings) {
-        let unclear = self.replies.excused || self.flight.is_incomplete();
+        // An option that is not complete, though the server has answered it: what came since may be
+        // its data, or requests.
+        let client = &self.streams[Side::Client as usize];
+        let amid_option = match &client.mode {
+            Mode::Bulk(bulk) => matches!(bulk.seen.message, Message::Option(_)),
+            Mode::Head => client.buffer.starts_with(&OPTION_MAGIC.to_be_bytes()),
+            _ => false,
+        };
+        let unclear = self.replies.excused || self.flight.is_incomplete() || amid_option;
         if unclear || !self.follows(Side::Client) {
             return;
         }

@@ -1,6 +1,6 @@
 //! Simple replies, cookies and error values.
 
-use protocol::values::{Command, CommandFlags, ErrorCode};
+use protocol::values::{Command, CommandFlags, ErrorCode, OptionType};
 
 use super::dsl::*;
 
@@ -228,4 +228,19 @@ fn an_extended_session_is_followed() {
     talk.extended().raw(Client, &extended_flush()).raw(Server, &extended_none()).finish();
     assert_eq!(talk.broken(), Vec::<&str>::new());
     assert_eq!(talk.messages().last().map(|seen| seen.answers), Some(Some(9)));
+}
+
+#[test]
+fn replies_amid_an_option_that_is_longer_than_what_was_sent_are_nobodys_fault() {
+    for length in [1000, 1 << 20] {
+        let go = OptionType::GO;
+        let mut talk = Talk::new();
+        talk.haggle();
+        let mut option = opt_raw(go, &[0; 6]).to_bytes();
+        option[12..16].copy_from_slice(&u32::to_be_bytes(length));
+        talk.raw(Client, &option).s(export(go, SIZE, FLAGS)).s(ack(go));
+        talk.raw(Client, &read(1, 0, 512).to_bytes()).s(ok(1)).raw(Server, &[0x72; 512]);
+        talk.close(Client).close(Server).finish();
+        assert!(!talk.violations().iter().any(|it| it.party == Server), "{}", talk.lines());
+    }
 }
