@@ -4,7 +4,6 @@
 pub mod build;
 pub mod codec;
 pub mod describe;
-pub mod layout;
 pub mod message;
 pub mod notation;
 pub mod payload;

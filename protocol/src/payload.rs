@@ -55,6 +55,17 @@ impl Payload {
         self.0.iter().fold(0, |sum, part| sum.saturating_add(part.length()))
     }
 
+    /// The bytes, if all are given one by one.
+    #[must_use]
+    pub fn literal(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        for part in &self.0 {
+            let Part::Hex(hex) = part else { return None };
+            bytes.extend_from_slice(hex);
+        }
+        Some(bytes)
+    }
+
     /// Whether the bytes themselves are known, so that it can be sent.
     #[must_use]
     pub fn is_sendable(&self) -> bool {

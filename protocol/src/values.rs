@@ -65,7 +65,7 @@ macro_rules! values {
         $($(#[$vdoc:meta])* $constant:ident = $value:expr, $name:literal;)*
     ) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         pub struct $type(pub $int);
 
         impl $type {
@@ -87,6 +87,18 @@ macro_rules! values {
             #[must_use]
             pub fn label(self) -> Cow<'static, str> {
                 self.name().map_or_else(|| Cow::Owned(self.to_string()), Cow::Borrowed)
+            }
+        }
+
+        impl From<$int> for $type {
+            fn from(raw: $int) -> Self {
+                Self(raw)
+            }
+        }
+
+        impl From<$type> for $int {
+            fn from(value: $type) -> Self {
+                value.0
             }
         }
 
@@ -370,6 +382,18 @@ macro_rules! flags {
                         text: text.to_owned(),
                         wanted: concat!("one of the ", stringify!($type)),
                     })
+            }
+        }
+
+        impl From<$int> for $type {
+            fn from(raw: $int) -> Self {
+                Self(raw)
+            }
+        }
+
+        impl From<$type> for $int {
+            fn from(value: $type) -> Self {
+                value.0
             }
         }
 

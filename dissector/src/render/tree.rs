@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Write;
 
-use protocol::layout::Part;
+use protocol::describe::WirePart;
 use protocol::message::{Chunk, ChunkBody, Message};
 use protocol::payload::{self, Payload};
 
@@ -62,7 +62,7 @@ fn fields<W: Write>(out: &mut Out<W>, seen: &Seen) {
             "#     message {number}, {length} at {offset} of the stream, complete after {took}"
         )
     });
-    for Part { name, start, length, value } in seen.message.layout() {
+    for WirePart { name, start, length, value } in seen.message.layout() {
         let bytes = usize::try_from(start).ok().and_then(|start| head.get(start..)).unwrap_or(&[]);
         row(out, start, length, bytes, format_args!("{name} = {value}"));
     }

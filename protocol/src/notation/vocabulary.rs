@@ -1,8 +1,8 @@
-//! Which words a line may use: the heads, what second word each takes, and its fields. The same
-//! table serves [`crate::build`] and the checks of scripts; [`crate::describe`] is its mirror.
+//! Which words a line may use: the heads, what second word each takes, and its fields. They
+//! serve [`crate::build`] and the checks of scripts; the fields of a message are those of its parts in [`crate::message`].
 
 use super::error::did_you_mean;
-use crate::message::Side;
+use crate::message::{Side, chunk, greeting, option, option_reply, request, simple_reply};
 use crate::values::{
     ChunkType, ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, InfoType, OptionType,
     ReplyFlags, ReplyType, TransmissionFlags, parse_number,
@@ -107,117 +107,37 @@ impl Head {
     #[must_use]
     pub fn fields(self, variant: Option<&str>) -> Vec<FieldSpec> {
         use FieldKind as K;
-        let mut fields = Vec::new();
-        let mut add = |list: &[(&'static str, FieldKind)]| {
-            fields.extend(list.iter().map(|(key, kind)| FieldSpec { key, kind: *kind }));
-        };
-        let u32s = K::Int(u32::MAX as u64);
-        let u64s = K::Int(u64::MAX);
-        match self {
-            Self::Greeting => match variant {
-                Some("oldstyle") => add(&[
-                    ("size", u64s),
-                    ("flags", K::TransmissionFlags),
-                    ("handshake-flags", K::HandshakeFlags),
-                    ("padding", K::Payload),
-                ]),
-                Some(_) => add(&[("flags", K::HandshakeFlags)]),
-                None => {}
-            },
-            Self::ClientFlags => add(&[("flags", K::ClientFlags)]),
-            Self::Option(option) => {
-                match option {
-                    OptionType::EXPORT_NAME => add(&[("name", K::Text)]),
-                    OptionType::INFO | OptionType::GO => {
-                        add(&[("name", K::Text), ("info", K::Infos)]);
-                    }
-                    OptionType::LIST_META_CONTEXT | OptionType::SET_META_CONTEXT => {
-                        add(&[("name", K::Text), ("queries", K::Texts)]);
-                    }
-                    _ => {}
-                }
-                add(&[("data", K::Payload), ("length", u32s), ("magic", u64s)]);
+        let words: &[(&'static str, FieldKind)] = match self {
+            Self::Greeting => {
+                return variant.map_or_else(Vec::new, |style| greeting::fields(style).0);
             }
+            Self::ClientFlags => return greeting::client_flags_fields().0,
+            Self::Option(option) => return option::fields(option).0,
             Self::OptionReply(reply) => {
-                add(&[("option", K::Option)]);
-                match reply {
-                    ReplyType::SERVER => add(&[("name", K::Text), ("description", K::Text)]),
-                    ReplyType::INFO => match variant.and_then(|word| word.parse().ok()) {
-                        Some(InfoType::EXPORT) => {
-                            add(&[("size", u64s), ("flags", K::TransmissionFlags)]);
-                        }
-                        Some(InfoType::NAME) => add(&[("name", K::Text)]),
-                        Some(InfoType::DESCRIPTION) => add(&[("description", K::Text)]),
-                        Some(InfoType::BLOCK_SIZE) => {
-                            add(&[("minimum", u32s), ("preferred", u32s), ("maximum", u32s)]);
-                        }
-                        _ => {}
-                    },
-                    ReplyType::META_CONTEXT => add(&[("id", u32s), ("name", K::Text)]),
-                    reply if reply.is_error() => add(&[("message", K::Text)]),
-                    _ => {}
-                }
-                add(&[("data", K::Payload), ("length", u32s), ("magic", u64s)]);
+                let info = match reply {
+                    ReplyType::INFO => variant.and_then(|word| word.parse().ok()),
+                    _ => None,
+                };
+                return option_reply::fields(reply, info).0;
             }
-            Self::AnyError => {
-                add(&[("option", K::Option), ("message", K::Text), ("data", K::Payload)]);
-            }
-            Self::ExportInfo => {
-                add(&[("size", u64s), ("flags", K::TransmissionFlags), ("padding", K::Payload)]);
-            }
-            Self::Request(command) => {
-                add(&[
-                    ("form", K::Form),
-                    ("cookie", K::Cookie),
-                    ("flags", K::CommandFlags),
-                    ("offset", u64s),
-                    ("length", u64s),
-                ]);
-                if command == Command::BLOCK_STATUS {
-                    add(&[("effect-length", u64s), ("ids", K::Ids)]);
-                }
-                add(&[("data", K::Payload), ("magic", u32s)]);
-            }
-            Self::SimpleReply => {
-                add(&[("cookie", K::Cookie), ("data", K::Payload), ("magic", u32s)]);
-            }
-            Self::Chunk(chunk) => {
-                add(&[
-                    ("form", K::Form),
-                    ("cookie", K::Cookie),
-                    ("flags", K::ReplyFlags),
-                    ("request-offset", u64s),
-                ]);
-                match chunk {
-                    ChunkType::OFFSET_DATA => add(&[("offset", u64s)]),
-                    ChunkType::OFFSET_HOLE => add(&[("offset", u64s), ("size", u32s)]),
-                    ChunkType::BLOCK_STATUS => add(&[("id", u32s), ("extents", K::Extents)]),
-                    ChunkType::BLOCK_STATUS_EXT => {
-                        add(&[("id", u32s), ("count", u32s), ("extents", K::Extents)]);
-                    }
-                    ChunkType::ERROR_OFFSET => {
-                        add(&[("error", K::Error), ("message", K::Text), ("offset", u64s)]);
-                    }
-                    chunk if chunk.is_error() => {
-                        add(&[("error", K::Error), ("message", K::Text)]);
-                    }
-                    _ => {}
-                }
-                add(&[("data", K::Payload), ("length", u64s), ("magic", u32s)]);
-            }
-            Self::Reply => add(&[
+            Self::ExportInfo => return greeting::export_info_fields().0,
+            Self::Request(command) => return request::fields(command).0,
+            Self::SimpleReply => return simple_reply::fields().0,
+            Self::Chunk(chunk) => return chunk::fields(chunk).0,
+            Self::AnyError => &[("option", K::Option), ("message", K::Text), ("data", K::Payload)],
+            Self::Reply => &[
                 ("cookie", K::Cookie),
                 ("error", K::Error),
                 ("message", K::Text),
-                ("offset", u64s),
-                ("chunks", u64s),
+                ("offset", K::Int(u64::MAX)),
+                ("chunks", K::Int(u64::MAX)),
                 ("extents", K::Extents),
                 ("data", K::Payload),
-            ]),
-            Self::Bytes => add(&[("data", K::Payload)]),
-            Self::End => {}
-        }
-        fields
+            ],
+            Self::Bytes => &[("data", K::Payload)],
+            Self::End => &[],
+        };
+        words.iter().map(|(key, kind)| FieldSpec { key, kind: *kind }).collect()
     }
 }
 
@@ -325,44 +245,50 @@ pub enum FieldKind {
 const FORMS: &[&str] = &["compact", "structured", "extended"];
 
 impl FieldKind {
+    /// What is wanted, and what is wanted as one item if it is a set, each with its article; the
+    /// largest number that can stand for the value or an item.
+    const fn row(self) -> (&'static str, &'static str, Option<u64>) {
+        const U16: Option<u64> = Some(u16::MAX as u64);
+        const U32: Option<u64> = Some(u32::MAX as u64);
+        match self {
+            Self::Int(limit) => ("a number", "a number", Some(limit)),
+            Self::Cookie => ("a cookie", "a cookie", Some(u64::MAX)),
+            Self::Text => ("a text in double quotes", "a text in double quotes", None),
+            Self::Texts => ("a set of texts", "a text in double quotes", None),
+            Self::HandshakeFlags => ("a set of handshake flags", "a handshake flag", U16),
+            Self::ClientFlags => ("a set of client flags", "a client flag", U32),
+            Self::TransmissionFlags => ("a set of transmission flags", "a transmission flag", U16),
+            Self::CommandFlags => ("a set of command flags", "a command flag", U16),
+            Self::ReplyFlags => ("a set of reply flags", "a reply flag", U16),
+            Self::Infos => ("a set of information types", "an information type", U16),
+            Self::Ids => ("a set of context ids", "a context id", U32),
+            Self::Extents => ("a set of extents", "an extent such as `4096:0`", None),
+            Self::Option => ("an option type", "an option type", U32),
+            Self::Error => ("an error value", "an error value", U32),
+            Self::Form => {
+                let wanted = "`compact`, `structured` or `extended`";
+                (wanted, wanted, None)
+            }
+            Self::Payload => ("a payload", "a payload", None),
+        }
+    }
+
     /// What is wanted, with its article.
     #[must_use]
     pub const fn wanted(self) -> &'static str {
-        match self {
-            Self::Int(_) => "a number",
-            Self::Cookie => "a cookie",
-            Self::Text => "a text in double quotes",
-            Self::Texts => "a set of texts",
-            Self::HandshakeFlags => "a set of handshake flags",
-            Self::ClientFlags => "a set of client flags",
-            Self::TransmissionFlags => "a set of transmission flags",
-            Self::CommandFlags => "a set of command flags",
-            Self::ReplyFlags => "a set of reply flags",
-            Self::Infos => "a set of information types",
-            Self::Ids => "a set of context ids",
-            Self::Extents => "a set of extents",
-            Self::Option => "an option type",
-            Self::Error => "an error value",
-            Self::Form => "`compact`, `structured` or `extended`",
-            Self::Payload => "a payload",
-        }
+        self.row().0
     }
 
     /// What is wanted as one item of a set, with its article; the same for what is no set.
     #[must_use]
     pub const fn wanted_item(self) -> &'static str {
-        match self {
-            Self::Texts => Self::Text.wanted(),
-            Self::HandshakeFlags => "a handshake flag",
-            Self::ClientFlags => "a client flag",
-            Self::TransmissionFlags => "a transmission flag",
-            Self::CommandFlags => "a command flag",
-            Self::ReplyFlags => "a reply flag",
-            Self::Infos => "an information type",
-            Self::Ids => "a context id",
-            Self::Extents => "an extent such as `4096:0`",
-            kind => kind.wanted(),
-        }
+        self.row().1
+    }
+
+    /// The largest number that can stand for the value or, in a set, for an item.
+    #[must_use]
+    pub const fn limit(self) -> Option<u64> {
+        self.row().2
     }
 
     /// Whether the value is a set.
@@ -384,32 +310,19 @@ impl FieldKind {
         )
     }
 
-    /// The bits behind one name of a flag, or a number as a mask; `None` for an unknown name, and
-    /// for kinds that are no flags.
+    /// The number behind a name, or for a flag a number as a mask; `None` for an unknown name, and
+    /// for kinds whose names stand for no number.
     #[must_use]
-    pub fn flag(self, name: &str) -> Option<u64> {
+    pub fn number(self, name: &str) -> Option<u64> {
         match self {
             Self::HandshakeFlags => name.parse::<HandshakeFlags>().ok().map(|f| f.0.into()),
             Self::ClientFlags => name.parse::<ClientFlags>().ok().map(|f| f.0.into()),
             Self::TransmissionFlags => name.parse::<TransmissionFlags>().ok().map(|f| f.0.into()),
             Self::CommandFlags => name.parse::<CommandFlags>().ok().map(|f| f.0.into()),
             Self::ReplyFlags => name.parse::<ReplyFlags>().ok().map(|f| f.0.into()),
-            _ => None,
-        }
-    }
-
-    /// The largest number that can stand for the value or, in a set, for an item.
-    #[must_use]
-    pub const fn limit(self) -> Option<u64> {
-        match self {
-            Self::Int(limit) => Some(limit),
-            Self::Cookie => Some(u64::MAX),
-            Self::ClientFlags | Self::Ids | Self::Option | Self::Error => Some(u32::MAX as u64),
-            Self::HandshakeFlags
-            | Self::TransmissionFlags
-            | Self::CommandFlags
-            | Self::ReplyFlags
-            | Self::Infos => Some(u16::MAX as u64),
+            Self::Option => name.parse::<OptionType>().ok().map(|option| option.0.into()),
+            Self::Error => name.parse::<ErrorCode>().ok().map(|error| error.0.into()),
+            Self::Infos => name.parse::<InfoType>().ok().map(|info| info.0.into()),
             _ => None,
         }
     }
@@ -419,12 +332,9 @@ impl FieldKind {
     pub fn accepts_name(self, name: &str) -> bool {
         match self {
             Self::Cookie => true,
-            Self::Option => name.parse::<OptionType>().is_ok(),
-            Self::Error => name.parse::<ErrorCode>().is_ok(),
-            Self::Infos => name.parse::<InfoType>().is_ok(),
             Self::Form => FORMS.contains(&name),
             Self::Ids => parse_number(name).is_some(),
-            kind => kind.flag(name).is_some(),
+            kind => kind.number(name).is_some(),
         }
     }
 
