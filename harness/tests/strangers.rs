@@ -269,6 +269,49 @@ fn a_server_that_resets_every_second_connection_is_no_dead_one() {
     assert!(tested.ran() >= 50, "{}", tested.text);
 }
 
+/// A server that stops answering while it is asked what it offers has failed, and is told with what it
+/// was asked; nothing of the rest is run.
+fn stops_at(tested: &Tested, asked: &str, why: &str) {
+    tested.within(30, MIB);
+    assert_eq!(tested.status, 1, "{}", tested.text);
+    let begin = format!("the server stopped answering after the survey; last asked for: {asked}; ");
+    let problem = tested.problem();
+    assert!(problem.starts_with(&begin) && problem.contains(why), "{problem}");
+    assert!(tested.text.contains(&format!("FAIL: {problem}")), "{}", tested.text);
+    assert!(tested.scenarios().iter().all(|it| it["skipped"] == "not-run"), "{}", tested.text);
+}
+
+#[test]
+fn a_server_that_dies_while_it_is_surveyed_has_failed() {
+    stops_at(&Stranger::start("dies-at-read").tested(&[]), "NBD_CMD_READ", "refused");
+}
+
+#[test]
+fn a_server_that_stands_still_while_it_is_surveyed_has_failed() {
+    let tested = Stranger::start("stops-at-write").tested(&["--timeout", "1"]);
+    stops_at(&tested, "NBD_CMD_WRITE", "a fresh connection gets no greeting within 1 s");
+}
+
+#[test]
+fn what_answers_an_unknown_option_is_one_rule_wherever_it_is_met() {
+    let tested = Stranger::start("unknown-is-invalid").tested(&[]);
+    tested.within(60, MIB);
+    let right = BTreeSet::from(["opt-peek-export-withdrawn", "rep-err-unsup-meaning"]);
+    assert_eq!(failing(&tested), right, "{}", tested.text);
+}
+
+#[test]
+fn a_disk_for_each_connection_is_lawful_under_each_of_its_names() {
+    Stranger::start("private-disks").tested(&[]).within(60, MIB).is_spotless();
+}
+
+#[test]
+fn a_broken_disk_behind_another_export_is_no_fault_of_the_protocol() {
+    let tested = Stranger::start("second-disk-fails").tested(&[]);
+    tested.within(60, MIB).is_spotless();
+    assert!(tested.with("pass").len() >= 240, "{}", tested.text);
+}
+
 #[test]
 fn the_honest_server_is_found_to_be_honest() {
     let tested = Stranger::start("honest").tested(&[]);

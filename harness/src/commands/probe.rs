@@ -85,7 +85,11 @@ async fn ask(
     let configuration = args.configuration.as_str();
     let instance = match target.start(configuration, Access::default()).await {
         Ok(instance) => instance,
-        Err(Unavailable::NotPossible(reason) | Unavailable::Failed(reason)) => return Err(reason),
+        Err(
+            Unavailable::NotPossible(reason)
+            | Unavailable::Failed(reason)
+            | Unavailable::Stopped(reason),
+        ) => return Err(reason),
     };
     let whom = Whom {
         address: &instance.address,
@@ -93,7 +97,7 @@ async fn ask(
         insists: target.insists_on_tls(),
     };
     let export = args.export.as_deref().or(instance.export.as_deref());
-    let ask = Ask { export, limit, strange: !target.is_owned(), write: false };
+    let ask = Ask { export, limit, strange: !target.is_owned(), places: true, write: false };
     let found = survey(whom, &ask, configuration).await.map_err(|trouble| trouble.to_string());
     let version = target.version().await.map(|version| format!(" {version}")).unwrap_or_default();
     instance.stop().await;

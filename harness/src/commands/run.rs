@@ -574,7 +574,8 @@ fn client_options(args: &Args, plan: &Plan, client: &ClientTarget) -> Options {
 
 fn verdict(runs: &[TargetRun], strict: bool, differs: bool) -> u8 {
     let outcomes = || runs.iter().flat_map(|run| &run.outcomes);
-    if outcomes().any(|outcome| counts(outcome, strict)) || differs {
+    let stopped = runs.iter().any(|run| run.stopped);
+    if stopped || outcomes().any(|outcome| counts(outcome, strict)) || differs {
         return exit::FAILED;
     }
     let errors = outcomes().any(|outcome| outcome.verdict == Verdict::Error);

@@ -59,6 +59,7 @@ impl Interpreter<'_> {
         candidate: &Candidate,
     ) -> &'t str {
         match candidate {
+            _ if is_other_than_unsup(line, candidate) => UNSUP,
             Candidate::Reply(reply)
                 if (tag == COOKIE && !self.is_of_another(reply))
                     || (tag == COVERS
@@ -232,6 +233,7 @@ impl Interpreter<'_> {
                     OptionType::INFO | OptionType::GO => "baseline-info-go",
                     OptionType::LIST => "baseline-list",
                     OptionType::ABORT => "opt-abort-acked",
+                    _ if is_other_than_unsup(line, candidate) => UNSUP,
                     _ if reply.reply == ReplyType::ERR_UNSUP => "session-server-errors-options",
                     _ => "option-reply-one-final",
                 },
@@ -244,6 +246,21 @@ impl Interpreter<'_> {
             },
         }
     }
+}
+
+/// What an option that a server does not know is answered with.
+const UNSUP: &str = "rep-err-unsup-meaning";
+
+/// Whether an option that nobody knows was answered with something else than what that is answered
+/// with: whatever the line is about, this is what is wrong.
+fn is_other_than_unsup(line: &MessageLine, candidate: &Candidate) -> bool {
+    let awaited = matches!(&line.head.node, Word::Name(head) if head == "NBD_REP_ERR_UNSUP");
+    let Candidate::Message(received) = candidate else { return false };
+    let Message::OptionReply(reply) = &received.message else { return false };
+    awaited
+        && reply.reply != ReplyType::ERR_UNSUP
+        && reply.reply.is_final()
+        && reply.option.name().is_none()
 }
 
 /// The tags of a line that somebody can break: a permission is nobody's fault.

@@ -32,6 +32,7 @@ pub fn problem_word(run: &TargetRun) -> &'static str {
     let cut_short = run.outcomes.iter().any(|it| it.skipped == Some(SkipKind::NotRun));
     let mut findings = run.outcomes.iter().flat_map(|outcome| &outcome.findings);
     match cut_short {
+        _ if run.stopped => "FAIL",
         true if findings.any(|it| it.detail.event == EventKind::Death) => "FAIL",
         true => "not finished",
         false => "no verdict",

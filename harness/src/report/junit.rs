@@ -20,7 +20,8 @@ pub fn render(runs: &[TargetRun]) -> io::Result<String> {
         suite.set_time(run.duration);
         suite.add_test_cases(run.outcomes.iter().map(case));
         if let Some(problem) = &run.problem {
-            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            let kind = if run.stopped { NonSuccessKind::Failure } else { NonSuccessKind::Error };
+            let mut status = TestCaseStatus::non_success(kind);
             status.set_message(problem.as_str());
             suite.add_test_case(TestCase::new("target", status));
         }

@@ -73,6 +73,7 @@ fn offer(offered: Option<bool>) -> Offer {
 
 fn run(outcomes: Vec<Outcome>) -> TargetRun {
     TargetRun {
+        stopped: false,
         name: "example".to_owned(),
         version: Some("1.2".to_owned()),
         address: None,

@@ -90,6 +90,8 @@ pub enum Unavailable {
     NotPossible(String),
     /// It should have worked.
     Failed(String),
+    /// The server answered for a while, and then no more.
+    Stopped(String),
 }
 
 impl Access {

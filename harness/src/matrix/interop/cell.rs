@@ -61,7 +61,9 @@ async fn tried(client: &ClientTarget, server: &Target, limit: Duration) -> Cell 
         Err(Unavailable::NotPossible(reason)) => {
             return Cell::new(Mark::NotTested).with_note(reason);
         }
-        Err(Unavailable::Failed(reason)) => return Cell::new(Mark::Error).with_note(reason),
+        Err(Unavailable::Failed(reason) | Unavailable::Stopped(reason)) => {
+            return Cell::new(Mark::Error).with_note(reason);
+        }
     };
     let cell = match Relay::start(instance.address.clone(), limit).await {
         Ok(relay) => {
@@ -97,7 +99,9 @@ async fn encrypted(
     let instance = match server.start("default", access).await {
         Ok(instance) => instance,
         Err(Unavailable::NotPossible(_)) => return None,
-        Err(Unavailable::Failed(reason)) => return Some(Err(reason)),
+        Err(Unavailable::Failed(reason) | Unavailable::Stopped(reason)) => {
+            return Some(Err(reason));
+        }
     };
     let export = instance.export.clone().unwrap_or_default();
     let mut with = Parameters::new(instance.address.clone(), &export);

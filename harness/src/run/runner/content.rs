@@ -196,6 +196,13 @@ impl Runner {
         Ok(())
     }
 
+    /// Does something that may change an export, while no scenario looks at any.
+    pub(super) async fn changing<T>(&self, export: &str, what: impl Future<Output = T>) -> T {
+        let mut contents = self.contents.write().await;
+        contents.changes.push(Change { export: export.to_owned(), stretches: None });
+        what.await
+    }
+
     /// What an export holds that can't be written to; looked at once.
     pub(super) async fn there(&self, shared: &Shared) -> Option<There> {
         let mut contents = self.contents.write().await;

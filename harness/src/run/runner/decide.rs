@@ -43,7 +43,9 @@ impl Runner {
                 Err(Unavailable::NotPossible(reason)) => {
                     return outcome.skip(SkipKind::NotPossible, reason);
                 }
-                Err(Unavailable::Failed(reason)) => return outcome.fail_to_run(reason),
+                Err(Unavailable::Failed(reason) | Unavailable::Stopped(reason)) => {
+                    return outcome.fail_to_run(reason);
+                }
             };
         if let (_, Some(wanted)) = Wanted::of(configuration)
             && !shared.described

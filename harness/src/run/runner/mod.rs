@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, RwLock, Semaphore, mpsc};
 
 use super::milestones::{Offer, offers};
 use super::survey::capacity::CAPACITY;
-use super::survey::{Ask, Capabilities, Whom, probe};
+use super::survey::{Ask, Capabilities, Trouble, Whom, probe};
 use super::target::{Access, Instance, Target, Unavailable};
 use super::{Outcome, SkipKind};
 use crate::capture::Captures;
@@ -94,6 +94,9 @@ pub struct TargetRun {
     pub address: Option<String>,
     /// What prevented a verdict: unreachable, not started, dead at the end.
     pub problem: Option<String>,
+    /// That is: the server stopped answering while it was asked what it offers. A scenario that it
+    /// stopped at fails, and says so.
+    pub stopped: bool,
     /// Each scenario, by id.
     pub outcomes: Vec<Outcome>,
     /// What a server was seen to offer; empty for clients.
@@ -117,6 +120,7 @@ impl TargetRun {
             version: None,
             address: None,
             problem: None,
+            stopped: false,
             outcomes: Vec::new(),
             offers: Vec::new(),
             duration: Duration::ZERO,
@@ -160,8 +164,12 @@ pub async fn run_target(
         // Who would wait for the end of another one's handshake.
         Ok(shared) if shared.capabilities.haggles_alone.is_some() => 1,
         Ok(shared) => shared.capacity.min(options.jobs.max(1)),
-        Err(Unavailable::Failed(reason) | Unavailable::NotPossible(reason)) => {
-            if runner.halt.reason().is_some() {
+        Err(unavailable) => {
+            run.stopped = matches!(unavailable, Unavailable::Stopped(_));
+            let (Unavailable::Failed(reason)
+            | Unavailable::NotPossible(reason)
+            | Unavailable::Stopped(reason)) = unavailable;
+            if run.stopped || runner.halt.reason().is_some() {
                 run.outcomes =
                     scripts.iter().map(|script| runner.left_out(script, &reason)).collect();
             }
@@ -342,13 +350,17 @@ impl Runner {
             export: instance.export.as_deref(),
             limit,
             strange: !instance.described,
+            places: true,
             write: self.options.write || instance.owned,
         };
         let probed = probe(whom, &ask).await;
         if let Some(reason) = instance.ended_early(probed.is_err()).await {
             return Err(Unavailable::Failed(reason));
         }
-        let capabilities = probed.map_err(|trouble| Unavailable::Failed(trouble.to_string()))?;
+        let capabilities = probed.map_err(|trouble| match trouble {
+            Trouble::Gone { .. } => Unavailable::Stopped(trouble.to_string()),
+            _ => Unavailable::Failed(trouble.to_string()),
+        })?;
         for option in &capabilities.silent {
             self.patience.surveyed(*option);
         }

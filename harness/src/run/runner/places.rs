@@ -162,9 +162,15 @@ impl Runner {
             return known.clone();
         }
         let limit = self.options.timeout;
-        let ask = Ask::offers(Some(name), limit);
+        let write = self.allowed(&main.capabilities, false).write;
+        // It may be stored in another way than the one under test.
+        let ask = Ask { strange: true, write, ..Ask::offers(Some(name), limit) };
         let asked = probe(self.whom(main), &ask);
-        let found = tokio::time::timeout(limit.saturating_mul(WAITS), asked).await;
+        let asked = tokio::time::timeout(limit.saturating_mul(WAITS), asked);
+        let found = match write {
+            true => self.changing(name, asked).await,
+            false => asked.await,
+        };
         let shared = found.ok().and_then(Result::ok).map(|mut capabilities| {
             // What the server lists and takes for TLS is the same everywhere.
             capabilities.tls = main.capabilities.tls;

@@ -59,7 +59,11 @@ impl Runner {
         let Scene { configuration, shared, .. } = scene;
         let mut instance = match self.target.start(configuration, self.options.access).await {
             Ok(instance) => instance,
-            Err(Unavailable::NotPossible(reason) | Unavailable::Failed(reason)) => {
+            Err(
+                Unavailable::NotPossible(reason)
+                | Unavailable::Failed(reason)
+                | Unavailable::Stopped(reason),
+            ) => {
                 outcome.fail_to_run(reason);
                 return None;
             }

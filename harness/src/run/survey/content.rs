@@ -41,7 +41,7 @@ impl Default for Kept {
     }
 }
 
-/// Reads; writes and reads back, where that is allowed; and counts connections.
+/// Reads; writes and reads back, where that is allowed; and counts connections, where that is asked.
 pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
     let Some(way) = surveyor.way() else {
         let why = "the export can't be entered".to_owned();
@@ -71,6 +71,9 @@ pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
             surveyor.asking("NBD_CMD_WRITE");
             write(surveyor, &way, block, &seen).await;
         }
+    }
+    if !surveyor.ask.places {
+        return;
     }
     surveyor.asking("several connections at once");
     // Who answers no request serves as many as it lets in.

@@ -117,15 +117,15 @@ pub enum Trouble {
     },
     /// It answered once, and can't be reached any more.
     #[error(
-        "the server can't be reached any more after one session: {0}\nhint: it must go on serving after a client has left (qemu-nbd: `-t`)"
+        "the server can't be reached any more after one session: {0}\nhint: it must go on serving after a client has left (qemu-nbd: `-t`); if it has died, `--server 'CMD'` tells of what"
     )]
     OneSession(String),
     /// It answered for a while, and can't be reached any more.
-    #[error("the server can't be reached any more: {why}; it was asked for {last} before")]
+    #[error("the server stopped answering after the survey; last asked for: {last}; {why}")]
     Gone {
         /// What it was asked last.
         last: &'static str,
-        /// Why it can't be reached.
+        /// How it is known.
         why: String,
     },
     /// TLS is a must and can't be had.

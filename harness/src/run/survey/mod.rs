@@ -41,9 +41,11 @@ pub struct Ask<'a> {
     pub export: Option<&'a str>,
     /// How long one wait may take; all together take twelve times that at most.
     pub limit: Duration,
-    /// Nobody here set the server up: whether it reads, writes, keeps what was written, and how
-    /// many it serves at once is asked too.
+    /// Nobody here set the server up: whether it reads, writes and keeps what was written is asked
+    /// too, and whether it goes on serving.
     pub strange: bool,
+    /// How many connections it serves at once is asked too, if it is strange.
+    pub places: bool,
     /// The export may be written to.
     pub write: bool,
 }
@@ -52,7 +54,7 @@ impl<'a> Ask<'a> {
     /// What a server offers that the harness set up.
     #[must_use]
     pub fn offers(export: Option<&'a str>, limit: Duration) -> Self {
-        Self { export, limit, strange: false, write: false }
+        Self { export, limit, strange: false, places: false, write: false }
     }
 }
 

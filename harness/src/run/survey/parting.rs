@@ -16,15 +16,17 @@ const LIMIT: Duration = Duration::from_secs(1);
 pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
     let Some(way) = surveyor.way() else { return };
     let block = surveyor.found.block().min(surveyor.found.maximum());
-    surveyor.asking("NBD_CMD_DISC");
     let (mut stayed, mut closed) = (0, 0);
     while stayed < ENOUGH && closed < ENOUGH {
         let Ok(limit) = surveyor.patience() else { return };
         let Ok((mut asker, _)) = way.enter(limit).await else { return };
+        surveyor.asking("NBD_CMD_READ");
         if block > 0 && asker.read(0, block).await.is_err() {
+            surveyor.is_unanswered();
             surveyor.leave(asker).await;
             return;
         }
+        surveyor.asking("NBD_CMD_DISC");
         match asker.leave(LIMIT.min(limit)).await {
             true => closed += 1,
             false => stayed += 1,

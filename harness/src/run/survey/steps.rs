@@ -9,7 +9,7 @@ use protocol::values::{InfoType, OptionType, ReplyType};
 
 use super::asker::{Asker, Reply, Style};
 use super::capabilities::{Capabilities, Route, TlsMode};
-use super::fact::{Fact, NoAnswer, Trouble, ending};
+use super::fact::{Fact, NoAnswer, Trouble, ending, seconds};
 use super::way::Way;
 use super::{Ask, Whom};
 
@@ -31,6 +31,8 @@ const AGAIN: Duration = Duration::from_millis(200);
 const TRIES: u32 = 5;
 /// A server that serves one session may take another connection or two while it ends.
 const FEW: u32 = 3;
+/// How often a greeting is waited for in the end.
+const GREETINGS: u32 = 2;
 /// How many lines are kept as evidence, and how long they may be in all, in bytes.
 const LINES: (usize, usize) = (4096, 4 << 20);
 
@@ -49,6 +51,10 @@ pub(super) struct Surveyor<'a> {
     gone: Option<String>,
     /// What was asked last.
     last: &'static str,
+    /// It lets clients connect, and does not greet them any more.
+    mute: bool,
+    /// What was asked first without an answer, since a connection was greeted.
+    unanswered: Option<&'static str>,
     kept: usize,
 }
 
@@ -66,6 +72,8 @@ impl<'a> Surveyor<'a> {
             sessions: 0,
             gone: None,
             last: "nothing",
+            mute: false,
+            unanswered: None,
             kept: 0,
         }
     }
@@ -78,9 +86,9 @@ impl<'a> Surveyor<'a> {
         {
             // Some count only sessions in which an export was entered.
             let entered = matches!(self.last, "NBD_OPT_GO" | "NBD_OPT_EXPORT_NAME");
-            return Err(match self.sessions <= FEW || entered {
+            return Err(match !self.mute && (self.sessions <= FEW || entered) {
                 true => Trouble::OneSession(why),
-                false => Trouble::Gone { last: self.last, why },
+                false => Trouble::Gone { last: self.unanswered.unwrap_or(self.last), why },
             });
         }
         asked.map(|()| self.found)
@@ -103,10 +111,7 @@ impl<'a> Surveyor<'a> {
         super::parting::look(self).await;
         if self.ask.strange {
             super::content::look(self).await;
-            // Whether it is still there.
-            if let Ok((asker, _)) = self.open().await {
-                self.leave(asker).await;
-            }
+            self.is_there().await;
         }
         Ok(())
     }
@@ -511,6 +516,29 @@ impl<'a> Surveyor<'a> {
         Ok(asker)
     }
 
+    /// Whether it still greets. Once may be too little, where a place has to become free.
+    async fn is_there(&mut self) {
+        let mut silent = false;
+        for _ in 0..GREETINGS {
+            match Asker::open(self.whom, self.ask.limit).await {
+                Ok((asker, _)) => return self.leave(asker).await,
+                Err(NoAnswer::Silent(_)) => silent = true,
+                // `open` tries for longer.
+                Err(NoAnswer::Unreachable(_)) => break,
+                Err(_) => return,
+            }
+        }
+        if !silent {
+            if let Ok((asker, _)) = self.open().await {
+                self.leave(asker).await;
+            }
+        } else if self.gone.is_none() {
+            self.mute = true;
+            let waited = seconds(self.ask.limit);
+            self.gone = Some(format!("a fresh connection gets no greeting within {waited}"));
+        }
+    }
+
     pub(super) async fn open(&mut self) -> Result<(Asker, Style), NoAnswer> {
         if let Some(why) = &self.gone {
             return Err(NoAnswer::Unreachable(why.clone()));
@@ -525,7 +553,10 @@ impl<'a> Surveyor<'a> {
         }
         self.count(opened.as_ref().err());
         match &opened {
-            Ok(_) => self.sessions += 1,
+            Ok(_) => {
+                self.sessions += 1;
+                self.unanswered = None;
+            }
             Err(NoAnswer::Unreachable(why)) if self.sessions > 0 => self.gone = Some(why.clone()),
             Err(_) => {}
         }
@@ -563,6 +594,14 @@ impl<'a> Surveyor<'a> {
         if matches!(error, Some(NoAnswer::Silent(_))) {
             self.silences += 1;
         }
+        if matches!(error, Some(NoAnswer::Silent(_) | NoAnswer::Ended(_))) {
+            self.is_unanswered();
+        }
+    }
+
+    /// What was asked last is the culprit, if the server is not heard of any more.
+    pub(super) fn is_unanswered(&mut self) {
+        self.unanswered.get_or_insert(self.last);
     }
 
     pub(super) async fn leave(&mut self, mut asker: Asker) {
