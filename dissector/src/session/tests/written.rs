@@ -97,10 +97,13 @@ fn the_same_data_is_right_in_whatever_pieces() {
     assert_eq!(differs(&talk).len(), 1);
 }
 
+/// A name, and what happens.
+type Case = (&'static str, fn(&mut Talk));
+
 /// What comes between a write of ones and a read of twos, and makes either right.
 #[test]
 fn whatever_may_have_changed_the_data_is_no_contradiction() {
-    let lawful: [(&str, fn(&mut Talk)); 10] = [
+    let lawful: [Case; 10] = [
         ("written in part", |t| wrote(t, 2, 512, &[7; 512])),
         ("a write in flight", |t| write_of(t, 2, 0, &content(&[2]))),
         ("a write that failed", |t| {
