@@ -101,6 +101,9 @@ pub struct Place<'p> {
     pub limit: Duration,
 }
 
+/// How long a server may take to hang up. Whether it does is for scenarios to tell.
+const FAREWELL: Duration = Duration::from_millis(300);
+
 impl Place<'_> {
     /// A session, in the richest form that the server and the client can agree on.
     async fn enter(self) -> Result<Client, ClientError> {
@@ -111,6 +114,7 @@ impl Place<'_> {
         let uri = uri.with_export(self.export);
         let options = Options {
             timeout: self.limit,
+            farewell: self.limit.min(FAREWELL),
             tls: self.tls.map(Security::of_client),
             contexts: vec![ALLOCATION.to_owned()],
             // That is for scenarios to name.
