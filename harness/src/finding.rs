@@ -29,6 +29,12 @@ impl Finding {
     }
 }
 
+/// Whether a rule is about how a client ends a session.
+#[must_use]
+pub fn is_about_leaving(rule: &Requirement) -> bool {
+    ["session-client-quits-softly", "session-no-unjustified-hard-disconnect"].contains(&rule.id)
+}
+
 /// Whether a finding fails its scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {

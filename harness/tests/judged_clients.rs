@@ -4,17 +4,19 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod needed;
+#[path = "serve/started.rs"]
+mod started;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use reference_server::tls::made::Made;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use started::started;
 
-const NBDCHECK: &str = env!("CARGO_BIN_EXE_nbdcheck");
 /// The rule about how a session ends.
 const GOODBYE: &str = "session-no-unjustified-hard-disconnect";
 
@@ -30,17 +32,9 @@ impl Judge {
     fn start(args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let report = format!("json={}", folder.path().join("judged.json").display());
-        let mut child = Command::new(NBDCHECK)
-            .args(["serve", "--judge", "--bind", "127.0.0.1:0", "--judge-report", &report])
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut uri = String::new();
-        out.read_line(&mut uri).unwrap();
-        Self { child, out, uri: uri.trim().to_owned(), folder }
+        let args = [&["--judge", "--judge-report", &report], args].concat();
+        let (child, out, uri) = started(&args, Stdio::null());
+        Self { child, out, uri, folder }
     }
 
     /// Runs a command of the shell with `$URI`, `$PORT` and `$OUT`, a file to write.

@@ -3,11 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::io::{BufRead as _, BufReader};
+#[path = "serve/started.rs"]
+mod started;
+
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+use started::started;
 
 fn client() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/strangers/clients/client.py")
@@ -313,17 +317,7 @@ fn a_command_without_tls_is_not_tested_inside_tls() {
 
 /// `serve --judge` for one session, and its address.
 fn judge(more: &[&str]) -> (Child, BufReader<std::process::ChildStdout>, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
-        .args(["serve", "--bind", "127.0.0.1:0", "--judge", "--sessions", "1"])
-        .args(more)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    let mut uri = String::new();
-    lines.read_line(&mut uri).unwrap();
-    (child, lines, uri.trim().to_owned())
+    started(&[&["--judge", "--sessions", "1"], more].concat(), Stdio::piped())
 }
 
 #[test]

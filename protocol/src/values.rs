@@ -58,6 +58,23 @@ pub fn parse_number(text: &str) -> Option<u64> {
     }
 }
 
+/// From the number on the wire and back.
+macro_rules! raw {
+    ($type:ty, $int:ty) => {
+        impl From<$int> for $type {
+            fn from(raw: $int) -> Self {
+                Self(raw)
+            }
+        }
+
+        impl From<$type> for $int {
+            fn from(value: $type) -> Self {
+                value.0
+            }
+        }
+    };
+}
+
 macro_rules! values {
     (
         $(#[$doc:meta])*
@@ -90,17 +107,7 @@ macro_rules! values {
             }
         }
 
-        impl From<$int> for $type {
-            fn from(raw: $int) -> Self {
-                Self(raw)
-            }
-        }
-
-        impl From<$type> for $int {
-            fn from(value: $type) -> Self {
-                value.0
-            }
-        }
+        raw!($type, $int);
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -385,17 +392,7 @@ macro_rules! flags {
             }
         }
 
-        impl From<$int> for $type {
-            fn from(raw: $int) -> Self {
-                Self(raw)
-            }
-        }
-
-        impl From<$type> for $int {
-            fn from(value: $type) -> Self {
-                value.0
-            }
-        }
+        raw!($type, $int);
 
         impl std::ops::BitOr for $type {
             type Output = Self;

@@ -48,18 +48,16 @@ impl Session {
                         // Without PAYLOAD_LEN an extended write announces no payload.
                         if *form == RequestForm::Compact || flags.has(CommandFlags::PAYLOAD_LEN)
                 );
-                let message = bulk.seen.message.clone();
+                let rule = match &bulk.seen.message {
+                    // NBD_CMD_WRITE: the request is followed by length bytes of data.
+                    _ if write => Some(Rule::WritePayload),
+                    // NBD_CMD_READ: a server that fails to read after the header of a simple reply
+                    // MUST hang up, and nobody sees whether it did.
+                    message => self.rule_of_cut(message),
+                };
                 self.tail(from, bulk);
                 let came = total - left;
                 let text = format!("{name} is cut off: {came} of {total} bytes came");
-                let rule = match &message {
-                    // NBD_CMD_WRITE: the request is followed by length bytes of data.
-                    _ if write => Some(Rule::WritePayload),
-                    Message::Chunk(_) | Message::OptionReply(_) => self.rule_of_cut(&message),
-                    // NBD_CMD_READ: a server that fails to read after the header of a simple reply
-                    // MUST hang up, and nobody sees whether it did.
-                    _ => None,
-                };
                 if blame
                     && !self.is_patchy(from)
                     && let Some(rule) = rule
@@ -123,13 +121,16 @@ impl Session {
         self.stream(from).unread += bytes as u64;
     }
 
+    /// After a farewell the client may be gone, and a server may close then.
+    fn may_have_left(&self) -> bool {
+        self.farewell.is_some() || !self.follows(Side::Client)
+    }
+
     /// The layout that a reply breaks whose end does not come, though its server closes in order; `None`
     /// where that may have a cause.
     fn rule_of_cut(&self, message: &Message) -> Option<Rule> {
-        // After a farewell the client may be gone, and a server may close then.
-        let unseen = !self.follows(Side::Client) || self.farewell.is_some();
         match message {
-            _ if unseen => None,
+            _ if self.may_have_left() => None,
             Message::OptionReply(_) => Some(Rule::OptionReplyLayout),
             Message::Chunk(chunk) => match chunk.form {
                 ChunkForm::Structured => Some(Rule::StructuredChunkLayout),
@@ -141,7 +142,7 @@ impl Session {
 
     /// The same of a reply whose head is not complete.
     fn rule_of_cut_head(&self, head: &[u8]) -> Option<Rule> {
-        if self.farewell.is_some() || !self.follows(Side::Client) || self.replies.is_doubtful() {
+        if self.may_have_left() || self.replies.is_doubtful() {
             return None;
         }
         let magic = u32::from_be_bytes(*head.first_chunk::<4>()?);

@@ -12,6 +12,7 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use protocol::message::{ChunkBody, Cookie, Message, Side};
 use protocol::values::Command;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::flight::InFlight;
 use super::{ProblemKind, Session};
@@ -161,15 +162,14 @@ impl Written {
 
     /// A read finds zeroes.
     fn compare_zeroes(&mut self, range: &Range<u64>, read: u64) -> Option<Contradiction> {
-        let mut zeroes = Digest::default();
-        zeroes.update(&[0; BLOCK as usize]);
+        let zeroes = xxh3_64(&[0; BLOCK as usize]);
         let start = range.start.div_ceil(BLOCK);
         let whole = start..range.end / BLOCK;
         let mut numbers: Vec<u64> =
             self.blocks.keys().copied().filter(|number| whole.contains(number)).collect();
         numbers.sort_unstable();
         let mut all = numbers.into_iter();
-        all.find_map(|number| self.compare(number, read, zeroes.state))
+        all.find_map(|number| self.compare(number, read, zeroes))
     }
 
     /// What the reply with this cookie is in doubt about.
@@ -184,41 +184,6 @@ fn blocks_of(range: &Range<u64>) -> Range<u64> {
     range.start / BLOCK..range.end.div_ceil(BLOCK)
 }
 
-/// Tells contents apart; the same for the same bytes, in whatever pieces they come.
-#[derive(Debug, Clone, Copy, Default)]
-struct Digest {
-    state: u64,
-    /// The first bytes of a word, and how many these are.
-    word: [u8; 8],
-    held: usize,
-}
-
-impl Digest {
-    fn update(&mut self, mut bytes: &[u8]) {
-        while self.held > 0
-            && let Some((first, rest)) = bytes.split_first()
-        {
-            self.word[self.held] = *first;
-            self.held = (self.held + 1) % 8;
-            bytes = rest;
-            if self.held == 0 {
-                self.add(self.word);
-            }
-        }
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.add(*word);
-        }
-        self.word[self.held..][..rest.len()].copy_from_slice(rest);
-        self.held += rest.len();
-    }
-
-    fn add(&mut self, word: [u8; 8]) {
-        let mixed = self.state.rotate_left(5) ^ u64::from_le_bytes(word);
-        self.state = mixed.wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-}
-
 /// Content while it passes.
 pub(super) struct Contents {
     /// Where in the export the next byte belongs.
@@ -226,7 +191,7 @@ pub(super) struct Contents {
     /// The reply that it is part of; `None` for what is written.
     compare: Option<Compare>,
     /// Of the block so far, if it is of interest.
-    digest: Option<Digest>,
+    digest: Option<Xxh3>,
     found: Option<Contradiction>,
 }
 
@@ -240,7 +205,7 @@ impl Contents {
                     Some(Compare { read, .. }) => written.known(number, read).is_some(),
                     None => written.blocks.get(&number).is_some_and(|block| block.alone),
                 };
-                self.digest = wanted.then(Digest::default);
+                self.digest = wanted.then(Xxh3::new);
             }
             let count = bytes.len().min((BLOCK - inside) as usize);
             let (now, later) = bytes.split_at(count);
@@ -250,18 +215,18 @@ impl Contents {
             let Some(digest) = &mut self.digest else { continue };
             digest.update(now);
             if next.is_multiple_of(BLOCK) {
-                let state = digest.state;
+                let digest = digest.digest();
                 self.digest = None;
                 match self.compare {
                     Some(Compare { read, .. }) => {
-                        let found = written.compare(number, read, state);
+                        let found = written.compare(number, read, digest);
                         self.found = self.found.or(found);
                     }
                     None => {
                         if let Some(block) = written.blocks.get_mut(&number)
                             && block.alone
                         {
-                            block.digest = Some(state);
+                            block.digest = Some(digest);
                         }
                     }
                 }

@@ -9,7 +9,7 @@ use dissector::session::Seen;
 use protocol::message::Side;
 use tokio::sync::watch;
 
-use crate::finding::{Finding, Severity, Verdict};
+use crate::finding::{Finding, Severity, Verdict, is_about_leaving};
 use crate::judge::{Court, Told, is_word_of_client};
 use crate::markup::clean;
 use crate::report::digest;
@@ -19,10 +19,6 @@ use crate::script::ast::Version;
 
 /// In how many sessions a broken rule is told as it comes, after the first.
 const AGAIN: u64 = 10;
-
-/// The rules about how a client ends a session.
-const LEAVING: [&str; 2] =
-    ["session-client-quits-softly", "session-no-unjustified-hard-disconnect"];
 
 /// What was broken, and by how many.
 #[derive(Debug, Clone)]
@@ -194,7 +190,7 @@ impl Court for Bench {
     fn told(&self, told: Told) {
         let client = told.violation.party == Side::Client;
         // On whichever connection the fault shows, a client may leave all of them for it.
-        let leaves = LEAVING.contains(&told.violation.requirement.id);
+        let leaves = is_about_leaving(told.violation.requirement);
         if self.faulty && (!client || leaves) {
             return;
         }

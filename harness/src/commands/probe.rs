@@ -83,14 +83,8 @@ async fn ask(
     limit: std::time::Duration,
 ) -> Result<(String, Survey), String> {
     let configuration = args.configuration.as_str();
-    let instance = match target.start(configuration, Access::default()).await {
-        Ok(instance) => instance,
-        Err(
-            Unavailable::NotPossible(reason)
-            | Unavailable::Failed(reason)
-            | Unavailable::Stopped(reason),
-        ) => return Err(reason),
-    };
+    let started = target.start(configuration, Access::default()).await;
+    let instance = started.map_err(Unavailable::into_reason)?;
     let whom = Whom {
         address: &instance.address,
         security: instance.security.as_ref(),

@@ -114,13 +114,11 @@ impl Interpreter<'_> {
     }
 
     pub(super) async fn either(&mut self, branches: &[Branch], span: Span) -> Flow {
-        let mut has_come = false;
-        for branch in branches {
-            if has_come && begins_with_anything(branch) {
+        for (index, branch) in branches.iter().enumerate() {
+            if begins_with_anything(branch) && self.has_come(&branches[..index]).await? {
                 continue;
             }
             if !Box::pin(self.starts(&branch.body)).await? {
-                has_come = has_come || self.has_come(branch).await?;
                 continue;
             }
             if let Some(id) = &branch.warn {
@@ -146,12 +144,17 @@ impl Interpreter<'_> {
         self.refuse(&lines, span).await
     }
 
-    /// Whether what this branch waits for by its cookie has come, though it is not as it should be.
-    /// A branch that begins with anything (`S: _`) is about what else there is, not about that.
-    async fn has_come(&mut self, branch: &Branch) -> Result<bool, Stop> {
-        let lines = first_lines(&branch.body);
-        let Some(line) = lines.first().filter(|line| names_cookie(line)) else { return Ok(false) };
-        Ok(!matches!(self.choose(line).await?.candidate, Candidate::End(_)))
+    /// Whether what one of these branches waits for by its cookie has come, though it is not as it
+    /// should be. A branch that begins with anything (`S: _`) is about what else there is.
+    async fn has_come(&mut self, branches: &[Branch]) -> Result<bool, Stop> {
+        for branch in branches {
+            if let Some(line) = first_lines(&branch.body).first().filter(|line| names_cookie(line))
+                && !matches!(self.choose(line).await?.candidate, Candidate::End(_))
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Each statement is satisfied by what comes next, the first that fits first.

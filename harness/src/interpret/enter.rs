@@ -240,14 +240,17 @@ impl Interpreter<'_> {
                     self.stumble("opt-export-name-reply-layout", "S: export-info", &came, span)
                 }
             },
-            // It may refuse, by closing; that it can be entered this way too is only wished for.
-            came @ Candidate::End(End::Close | End::Notified | End::Reset) => {
-                self.stumble("interop-export-name", "S: export-info", &came, span)
+            came => {
+                let rule = match came {
+                    // It may refuse, by closing; that it can be entered this way too is only wished for.
+                    Candidate::End(End::Close | End::Notified | End::Reset) => {
+                        "interop-export-name"
+                    }
+                    Candidate::End(End::Timeout) => "opt-export-name-refusal-closes",
+                    _ => "opt-export-name-reply-layout",
+                };
+                self.stumble(rule, "S: export-info", &came, span)
             }
-            came @ Candidate::End(End::Timeout) => {
-                self.stumble("opt-export-name-refusal-closes", "S: export-info", &came, span)
-            }
-            came => self.stumble("opt-export-name-reply-layout", "S: export-info", &came, span),
         }
     }
 

@@ -175,11 +175,16 @@ impl Interpreter<'_> {
                 }
             }
         }
-        self.setup.patience.endless(Sent::Option(option));
-        let came = Candidate::End(End::Endless(replies.len() as u64));
-        let expected = format!("S: the last reply to {option}");
-        self.stumble("option-reply-one-final", &expected, &came, span)?;
+        self.no_last_reply(option, replies.len() as u64, span)?;
         Err(Stop::Failed)
+    }
+
+    /// The replies to an option have no end.
+    fn no_last_reply(&mut self, option: OptionType, replies: u64, span: Span) -> Flow {
+        self.setup.patience.endless(Sent::Option(option));
+        let came = Candidate::End(End::Endless(replies));
+        let expected = format!("S: the last reply to {option}");
+        self.stumble("option-reply-one-final", &expected, &came, span)
     }
 
     /// Proves that nothing more comes: the next thing must be the answer to a harmless question.
@@ -207,10 +212,7 @@ impl Interpreter<'_> {
         loop {
             messages += 1;
             if self.is_too_much(&hearing, messages) {
-                self.setup.patience.endless(Sent::Option(option));
-                let came = Candidate::End(End::Endless(messages));
-                let expected = "S: the last reply to NBD_OPT_LIST";
-                return self.stumble("option-reply-one-final", expected, &came, span);
+                return self.no_last_reply(option, messages, span);
             }
             match self.hear(name).await {
                 Candidate::Message(received) => match &received.message {

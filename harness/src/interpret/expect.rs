@@ -350,10 +350,7 @@ impl Interpreter<'_> {
             Said::Message(seen) if leaves(&seen.message) => Some(false),
             _ => None,
         });
-        let said_goodbye = self
-            .transcript
-            .iter()
-            .any(|entry| matches!(&entry.said, Said::Message(seen) if leaves(&seen.message)));
+        let said_goodbye = self.messages().any(|(_, said)| leaves(said));
         end == Some(true) && !said_goodbye && self.setup.side == Side::Server
     }
 

@@ -1,16 +1,22 @@
 //! Findings: from the script's lines and from the judge.
 
 use super::*;
+use crate::finding::is_about_leaving;
 
 /// How many findings a scenario may have.
 const FINDINGS: usize = 200;
 /// How much of a line is kept, in bytes.
 const LINE: usize = 16 << 10;
-/// The rules about how a client ends a session.
-const LEAVING: [&str; 2] =
-    ["session-client-quits-softly", "session-no-unjustified-hard-disconnect"];
 
 impl Interpreter<'_> {
+    /// All messages so far, of both sides, with the connection that each was said on.
+    pub(super) fn messages(&self) -> impl DoubleEndedIterator<Item = (&str, &Message)> {
+        self.transcript.iter().filter_map(|entry| match &entry.said {
+            Said::Message(seen) => Some((entry.conn.as_str(), &seen.message)),
+            Said::Note(_) => None,
+        })
+    }
+
     pub(super) fn find(&mut self, id: &str, message: &str, span: Span, mut detail: Detail) -> Flow {
         let Some(requirement) = requirements::find(id) else {
             return Err(Stop::Error(format!("`{id}` is not in the catalogue of requirements")));
@@ -87,7 +93,7 @@ impl Interpreter<'_> {
                     && matches!(&entry.said, Said::Message(seen) if seen.number == violation.message)
             });
             // What is wrong with how somebody leaves is not the last thing that was said.
-            let place = place.filter(|_| !LEAVING.contains(&violation.requirement.id));
+            let place = place.filter(|_| !is_about_leaving(violation.requirement));
             let mut detail = Detail {
                 expected: vec![violation.requirement.summary.to_owned()],
                 judged: true,

@@ -381,13 +381,8 @@ impl Interpreter<'_> {
 
     /// A connection that is reset before it is greeted, so early that connecting already tells.
     fn reset_at_once(&mut self, span: Span) -> Flow {
-        let message = End::Reset.to_string();
-        let expected = vec!["S: greeting".to_owned()];
-        let (received, event) = (message.clone(), EventKind::Reset);
-        let detail = Detail { expected, received, event, ..Detail::default() };
-        let rule = "session-no-unjustified-hard-disconnect";
-        self.find(rule, &message, span, detail)?;
-        Err(Stop::Failed)
+        let came = Candidate::End(End::Reset);
+        self.stumble("session-no-unjustified-hard-disconnect", "S: greeting", &came, span)
     }
 
     /// Connects again while the server closes without a word: the place of a connection that is closed

@@ -11,14 +11,10 @@ use tokio::task::JoinSet;
 
 use super::judged::Collected;
 use super::*;
-use crate::finding::Severity;
+use crate::finding::{Severity, is_about_leaving};
 
 /// How many connections are served besides.
 const CONNECTIONS: usize = 64;
-/// Rules that say nothing here: what the script does on its connection may be a reason to leave all
-/// of them.
-const EXCUSED: [&str; 2] =
-    ["session-no-unjustified-hard-disconnect", "session-client-quits-softly"];
 
 /// The connections besides.
 pub(super) struct Others {
@@ -72,19 +68,14 @@ impl Interpreter<'_> {
 
     /// What the client was told of the export.
     fn told(&self) -> Option<(u64, TransmissionFlags)> {
-        self.transcript.iter().rev().find_map(|entry| match &entry.said {
-            Said::Message(seen) => match &seen.message {
-                Message::ExportInfo(ExportInfo { size, flags, .. })
-                | Message::Greeting(Greeting::Oldstyle { size, flags, .. }) => {
-                    Some((*size, *flags))
-                }
-                Message::OptionReply(reply) => match &reply.body {
-                    ReplyBody::Info(Info::Export { size, flags }) => Some((*size, *flags)),
-                    _ => None,
-                },
+        self.messages().rev().find_map(|(_, said)| match said {
+            Message::ExportInfo(ExportInfo { size, flags, .. })
+            | Message::Greeting(Greeting::Oldstyle { size, flags, .. }) => Some((*size, *flags)),
+            Message::OptionReply(reply) => match &reply.body {
+                ReplyBody::Info(Info::Export { size, flags }) => Some((*size, *flags)),
                 _ => None,
             },
-            Said::Note(_) => None,
+            _ => None,
         })
     }
 
@@ -114,7 +105,8 @@ impl Interpreter<'_> {
         let lost = self.findings.iter().any(own) || end != Ending::Done;
         self.findings.retain(|finding| finding.detail.judged);
         let at = format!("{}, on another connection", self.script.source.path);
-        let told = told.iter().filter(|told| !EXCUSED.contains(&told.violation.requirement.id));
+        // What the script does on its connection may be a reason to leave all of them.
+        let told = told.iter().filter(|told| !is_about_leaving(told.violation.requirement));
         self.findings.extend(told.map(|told| told.finding(at.clone())));
         match end {
             Ending::Done if lost && self.findings.is_empty() => Ending::Skipped(format!(

@@ -16,8 +16,8 @@ use super::conn::Conn;
 use super::matching::Candidate;
 use super::{Interpreter, conn_name};
 use crate::finding::Sent;
+use crate::link::End;
 use crate::link::tracker::Phase;
-use crate::link::{End, Said};
 
 /// Rules about simple replies, and those that stand in their place where replies come in chunks: a
 /// scenario that says `reply` runs in every form.
@@ -81,10 +81,7 @@ impl Interpreter<'_> {
             let begins_there = request.command == Command::READ && request.offset == belongs;
             begins_there && request.offset != reply.offset
         };
-        self.transcript.iter().any(|entry| match &entry.said {
-            Said::Message(seen) => matches!(&seen.message, Message::Request(it) if read(it)),
-            Said::Note(_) => false,
-        })
+        self.messages().any(|(_, said)| matches!(said, Message::Request(it) if read(it)))
     }
 
     /// Whether the export was entered by a client that asks for the size constraints.
@@ -95,41 +92,32 @@ impl Interpreter<'_> {
             }
             _ => false,
         };
-        self.transcript.iter().any(|entry| match &entry.said {
-            Said::Message(seen) => entry.conn == name && asks(&seen.message),
-            Said::Note(_) => false,
-        })
+        self.messages().any(|(conn, said)| conn == name && asks(said))
     }
 
     /// The rule that a server breaks by refusing a request that is not aligned to whole pages, where
     /// it has served the same command on whole pages, and told of no block size.
-    fn enforced(&self, name: &str, reply: &Reply) -> Option<&'static str> {
+    fn enforced(&self, line: &MessageLine, reply: &Reply) -> Option<&'static str> {
+        let name = conn_name(line);
         let is_whole = |request: &Request| (request.offset | request.length).is_multiple_of(PAGE);
         let mut asked = HashMap::new();
         let mut served = BTreeSet::new();
-        for entry in self.transcript.iter().filter(|entry| entry.conn == name) {
-            let Said::Message(seen) = &entry.said else { continue };
-            match &seen.message {
+        for (_, said) in self.messages().filter(|(conn, _)| *conn == name) {
+            let answered = match said {
                 Message::Request(request) => {
                     asked.insert(request.cookie, request);
+                    continue;
                 }
-                Message::SimpleReply(SimpleReply { error: ErrorCode::OK, cookie }) => {
-                    let whole = asked.get(cookie).filter(|request| is_whole(request));
-                    served.extend(whole.map(|request| request.command));
-                }
-                Message::Chunk(chunk) if is_last(&seen.message) && !chunk.chunk.is_error() => {
-                    let whole = asked.get(&chunk.cookie).filter(|request| is_whole(request));
-                    served.extend(whole.map(|request| request.command));
-                }
-                _ => {}
-            }
+                Message::SimpleReply(SimpleReply { error: ErrorCode::OK, cookie }) => cookie,
+                Message::Chunk(chunk) if is_last(said) && !chunk.chunk.is_error() => &chunk.cookie,
+                _ => continue,
+            };
+            let whole = asked.get(answered).filter(|request| is_whole(request));
+            served.extend(whole.map(|request| request.command));
         }
         let request = asked.get(&reply.cookie)?;
         let refused = reply.error == ErrorCode::EINVAL && !is_whole(request);
-        (refused && served.contains(&request.command)).then(|| match self.asked_for_sizes(name) {
-            true => ENFORCED,
-            false => BYTES,
-        })
+        (refused && served.contains(&request.command)).then(|| self.meant(line, BYTES))
     }
 
     /// The rule that silence, an end or garbage breaks by itself, where it came instead of what
@@ -215,7 +203,7 @@ impl Interpreter<'_> {
             Candidate::End(End::Garbage(_) | End::TooLarge(_)) => self.layout(conn, false),
             Candidate::End(End::Endless(_)) => endless(tracker.phase()),
             Candidate::Reply(reply) => {
-                if let Some(rule) = self.enforced(conn_name(line), reply) {
+                if let Some(rule) = self.enforced(line, reply) {
                     return rule;
                 }
                 let command = reply_command(self, line, reply.cookie);

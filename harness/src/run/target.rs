@@ -94,6 +94,16 @@ pub enum Unavailable {
     Stopped(String),
 }
 
+impl Unavailable {
+    /// Why, in words.
+    #[must_use]
+    pub fn into_reason(self) -> String {
+        match self {
+            Self::NotPossible(reason) | Self::Failed(reason) | Self::Stopped(reason) => reason,
+        }
+    }
+}
+
 impl Access {
     /// Whether a server that somebody else runs can be reached so.
     fn of_external(self) -> Result<(), String> {

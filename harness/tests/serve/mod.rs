@@ -1,7 +1,10 @@
 //! The reference server as a process of its own.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+mod started;
+
+use std::process::{Child, Stdio};
+
+use started::started;
 
 /// `nbdcheck serve` on a free port, for as long as it lives.
 pub(crate) struct Serve {
@@ -13,16 +16,8 @@ pub(crate) struct Serve {
 impl Serve {
     /// Starts it with further arguments.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
-            .args(["serve", "--bind", "127.0.0.1:0"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("piped");
-        BufReader::new(out).read_line(&mut line).expect("a URI");
-        let address = line.trim().trim_start_matches("nbd://");
+        let (child, _, uri) = started(args, Stdio::inherit());
+        let address = uri.trim_start_matches("nbd://");
         let address = address.split('/').next().unwrap_or(address).to_owned();
         Self { child, address }
     }

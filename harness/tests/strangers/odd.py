@@ -242,21 +242,12 @@ if has("several-exports"):
     Odd.exports += [Export("zwei ü", 1 << 20), Export("x" * 200, 1000001, True)]
 
 
-def one(client):
-    try:
-        Odd(client).run()
-    except (Gone, OSError):
-        pass
-    finally:
-        client.close()
-
-
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(arguments.socket)
 listener.listen(64)
 while True:
     client, _ = listener.accept()
     if has("one-client"):
-        one(client)
+        one(Odd, client)
     else:
-        threading.Thread(target=one, args=(client,), daemon=True).start()
+        threading.Thread(target=one, args=(Odd, client), daemon=True).start()

@@ -166,9 +166,7 @@ pub async fn run_target(
         Ok(shared) => shared.capacity.min(options.jobs.max(1)),
         Err(unavailable) => {
             run.stopped = matches!(unavailable, Unavailable::Stopped(_));
-            let (Unavailable::Failed(reason)
-            | Unavailable::NotPossible(reason)
-            | Unavailable::Stopped(reason)) = unavailable;
+            let reason = unavailable.into_reason();
             if run.stopped || runner.halt.reason().is_some() {
                 run.outcomes =
                     scripts.iter().map(|script| runner.left_out(script, &reason)).collect();

@@ -20,7 +20,7 @@ use crate::link::{Said, Touched};
 use crate::peer::Address;
 use crate::run::Outcome;
 use crate::run::survey::capacity::CAPACITY;
-use crate::run::target::{Instance, Unavailable};
+use crate::run::target::Instance;
 use crate::script::ast::Script;
 use crate::tls::Security;
 
@@ -59,12 +59,8 @@ impl Runner {
         let Scene { configuration, shared, .. } = scene;
         let mut instance = match self.target.start(configuration, self.options.access).await {
             Ok(instance) => instance,
-            Err(
-                Unavailable::NotPossible(reason)
-                | Unavailable::Failed(reason)
-                | Unavailable::Stopped(reason),
-            ) => {
-                outcome.fail_to_run(reason);
+            Err(unavailable) => {
+                outcome.fail_to_run(unavailable.into_reason());
                 return None;
             }
         };

@@ -99,11 +99,18 @@ class Honest:
 
     def go(self):
         """NBD_OPT_GO, and EXPORT_NAME where the server does not know it."""
-        name = struct.pack(">I", len(self.name)) + self.name
-        self.option(GO, name + struct.pack(">HH", 1, 3))
         self.size = None
+        if not self.about(GO, self.name, (3,)):
+            return self.export_name()
+        if self.size is None:
+            raise Failed("no size")
+
+    def about(self, option, name, items):
+        """NBD_OPT_INFO or NBD_OPT_GO; whether the server knows it."""
+        data = struct.pack(">I", len(name)) + name + struct.pack(">H", len(items))
+        self.option(option, data + b"".join(struct.pack(">H", item) for item in items))
         while True:
-            kind, data = self.reply(GO)
+            kind, data = self.reply(option)
             if kind == INFO and len(data) >= 2:
                 item, = struct.unpack(">H", data[:2])
                 if item == 0:
@@ -111,11 +118,9 @@ class Honest:
                 elif item == 3:
                     self.maximum = struct.unpack(">III", data[2:14])[2]
             elif kind == ACK:
-                if self.size is None:
-                    raise Failed("no size")
-                return
-            elif kind == ERR_UNSUP:
-                return self.export_name()
+                return True
+            elif kind == ERR_UNSUP or kind >> 31 and option == INFO_OPTION:
+                return False
             elif kind >> 31:
                 self.abort()
                 raise Failed("refused: %#x %r" % (kind, data))
@@ -233,28 +238,7 @@ class Libnbd(Honest):
         self.select()
         self.about(INFO_OPTION, self.name, (3,))
         self.select()
-        if not self.about(GO, self.name, (3,)):
-            self.export_name()
-
-    def about(self, option, name, items):
-        """NBD_OPT_INFO or NBD_OPT_GO; whether the server knows it."""
-        data = struct.pack(">I", len(name)) + name + struct.pack(">H", len(items))
-        self.option(option, data + b"".join(struct.pack(">H", item) for item in items))
-        while True:
-            kind, data = self.reply(option)
-            if kind == INFO and len(data) >= 2:
-                item, = struct.unpack(">H", data[:2])
-                if item == 0:
-                    self.size, self.flags = struct.unpack(">QH", data[2:12])
-                elif item == 3:
-                    self.maximum = struct.unpack(">III", data[2:14])[2]
-            elif kind == ACK:
-                return True
-            elif kind == ERR_UNSUP or kind >> 31 and option == INFO_OPTION:
-                return False
-            elif kind >> 31:
-                self.abort()
-                raise Failed("refused: %#x %r" % (kind, data))
+        self.go()
 
     def meta(self, option, name, queries):
         data = struct.pack(">I", len(name)) + name + struct.pack(">I", len(queries))
