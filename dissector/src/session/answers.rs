@@ -3,6 +3,7 @@
 use protocol::message::{Cookie, Message, Side, SimpleReply};
 use protocol::values::{Command, CommandFlags, ErrorCode, OPTION_MAGIC, TransmissionFlags};
 
+use super::commands::{self, CommandRow, Payload, Writes};
 use super::flight::{Answered, InFlight, Match};
 use super::rules::{Findings, Rule};
 use super::stream::Mode;
@@ -114,7 +115,7 @@ impl Session {
         let answers = request.number;
         let ok = error == ErrorCode::OK;
         self.check_error_value(error, Some(request), "", found);
-        if request.command == Command::READ {
+        if commands::payload(request.command) == Payload::Reply {
             if self.chunks_expected() {
                 if !self.negotiated.extended {
                     // "Structured reply chunk message": no simple reply for NBD_CMD_READ.
@@ -137,7 +138,8 @@ impl Session {
         if self.negotiated.extended {
             return Verdict { answers, ..Verdict::default() };
         }
-        if request.command == Command::BLOCK_STATUS && ok && !request.is_unspecified() {
+        if commands::payload(request.command) == Payload::Status && ok && !request.is_unspecified()
+        {
             // "Metadata querying": answered by a structured reply.
             let text = "a simple reply that reports success to NBD_CMD_BLOCK_STATUS";
             found.server(Rule::StatusStructured, "", text);
@@ -254,10 +256,10 @@ impl Session {
         // and for commands without payload that are longer than the maximum payload.
         let documented = match command {
             Command::READ => self.chunks_expected() || export.flags.has(TransmissionFlags::SEND_DF),
-            Command::TRIM | Command::CACHE | Command::WRITE_ZEROES | Command::BLOCK_STATUS => {
-                request.length > maximum
+            command => {
+                let free = |row: &CommandRow| row.has_range() && !row.moves_data();
+                commands::row(command).is_some_and(free) && request.length > maximum
             }
-            _ => false,
         };
         if !documented {
             let text =
@@ -271,7 +273,8 @@ impl Session {
         let Some(export) = &self.export else { return };
         // "Transmission flags": what is marked read-only fails writes. That a trim has no effect is
         // no failure.
-        let writes = matches!(request.command, Command::WRITE | Command::WRITE_ZEROES);
+        let row = commands::row(request.command);
+        let writes = row.is_some_and(|row| row.writes == Writes::Content);
         if writes && export.flags.has(TransmissionFlags::READ_ONLY) && !request.is_unspecified() {
             let text = format!("{} reports success, though READ_ONLY is set", request.command);
             found.server(Rule::ReadOnlyFailsWrites, "", text);

@@ -9,6 +9,7 @@ use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 use crate::plural::Plural;
 
 use super::answers::Last;
+use super::commands::{self, Payload};
 use super::extended::{check_count, check_request_offset, fits_32_bits};
 use super::flight::{Answered, InFlight, Match};
 use super::progress::Progress;
@@ -186,16 +187,16 @@ impl Session {
         if state.failed() || state.broken || request.faulty || request.is_unspecified() {
             return;
         }
-        match request.command {
+        match commands::payload(request.command) {
             // NBD_CMD_READ: without an error the chunks cover the whole range.
-            Command::READ => {
+            Payload::Reply => {
                 let wanted = request.offset..request.end();
                 if let Some(at) = state.content.first_missing(wanted) {
                     let text = format!("the reply is complete, and byte {at} was not sent");
                     found.server(Rule::ReadCoversRequest, "flags", text);
                 }
             }
-            Command::BLOCK_STATUS => self.check_contexts_complete(request, state, found),
+            Payload::Status => self.check_contexts_complete(request, state, found),
             _ => self.check_read_only(request, found),
         }
     }
@@ -259,13 +260,11 @@ fn check_layout(chunk: &Chunk, found: &mut Findings) {
 fn check_fits(chunk: &Chunk, command: Command, found: &mut Findings) -> bool {
     let kind = chunk.chunk;
     // Nothing is said about commands that nobody defined.
-    if command.name().is_none() || command == Command::RESIZE {
-        return false;
-    }
+    let Some(row) = commands::row(command) else { return false };
     let fits = match kind {
-        ChunkType::OFFSET_DATA | ChunkType::OFFSET_HOLE => command == Command::READ,
-        ChunkType::BLOCK_STATUS | ChunkType::BLOCK_STATUS_EXT => command == Command::BLOCK_STATUS,
-        ChunkType::ERROR_OFFSET => command != Command::FLUSH,
+        ChunkType::OFFSET_DATA | ChunkType::OFFSET_HOLE => row.payload == Payload::Reply,
+        ChunkType::BLOCK_STATUS | ChunkType::BLOCK_STATUS_EXT => row.payload == Payload::Status,
+        ChunkType::ERROR_OFFSET => row.has_range(),
         ChunkType::NONE => true,
         // Clients cope with errors of unknown types, and not with anything else.
         kind => kind.is_error(),
@@ -347,7 +346,7 @@ fn check_error(
     if let Some(offset) = offset {
         check_error_offset(offset, request, state, found);
     }
-    let read = request.command == Command::READ;
+    let read = commands::payload(request.command) == Payload::Reply;
     // NBD_CMD_READ: errors with and without offset should not be mixed.
     let mixes = match kind {
         ChunkType::ERROR => mixed_before,

@@ -2,11 +2,12 @@
 //! its negotiation.
 
 use protocol::message::{Chunk, ChunkBody, ChunkForm, Request, RequestForm};
-use protocol::values::{Command, CommandFlags, OptionType, ReplyType, TransmissionFlags};
+use protocol::values::{CommandFlags, OptionType, ReplyType, TransmissionFlags};
 
 use crate::plural::Plural;
 
 use super::Session;
+use super::commands::{self, Payload};
 use super::context::Selection;
 use super::flight::InFlight;
 use super::options::Outstanding;
@@ -118,12 +119,15 @@ impl Session {
     /// The payload of an extended request.
     fn check_payload(&self, request: &Request, has_payload: bool, found: &mut Findings) {
         let length = request.length;
-        if request.command == Command::WRITE && !has_payload {
+        if commands::payload(request.command) == Payload::Request && !has_payload {
             // "Request message": NBD_CMD_WRITE has a payload and must say so.
             let text = "PAYLOAD_LEN is clear in an extended NBD_CMD_WRITE";
             return found.client(Rule::ExtWritePayloadFlag, "flags", text);
         }
-        if request.command == Command::READ && !has_payload && length > u64::from(u32::MAX) {
+        if commands::payload(request.command) == Payload::Reply
+            && !has_payload
+            && length > u64::from(u32::MAX)
+        {
             // NBD_REPLY_TYPE_OFFSET_HOLE: portable clients read no more than 32 bits.
             let text = format!("length={length} has more than 32 bits");
             found.client(Rule::ExtReadClient32Bit, "length", text);
@@ -136,7 +140,7 @@ impl Session {
             let text = "PAYLOAD_LEN with length=0";
             return found.client(Rule::ExtPayloadNonzero, "length", text);
         }
-        if request.command != Command::BLOCK_STATUS {
+        if commands::payload(request.command) != Payload::Status {
             return;
         }
         if length < 8 || !length.is_multiple_of(4) {
@@ -160,7 +164,7 @@ impl Session {
 pub(super) fn effect_length(request: &Request) -> Option<u64> {
     let announces = request.form == RequestForm::Extended
         && request.flags.has(CommandFlags::PAYLOAD_LEN)
-        && request.command != Command::WRITE;
+        && commands::payload(request.command) != Payload::Request;
     match &request.status {
         Some(status) => Some(status.effect_length),
         None => (!announces).then_some(request.length),

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use protocol::message::Cookie;
 use protocol::values::{Command, CommandFlags};
 
+use super::commands::{self, CommandRow, Payload};
 use super::progress::Progress;
 
 /// How many answered cookies are remembered, to tell a second answer from a wrong cookie.
@@ -33,12 +34,12 @@ pub(super) struct InFlight {
 impl InFlight {
     /// Requests of length 0 may be answered in any way.
     pub(super) fn is_unspecified(&self) -> bool {
-        self.length == 0 && self.command != Command::FLUSH
+        self.length == 0 && commands::row(self.command).is_none_or(CommandRow::has_range)
     }
 
     /// How long the payload of a successful simple reply is, in bytes.
     pub(super) fn simple_payload(&self) -> u64 {
-        if self.command == Command::READ { self.length } else { 0 }
+        if commands::payload(self.command) == Payload::Reply { self.length } else { 0 }
     }
 
     /// Where the range of the request ends.

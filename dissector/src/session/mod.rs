@@ -20,6 +20,7 @@
 
 mod answers;
 mod chunks;
+mod commands;
 mod context;
 mod coverage;
 mod event;

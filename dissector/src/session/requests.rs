@@ -6,6 +6,7 @@ use protocol::values::{Command, CommandFlags, OptionType, TransmissionFlags};
 
 use crate::plural::Plural;
 
+use super::commands::{self, CommandRow, Fields, Payload};
 use super::context::Selection;
 use super::flight::InFlight;
 use super::rules::{Findings, Rule};
@@ -85,38 +86,28 @@ impl Session {
 
     /// Commands and flags that have to be negotiated or exposed first.
     fn check_needs(&self, request: &Request, found: &mut Findings) {
-        use TransmissionFlags as F;
         let command = request.command;
-        match command {
-            Command::RESIZE => {
+        let Some(row) = commands::row(command) else {
+            if command == Command::RESIZE {
                 // NBD_CMD_RESIZE belongs to an experimental extension.
                 let text = "NBD_CMD_RESIZE belongs to an experimental extension";
                 found.client(Rule::ResizeExperimental, "", text);
-            }
-            command if command.name().is_none() => {
+            } else {
                 // "Baseline": whatever else a client uses is negotiated first.
                 let text = format!("{command} can't have been negotiated");
                 found.client(Rule::BaselineNegotiated, "", text);
             }
-            _ => {}
-        }
-        let Some(Export { flags, .. }) = &self.export else { return };
-        let needed = match command {
-            // NBD_CMD_FLUSH, NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES: each has its flag. (NBD_CMD_CACHE
-            // does not: clients are known to send it without.)
-            Command::FLUSH => Some((F::SEND_FLUSH, "SEND_FLUSH", Rule::FlushNeedsFlag)),
-            Command::TRIM => Some((F::SEND_TRIM, "SEND_TRIM", Rule::TrimNeedsFlag)),
-            Command::WRITE_ZEROES => {
-                Some((F::SEND_WRITE_ZEROES, "SEND_WRITE_ZEROES", Rule::WriteZeroesNeedsFlag))
-            }
-            _ => None,
+            return;
         };
-        if let Some((flag, name, rule)) = needed
+        let Some(Export { flags, .. }) = &self.export else { return };
+        // NBD_CMD_FLUSH, NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES: each has its flag.
+        if let Some((flag, rule)) = row.offered_by
             && !flags.has(flag)
         {
+            let name = flag.names().join(" ");
             found.client(rule, "", format!("{command}, though {name} is clear"));
         }
-        if command == Command::BLOCK_STATUS {
+        if row.payload == Payload::Status {
             self.check_status_needs(found);
         }
     }
@@ -155,23 +146,16 @@ impl Session {
     fn check_flags(&self, request: &Request, found: &mut Findings) {
         use CommandFlags as C;
         let (command, flags) = (request.command, request.flags);
-        if flags == C::EMPTY || command.name().is_none() || command == Command::RESIZE {
+        if flags == C::EMPTY {
             return;
         }
-        let mut documented = C::FUA;
+        let Some(row) = commands::row(command) else { return };
+        // A client sets only flags that are documented for the command.
+        let mut documented = C::FUA | row.flags;
         if request.form == RequestForm::Compact {
             // That bit 5 is for extended requests only is said elsewhere.
             documented = documented | C::PAYLOAD_LEN;
         }
-        // A client sets only flags that are documented for the command.
-        documented = documented
-            | match command {
-                Command::READ => C::DF,
-                Command::WRITE => C::PAYLOAD_LEN,
-                Command::WRITE_ZEROES => C::NO_HOLE | C::FAST_ZERO,
-                Command::BLOCK_STATUS => C::REQ_ONE | C::PAYLOAD_LEN,
-                _ => C::EMPTY,
-            };
         let others = flags.without(documented);
         if others != C::EMPTY {
             let text = format!("flags={others} are not documented for {command}");
@@ -180,18 +164,17 @@ impl Session {
         let Some(export) = &self.export else { return };
         let exposed = export.flags;
         if flags.has(C::FUA) {
-            let writes = matches!(command, Command::WRITE | Command::TRIM | Command::WRITE_ZEROES);
             if !exposed.has(TransmissionFlags::SEND_FUA) {
                 // "Transmission flags": a feature exposed by a flag takes that flag.
                 let text = "FUA is set, though SEND_FUA is clear";
                 found.client(Rule::ClientNeedsFlag, "flags", text);
-            } else if !writes {
+            } else if !row.may_write() {
                 // Bit 0: should be set only on commands that may write.
                 let text = format!("FUA is set on {command}, which writes nothing");
                 found.client(Rule::FuaWritesOnly, "flags", text);
             }
         }
-        if flags.has(C::DF) && command == Command::READ {
+        if flags.has(C::DF) && row.flags.has(C::DF) {
             if !self.chunks() {
                 self.lacks_structured("DF is set", found);
             } else if !exposed.has(TransmissionFlags::SEND_DF) {
@@ -201,7 +184,7 @@ impl Session {
             }
         }
         if flags.has(C::FAST_ZERO)
-            && command == Command::WRITE_ZEROES
+            && row.flags.has(C::FAST_ZERO)
             && exposed.has(TransmissionFlags::SEND_WRITE_ZEROES)
             && !exposed.has(TransmissionFlags::SEND_FAST_ZERO)
         {
@@ -213,12 +196,12 @@ impl Session {
 
     /// "Size constraints", where they were advertised and where they were not.
     fn check_size(&self, request: &Request, export: &Export, found: &mut Findings) {
-        if !is_ranged(request.command) {
+        let Some(row) = commands::row(request.command).filter(|row| row.has_range()) else {
             return;
-        }
+        };
         // How much the client decides to move: what it sends, and reads that are answered simply.
         let payload = match request.payload_length() {
-            0 if request.command == Command::READ && !self.chunks() => Some(request.length),
+            0 if row.payload == Payload::Reply && !self.chunks() => Some(request.length),
             0 => None,
             length => Some(length),
         };
@@ -234,8 +217,7 @@ impl Session {
                 found.client(Rule::PortableMin512, field, text);
             }
             // ... and to 2^25 bytes of payload.
-            let moves = matches!(request.command, Command::READ | Command::WRITE);
-            if moves && length > PORTABLE_MAXIMUM {
+            if row.moves_data() && length > PORTABLE_MAXIMUM {
                 let text = format!("length={length} is larger than {PORTABLE_MAXIMUM}");
                 found.client(Rule::PortableMax32Mib, "length", text);
             }
@@ -274,19 +256,6 @@ impl Session {
     }
 }
 
-/// Whether offset and length of a command are a range of the export.
-fn is_ranged(command: Command) -> bool {
-    matches!(
-        command,
-        Command::READ
-            | Command::WRITE
-            | Command::TRIM
-            | Command::CACHE
-            | Command::WRITE_ZEROES
-            | Command::BLOCK_STATUS
-    )
-}
-
 /// The first of offset and length that is not a multiple of `unit`; the rest of an export, up to
 /// `size`, may have any length.
 fn unaligned(
@@ -305,29 +274,16 @@ fn unaligned(
 /// Rules for single fields.
 fn check_fields(request: &Request, found: &mut Findings) {
     let command = request.command;
+    let Some(row) = commands::row(command) else { return };
     let effect = extended::effect_length(request);
-    let zero = effect == Some(0);
-    let zero_length = match command {
-        // These should not be sent with a length of 0.
-        Command::READ => Some(Rule::ReadZeroLength),
-        Command::WRITE => Some(Rule::WriteZeroLength),
-        Command::TRIM => Some(Rule::TrimZeroLength),
-        Command::WRITE_ZEROES => Some(Rule::WriteZeroesZeroLength),
-        Command::BLOCK_STATUS => Some(Rule::StatusZeroLength),
-        _ => None,
-    };
-    if let Some(rule) = zero_length
-        && zero
+    // Some should not be sent with a length of 0.
+    if let Some(rule) = row.not_empty
+        && effect == Some(0)
     {
         found.client(rule, "length", format!("{command} with length=0"));
     }
-    let zero_fields = match command {
-        // NBD_CMD_DISC, NBD_CMD_FLUSH: offset and length are 0.
-        Command::DISC => Some(Rule::DiscZeroFields),
-        Command::FLUSH => Some(Rule::FlushZeroFields),
-        _ => None,
-    };
-    if let Some(rule) = zero_fields {
+    // NBD_CMD_DISC, NBD_CMD_FLUSH: offset and length are 0.
+    if let Fields::Zero(rule) = row.fields {
         if request.offset != 0 {
             found.client(rule, "offset", format!("{command} with offset={}", request.offset));
         } else if effect.is_some_and(|length| length != 0) {
@@ -340,7 +296,8 @@ fn check_fields(request: &Request, found: &mut Findings) {
 fn check_range(request: &Request, export: &Export, found: &mut Findings) {
     let (offset, length) = (request.offset, extended::effect_length(request).unwrap_or(0));
     let fits = offset.checked_add(length).is_some_and(|end| end <= export.size);
-    if is_ranged(request.command) && !fits {
+    let ranged = commands::row(request.command).is_some_and(CommandRow::has_range);
+    if ranged && !fits {
         let size = export.size;
         let text = format!("offset={offset} and length={length} reach beyond size={size}");
         let field = if offset > size { "offset" } else { "length" };

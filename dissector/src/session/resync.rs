@@ -12,6 +12,7 @@ use protocol::values::{
 
 use crate::plural::Plural;
 
+use super::commands::{self, CommandRow};
 use super::event::ProblemKind;
 use super::stream::Mode;
 use super::{Phase, Session};
@@ -155,8 +156,9 @@ impl Session {
         let offset = u64_at(bytes, 16);
         let size = self.export.as_ref().map_or(u64::MAX, |export| export.size);
         let fits = offset.checked_add(length).is_some_and(|end| end <= size);
-        let empty = matches!(command, Command::DISC | Command::FLUSH);
-        let payload = matches!(command, Command::READ | Command::WRITE);
+        let row = commands::row(command);
+        let empty = row.is_some_and(|row| !row.has_range());
+        let payload = row.is_some_and(CommandRow::moves_data);
         command.name().is_some()
             && u16_at(bytes, 4) & !COMMAND_FLAGS == 0
             && fits

@@ -8,7 +8,7 @@ use protocol::requirements::{self, Requirement};
 
 macro_rules! rules {
     ($($rule:ident = $id:literal;)*) => {
-        /// A requirement that the judge checks. Each has one place that can accuse of breaking it.
+        /// A requirement that the judge checks.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Rule {
             $(#[doc = concat!("`", $id, "`.")] $rule,)*

@@ -3,12 +3,13 @@
 
 use protocol::message::{ChunkForm, Message, Request, RequestForm, Side};
 use protocol::values::{
-    Command, CommandFlags, EXTENDED_REPLY_MAGIC, OLDSTYLE_MAGIC, OptionType, SIMPLE_REPLY_MAGIC,
+    CommandFlags, EXTENDED_REPLY_MAGIC, OLDSTYLE_MAGIC, OptionType, SIMPLE_REPLY_MAGIC,
     STRUCTURED_REPLY_MAGIC,
 };
 
 use crate::plural::Plural;
 
+use super::commands::{self, Payload};
 use super::rules::Rule;
 use super::stream::Mode;
 use super::{Close, Phase, ProblemKind, Session};
@@ -44,9 +45,11 @@ impl Session {
                 let (left, total) = (bulk.left, bulk.total);
                 let write = matches!(
                     &bulk.seen.message,
-                    Message::Request(Request { command: Command::WRITE, form, flags, .. })
+                    Message::Request(Request { command, form, flags, .. })
                         // Without PAYLOAD_LEN an extended write announces no payload.
-                        if *form == RequestForm::Compact || flags.has(CommandFlags::PAYLOAD_LEN)
+                        if commands::payload(*command) == Payload::Request
+                            && (*form == RequestForm::Compact
+                                || flags.has(CommandFlags::PAYLOAD_LEN))
                 );
                 let rule = match &bulk.seen.message {
                     // NBD_CMD_WRITE: the request is followed by length bytes of data.

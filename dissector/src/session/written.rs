@@ -11,9 +11,9 @@ use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use protocol::message::{ChunkBody, Cookie, Message, Side};
-use protocol::values::Command;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use super::commands::{self, CommandRow, Payload};
 use super::flight::InFlight;
 use super::{ProblemKind, Session};
 
@@ -259,17 +259,15 @@ impl Session {
         let Some(written) = self.comparable() else { return };
         let InFlight { command, offset, length, .. } = *request;
         let Some(end) = offset.checked_add(length) else { return self.forget_written() };
-        let too_many = match command {
-            Command::READ | Command::FLUSH | Command::CACHE | Command::BLOCK_STATUS => false,
-            Command::WRITE if length <= LONGEST_WRITE => {
+        let too_many = match commands::row(command) {
+            // Nobody knows what it does.
+            None => true,
+            Some(row) if !row.may_write() => false,
+            Some(row) if is_compared(row, length) => {
                 written.begin_write(offset..end);
                 false
             }
-            Command::WRITE | Command::TRIM | Command::WRITE_ZEROES => {
-                written.begin_wipe(offset..end)
-            }
-            // Nobody knows what these do.
-            _ => true,
+            Some(_) => written.begin_wipe(offset..end),
         };
         if too_many {
             self.forget_written();
@@ -281,12 +279,12 @@ impl Session {
         let reply = self.out.next_number();
         let Some(written) = self.comparable() else { return };
         let range = request.offset..request.end();
-        match request.command {
-            Command::WRITE if request.length <= LONGEST_WRITE => {
+        match commands::row(request.command) {
+            Some(row) if is_compared(row, request.length) => {
                 let write = request.number.unwrap_or(0);
                 written.end_write(range, ok && write != 0, write, reply);
             }
-            Command::WRITE | Command::TRIM | Command::WRITE_ZEROES => written.end_wipe(&range),
+            Some(row) if row.may_write() => written.end_wipe(&range),
             _ => {}
         }
     }
@@ -300,7 +298,7 @@ impl Session {
         ok: bool,
     ) -> Option<Compare> {
         let written = self.comparable()?;
-        if request.command != Command::READ {
+        if commands::payload(request.command) != Payload::Reply {
             return None;
         }
         if !ok {
@@ -318,7 +316,7 @@ impl Session {
         compare: Option<Compare>,
     ) -> Option<Box<Contents>> {
         self.written.as_ref()?;
-        let writes = matches!(message, Message::Request(it) if it.command == Command::WRITE);
+        let writes = matches!(message, Message::Request(it) if commands::payload(it.command) == Payload::Request);
         (writes || compare.is_some())
             .then(|| Box::new(Contents { at, compare, digest: None, found: None }))
     }
@@ -362,6 +360,11 @@ impl Session {
             self.problem(ProblemKind::DataDiffers, Side::Server, text);
         }
     }
+}
+
+/// Whether what a command writes is compared with what is read.
+fn is_compared(row: &CommandRow, length: u64) -> bool {
+    row.payload == Payload::Request && length <= LONGEST_WRITE
 }
 
 /// The hole that a message tells of.
