@@ -3,10 +3,10 @@
 /// When output is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless NO_COLOR or TERM says otherwise
+    /// Only on a terminal, and not if NO_COLOR is set or TERM is `dumb`
     #[default]
     Auto,
-    /// Into files and pipes, too
+    /// Also in files and pipes
     Always,
     /// Never
     Never,

@@ -18,7 +18,7 @@ static WITHHELD: &str = include_str!("../../../scenarios/withheld.txt");
 /// Command line of `nbdcheck coverage`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Name each requirement that nothing checks yet
+    /// List every requirement that nothing checks yet
     #[arg(long)]
     missing: bool,
 }

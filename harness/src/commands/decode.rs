@@ -17,23 +17,26 @@ use crate::transcribe::Transcriber;
 
 /// Command line of `nbdcheck decode`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Sessions are found on port 10809, on those given with --port, and by the \
-server's greeting on any port.")]
+#[command(
+    after_help = "Sessions are found on port 10809, on ports given with --port, and on any port \
+by the server's greeting."
+)]
 pub struct Args {
-    /// The capture, pcap or pcapng, perhaps compressed (gzip, Zstandard); `-` for standard input
+    /// The capture file: pcap or pcapng, also compressed with gzip or Zstandard; `-` is standard
+    /// input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
     #[command(flatten)]
     view: View,
 
-    /// Secrets of TLS (what SSLKEYLOGFILE makes programs write); those inside a pcapng are found
-    /// without
+    /// TLS key log (programs write one if SSLKEYLOGFILE is set); secrets inside a pcapng are used
+    /// without this option. Can be repeated
     #[arg(long, value_name = "FILE")]
     keylog: Vec<PathBuf>,
 
-    /// Print a session as a scenario that replays its client against any server; with --session
-    /// where the capture has several
+    /// Print a session as a scenario script that replays its client against any server; choose the
+    /// session with `--session` if the capture has several
     #[arg(long, conflicts_with_all = ["format", "stats"])]
     as_scenario: bool,
 }

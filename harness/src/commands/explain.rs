@@ -9,7 +9,7 @@ use crate::scenarios;
 /// Command line of `nbdcheck explain`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Id of a requirement, such as `cookie-echoed`, or of a scenario
+    /// Id of a requirement (such as `cookie-echoed`) or of a scenario
     id: String,
 }
 

@@ -8,10 +8,10 @@ use crate::script;
 /// Command line of `nbdcheck fmt`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Scripts to format in place; advice about them goes to standard error
+    /// Scripts to format in place; style advice is printed to standard error
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Change nothing; exit 1 if a script is not in canonical form
+    /// Change nothing; exit with 1 if a script is not formatted
     #[arg(long)]
     check: bool,
 }

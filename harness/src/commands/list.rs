@@ -10,7 +10,7 @@ use crate::script::ast::Script;
 /// Command line of `nbdcheck list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only scenarios whose id, title or feature contains this text
+    /// Show only scenarios whose id, title or feature contains this text
     filter: Option<String>,
 }
 

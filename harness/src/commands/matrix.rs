@@ -30,27 +30,27 @@ use crate::script::ast::Script;
 /// Command line of `nbdcheck matrix`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// JSON reports of `run`, to be shown in place of new runs
+    /// JSON reports of `nbdcheck run` to show instead of running anything
     #[arg(value_name = "REPORT.json", conflicts_with_all = ["server", "client", "jobs", "timeout"])]
     reports: Vec<PathBuf>,
-    /// A server: `self`, `self@V` (as qemu V), a shipped peer, the path of a peer file, `host:port`
-    /// or an NBD URI; by default `self`, every shipped peer that is installed, and for clients every
-    /// `self@V`. Repeatable
+    /// A server: `self`, `self@V` (behaves like qemu V), a shipped peer, the path of a peer file,
+    /// `host:port` or an NBD URI. Default: `self` and every installed peer; for the clients' table
+    /// also every `self@V`. Can be repeated
     #[arg(long, value_name = "PEER|URI")]
     server: Vec<String>,
-    /// A client: `self`, `self@V` (as qemu V), a shipped one, or the path of a peer file; by default
-    /// every `self@V`, and qemu-img, nbdcopy and nbdinfo where they are installed. With clients and
-    /// no server there is only the grid of clients against servers. Repeatable
+    /// A client: `self`, `self@V` (behaves like qemu V), a shipped peer, or the path of a peer
+    /// file. Default: every `self@V`, and qemu-img, nbdcopy and nbdinfo if they are installed. If
+    /// you name clients but no server, only the clients' table is made. Can be repeated
     #[arg(long, value_name = "CLIENT")]
     client: Vec<String>,
-    /// How many scenarios at once
+    /// Number of scenarios to run at the same time
     #[arg(long, value_name = "N", default_value_t = run::default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
-    /// How long one wait may take, in seconds
+    /// Longest time to wait for one answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
     timeout: f64,
-    /// Write the matrix: FORMAT is `json`, `html` or `markdown`, PATH `-` is standard output.
-    /// Repeatable
+    /// Write the matrix to a file. FORMAT is `json`, `html` or `markdown`; PATH `-` is standard
+    /// output. Can be repeated
     #[arg(long, value_name = "FORMAT=PATH")]
     report: Vec<Report<Format>>,
 }

@@ -18,6 +18,9 @@ pub mod targets;
 pub mod validate;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use clap::{Parser, Subcommand};
 
 pub use color::Color;
@@ -28,7 +31,7 @@ use crate::{exit, output};
 #[derive(Debug, Parser)]
 #[command(name = "nbdcheck", version, propagate_version = true)]
 pub struct Cli {
-    /// When to colour what people read; `auto`: on a terminal, unless NO_COLOR is set
+    /// When to use colour: `auto` means on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
     pub color: Color,
 
@@ -40,29 +43,29 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run scenarios against a server or client and report a verdict
+    /// Run scenarios against a server or a client and report a verdict
     Run(run::Args),
-    /// Show servers side by side: which features of which qemu version each has, and has right
+    /// Compare servers feature by feature, and show which clients work with which servers
     Matrix(matrix::Args),
-    /// Ask a server what it offers, and with which qemu version it is level
+    /// Show what a server offers, and the qemu version whose features it has
     Probe(probe::Args),
-    /// Decode a capture of NBD traffic
+    /// Decode NBD traffic from a capture file
     Decode(decode::Args),
-    /// Report the violations in captures; exit 1 if there are any
+    /// Report protocol violations in captures; exits with 1 if there are any
     Validate(validate::Args),
-    /// Decode NBD traffic while it passes an interface
+    /// Decode NBD traffic live from a network interface
     Capture(capture::Args),
     /// Serve exports with the reference server
     Serve(serve::Args),
     /// List the scenarios
     List(list::Args),
-    /// Explain a requirement, or show a scenario
+    /// Explain a requirement, or print a scenario
     Explain(explain::Args),
-    /// Bring scripts into their canonical form
+    /// Format scenario scripts
     Fmt(fmt::Args),
-    /// Count which requirements are checked, and by what
+    /// Show how many requirements are checked, and by what
     Coverage(coverage::Args),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     Completions(shell::CompletionArgs),
     /// Print the manual page
     Man,

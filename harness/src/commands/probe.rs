@@ -11,22 +11,22 @@ use crate::run::target::{Access, Target, Unavailable};
 /// Command line of `nbdcheck probe`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// `host`, `host:port`, `[v6]:port`, an NBD URI, or a server that nbdcheck starts itself: `self`, a
-    /// shipped peer, the path of a peer file
+    /// `host`, `host:port`, `[v6]:port`, an NBD URI, or a server that nbdcheck starts: `self`, a
+    /// shipped peer, or the path of a peer file
     #[arg(value_name = "TARGET")]
     target: String,
-    /// The export to enter; otherwise the default one, or the first that is listed
+    /// Export to examine; by default the default export, or else the first one listed
     #[arg(long, value_name = "NAME")]
     export: Option<String>,
-    /// For a server that nbdcheck starts: how it is set up, as scenarios name it in `export:`
+    /// Configuration of a server that nbdcheck starts, named as in the `export:` line of scenarios
     #[arg(long, value_name = "NAME", default_value = "default")]
     configuration: String,
     #[command(flatten)]
     tls: TlsArgs,
-    /// How long one wait may take, in seconds
+    /// Longest time to wait for one answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = run::DEFAULT_TIMEOUT)]
     timeout: f64,
-    /// How it is shown
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -34,9 +34,9 @@ pub struct Args {
 /// The forms of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// For people.
+    /// For people
     Text,
-    /// For programs.
+    /// For programs
     Json,
 }
 

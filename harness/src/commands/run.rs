@@ -24,83 +24,87 @@ use crate::{exit, output};
 /// Command line of `nbdcheck run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A server to test: `host:port`, `[v6]:port`, `nbd://host:port/name`,
-    /// `nbd+unix:///name?socket=path`, and the same with `nbds` for TLS. Repeatable
+    /// A running server to test: `host:port`, `[v6]:port`, `nbd://host:port/name` or
+    /// `nbd+unix:///name?socket=path`; `nbds` for TLS. Can be repeated
     #[arg(long, value_name = "ADDR|URI")]
     target: Vec<String>,
-    /// A server that nbdcheck starts itself: `self`, `self@V` (as qemu V), `self@all`, `qemu-nbd`, `nbdkit`, `nbd-server`,
-    /// `qemu-storage-daemon`, `all`, or the path of a peer file. Repeatable
+    /// A server that nbdcheck starts itself: `self`, `self@V` (behaves like qemu V), `self@all`,
+    /// `qemu-nbd`, `nbdkit`, `nbd-server`, `qemu-storage-daemon`, `all`, or the path of a peer
+    /// file. Can be repeated
     #[arg(long, value_name = "NAME|FILE")]
     peer: Vec<String>,
-    /// A server that nbdcheck starts by a command of yours, as a shell would, with `{port}` or
-    /// `{socket}` in it, and `{image}`, `{size}`, `{read-only:--option}`... for what it can be
-    /// told: the README has them all. Repeatable
+    /// A shell command that starts your server. It must contain `{port}` or `{socket}`; `{image}`,
+    /// `{size}`, `{read-only:--option}` and others let nbdcheck configure it (see the README). Can
+    /// be repeated
     #[arg(long, value_name = "CMD")]
     server: Vec<String>,
-    /// A client to test: `self`, `self@V` (as qemu V), `self@all`, `qemu-img`, `qemu-io`, `nbdinfo`,
-    /// `nbdcopy`, `nbdsh`, `nbd-client`, `all`, the path of a peer file, or a command with `{uri}` in it. Repeatable
+    /// A client to test: `self`, `self@V` (behaves like qemu V), `self@all`, `qemu-img`, `qemu-io`,
+    /// `nbdinfo`, `nbdcopy`, `nbdsh`, `nbd-client`, `all`, the path of a peer file, or a command
+    /// that contains `{uri}`. Can be repeated
     #[arg(long, value_name = "NAME|FILE|CMD")]
     client: Vec<String>,
-    /// Let scenarios write to `--target`: the data of the export that is named is lost, or of all its
-    /// exports where none is named
+    /// Allow scenarios to write to `--target`. This overwrites the export that you name, or all
+    /// exports if you name none
     #[arg(long)]
     pub(super) allow_write: bool,
-    /// Let scenarios that take care (malformed lengths, sessions that end midway) run against `--target`
+    /// Allow risky scenarios (malformed lengths, sessions that end midway) against `--target`
     #[arg(long)]
     pub(super) allow_hazard: bool,
-    /// Scenarios to run: an id, a folder, a glob, or a script file of your own. Repeatable
+    /// Scenarios to run: an id, a folder, a glob, or a script file of your own. Can be repeated
     #[arg(long, value_name = "GLOB|FILE")]
     scenario: Vec<String>,
-    /// Forms to run the scenarios in: `default`, `all`, or values such as
+    /// Variants to run the scenarios in: `default`, `all`, or values such as
     /// `replies=structured,send=bytewise,tls=x509,transport=unix`
     #[arg(long, value_name = "AXES", default_value = "default")]
     axes: String,
-    /// Only features that this qemu version or a later one brought
+    /// Only features that appeared in this qemu version or later
     #[arg(long, value_name = "VERSION")]
     since: Option<Version>,
-    /// Only features that this qemu version or an earlier one brought
+    /// Only features that appeared in this qemu version or earlier
     #[arg(long, value_name = "VERSION")]
     until: Option<Version>,
-    /// Only scenarios of this feature, as `list` names them
+    /// Only scenarios of this feature (`nbdcheck list` shows the names)
     #[arg(long, value_name = "NAME")]
     feature: Option<String>,
-    /// The export to test on `--target` and `--server`
+    /// Name of the export to test on `--target` and `--server`
     #[arg(long, value_name = "NAME")]
     pub(super) export: Option<String>,
     #[command(flatten)]
     pub(super) tls: TlsArgs,
-    /// Warnings (a SHOULD not kept) fail the run as well
+    /// Treat warnings (violations of a SHOULD) as failures
     #[arg(long)]
     pub(super) strict: bool,
-    /// Print each failed scenario, the reason of each skip, and the counts of each feature
+    /// Print every failed scenario, the reason for every skip, and counts for every feature
     #[arg(short, long)]
     verbose: bool,
-    /// How many scenarios at once
+    /// Number of scenarios to run at the same time
     #[arg(long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
-    /// How long one wait may take, in seconds
+    /// Longest time to wait for one answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
     pub(super) timeout: f64,
-    /// How long everything may take, in seconds: what has not run then is reported as not run
+    /// Time limit for the whole run, in seconds; scenarios that did not start by then are reported
+    /// as not run
     #[arg(long, value_name = "SECONDS")]
     max_time: Option<f64>,
-    /// End the run when N scenarios have failed; known failures do not count
+    /// Stop after N failed scenarios; known failures do not count
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_fail: Option<u32>,
-    /// End the run at the first failure: `--max-fail 1`
+    /// Stop at the first failure; the same as `--max-fail 1`
     #[arg(long, conflicts_with = "max_fail")]
     fail_fast: bool,
-    /// Write a report when the run is over, also when it is interrupted; FORMAT is `json`, `junit`,
-    /// `tap`, `html` or `markdown`, PATH `-` is standard output. Repeatable
+    /// Write a report at the end of the run, even if it was interrupted. FORMAT is `json`, `junit`,
+    /// `tap`, `html` or `markdown`; PATH `-` is standard output. Can be repeated
     #[arg(long, value_name = "FORMAT=PATH")]
     report: Vec<Report>,
-    /// Write a pcapng for each scenario below this folder
+    /// Write one pcapng file per scenario to this folder
     #[arg(long, value_name = "DIR")]
     capture: Option<PathBuf>,
-    /// Known failures: lines of `SCENARIO REQUIREMENT # reason`; any difference fails the run
+    /// File of known failures, one `SCENARIO REQUIREMENT # reason` per line; any difference fails
+    /// the run
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
-    /// Run part K of N of the scenarios
+    /// Run only part K of N of the scenarios
     #[arg(long, value_name = "K/N", value_parser = partition)]
     partition: Option<(usize, usize)>,
 }

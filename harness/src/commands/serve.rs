@@ -31,14 +31,21 @@ const DEFAULT_SIZE: u64 = 16 << 20;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exports:
-  mem:SIZE        memory, sparse; SIZE is in bytes, or with KiB, MiB, GiB, TiB
-  pattern:SIZE    memory that tells where each word belongs until it is written
-  file:PATH       a raw file or block device; holes stay holes
-  with options, each after a comma (double the commas of a path or text):
-  ro, desc=TEXT, min=SIZE, pref=SIZE, max=SIZE, required, rotational, single, hidden, seed=N,
-  tls (inside TLS only, when TLS is selective),
-  backing=KIND:WHAT (of mem: what it reads as until it is written),
-  bitmap=NAME (a dirty bitmap, several if wanted), granularity=SIZE (of the bitmaps)
+  mem:SIZE      sparse memory; SIZE in bytes, or with the suffix KiB, MiB, GiB or TiB
+  pattern:SIZE  memory that initially holds a pattern made from the offset
+  file:PATH     a raw file or block device; holes are kept
+
+Options of an export, each after a comma (write a comma inside a path or text twice):
+  ro                           read-only
+  desc=TEXT                    description, for NBD_OPT_LIST and NBD_INFO_DESCRIPTION
+  min=SIZE,pref=SIZE,max=SIZE  block sizes
+  required                     refuse clients that do not ask for the block sizes
+  rotational, single           set the flag ROTATIONAL; do not offer CAN_MULTI_CONN
+  hidden                       leave the export out of NBD_OPT_LIST
+  tls                          only inside TLS (with --tls selective)
+  seed=N                       seed of the pattern
+  backing=KIND:WHAT            (mem) initial content, from another export specification
+  bitmap=NAME,granularity=SIZE a dirty bitmap; bitmap= can be repeated
 
 Examples:
   nbdcheck serve
@@ -50,24 +57,25 @@ Examples:
   nbdcheck serve --judge --sessions 1 --judge-report json=client.json
   nbdcheck serve --fault cookie-truncated")]
 pub struct Args {
-    /// Listen on this TCP address; port 0 takes a free one [default: 127.0.0.1:10809, unless
-    /// there is a --socket]
+    /// Listen on this TCP address; port 0 picks a free port [default: 127.0.0.1:10809, unless
+    /// `--socket` is given]. Can be repeated
     #[arg(long, value_name = "HOST[:PORT]")]
     bind: Vec<String>,
 
-    /// Listen on this Unix socket
+    /// Listen on this Unix socket. Can be repeated
     #[arg(long, value_name = "PATH")]
     socket: Vec<PathBuf>,
 
-    /// Serve an export; an empty name is that of the default export [default: =mem:16MiB]
+    /// Serve an export; an empty name makes it the default export [default: =mem:16MiB]. Can be
+    /// repeated
     #[arg(long = "export", value_name = "NAME=SPEC", value_parser = parse_export)]
     exports: Vec<(String, ExportSpec)>,
 
-    /// Serve this export to clients that name none
+    /// Serve this export to clients that ask for the empty name
     #[arg(long, value_name = "NAME")]
     default: Option<String>,
 
-    /// Offer and answer as this release of qemu does: `qemu-2.6` or `2.6`, up to `8.2`
+    /// Offer and answer what this qemu release does: `qemu-2.6` or `2.6`, up to `8.2`
     #[arg(long, value_name = "VERSION", value_parser = parse_profile)]
     profile: Option<&'static Profile>,
 
@@ -75,15 +83,15 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_parser = parse_fault)]
     fault: Option<Fault>,
 
-    /// List the faults and the requirements that each breaks, and exit
+    /// List the faults and the requirement that each one breaks, then exit
     #[arg(long)]
     list_faults: bool,
 
-    /// Begin with the oldstyle greeting: one export, no negotiation
+    /// Use the oldstyle handshake: one export, no negotiation
     #[arg(long, conflicts_with = "newstyle")]
     oldstyle: bool,
 
-    /// Offer newstyle, but not fixed newstyle
+    /// Offer newstyle negotiation, but not fixed newstyle
     #[arg(long)]
     newstyle: bool,
 
@@ -95,11 +103,11 @@ pub struct Args {
     #[arg(long)]
     no_extended: bool,
 
-    /// Do not offer metadata contexts and block status
+    /// Do not offer metadata contexts or block status
     #[arg(long)]
     no_contexts: bool,
 
-    /// Leave features out: `flush`, `fua`, `trim`, `write-zeroes`, `fast-zero`, `cache`, `df`,
+    /// Turn features off: `flush`, `fua`, `trim`, `write-zeroes`, `fast-zero`, `cache`, `df`,
     /// `multi-conn`, `list`, `info-and-go`, `block-size`, `no-zeroes`, `structured-reply`,
     /// `extended-headers`, `meta-context`, `base-allocation`, `dirty-bitmaps`, `allocation-depth`,
     /// `status-payload`
@@ -112,59 +120,60 @@ pub struct Args {
     )]
     without: Vec<String>,
 
-    /// Serve so many connections at once; others are closed without a greeting
+    /// Serve at most N connections at the same time; further ones are closed without a greeting
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     max_connections: Option<u16>,
 
-    /// Wait so long before each greeting, in milliseconds
+    /// Wait this long before each greeting, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=60_000))]
     delay: u16,
 
-    /// TLS: `off`, `selective` (for those who ask, and for exports with the option `tls`) or
-    /// `forced` (nothing else is served) [default: forced if there are credentials, else off]
+    /// TLS mode: `off`, `selective` (for clients that ask for it, and for exports with the option
+    /// `tls`) or `forced` (nothing is served without TLS) [default: forced if there are
+    /// credentials, otherwise off]
     #[arg(long, value_name = "MODE", value_parser = ["off", "selective", "forced"])]
     tls: Option<String>,
 
-    /// The server's certificate, and those that lead to its authority (PEM)
+    /// Server certificate, followed by its intermediate certificates (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 
-    /// The private key of the certificate (PEM)
+    /// Private key of the server certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 
-    /// The authority that clients' certificates are verified with (PEM)
+    /// CA certificates that verify clients (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_ca: Option<PathBuf>,
 
-    /// Whether clients must have a certificate: `none` (they are not asked), `optional` or
-    /// `require` [default: require if there is a --tls-ca, else none]
+    /// Client certificates: `none` (not requested), `optional` or `require` [default: require with
+    /// `--tls-ca`, otherwise none]
     #[arg(long, value_name = "WHETHER", value_parser = ["none", "optional", "require"], requires = "tls_cert")]
     tls_verify: Option<String>,
 
-    /// Pre-shared keys instead of certificates: lines of `user:hexkey`, as psktool writes them
-    /// (needs a build with the feature `psk`)
+    /// Pre-shared keys to use instead of certificates, one `user:hexkey` per line, as psktool
+    /// writes them (requires the build feature `psk`)
     #[arg(long, value_name = "FILE", conflicts_with = "tls_cert")]
     tls_psk: Option<PathBuf>,
 
-    /// Append the secrets of TLS sessions to this file, for Wireshark
-    #[arg(long, value_name = "FILE", env = "SSLKEYLOGFILE")]
+    /// Append TLS secrets to this file, for Wireshark and `nbdcheck decode --keylog`
+    #[arg(long, value_name = "FILE", env = "SSLKEYLOGFILE", hide_env_values = true)]
     tls_key_log: Option<PathBuf>,
 
-    /// Judge the clients: print each rule that one breaks, with the conversation before it; the exit
-    /// status is 1 if a MUST was broken, 3 if no client came
+    /// Check the clients that connect: print every rule that one breaks, with the messages before
+    /// it. The exit status is 1 if a MUST was broken, and 3 if no client connected
     #[arg(long)]
     judge: bool,
 
-    /// Stop after this many sessions; connections on which the client says nothing do not count
+    /// Stop after N sessions; connections on which the client sends nothing do not count
     #[arg(long, value_name = "N", requires = "judge", value_parser = clap::value_parser!(u64).range(1..))]
     sessions: Option<u64>,
 
-    /// Also write what was found to a file, in a format of `run --report` (repeatable)
+    /// Write what was found to a file, in a format of `nbdcheck run --report`. Can be repeated
     #[arg(long, value_name = "FORMAT=PATH", requires = "judge")]
     judge_report: Vec<Report>,
 
-    /// Tell of each connection on standard error
+    /// Log every connection to standard error
     #[arg(long, short)]
     verbose: bool,
 }

@@ -10,7 +10,7 @@ use crate::output;
 /// Command line of `nbdcheck completions`.
 #[derive(Debug, clap::Args)]
 pub struct CompletionArgs {
-    /// The shell to complete for
+    /// Shell to write completions for
     shell: Shell,
 }
 

@@ -12,17 +12,17 @@ use crate::tls::{Files, Security};
 /// What there is for TLS with a server that somebody else runs.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct TlsArgs {
-    /// Who may vouch for the target in TLS (PEM)
+    /// CA certificates that verify the target (PEM)
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
-    /// The certificate to show to the target (PEM)
+    /// Client certificate to present to the target (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The private key of the certificate (PEM)
+    /// Private key of the client certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Pre-shared keys for the target instead of certificates: lines of `user:hexkey` (needs a
-    /// build with the feature `psk`)
+    /// Pre-shared keys to use instead of certificates, one `user:hexkey` per line (requires the
+    /// build feature `psk`)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tls_ca", "tls_cert"])]
     tls_psk: Option<PathBuf>,
 }

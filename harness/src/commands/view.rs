@@ -17,74 +17,73 @@ use crate::exit;
 /// What to show, and in which form.
 #[derive(Debug, clap::Args)]
 pub(super) struct View {
-    /// What to print: the notation, that with every field of the wire, where it is and its bytes, an object of JSON a line,
-    /// or a summary of each session
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 
-    /// TCP port of an NBD server, besides 10809
+    /// An additional TCP port of an NBD server, besides 10809. Can be repeated
     #[arg(long, value_name = "N")]
     pub(super) port: Vec<u16>,
 
-    /// Only the session with this number
+    /// Show only the session with this number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) session: Option<u64>,
 
-    /// Only messages for which this is true, what was found about them, and of their sessions where
-    /// these begin, open TLS and end: comparisons of fields, joined by `and`, `or` and `not (...)`,
-    /// such as `name == NBD_CMD_READ and length >= 64KiB`, `error != ok`, `latency > 10ms`,
-    /// `flags has FUA`, `session == 2 and from == client`; `--help` lists the fields
+    /// Show only messages that match this expression, such as `name == NBD_CMD_READ and length >=
+    /// 64KiB` or `latency > 10ms`; `--help` lists the fields
     #[arg(long, value_name = "EXPR", long_help = filter_help())]
     filter: Option<Expression>,
 
-    /// How times are told in text: since the session began, as date and time of day in UTC, or
-    /// since the message before
+    /// How to show times in text output
     #[arg(long, value_enum, default_value_t = Time::Relative)]
     time: Time,
 
-    /// Tell in text how long after its request each reply was complete, and the first bytes of what
-    /// prints as a digest
+    /// Also show each reply's latency, and the first bytes of data that is shown as a digest
     #[arg(long, short)]
     verbose: bool,
 
-    /// For each session and command: how many, bytes, errors, the share that is sequential, latency
-    /// with a histogram; requests in flight over time, the slowest. With `--format json` an object a
-    /// line. With `--filter` of those requests for which it is true, whatever their replies
+    /// Print statistics for each session and command instead of messages: count, bytes, errors,
+    /// share of sequential access, latency with a histogram, requests in flight over time, slowest
+    /// requests. With `--format json`, one object per line. With `--filter`, only requests that
+    /// match; their replies always count
     #[arg(long)]
     stats: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// The `C:`/`S:` notation, a line a message
+    /// `C:` and `S:` lines in script notation, one line per message
     Text,
-    /// The notation, and below each message the fields of the wire with place and bytes
+    /// Like text, with every wire field of each message, its offset and its bytes
     Tree,
-    /// JSON, an object a line
+    /// One JSON object per line
     Json,
-    /// Counts and findings of each session
+    /// Counts and findings for each session
     Summary,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Time {
-    /// Seconds since the session's first packet
+    /// Seconds since the first packet of the session
     Relative,
-    /// Date and time of day in UTC
+    /// Date and time in UTC
     Absolute,
-    /// Seconds since the message before
+    /// Seconds since the previous message
     Delta,
 }
 
 /// The long help of `--filter`.
 fn filter_help() -> String {
     format!(
-        "Only messages for which this is true, what was found about them, and of their sessions \
-         where these begin, open TLS and end: comparisons of fields, joined by `and`, `or` and \
-         `not (...)`, such as `name == NBD_CMD_READ and length >= 64KiB`, `error != ok`, \
-         `latency > 10ms`, `flags has FUA`, `session == 2 and from == client`.\n\n\
-         Sets (`{{FUA DF}}`) are compared with `has`, `lacks`, `==` and `!=`. Sizes take KiB, MiB, \
-         GiB, times ns, us, ms, s. A comparison with a field that a message does not have is false. The fields:\n\
+        "Show only messages that match this expression, with the findings about them. The lines \
+         where their sessions begin, switch to TLS and end are shown, too.\n\n\
+         An expression compares fields and can use `and`, `or` and `not (...)`: \
+         `name == NBD_CMD_READ and length >= 64KiB`, `error != ok`, `latency > 10ms`, \
+         `flags has FUA`, `session == 2 and from == client`.\n\n\
+         Sets such as `{{FUA DF}}` are compared with `has`, `lacks`, `==` and `!=`. Sizes can have \
+         the suffix KiB, MiB or GiB, and times ns, us, ms or s. A comparison is false if the \
+         message does not have the field.\n\n\
+         Fields:\n\
          {}",
         fields()
     )

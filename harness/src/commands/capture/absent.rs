@@ -5,8 +5,8 @@ use crate::exit;
 /// Command line of `nbdcheck capture`, whatever it is.
 #[derive(Debug, clap::Args)]
 #[command(
-    about = "Decode NBD traffic while it passes an interface (not in this build: needs the cargo \
-             feature `live`)",
+    about = "Decode NBD traffic live from a network interface (not in this build: requires the \
+             cargo feature `live`)",
     disable_help_flag = true
 )]
 pub struct Args {

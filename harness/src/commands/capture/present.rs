@@ -22,8 +22,8 @@ const PIECES: usize = 64;
 /// Command line of `nbdcheck capture`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-It ends at ^C, and then tells what the sessions that are still open come to. `listening` on \
-standard error means that nothing is missed from there on.
+It runs until ^C, and then summarises the sessions that are still open. Every packet after the \
+line `listening` on standard error is captured.
 
 Examples:
   nbdcheck capture -i lo
@@ -31,24 +31,24 @@ Examples:
   nbdcheck capture -i any --filter 'error != ok or latency > 100ms'
   nbdcheck capture -i lo --keylog keys.log  # then SSLKEYLOGFILE=keys.log nbdcopy nbds://...")]
 pub struct Args {
-    /// The interface, `any` for all of them
+    /// Network interface to listen on; `any` for all of them
     #[arg(long, short, value_name = "IFACE")]
     interface: String,
 
-    /// Also write the packets to a file, in pcapng, with the secrets of TLS that were used
+    /// Also write the packets, and the TLS secrets that were used, to this pcapng file
     #[arg(long, short, value_name = "FILE")]
     write: Option<PathBuf>,
 
-    /// Secrets of TLS that programs log meanwhile (what SSLKEYLOGFILE makes them write); the file need
-    /// not be there yet. A session waits for its secrets for up to a second
+    /// TLS key log that programs write meanwhile (if SSLKEYLOGFILE is set); the file need not exist
+    /// yet. A session waits up to one second for its secrets. Can be repeated
     #[arg(long, value_name = "FILE")]
     keylog: Vec<PathBuf>,
 
-    /// End after this many packets
+    /// Stop after N packets
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// End after this many seconds
+    /// Stop after N seconds
     #[arg(long, value_name = "S", value_parser = seconds)]
     duration: Option<Duration>,
 

@@ -20,24 +20,25 @@ const DATA_DIFFERS: &str = ProblemKind::DataDiffers.name();
 /// Command line of `nbdcheck validate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The captures, pcap or pcapng, perhaps compressed (gzip, Zstandard); `-` for standard input
+    /// Capture files: pcap or pcapng, also compressed with gzip or Zstandard; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// TCP port of an NBD server, besides 10809; on other ports sessions are found by the
-    /// server's greeting
+    /// An additional TCP port of an NBD server, besides 10809. On other ports, sessions are
+    /// recognised by the server's greeting. Can be repeated
     #[arg(long, value_name = "N")]
     port: Vec<u16>,
 
-    /// Secrets of TLS (what SSLKEYLOGFILE makes programs write); those inside a pcapng are found
-    /// without
+    /// TLS key log (programs write one if SSLKEYLOGFILE is set); secrets inside a pcapng are used
+    /// without this option. Can be repeated
     #[arg(long, value_name = "FILE")]
     keylog: Vec<PathBuf>,
 
-    /// Do not warn of reads that contradict what the session had written
+    /// Do not warn about reads that contradict earlier writes
     ///
-    /// Without it such a read is a warning, where the capture shows no error, no other request and no
-    /// other session that may have changed the data. Whole blocks of 4 KiB are compared.
+    /// By default, a read that returns other data than was written is a warning, unless an error,
+    /// another request or another session in the capture may have changed the data. Whole blocks of
+    /// 4 KiB are compared.
     #[arg(long)]
     no_data: bool,
 }
