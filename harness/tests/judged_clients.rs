@@ -12,7 +12,7 @@ use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use reference_server::tls::made::Made;
+use reference_server::tls::generated::Made;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use started::started;

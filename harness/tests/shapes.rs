@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use harness::peer::PeerFile;
 use harness::run::deviations::Deviations;
 use harness::run::versions::Versions;
-use reference_server::tls::made::Made;
+use reference_server::tls::generated::Made;
 
 /// How long a server may take to listen.
 const READY: Duration = Duration::from_secs(20);

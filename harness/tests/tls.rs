@@ -8,8 +8,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use reference_server::tls::generated::{Made, USER};
 use reference_server::tls::has_psk;
-use reference_server::tls::made::{Made, USER};
 
 fn nbdcheck(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_nbdcheck")).args(args).output().unwrap()

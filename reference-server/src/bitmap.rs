@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use protocol::values::STRING_LIMIT;
 
-use crate::export::BadExport;
 use crate::ranges::Ranges;
 
 /// The namespace and kind of the contexts that bitmaps are, up to their names.
@@ -25,19 +24,30 @@ pub struct DirtyBitmap {
     dirty: Mutex<Ranges>,
 }
 
+/// Why there can't be such a bitmap.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadBitmap {
+    /// The name breaks the rules.
+    #[error("`{0}` is no name of a dirty bitmap: it has 1 to 4078 bytes without a zero byte")]
+    Name(String),
+    /// The granularity breaks the rules.
+    #[error("the granularity of a dirty bitmap is a power of 2 from 512 to 2^31, not {0}")]
+    Granularity(u64),
+}
+
 impl DirtyBitmap {
     /// A clean bitmap that is enabled; `granularity` in bytes.
     ///
     /// # Errors
     /// The name is empty or no string of the protocol, or the granularity is no power of 2 from
     /// 512 to 2^31.
-    pub fn new(name: impl Into<String>, granularity: u64) -> Result<Self, BadExport> {
+    pub fn new(name: impl Into<String>, granularity: u64) -> Result<Self, BadBitmap> {
         let name = name.into();
         if name.is_empty() || name.len() + PREFIX.len() > STRING_LIMIT || name.contains('\0') {
-            return Err(BadExport::BitmapName(name));
+            return Err(BadBitmap::Name(name));
         }
         if !granularity.is_power_of_two() || !(512..=1 << 31).contains(&granularity) {
-            return Err(BadExport::Granularity(granularity));
+            return Err(BadBitmap::Granularity(granularity));
         }
         let (enabled, dirty) = (AtomicBool::new(true), Mutex::default());
         Ok(Self { name, granularity, enabled, dirty })

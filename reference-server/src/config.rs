@@ -1,12 +1,10 @@
 //! What a server offers, and how much it puts up with.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::values::{HandshakeFlags, TransmissionFlags};
+use protocol::values::HandshakeFlags;
 
-use crate::agreed::Agreed;
-use crate::export::{Export, Exports};
+use crate::export::Exports;
 use crate::fault::Fault;
 use crate::manners::Manners;
 use crate::tls::Acceptor;
@@ -202,40 +200,6 @@ impl Features {
             flags = flags | HandshakeFlags::NO_ZEROES;
         }
         flags
-    }
-
-    /// What can be done with an export, given what was agreed.
-    pub(crate) fn transmission_flags(
-        &self,
-        export: &Arc<Export>,
-        agreed: &Agreed,
-        replies: Replies,
-        manners: &Manners,
-    ) -> TransmissionFlags {
-        use TransmissionFlags as F;
-        let writable = !export.is_read_only();
-        let changes = writable || manners.trim_on_read_only;
-        let zeroes = self.write_zeroes && changes;
-        let chunks = replies != Replies::Simple;
-        let extended = replies == Replies::Extended;
-        let contexts = !agreed.contexts(export).is_empty();
-        [
-            (F::HAS_FLAGS, true),
-            (F::READ_ONLY, !writable),
-            (F::SEND_FLUSH, self.flush),
-            (F::SEND_FUA, self.fua),
-            (F::ROTATIONAL, export.is_rotational()),
-            (F::SEND_TRIM, self.trim && changes),
-            (F::SEND_WRITE_ZEROES, zeroes),
-            (F::SEND_DF, self.df && chunks),
-            (F::CAN_MULTI_CONN, self.multi_conn && manners.multi_conn.applies(export)),
-            (F::SEND_CACHE, self.cache),
-            (F::SEND_FAST_ZERO, zeroes && self.fast_zero),
-            (F::BLOCK_STATUS_PAYLOAD, self.status_payload && extended && contexts),
-        ]
-        .into_iter()
-        .filter(|(_, on)| *on)
-        .fold(F::EMPTY, |flags, (flag, _)| flags | flag)
     }
 }
 

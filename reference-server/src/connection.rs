@@ -7,27 +7,22 @@ use std::time::Duration;
 use protocol::codec::{self, Step};
 use protocol::message::{OptionBody, OptionRequest, Request};
 use protocol::values::{Command, ErrorCode};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufWriter, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, BufWriter, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
+use crate::answer::Next;
 use crate::config::Config;
-use crate::ear::Hearing;
-use crate::ending::Ending;
 use crate::fault::Fault;
-use crate::negotiation::{Negotiation, Next};
-use crate::parts::Parts;
+use crate::negotiation::Negotiation;
+use crate::outgoing::Parts;
+use crate::overhear::Hearing;
 use crate::reply;
-use crate::terms::{Failure, Outcome, Terms, Verdict};
+use crate::session_end::Ending;
+use crate::stream::BoxedStream;
 use crate::tls::Acceptor;
+use crate::transmission::{Failure, Outcome, Transmission, Verdict};
 use crate::wire::Incoming;
-
-/// Any channel of bytes.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-pub(crate) type BoxedStream = Box<dyn Stream>;
 
 /// The unit in which payload memory is counted, in bytes: semaphores count in 32 bits.
 const MEMORY_UNIT: u64 = 4096;
@@ -61,7 +56,7 @@ pub(crate) async fn serve(
     mut stream: BoxedStream,
     hearing: Option<Hearing>,
     mut states: watch::Receiver<State>,
-    entered: impl FnOnce(&Terms),
+    entered: impl FnOnce(&Transmission),
 ) -> Ending {
     let limit = config.limits.handshake;
     if let Some(hearing) = &hearing {
@@ -99,7 +94,7 @@ async fn haggle(
     incoming: &mut Incoming<BoxedStream>,
     hearing: Option<&Hearing>,
     states: &watch::Receiver<State>,
-) -> Result<Terms, Ending> {
+) -> Result<Transmission, Ending> {
     let opening = config.manners.opening;
     if !opening.is_zero() {
         tokio::time::sleep(opening).await;
@@ -203,7 +198,7 @@ struct Outgoing {
 }
 
 async fn transmit(
-    terms: Arc<Terms>,
+    terms: Arc<Transmission>,
     incoming: Incoming<BoxedStream>,
     mut states: watch::Receiver<State>,
 ) -> Ending {
@@ -238,7 +233,7 @@ async fn transmit(
 
 /// The requests of a connection.
 struct Requests {
-    terms: Arc<Terms>,
+    terms: Arc<Transmission>,
     replies: mpsc::UnboundedSender<Outgoing>,
     states: watch::Receiver<State>,
     slots: Arc<Semaphore>,
@@ -249,7 +244,7 @@ struct Requests {
 
 impl Requests {
     fn new(
-        terms: Arc<Terms>,
+        terms: Arc<Transmission>,
         replies: mpsc::UnboundedSender<Outgoing>,
         states: watch::Receiver<State>,
         dropped: Arc<AtomicBool>,

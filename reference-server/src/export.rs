@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use protocol::values::{DEFAULT_MAXIMUM_PAYLOAD, STRING_LIMIT};
 
-use crate::bitmap::DirtyBitmap;
+use crate::bitmap::{BadBitmap, DirtyBitmap};
 use crate::store::{PaddedStore, Store};
 
 /// The size constraints of an export (section "Size constraints"), in bytes.
@@ -95,12 +95,9 @@ pub enum BadExport {
         /// `name` or `description`.
         what: &'static str,
     },
-    /// The name of a bitmap breaks its rules.
-    #[error("`{0}` is no name of a dirty bitmap: it has 1 to 4078 bytes without a zero byte")]
-    BitmapName(String),
-    /// The granularity of a bitmap breaks its rules.
-    #[error("the granularity of a dirty bitmap is a power of 2 from 512 to 2^31, not {0}")]
-    Granularity(u64),
+    /// A bitmap breaks its rules.
+    #[error(transparent)]
+    Bitmap(#[from] BadBitmap),
     /// Two bitmaps of one name.
     #[error("there are two dirty bitmaps named `{0}`")]
     BitmapTwice(String),

@@ -18,36 +18,40 @@
 //! # }
 //! ```
 
-mod agreed;
+mod answer;
 mod bitmap;
 pub mod client;
 mod config;
 mod connection;
+mod context_options;
 mod contexts;
-mod ear;
-mod ending;
+mod distort;
 mod export;
 mod fault;
 mod manners;
+mod negotiated;
 mod negotiation;
-mod parts;
+mod outgoing;
+mod overhear;
 pub mod profile;
 mod ranges;
 mod reply;
 mod server;
+mod session_end;
 pub mod spec;
 pub mod store;
-mod terms;
+mod stream;
 pub mod tls;
+mod transmission;
 mod wire;
 
-pub use bitmap::{DEFAULT_GRANULARITY, DirtyBitmap};
+pub use bitmap::{BadBitmap, DEFAULT_GRANULARITY, DirtyBitmap};
 pub use config::{Features, Handshake, Limits, Replies, ServerTls, TlsMode};
-pub use connection::Stream;
-pub use ear::{Close, Ear, EarMaker};
-pub use ending::Ending;
 pub use export::{BadExport, BlockSizes, Export};
 pub use fault::{Fault, UnknownFault};
 pub use manners::{Manners, MultiConn};
+pub use overhear::{Close, Ear, EarMaker};
 pub use profile::Profile;
 pub use server::{Builder, Event, Server, ServerHandle, StartError};
+pub use session_end::Ending;
+pub use stream::Stream;

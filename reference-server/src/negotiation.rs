@@ -8,37 +8,19 @@ use protocol::message::{
 };
 use protocol::text::WireString;
 use protocol::values::{
-    ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, STRING_LIMIT, TransmissionFlags,
+    ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, TransmissionFlags,
 };
 
-use crate::agreed::Agreed;
+use crate::answer::{Answer, Next, check_name, close, message, refuse, reply, shortened};
 use crate::config::{Config, Handshake, Replies, TlsMode};
-use crate::ending::Ending;
+use crate::context_options;
+use crate::distort;
 use crate::export::Export;
-use crate::fault::{self, Fault};
-use crate::parts::Parts;
-use crate::terms::Terms;
-use crate::tls::Acceptor;
-
-/// The answer to an option, and what comes after it.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) parts: Parts,
-    pub(crate) next: Next,
-}
-
-/// What comes after an answer.
-#[derive(Debug)]
-pub(crate) enum Next {
-    /// Another option.
-    Option,
-    /// The TLS handshake, and then another option.
-    Tls(Acceptor),
-    /// The end.
-    Close(Ending),
-    /// Transmission.
-    Transmit(Box<Terms>),
-}
+use crate::fault::Fault;
+use crate::negotiated::Negotiated;
+use crate::outgoing::Parts;
+use crate::session_end::Ending;
+use crate::transmission::Transmission;
 
 /// A session up to its transmission phase.
 #[derive(Debug)]
@@ -47,7 +29,7 @@ pub(crate) struct Negotiation {
     fixed: bool,
     no_zeroes: bool,
     tls: bool,
-    agreed: Agreed,
+    agreed: Negotiated,
     options: u32,
 }
 
@@ -58,7 +40,7 @@ impl Negotiation {
             fixed: false,
             no_zeroes: false,
             tls: false,
-            agreed: Agreed::default(),
+            agreed: Negotiated::default(),
             options: 0,
         }
     }
@@ -135,7 +117,7 @@ impl Negotiation {
             answer.parts.messages_mut().for_each(silence);
         }
         if let Some(fault) = self.config.fault {
-            fault::distort_answer(fault, request, &mut answer, self.no_zeroes);
+            distort::distort_answer(fault, request, &mut answer, self.no_zeroes);
         }
         answer
     }
@@ -172,17 +154,17 @@ impl Negotiation {
             ),
             OptionType::INFO | OptionType::GO if features.info_and_go => self.info(request),
             OptionType::STRUCTURED_REPLY if features.structured_reply => {
-                self.agreed.structured_reply(&self.config, body)
+                self.structured_reply(body)
             }
             // Whoever takes extended headers needs GO.
             OptionType::EXTENDED_HEADERS if features.extended_headers && features.info_and_go => {
-                self.agreed.extended_headers(body)
+                self.extended_headers(body)
             }
             OptionType::LIST_META_CONTEXT if features.meta_context => {
-                self.agreed.list_contexts(&self.config, self.tls, request)
+                context_options::list(&self.agreed, &self.config, self.tls, request)
             }
             OptionType::SET_META_CONTEXT if features.meta_context => {
-                self.agreed.set_contexts(&self.config, self.tls, request)
+                context_options::set(&mut self.agreed, &self.config, self.tls, request)
             }
             _ if self.tls && self.config.breaks(Fault::TlsRequiredInside) => tls_required(*option),
             _ => unsupported(*option),
@@ -216,6 +198,36 @@ impl Negotiation {
         }
         let next = Next::Tls(tls.acceptor.clone());
         Answer { next, ..reply(option, ReplyType::ACK, ReplyBody::Empty) }
+    }
+
+    /// `NBD_OPT_STRUCTURED_REPLY`.
+    fn structured_reply(&mut self, body: &OptionBody) -> Answer {
+        let option = OptionType::STRUCTURED_REPLY;
+        if *body != OptionBody::Empty && !self.config.breaks(Fault::StructuredDataAccepted) {
+            let why = "NBD_OPT_STRUCTURED_REPLY takes no data";
+            return refuse(option, ReplyType::ERR_INVALID, why);
+        }
+        if self.agreed.extended {
+            let why = "extended headers have been agreed, and take precedence";
+            return refuse(option, ReplyType::ERR_EXT_HEADER_REQD, why);
+        }
+        if self.agreed.structured && self.config.manners.structured_once {
+            let why = "structured replies have been agreed already";
+            return refuse(option, ReplyType::ERR_INVALID, why);
+        }
+        self.agreed.structured = true;
+        reply(option, ReplyType::ACK, ReplyBody::Empty)
+    }
+
+    /// `NBD_OPT_EXTENDED_HEADERS`.
+    fn extended_headers(&mut self, body: &OptionBody) -> Answer {
+        let option = OptionType::EXTENDED_HEADERS;
+        if *body != OptionBody::Empty {
+            let why = "NBD_OPT_EXTENDED_HEADERS takes no data";
+            return refuse(option, ReplyType::ERR_INVALID, why);
+        }
+        self.agreed.extended = true;
+        reply(option, ReplyType::ACK, ReplyBody::Empty)
     }
 
     fn export_name(&self, body: &OptionBody, shutdown: bool) -> Answer {
@@ -278,7 +290,7 @@ impl Negotiation {
         let (name, requests) = match &request.body {
             OptionBody::Info { name, requests } => (name, requests),
             OptionBody::Raw(data) if self.config.breaks(Fault::InfoMalformedAccepted) => {
-                lenient = fault::lenient_info(data);
+                lenient = distort::lenient_info(data);
                 (&lenient.0, &lenient.1)
             }
             _ => {
@@ -367,12 +379,7 @@ impl Negotiation {
 
     fn advertised(&self, export: &Arc<Export>) -> TransmissionFlags {
         let replies = self.agreed.replies();
-        let flags = self.config.features.transmission_flags(
-            export,
-            &self.agreed,
-            replies,
-            &self.config.manners,
-        );
+        let flags = self.agreed.transmission_flags(&self.config, export, replies);
         match self.config.fault {
             Some(Fault::HasFlagsClear) => flags.without(TransmissionFlags::HAS_FLAGS),
             Some(Fault::FastZeroAlone) => {
@@ -385,44 +392,8 @@ impl Negotiation {
     }
 
     fn enter(&self, export: &Arc<Export>) -> Next {
-        Next::Transmit(Box::new(Terms::new(&self.config, export, &self.agreed)))
+        Next::Transmit(Box::new(Transmission::new(&self.config, export, &self.agreed)))
     }
-}
-
-/// A name must be a string of the protocol (section "Conventions").
-pub(crate) fn check_name(name: &WireString, limit: usize) -> Result<(), &'static str> {
-    match name.to_str() {
-        _ if name.len() > STRING_LIMIT => Err("an export name has at most 4096 bytes"),
-        _ if name.len() > limit => Err("the export name is too long for this server"),
-        None => Err("an export name is UTF-8"),
-        Some(text) if text.contains('\0') => Err("an export name has no zero byte"),
-        Some(_) => Ok(()),
-    }
-}
-
-/// A name for a message, printable and short.
-pub(crate) fn shortened(name: &WireString) -> String {
-    /// In bytes, so that a whole message stays within the length that strings should have.
-    const LIMIT: usize = 160;
-    let printed = name.to_string();
-    match printed.char_indices().map(|(at, _)| at).take_while(|at| *at <= LIMIT).last() {
-        Some(end) if printed.len() > LIMIT => format!("{}...", &printed[..end]),
-        _ => printed,
-    }
-}
-
-pub(crate) fn message(option: OptionType, reply: ReplyType, body: ReplyBody) -> Message {
-    Message::OptionReply(OptionReply { option, reply, body })
-}
-
-pub(crate) fn reply(option: OptionType, reply: ReplyType, body: ReplyBody) -> Answer {
-    let mut parts = Parts::default();
-    parts.message(message(option, reply, body));
-    Answer { parts, next: Next::Option }
-}
-
-pub(crate) fn refuse(option: OptionType, error: ReplyType, why: &str) -> Answer {
-    reply(option, error, ReplyBody::Message(why.into()))
 }
 
 /// Takes the text out of an error.
@@ -438,11 +409,6 @@ fn tls_required(option: OptionType) -> Answer {
 
 fn unsupported(option: OptionType) -> Answer {
     refuse(option, ReplyType::ERR_UNSUP, &format!("{option} is not supported"))
-}
-
-fn close(why: &str) -> Answer {
-    let ending = Ending::Refused(format!("the client asked for {why}"));
-    Answer { parts: Parts::default(), next: Next::Close(ending) }
 }
 
 #[cfg(test)]

@@ -1,16 +1,14 @@
 //! From what came of a request to what is sent. No sockets, no clock.
 
-use protocol::message::{
-    Chunk, ChunkBody, ChunkForm, Extent, Message, Request, RequestForm, SimpleReply,
-};
+use protocol::message::{ChunkBody, Extent, Message, Request, RequestForm, SimpleReply};
 use protocol::text::WireString;
-use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
+use protocol::values::{ChunkType, CommandFlags, ErrorCode, ReplyFlags};
 
 use crate::config::Replies;
-use crate::fault;
-use crate::parts::{Part, Parts};
+use crate::distort;
+use crate::outgoing::{Part, Parts, chunk};
 use crate::store::{Run, push_run};
-use crate::terms::{Failure, Outcome, Terms};
+use crate::transmission::{Failure, Outcome, Transmission};
 
 /// The shortest hole that gets a chunk of its own, in bytes.
 const SHORTEST_HOLE: u64 = 4096;
@@ -18,12 +16,12 @@ const SHORTEST_HOLE: u64 = 4096;
 const HOLES_AT_MOST: u64 = 64;
 
 /// The whole answer to a request.
-pub(crate) fn answer(terms: &Terms, request: &Request, outcome: Outcome) -> Parts {
+pub(crate) fn answer(terms: &Transmission, request: &Request, outcome: Outcome) -> Parts {
     let chunks = terms.replies != Replies::Simple;
     let mut parts =
         if chunks { structured(terms, request, outcome) } else { simple(request, outcome) };
     if let Some(fault) = terms.config.fault {
-        fault::distort_reply(fault, chunks, request, &mut parts);
+        distort::distort_reply(fault, chunks, request, &mut parts);
     }
     parts
 }
@@ -42,7 +40,7 @@ fn simple(request: &Request, outcome: Outcome) -> Parts {
     parts
 }
 
-fn structured(terms: &Terms, request: &Request, outcome: Outcome) -> Parts {
+fn structured(terms: &Transmission, request: &Request, outcome: Outcome) -> Parts {
     let manners = &terms.config.manners;
     let mut parts = Parts::default();
     let done = ReplyFlags::DONE;
@@ -130,24 +128,6 @@ fn pieces(runs: &[Run], whole: bool) -> Vec<Run> {
         push_run(&mut out, run.length, run.hole && run.length >= least);
     }
     out
-}
-
-pub(crate) fn chunk(
-    request: &Request,
-    flags: ReplyFlags,
-    chunk: ChunkType,
-    body: ChunkBody,
-) -> Message {
-    let form = match request.form {
-        RequestForm::Compact => ChunkForm::Structured,
-        RequestForm::Extended => ChunkForm::Extended { offset: request.offset },
-    };
-    Message::Chunk(Chunk { form, flags, chunk, cookie: request.cookie, body })
-}
-
-/// Whether a request is a read that the reply carries data for.
-pub(crate) fn is_read(request: &Request) -> bool {
-    request.command == Command::READ
 }
 
 #[cfg(test)]

@@ -15,13 +15,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::{Config, Features, Handshake, Limits, Replies, ServerTls, TlsMode};
-use crate::connection::{self, BoxedStream, State, Stream, reached};
-use crate::ear::{Ear, EarMaker, Hearing};
-use crate::ending::Ending;
+use crate::connection::{self, State, reached};
 use crate::export::{BadExport, Export, Exports};
 use crate::fault::Fault;
 use crate::manners::Manners;
+use crate::overhear::{Ear, EarMaker, Hearing};
 use crate::profile::Profile;
+use crate::session_end::Ending;
+use crate::stream::{BoxedStream, Stream};
 
 /// How long to wait before accepting again after the system had no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -203,7 +203,8 @@ impl Kind {
 
 impl ExportSpec {
     fn bitmaps(&self) -> Result<Vec<DirtyBitmap>, BadExport> {
-        self.bitmaps.iter().map(|name| DirtyBitmap::new(name, self.granularity)).collect()
+        let made = |name| DirtyBitmap::new(name, self.granularity).map_err(BadExport::from);
+        self.bitmaps.iter().map(made).collect()
     }
 
     /// Makes the export; a file is opened.

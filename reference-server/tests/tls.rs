@@ -9,7 +9,7 @@ use protocol::uri::Uri;
 use protocol::values::ReplyType;
 use reference_server::client::{Client, ClientError, Haggling, Options, Tls};
 use reference_server::store::MemoryStore;
-use reference_server::tls::made::Made;
+use reference_server::tls::generated::Made;
 use reference_server::tls::{
     Acceptor, ClientCertificates, Credentials, KeyLog, PskKeys, Versions, has_psk,
 };

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use reference_server::tls::made::Made;
+use reference_server::tls::generated::Made;
 use tempfile::TempDir;
 
 /// A folder of certificates and keys, which goes when nobody needs it any more.

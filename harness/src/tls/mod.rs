@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::uri::Uri;
-use reference_server::tls::made::USER;
+use reference_server::tls::generated::USER;
 use reference_server::tls::{
     Acceptor, ClientCertificates, Connector, Credentials, Identity, KeyLog, PskKeys, Versions,
 };

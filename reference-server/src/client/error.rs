@@ -5,7 +5,7 @@ use std::io;
 use protocol::codec::{BadMagic, LayoutError};
 use protocol::message::Cookie;
 use protocol::text::WireString;
-use protocol::values::{ChunkType, Command, ErrorCode, OptionType, ReplyType};
+use protocol::values::{ChunkType, Command, ErrorCode, OptionType, ReplyType, STRING_LIMIT};
 
 use crate::export::BadExport;
 use crate::wire::ReadError;
@@ -320,5 +320,13 @@ impl From<ReadError> for ClientError {
 impl From<io::Error> for ClientError {
     fn from(error: io::Error) -> Self {
         Self::Lost { kind: error.kind(), error: error.to_string() }
+    }
+}
+
+/// A text must be a string of the protocol (section "Conventions").
+pub(crate) fn text(text: WireString) -> Result<String, ClientError> {
+    match text.to_str() {
+        Some(valid) if text.len() <= STRING_LIMIT && !valid.contains('\0') => Ok(valid.to_owned()),
+        _ => Err(Violation::Text(text.len()).into()),
     }
 }

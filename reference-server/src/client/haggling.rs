@@ -14,12 +14,14 @@ use protocol::values::{
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::error::{ClientError, Violation};
+use super::context::MetaContext;
+use super::error::{ClientError, Violation, text};
+use super::options::{Details, Options, is_unknown};
 use super::request::Form;
-use super::status::MetaContext;
-use super::{Client, Details, Options, Upgrade, dial, is_unknown};
-use crate::connection::BoxedStream;
+use super::transmission::Client;
+use super::upgrade::{Upgrade, dial};
 use crate::export::BlockSizes;
+use crate::stream::BoxedStream;
 use crate::tls::Connector;
 use crate::wire::Incoming;
 
@@ -486,13 +488,6 @@ pub(crate) fn check_name(name: &str) -> Result<WireString, ClientError> {
         return Err(ClientError::Misuse("an export name has at most 4096 bytes and no zero byte"));
     }
     Ok(name.into())
-}
-
-pub(crate) fn text(text: WireString) -> Result<String, ClientError> {
-    match text.to_str() {
-        Some(valid) if text.len() <= STRING_LIMIT && !valid.contains('\0') => Ok(valid.to_owned()),
-        _ => Err(Violation::Text(text.len()).into()),
-    }
 }
 
 fn check_details(

@@ -18,12 +18,13 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::assembly::{Answered, Assembly};
+use super::context::{MetaContext, check_extended};
 use super::error::{ClientError, Violation};
+use super::options::{Details, Options};
 use super::request::{Call, Form};
-use super::status::{MetaContext, check_extended};
-use super::{Details, Options};
-use crate::connection::BoxedStream;
+
 use crate::profile::Habits;
+use crate::stream::BoxedStream;
 use crate::wire::Incoming;
 
 /// How many requests may wait to be written; more callers wait themselves.

@@ -1,8 +1,10 @@
 //! The table: each release says what is new in it since the one before.
 
+use std::fmt;
+
 use protocol::values::{DEFAULT_MAXIMUM_PAYLOAD, ErrorCode};
 
-use super::{Habits, Profile};
+use super::release::{Habits, Profile};
 use crate::config::Features;
 use crate::manners::{Manners, MultiConn};
 
@@ -19,8 +21,7 @@ macro_rules! named {
 }
 
 /// By release.
-pub(super) const PROFILES: [Profile; 10] =
-    [V2_6, V2_8, V2_10, V2_11, V2_12, V3_0, V4_2, V5_2, V7_1, V8_2];
+const PROFILES: [Profile; 10] = [V2_6, V2_8, V2_10, V2_11, V2_12, V3_0, V4_2, V5_2, V7_1, V8_2];
 
 const V2_6: Profile = named!(
     "2.6",
@@ -209,3 +210,35 @@ const V8_2: Profile = named!(
         ..V7_1
     }
 );
+
+impl Profile {
+    /// All profiles, the oldest release first.
+    pub const ALL: &'static [Self] = &PROFILES;
+
+    /// The profile of a release: `qemu-2.12` or `2.12`.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn find(name: &str) -> Result<&'static Self, UnknownProfile> {
+        let version = name.strip_prefix("qemu-").unwrap_or(name);
+        let found = Self::ALL.iter().find(|profile| profile.version == version);
+        found.ok_or_else(|| UnknownProfile(name.to_owned()))
+    }
+}
+
+/// No profile has this name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownProfile(String);
+
+impl fmt::Display for UnknownProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no profile `{}`\nhint: there are ", self.0)?;
+        for (index, profile) in Profile::ALL.iter().enumerate() {
+            let before = if index == 0 { "" } else { ", " };
+            write!(f, "{before}`{profile}`")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for UnknownProfile {}

@@ -4,47 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::BadTls;
-
-/// The longest name of a user, in bytes: OpenSSL takes no more.
-const USER_LIMIT: usize = 128;
-/// The longest key, in bytes: OpenSSL takes no more.
-const KEY_LIMIT: usize = 256;
+use super::credentials::{BadKeys, BadTls, KEY_LIMIT, USER_LIMIT, read};
 
 /// Users and their keys.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PskKeys {
     path: PathBuf,
     keys: BTreeMap<String, Vec<u8>>,
-}
-
-/// Why a text is no file of keys.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadKeys {
-    /// A line that is no `user:hexkey`.
-    #[error("`{path}`, line {line}: expected `user:hexkey`, the key in pairs of hexadecimal digits", path = .path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
-    /// A name or key that is too long.
-    #[error("`{path}`, line {line}: a name has at most {USER_LIMIT} bytes and a key at most {KEY_LIMIT}", path = .path.display())]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
-    /// Nobody of that name.
-    #[error("`{path}` has no key for the user `{user}`", path = .path.display())]
-    Unknown {
-        /// The file.
-        path: PathBuf,
-        /// The name.
-        user: String,
-    },
 }
 
 /// Names only: keys are nobody's business.
@@ -60,7 +26,7 @@ impl PskKeys {
     /// # Errors
     /// It can't be read, or is no file of keys.
     pub fn read(path: &Path) -> Result<Self, BadTls> {
-        let bytes = super::read(&path.to_owned())?;
+        let bytes = read(&path.to_owned())?;
         Ok(Self::parse(path, &String::from_utf8_lossy(&bytes))?)
     }
 

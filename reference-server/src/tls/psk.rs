@@ -11,8 +11,9 @@ use openssl::ssl::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 
-use super::stream::{Failed, TlsStream};
-use super::{BadTls, KeyLog, PskKeys, Versions, unfit};
+use super::credentials::{BadTls, KeyLog, Versions, unfit};
+use super::keys::PskKeys;
+use super::stream::{Failed, TlsStream, sorted};
 
 /// For TLS 1.2, with a Diffie-Hellman exchange first.
 const CIPHERS: &str = "ECDHE-PSK-CHACHA20-POLY1305:ECDHE-PSK-AES128-CBC-SHA256:\
@@ -101,14 +102,6 @@ fn why(error: openssl::ssl::Error) -> io::Error {
         Ok(error) => error,
         Err(error) => sorted(io::Error::new(io::ErrorKind::InvalidData, error)),
     }
-}
-
-/// An end without `close_notify` is told as such.
-pub(super) fn sorted(error: io::Error) -> io::Error {
-    if error.to_string().contains("unexpected eof") {
-        return io::Error::new(io::ErrorKind::UnexpectedEof, error);
-    }
-    error
 }
 
 pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(

@@ -136,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
             #[cfg(feature = "psk")]
             Inner::Psk(stream) => {
                 let read = Pin::new(&mut **stream).poll_read(cx, buf);
-                read.map_err(super::psk::sorted)
+                read.map_err(sorted)
             }
         }
     }
@@ -158,4 +158,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         delegate!(self, poll_shutdown(cx))
     }
+}
+
+/// An end without `close_notify` is told as such.
+#[cfg(feature = "psk")]
+pub(super) fn sorted(error: io::Error) -> io::Error {
+    if error.to_string().contains("unexpected eof") {
+        return io::Error::new(io::ErrorKind::UnexpectedEof, error);
+    }
+    error
 }

@@ -15,7 +15,7 @@ use rustls::{
     SupportedProtocolVersion,
 };
 
-use super::{BadTls, ClientCertificates, Identity, KeyLog, Versions, read, unfit};
+use super::credentials::{BadTls, ClientCertificates, Identity, KeyLog, Versions, read, unfit};
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())

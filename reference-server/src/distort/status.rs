@@ -3,10 +3,9 @@
 use protocol::message::{Chunk, ChunkBody, Extent, Message, Request, SimpleReply};
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
-use super::Fault;
 use crate::contexts::{Context, Selected};
-use crate::parts::{Part, Parts};
-use crate::reply::chunk;
+use crate::fault::Fault;
+use crate::outgoing::{Part, Parts, chunk};
 
 /// Changes the extents of a context.
 pub(crate) fn distort_extents(

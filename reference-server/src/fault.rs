@@ -1,18 +1,7 @@
 //! Deliberate faults: each breaks one rule, so that whoever judges the server can be judged.
 
-mod answers;
-mod contexts;
-mod replies;
-mod status;
-mod store;
-
 use std::fmt;
 use std::str::FromStr;
-
-pub(crate) use answers::{distort_answer, lenient_info};
-pub(crate) use replies::distort_reply;
-pub(crate) use status::distort_extents;
-pub(crate) use store::FaultyStore;
 
 macro_rules! faults {
     ($($variant:ident = $name:literal, $what:literal, [$($id:literal),+];)*) => {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use protocol::message::Side;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::connection::BoxedStream;
+use crate::stream::BoxedStream;
 
 /// How a direction of a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use protocol::message::{Chunk, ChunkBody, ChunkForm, Message, Request, RequestFo
 use protocol::text::WireString;
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
-use super::{Fault, status};
-use crate::parts::{Part, Parts};
-use crate::reply::{chunk, is_read};
+use super::status;
+use crate::fault::Fault;
+use crate::outgoing::{Part, Parts, chunk, is_read};
 
 /// Longer than any message may be, in bytes.
 const TOO_LONG: usize = 5000;

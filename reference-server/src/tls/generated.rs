@@ -9,7 +9,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
-use super::{BadTls, Credentials, Identity, unfit};
+use super::credentials::{BadTls, Credentials, Identity, unfit};
 
 /// The user whose key is in the file of keys.
 pub const USER: &str = "alice";

@@ -1,12 +1,12 @@
 //! Faults in the answers to `NBD_OPT_LIST_META_CONTEXT` and `NBD_OPT_SET_META_CONTEXT`: an honest
-//! answer goes in, a faulty one comes out. What is selected, [`crate::agreed`] knows.
+//! answer goes in, a faulty one comes out. What is selected, [`crate::context_options`] knows.
 
 use protocol::message::{Message, OptionBody, OptionReply, OptionRequest, ReplyBody};
 use protocol::values::{OptionType, ReplyType};
 
-use super::Fault;
-use crate::negotiation::{Answer, message, refuse};
-use crate::parts::{Part, Parts};
+use crate::answer::{Answer, message, refuse};
+use crate::fault::Fault;
+use crate::outgoing::{Part, Parts};
 
 /// Longer than any name may be, in bytes.
 const TOO_LONG: usize = 5000;

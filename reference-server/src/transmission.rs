@@ -1,5 +1,5 @@
 //! What was agreed for the transmission phase, and what that makes of a request. No sockets, no
-//! clock; only [`Terms::perform`] touches the store.
+//! clock; only [`Transmission::perform`] touches the store.
 
 use std::io;
 use std::ops::Range;
@@ -8,11 +8,12 @@ use std::sync::Arc;
 use protocol::message::{Extent, Request, RequestForm};
 use protocol::values::{Command, CommandFlags, EXTENT_LIMIT, ErrorCode, TransmissionFlags};
 
-use crate::agreed::Agreed;
 use crate::config::{Config, Replies};
 use crate::contexts::{Context, HOLE, Selected, ZERO};
+use crate::distort::{self, FaultyStore};
 use crate::export::Export;
-use crate::fault::{self, Fault, FaultyStore};
+use crate::fault::Fault;
+use crate::negotiated::Negotiated;
 use crate::store::{Run, Store};
 
 /// The size of an extent in the longer of its two forms, in bytes.
@@ -20,7 +21,7 @@ const EXTENT_SIZE: u64 = 16;
 
 /// What was agreed for the transmission phase.
 #[derive(Debug)]
-pub(crate) struct Terms {
+pub(crate) struct Transmission {
     pub(crate) config: Arc<Config>,
     pub(crate) export: Arc<Export>,
     pub(crate) replies: Replies,
@@ -63,8 +64,8 @@ pub(crate) enum Outcome {
     Failed(Failure),
 }
 
-impl Terms {
-    pub(crate) fn new(config: &Arc<Config>, export: &Arc<Export>, agreed: &Agreed) -> Self {
+impl Transmission {
+    pub(crate) fn new(config: &Arc<Config>, export: &Arc<Export>, agreed: &Negotiated) -> Self {
         let store = match config.fault {
             Some(fault) => Arc::new(FaultyStore::new(fault, export.store().clone())),
             None => export.store().clone(),
@@ -75,7 +76,7 @@ impl Terms {
             (_, replies) => replies,
         };
         Self {
-            flags: config.features.transmission_flags(export, agreed, replies, &config.manners),
+            flags: agreed.transmission_flags(config, export, replies),
             contexts: match config.breaks(Fault::ContextSelectionAnywhere) {
                 true => agreed.contexts_of_any().to_vec(),
                 false => agreed.contexts(export).to_vec(),
@@ -346,7 +347,7 @@ impl Terms {
         Ok(())
     }
 
-    /// Does what a request that passed [`Terms::check`] asks for.
+    /// Does what a request that passed [`Transmission::check`] asks for.
     pub(crate) fn perform(&self, request: &Request, payload: &[u8]) -> Outcome {
         match self.try_perform(request, payload) {
             Ok(outcome) => outcome,
@@ -402,7 +403,7 @@ impl Terms {
     }
 }
 
-impl Terms {
+impl Transmission {
     /// Notes a change in the dirty bitmaps, before it is made: they may say too much for a moment,
     /// but never too little.
     fn mark(&self, offset: u64, length: u64) {
@@ -434,7 +435,13 @@ impl Terms {
             let mut extents = context.extents(&*self.store, range.clone(), unit, limit)?;
             self.shape(context, &range, one, &mut extents);
             if let Some(fault) = self.config.fault {
-                fault::distort_extents(fault, request, self.export.size(), selected, &mut extents);
+                distort::distort_extents(
+                    fault,
+                    request,
+                    self.export.size(),
+                    selected,
+                    &mut extents,
+                );
             }
             all.push((selected.id, extents));
         }

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Fault;
+use crate::fault::Fault;
 use crate::store::{PAGE_SIZE, Run, Store, Stretch, push_run};
 
 /// How many pages a cache holds; later ones are not cached.

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use protocol::message::Message;
+use protocol::message::{Chunk, ChunkBody, ChunkForm, Message, Request, RequestForm};
+use protocol::values::{ChunkType, Command, ReplyFlags};
 
 /// A piece of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,4 +58,23 @@ impl Parts {
         }
         out
     }
+}
+
+/// A chunk of the reply to a request, in the form of the request.
+pub(crate) fn chunk(
+    request: &Request,
+    flags: ReplyFlags,
+    chunk: ChunkType,
+    body: ChunkBody,
+) -> Message {
+    let form = match request.form {
+        RequestForm::Compact => ChunkForm::Structured,
+        RequestForm::Extended => ChunkForm::Extended { offset: request.offset },
+    };
+    Message::Chunk(Chunk { form, flags, chunk, cookie: request.cookie, body })
+}
+
+/// Whether a request is a read that the reply carries data for.
+pub(crate) fn is_read(request: &Request) -> bool {
+    request.command == Command::READ
 }

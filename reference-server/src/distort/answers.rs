@@ -7,10 +7,11 @@ use protocol::message::{
 use protocol::text::WireString;
 use protocol::values::{InfoType, OptionType, ReplyType, TransmissionFlags};
 
-use super::{Fault, contexts};
-use crate::ending::Ending;
-use crate::negotiation::{Answer, Next, message, refuse};
-use crate::parts::{Part, Parts};
+use super::contexts;
+use crate::answer::{Answer, Next, message, refuse};
+use crate::fault::Fault;
+use crate::outgoing::{Part, Parts};
+use crate::session_end::Ending;
 
 /// Longer than any string may be, in bytes.
 const TOO_LONG: usize = 5000;

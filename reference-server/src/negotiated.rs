@@ -1,0 +1,103 @@
+//! What haggling has agreed on, apart from TLS and the export. No sockets, no clock.
+
+use std::sync::Arc;
+
+use protocol::values::TransmissionFlags;
+
+use crate::config::{Config, Replies};
+use crate::contexts::{Context, Selected};
+use crate::export::Export;
+
+/// The state that options build up. STARTTLS throws it away (section "Option types").
+#[derive(Debug, Default)]
+pub(crate) struct Negotiated {
+    pub(crate) structured: bool,
+    pub(crate) extended: bool,
+    selection: Option<Selection>,
+    /// How many ids have been given out.
+    ids: u32,
+}
+
+/// The contexts of the last `NBD_OPT_SET_META_CONTEXT`, if it did not fail.
+#[derive(Debug)]
+struct Selection {
+    export: Arc<Export>,
+    contexts: Vec<Selected>,
+}
+
+impl Negotiated {
+    /// The form of replies in transmission; extended headers win.
+    pub(crate) fn replies(&self) -> Replies {
+        match (self.extended, self.structured) {
+            (true, _) => Replies::Extended,
+            (_, true) => Replies::Structured,
+            _ => Replies::Simple,
+        }
+    }
+
+    /// The contexts that `NBD_CMD_BLOCK_STATUS` tells of once that export is entered.
+    pub(crate) fn contexts(&self, export: &Arc<Export>) -> &[Selected] {
+        match &self.selection {
+            Some(selection) if Arc::ptr_eq(&selection.export, export) => &selection.contexts,
+            _ => &[],
+        }
+    }
+
+    /// The contexts of the last selection, whatever export it was for: only a fault tells them.
+    pub(crate) fn contexts_of_any(&self) -> &[Selected] {
+        self.selection.as_ref().map_or(&[], |selection| &selection.contexts)
+    }
+
+    /// Forgets the selection.
+    pub(crate) fn deselect(&mut self) {
+        self.selection = None;
+    }
+
+    /// Selects contexts of an export, with new ids.
+    pub(crate) fn select(&mut self, export: Arc<Export>, contexts: Vec<Context>) -> &[Selected] {
+        let contexts =
+            contexts.into_iter().map(|context| Selected { id: self.id(), context }).collect();
+        &self.selection.insert(Selection { export, contexts }).contexts
+    }
+
+    /// The next id: unlike those before it, and unlike an index, for clients must not guess.
+    fn id(&mut self) -> u32 {
+        self.ids = self.ids.wrapping_add(1);
+        // An odd factor: no two numbers give the same product.
+        self.ids.wrapping_mul(0x9e37_79b1)
+    }
+
+    /// What can be done with an export, given what was agreed.
+    pub(crate) fn transmission_flags(
+        &self,
+        config: &Config,
+        export: &Arc<Export>,
+        replies: Replies,
+    ) -> TransmissionFlags {
+        use TransmissionFlags as F;
+        let (features, manners) = (&config.features, &config.manners);
+        let writable = !export.is_read_only();
+        let changes = writable || manners.trim_on_read_only;
+        let zeroes = features.write_zeroes && changes;
+        let chunks = replies != Replies::Simple;
+        let extended = replies == Replies::Extended;
+        let contexts = !self.contexts(export).is_empty();
+        [
+            (F::HAS_FLAGS, true),
+            (F::READ_ONLY, !writable),
+            (F::SEND_FLUSH, features.flush),
+            (F::SEND_FUA, features.fua),
+            (F::ROTATIONAL, export.is_rotational()),
+            (F::SEND_TRIM, features.trim && changes),
+            (F::SEND_WRITE_ZEROES, zeroes),
+            (F::SEND_DF, features.df && chunks),
+            (F::CAN_MULTI_CONN, features.multi_conn && manners.multi_conn.applies(export)),
+            (F::SEND_CACHE, features.cache),
+            (F::SEND_FAST_ZERO, zeroes && features.fast_zero),
+            (F::BLOCK_STATUS_PAYLOAD, features.status_payload && extended && contexts),
+        ]
+        .into_iter()
+        .filter(|(_, on)| *on)
+        .fold(F::EMPTY, |flags, (flag, _)| flags | flag)
+    }
+}
