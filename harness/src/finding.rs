@@ -204,7 +204,7 @@ impl Sent {
             }
             Self::Greeting => "after the greeting".to_owned(),
             Self::ExportInfo => "after the export's information".to_owned(),
-            Self::Bytes => "on bytes that are no message".to_owned(),
+            Self::Bytes => "on bytes that are not a message".to_owned(),
             Self::Option(_) | Self::Request(_) | Self::OptionReply(_) | Self::Reply => {
                 format!("after {self}")
             }
@@ -234,7 +234,7 @@ impl std::fmt::Display for Sent {
             Self::OptionReply(option) => write!(f, "a reply to {option}"),
             Self::ExportInfo => f.write_str("export-info"),
             Self::Reply => f.write_str("a reply"),
-            Self::Bytes => f.write_str("bytes that are no message"),
+            Self::Bytes => f.write_str("bytes that are not a message"),
         }
     }
 }

@@ -283,7 +283,7 @@ fn says_what_prevents_it() {
     assert!(talk.contains("lo"), "{talk}");
     let (status, talk) = refused(&["-i", "lo", "--keylog", "/"]);
     assert_eq!(status, Some(2));
-    assert!(talk.contains("can't read /: it is no file"), "{talk}");
+    assert!(talk.contains("can't read /: it is not a file"), "{talk}");
     let (status, talk) = refused(&["-i", "lo", "-w", "-"]);
     assert_eq!(status, Some(2));
     assert!(talk.contains("standard output is for what is decoded"), "{talk}");

@@ -80,7 +80,7 @@ fn paths_of_reports_are_looked_at_before_anything_runs() {
     let json = |name: &str| format!("json={}", at(name));
     let tap = |name: &str| format!("tap={}", at(name));
     let cases: [(&[String], &str); 4] = [
-        (&[json("none/x.json")], "there is no folder"),
+        (&[json("none/x.json")], "no such folder:"),
         (&[json("")], "it is a folder"),
         (&[json("x"), tap("./x")], "two reports go to"),
         (&["json=-".to_owned(), "tap=-".to_owned()], "two reports go to standard output"),
@@ -210,7 +210,7 @@ fn an_interrupted_run_says_so_in_every_report() {
     child.stderr.take().expect("piped").read_to_string(&mut text).expect("text");
     assert_eq!(child.wait().expect("it ends").code(), Some(3), "{text}");
     drop(held);
-    assert!(text.contains("interrupted: the reports tell what came before"), "{text}");
+    assert!(text.contains("interrupted: the reports show the results so far"), "{text}");
     for format in formats {
         let text = fs::read_to_string(path(format)).expect("a report");
         assert!(text.contains("interrupted after 0 of "), "{format}: {text}");

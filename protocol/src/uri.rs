@@ -110,7 +110,7 @@ pub enum BadUri {
     #[error("the URI names no host")]
     NoHost,
     /// An IPv6 address without brackets, or brackets around something else.
-    #[error("`{0}` is not a host: an IPv6 address stands in brackets, as in `[::1]:10809`")]
+    #[error("`{0}` is not a host: write an IPv6 address in brackets, as in `[::1]:10809`")]
     Host(String),
     /// A port that is no number from 1 to 65535.
     #[error("`{0}` is not a port")]
@@ -128,10 +128,10 @@ pub enum BadUri {
     #[error("there is no parameter `{0}`; experimental ones begin with `x-`")]
     Parameter(String),
     /// A parameter that stands twice.
-    #[error("the parameter `{0}` stands twice")]
+    #[error("the parameter `{0}` appears twice")]
     Twice(String),
     /// A parameter with a value that it can't have.
-    #[error("`{value}` is no value for `{parameter}`, which is {wanted}")]
+    #[error("`{value}` is not a value for `{parameter}`, which is {wanted}")]
     Value {
         /// The parameter.
         parameter: &'static str,
@@ -533,14 +533,14 @@ mod tests {
         insta::assert_snapshot!(error("nbd://h/%ff"), @"the export name is not UTF-8");
         insta::assert_snapshot!(error("nbd://h/a#b"), @"an NBD URI has no fragment (`#...`)");
         insta::assert_snapshot!(error("nbd:///a"), @"the URI names no host");
-        insta::assert_snapshot!(error("nbd://::1/"), @"`::1` is not a host: an IPv6 address stands in brackets, as in `[::1]:10809`");
+        insta::assert_snapshot!(error("nbd://::1/"), @"`::1` is not a host: write an IPv6 address in brackets, as in `[::1]:10809`");
         insta::assert_snapshot!(error("nbd://h:99999/"), @"`99999` is not a port");
         insta::assert_snapshot!(error("nbd+unix://h/?socket=/s"), @"a Unix socket has no host; write `nbd+unix:///name?socket=PATH`");
         insta::assert_snapshot!(error("nbd+unix:///a"), @"a Unix URI needs `?socket=PATH`");
         insta::assert_snapshot!(error("nbd://h/?tls=1"), @"there is no parameter `tls`; experimental ones begin with `x-`");
-        insta::assert_snapshot!(error("nbds://h/?tls-type=ssl"), @"`ssl` is no value for `tls-type`, which is `anon`, `x509` or `psk`");
+        insta::assert_snapshot!(error("nbds://h/?tls-type=ssl"), @"`ssl` is not a value for `tls-type`, which is `anon`, `x509` or `psk`");
         insta::assert_snapshot!(error("nbds://h/?tls-hostname"), @"the parameter `tls-hostname` has no value");
-        insta::assert_snapshot!(error("nbd+unix:///?socket=/a&socket=/b"), @"the parameter `socket` stands twice");
+        insta::assert_snapshot!(error("nbd+unix:///?socket=/a&socket=/b"), @"the parameter `socket` appears twice");
     }
 
     #[test]

@@ -28,7 +28,9 @@ pub struct DirtyBitmap {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBitmap {
     /// The name breaks the rules.
-    #[error("`{0}` is no name of a dirty bitmap: it has 1 to 4078 bytes without a zero byte")]
+    #[error(
+        "`{0}` is not a name for a dirty bitmap: it must have 1 to 4078 bytes and no zero byte"
+    )]
     Name(String),
     /// The granularity breaks the rules.
     #[error("the granularity of a dirty bitmap is a power of 2 from 512 to 2^31, not {0}")]

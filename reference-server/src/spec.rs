@@ -45,13 +45,15 @@ enum Kind {
 #[derive(Debug, thiserror::Error)]
 pub enum BadSpec {
     /// It does not begin with a kind.
-    #[error("`{0}` is no export; write `mem:SIZE`, `pattern:SIZE` or `file:PATH`")]
+    #[error("`{0}` is not an export; write `mem:SIZE`, `pattern:SIZE` or `file:PATH`")]
     Kind(String),
     /// A size that is none.
-    #[error("`{0}` is no size; write a number of bytes, or one with `KiB`, `MiB`, `GiB` or `TiB`")]
+    #[error(
+        "`{0}` is not a size; write a number of bytes, or one with `KiB`, `MiB`, `GiB` or `TiB`"
+    )]
     Size(String),
     /// A seed that is none.
-    #[error("`{0}` is no seed; write a number up to 65535")]
+    #[error("`{0}` is not a seed; write a number up to 65535")]
     Seed(String),
     /// An option that exports do not have.
     #[error(
@@ -276,15 +278,15 @@ mod tests {
         assert_eq!(names, ["b0", "b1"]);
         assert_eq!(export.bitmaps()[0].granularity(), 4096);
         insta::assert_snapshot!(error("pattern:1M,backing=mem:1M"), @"`backing=` goes with `mem:` only: changes stay in memory");
-        insta::assert_snapshot!(error("mem:1M,bitmap="), @"`` is no name of a dirty bitmap: it has 1 to 4078 bytes without a zero byte");
+        insta::assert_snapshot!(error("mem:1M,bitmap="), @"`` is not a name for a dirty bitmap: it must have 1 to 4078 bytes and no zero byte");
     }
 
     #[test]
     fn errors_say_what_there_is() {
-        insta::assert_snapshot!(error("disk.img"), @"`disk.img` is no export; write `mem:SIZE`, `pattern:SIZE` or `file:PATH`");
-        insta::assert_snapshot!(error("mem:1 MB"), @"`1 MB` is no size; write a number of bytes, or one with `KiB`, `MiB`, `GiB` or `TiB`");
+        insta::assert_snapshot!(error("disk.img"), @"`disk.img` is not an export; write `mem:SIZE`, `pattern:SIZE` or `file:PATH`");
+        insta::assert_snapshot!(error("mem:1 MB"), @"`1 MB` is not a size; write a number of bytes, or one with `KiB`, `MiB`, `GiB` or `TiB`");
         insta::assert_snapshot!(error("mem:1M,rw"), @"there is no export option `rw`; there are `ro`, `desc=`, `min=`, `pref=`, `max=`, `required`, `rotational`, `single`, `hidden`, `tls`, `seed=`, `backing=`, `bitmap=` and `granularity=`");
         insta::assert_snapshot!(error("mem:1M,min=3"), @"a minimum block size is a power of 2 up to 65536, not 3");
-        insta::assert_snapshot!(error("pattern:1M,seed=x"), @"`x` is no seed; write a number up to 65535");
+        insta::assert_snapshot!(error("pattern:1M,seed=x"), @"`x` is not a seed; write a number up to 65535");
     }
 }

@@ -286,7 +286,7 @@ impl Live {
 
 fn why(stop: Stop) -> &'static str {
     match stop {
-        Stop::NoRecord { .. } => "bytes that are no TLS record",
+        Stop::NoRecord { .. } => "bytes that are not a TLS record",
         Stop::Damaged => "a TLS record is damaged, or the secrets are another connection's",
         Stop::Handshake => "the TLS handshake makes no sense",
     }

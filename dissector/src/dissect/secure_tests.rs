@@ -169,7 +169,7 @@ fn plaintext_where_tls_belongs_is_a_violation() {
     // After the acknowledgment.
     let talk = [&session()[..2], &starttls(), &[list()]].concat();
     insta::assert_snapshot!(remarks(&text(&sent(&talk))).join("\n"), @r"
-    # ! MUST client [tls-client-upgrades-on-ack] bytes of the client after NBD_REP_ACK to NBD_OPT_STARTTLS are no TLS (message 3)
+    # ! MUST client [tls-client-upgrades-on-ack] bytes of the client after NBD_REP_ACK to NBD_OPT_STARTTLS are not TLS (message 3)
     -- lost: what the client sends beside TLS can't be followed
     ");
     // Behind NBD_OPT_STARTTLS, before the acknowledgment; and one that is not complete.

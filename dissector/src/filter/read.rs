@@ -49,7 +49,7 @@ impl Reader<'_> {
             }
             Expr::Name(name) if fields::find(name).is_some() => Err(Mistake::new(
                 expr.span,
-                format!("`{name}` alone is no condition"),
+                format!("`{name}` alone is not a condition"),
                 Some(format!("compare it: `{name} == ...`")),
             )),
             _ => Err(Mistake::new(
@@ -70,7 +70,7 @@ impl Reader<'_> {
             }
             Expr::Set(_) => {
                 let hint = format!("`{0} == ... or {0} == ...`", field.name);
-                Err(Mistake::new(expr.span, format!("`{}` is no set", field.name), Some(hint)))
+                Err(Mistake::new(expr.span, format!("`{}` is not a set", field.name), Some(hint)))
             }
             _ if holds.is_set() => Ok(Wanted::Set(vec![self.item(field, expr)?])),
             Expr::Int(number) if holds == Holds::Time => {
@@ -86,7 +86,7 @@ impl Reader<'_> {
                     return Ok(Wanted::Number(*number));
                 }
                 let hint = "the times are `latency` and `time`".to_owned();
-                Err(Mistake::new(expr.span, format!("`{}` is no time", field.name), Some(hint)))
+                Err(Mistake::new(expr.span, format!("`{}` is not a time", field.name), Some(hint)))
             }
             _ => match self.item(field, expr)? {
                 Item::Word(word) => Ok(Wanted::Word(word)),
@@ -143,9 +143,9 @@ fn field(expr: &Spanned<Expr>) -> Result<&'static Field, Mistake> {
     match &expr.node {
         Expr::Name(name) => fields::find(name).ok_or_else(|| {
             let hint = did_you_mean(name, names()).or_else(all);
-            Mistake::new(expr.span, format!("`{name}` is no field"), hint)
+            Mistake::new(expr.span, format!("`{name}` is not a field"), hint)
         }),
-        _ => Err(Mistake::new(expr.span, "a field stands on the left", all())),
+        _ => Err(Mistake::new(expr.span, "a field must be on the left", all())),
     }
 }
 
@@ -158,7 +158,7 @@ fn is_comparison(op: BinaryOp) -> bool {
 fn has_op(field: &Field, op: BinaryOp, at: &Spanned<Expr>) -> Result<(), Mistake> {
     let Field { name, holds, .. } = field;
     let (lacking, hint) = match op {
-        BinaryOp::Has | BinaryOp::Lacks if !holds.is_set() => ("is no set", "`==` and `!=`"),
+        BinaryOp::Has | BinaryOp::Lacks if !holds.is_set() => ("is not a set", "`==` and `!=`"),
         BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge if !holds.has_order() => {
             ("has no order", if holds.is_set() { "`has` and `lacks`" } else { "`==` and `!=`" })
         }

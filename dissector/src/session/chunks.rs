@@ -377,7 +377,7 @@ fn check_error_offset(offset: u64, request: &InFlight, state: &mut Progress, fou
         found.server(Rule::ErrorOffsetInBounds, "offset", text);
     } else if state.error_offsets.contains(&offset) {
         // The same offset should not be repeated.
-        let text = format!("offset={offset} is told more than once");
+        let text = format!("offset={offset} is described more than once");
         found.server(Rule::ErrorOffsetNoRepeat, "offset", text);
     } else if let Some(piece) = state.piece(offset)
         && let Some(other) = state.error_offsets.iter().find(|other| piece.contains(other))

@@ -307,7 +307,7 @@ impl Session {
                 _ => !self.follows(from.other()),
             };
         if unsure {
-            let text = format!("{error}; what had to stand there is not known");
+            let text = format!("{error}; it is unknown what should be there");
             return self.lose(from, ProblemKind::Ambiguous, text);
         }
         let rule = self.rule_of_garbage(from, &error);

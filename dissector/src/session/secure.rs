@@ -47,7 +47,7 @@ impl Session {
         self.stream(from).sealed = true;
     }
 
-    /// `from` sent bytes that are no TLS records, though TLS was agreed; `first` when these are
+    /// `from` sent bytes that are not TLS records, though TLS was agreed; `first` when these are
     /// its first bytes after that.
     pub fn tls_plaintext(&mut self, from: Side, time_ns: u64, first: bool) {
         self.out.now_ns = time_ns;
@@ -60,7 +60,7 @@ impl Session {
                 _ => Rule::NoPlaintextAfterAck,
             };
             let text =
-                format!("bytes of the {name} after NBD_REP_ACK to NBD_OPT_STARTTLS are no TLS");
+                format!("bytes of the {name} after NBD_REP_ACK to NBD_OPT_STARTTLS are not TLS");
             self.out.accuse(rule, from, text);
         }
         let text = format!("what the {name} sends beside TLS can't be followed");

@@ -117,8 +117,8 @@ impl Session {
             self.out.accuse(rule, from, text);
         }
         let text = match bytes {
-            1 => format!("the last byte of the {} is no whole message", from.name()),
-            _ => format!("the last {bytes} bytes of the {} are no whole message", from.name()),
+            1 => format!("the last byte of the {} is not a whole message", from.name()),
+            _ => format!("the last {bytes} bytes of the {} are not a whole message", from.name()),
         };
         self.problem(ProblemKind::CutOff, from, text);
         self.stream(from).unread += bytes as u64;

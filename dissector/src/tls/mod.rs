@@ -73,7 +73,7 @@ pub enum Output<'a> {
 /// Why a direction can't be followed any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// There are bytes that are no TLS record.
+    /// There are bytes that are not a TLS record.
     NoRecord {
         /// They begin the direction.
         first: bool,

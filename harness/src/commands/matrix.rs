@@ -74,7 +74,7 @@ impl FromStr for Format {
             "json" => Ok(Self::Json),
             "html" => Ok(Self::Html),
             "markdown" => Ok(Self::Markdown),
-            other => Err(format!("`{other}` is no format: there are json, html and markdown")),
+            other => Err(format!("`{other}` is not a format: use json, html or markdown")),
         }
     }
 }

@@ -163,7 +163,7 @@ fn forms(text: &str) -> Result<Vec<Form>, String> {
 
 fn no_axis(value: &str) -> String {
     format!(
-        "`{value}` is no axis\nhint: `default`, `all`, `replies=simple|structured|extended|all`, `send=whole|bytewise|coalesced|all`, `tls=plain|x509|psk|all`, `transport=tcp|unix|all`"
+        "`{value}` is not an axis\nhint: `default`, `all`, `replies=simple|structured|extended|all`, `send=whole|bytewise|coalesced|all`, `tls=plain|x509|psk|all`, `transport=tcp|unix|all`"
     )
 }
 
@@ -455,7 +455,8 @@ async fn execute(args: &Args, plan: Plan) -> u8 {
         crate::say!("error: captures are missing or incomplete: {trouble}");
     }
     if interrupted {
-        let kept = if args.report.is_empty() { "" } else { ": the reports tell what came before" };
+        let kept =
+            if args.report.is_empty() { "" } else { ": the reports show the results so far" };
         return complain(&format!("interrupted{kept}"), exit::NO_VERDICT);
     }
     if unwritten {

@@ -117,7 +117,7 @@ impl View {
             crate::say!(
                 "error: with `--stats` the filter chooses requests, and `{field}` is of replies"
             );
-            crate::say!("hint: errors and latencies are told of all requests that it chooses");
+            crate::say!("hint: errors and latencies are counted for every request that it selects");
             return Err(exit::USAGE);
         }
         let mut renderer = self.renderer(live);

@@ -124,7 +124,7 @@ impl Env {
             Expr::Any | Expr::Capture(_) => {
                 return fail("only a received line can take any value".to_owned());
             }
-            Expr::Pair(..) => return fail("a pair stands only in a set of extents".to_owned()),
+            Expr::Pair(..) => return fail("a pair is allowed only in a set of extents".to_owned()),
         };
         Ok(Evaluated::Value(value))
     }
@@ -192,7 +192,7 @@ impl Env {
                 },
                 other => {
                     return Err(EvalError {
-                        message: format!("`{other}` can't stand in a set"),
+                        message: format!("`{other}` is not allowed in a set"),
                         span: item.span,
                     });
                 }

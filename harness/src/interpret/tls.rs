@@ -28,7 +28,7 @@ impl Interpreter<'_> {
     pub(super) async fn tls(&mut self, name: &str, line: &EventLine, tls: &Tls) -> Flow {
         self.reach(&line.tags);
         let Some(security) = self.setup.security.clone() else {
-            return Err(Stop::Skip("there are no credentials for TLS".to_owned()));
+            return Err(Stop::Skip("no credentials for TLS".to_owned()));
         };
         if let Some(kind) = tls.kind
             && kind != security.kind()
@@ -108,7 +108,7 @@ impl Interpreter<'_> {
             return Ok(());
         }
         let Some(security) = self.setup.security.clone() else {
-            return Err(Stop::Error("there are no credentials for TLS".to_owned()));
+            return Err(Stop::Error("no credentials for TLS".to_owned()));
         };
         let option = OptionType::STARTTLS;
         let (_, reply) = self.option(name, option, OptionBody::Empty, span).await?;

@@ -444,7 +444,7 @@ impl Link {
         }
     }
 
-    /// Sends bytes that are no message.
+    /// Sends bytes that are not a message.
     pub async fn send_raw(&mut self, bytes: &[u8], limit: Duration) {
         self.note(format!(
             "{}: bytes {}",

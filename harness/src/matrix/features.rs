@@ -20,7 +20,7 @@ pub fn grid(servers: &[Tested]) -> Grid {
         .collect();
     rows.push(Row {
         group: None,
-        name: "level with qemu".to_owned(),
+        name: "qemu feature level".to_owned(),
         cells: servers.iter().map(|server| level_cell(&server.offers)).collect(),
     });
     let columns = servers
@@ -100,7 +100,7 @@ fn level_cell(offers: &[Offer]) -> Cell {
     let cell = Cell::plain(whole.map_or("-".to_owned(), |version| version.to_string()));
     match aside {
         Some(version) if aside > whole => {
-            cell.with_note(format!("{version} but for {}", without.join(", ")))
+            cell.with_note(format!("{version} except {}", without.join(", ")))
         }
         _ => cell,
     }

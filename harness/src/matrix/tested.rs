@@ -101,7 +101,7 @@ pub enum ReportError {
     #[error("{0} is longer than {LIMIT} bytes: no report of `run`")]
     TooLong(String),
     /// It is no report of `run`.
-    #[error("{0} is no JSON report of `run`: {1}")]
+    #[error("{0} is not a JSON report of `run`: {1}")]
     Malformed(String, String),
 }
 
@@ -209,7 +209,7 @@ impl ScenarioJson {
         let found = self.findings.first();
         Ok(Scenario {
             since: version(&self.since)?,
-            verdict: verdict.ok_or_else(|| format!("`{}` is no verdict", self.verdict))?,
+            verdict: verdict.ok_or_else(|| format!("`{}` is not a verdict", self.verdict))?,
             known: self.known,
             skipped: self.skipped.as_ref().and_then(kind),
             reason: self

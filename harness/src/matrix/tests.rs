@@ -26,7 +26,7 @@ fn grid() -> Grid {
                     Cell::new(Mark::NotOffered).with_note("S: NBD_REP_ERR_UNSUP\nand *more*"),
                 ],
             ),
-            row("", "level with qemu", vec![Cell::plain("8.2"), Cell::plain("2.6")]),
+            row("", "qemu feature level", vec![Cell::plain("8.2"), Cell::plain("2.6")]),
         ],
         remarks: vec!["level: the newest version whose every feature is offered".to_owned()],
     }

@@ -190,7 +190,7 @@ fn unknown(name: &str, known: &[&str]) -> String {
             format!("known here: {}; `\\{{` is a brace for the shell", all.join(" "))
         }
     };
-    format!("`{{{name}}}` is no placeholder\nhint: {hint}")
+    format!("`{{{name}}}` is not a placeholder\nhint: {hint}")
 }
 
 fn names<'p>(pieces: &'p [Piece], all: &mut BTreeSet<&'p str>) {
@@ -332,11 +332,11 @@ mod tests {
     fn mistakes_are_told() {
         let error = |text| CommandLine::parse(text, &KNOWN).unwrap_err();
         insta::assert_snapshot!(error("x {prot}"), @r"
-        `{prot}` is no placeholder
+        `{prot}` is not a placeholder
         hint: did you mean `{port}`?
         ");
         insta::assert_snapshot!(error("x {something}"), @r"
-        `{something}` is no placeholder
+        `{something}` is not a placeholder
         hint: known here: `{port}` `{image}` `{size}` `{read-only}` `{tls-dir}` `{uri}`; `\{` is a brace for the shell
         ");
         insta::assert_snapshot!(error("x {read-only:-r"), @r"

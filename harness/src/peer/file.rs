@@ -275,7 +275,7 @@ impl Text {
     fn check_image(&self, place: &str, image: Option<&ImageText>) -> Result<(), PeerError> {
         match image {
             Some(image) if image.size != "{value}" && parse_size(&image.size).is_none() => {
-                let text = format!("{place}: `{}` is no size", image.size);
+                let text = format!("{place}: `{}` is not a size", image.size);
                 Err(self.error(format!("{text}\nhint: a size is like `16MiB`, `511`, `{{value}}`")))
             }
             _ => Ok(()),
@@ -305,10 +305,10 @@ impl Text {
         }
         for (what, version) in &text.since {
             if what != "status" && !text.actions.contains_key(what) {
-                return Err(self.error(format!("`since.{what}` is no action, nor `status`")));
+                return Err(self.error(format!("`since.{what}` is neither an action nor `status`")));
             }
             if super::client::release(version).is_none() {
-                let text = format!("`since.{what}`: `{version}` is no version like `4.2`");
+                let text = format!("`since.{what}`: `{version}` is not a version such as `4.2`");
                 return Err(self.error(text));
             }
         }
@@ -362,7 +362,10 @@ fn resolve(name: &str, all: &BTreeMap<String, ConfigurationText>) -> Result<Conf
         let one = all.get(name).ok_or_else(|| {
             let hint = nearest(name, all.keys().map(String::as_str));
             let hint = hint.map(|near| format!("\nhint: did you mean `{near}`?"));
-            format!("there is no configuration `{name}` to be like{}", hint.unwrap_or_default())
+            format!(
+                "`like` names a configuration that does not exist: `{name}`{}",
+                hint.unwrap_or_default()
+            )
         })?;
         sum.export = sum.export.or_else(|| one.export.clone());
         sum.image = sum.image.or_else(|| one.image.clone());

@@ -124,44 +124,44 @@ fn an_unknown_peer_is_answered_with_the_nearest() {
 fn mistakes_are_told_with_their_place() {
     assert_eq!(with("mine", "mine"), "fine");
     insta::assert_snapshot!(with("install =", "instal ="), @r#"
-    `<dir>/mine.toml` is no peer file: TOML parse error at line 7, column 1
+    `<dir>/mine.toml` is not a peer file: TOML parse error at line 7, column 1
       |
     7 | instal = "build it"
       | ^^^^^^
     unknown field `instal`, expected one of `format`, `kind`, `name`, `title`, `program`, `install`, `env`, `version`, `start`, `listen`, `listen-tls`, `tls`, `configuration`, `cannot`
     hint: did you mean `install`?
     "#);
-    insta::assert_snapshot!(with("format = 1", "format = 2"), @"`<dir>/mine.toml` is no peer file: `format = 2` is not known here, only `format = 1`");
+    insta::assert_snapshot!(with("format = 1", "format = 2"), @"`<dir>/mine.toml` is not a peer file: `format = 2` is not known here, only `format = 1`");
     insta::assert_snapshot!(with(r#"kind = "server""#, r#"kind = "client""#), @r#"
-    `<dir>/mine.toml` is no peer file: TOML parse error at line 3, column 8
+    `<dir>/mine.toml` is not a peer file: TOML parse error at line 3, column 8
       |
     3 | kind = "client"
       |        ^^^^^^^^
     unknown variant `client`, expected `server`
     "#);
     insta::assert_snapshot!(with(r#""{image}""#, r#""{imgae}""#), @r"
-    `<dir>/mine.toml` is no peer file: `configuration.default`: `{imgae}` is no placeholder
+    `<dir>/mine.toml` is not a peer file: `configuration.default`: `{imgae}` is not a placeholder
     hint: known here: `{port}` `{socket}` `{image}` `{dir}` `{size}` `{pidfile}` `{name}` `{value}` `{tls-dir}`
     ");
     insta::assert_snapshot!(with("16MiB", "16MB"), @r"
-    `<dir>/mine.toml` is no peer file: `configuration.default`: `16MB` is no size
+    `<dir>/mine.toml` is not a peer file: `configuration.default`: `16MB` is not a size
     hint: a size is like `16MiB`, `511`, `{value}`
     ");
     insta::assert_snapshot!(with(r#"like = "default""#, r#"like = "defualt""#), @r"
-    `<dir>/mine.toml` is no peer file: `configuration.size-*`: there is no configuration `defualt` to be like
+    `<dir>/mine.toml` is not a peer file: `configuration.size-*`: `like` names a configuration that does not exist: `defualt`
     hint: did you mean `default`?
     ");
-    insta::assert_snapshot!(with(r#"like = "default""#, r#"like = "size-*""#), @"`<dir>/mine.toml` is no peer file: `configuration.size-*`: `like` goes in a circle");
-    insta::assert_snapshot!(with("mine {version}", "mine"), @"`<dir>/mine.toml` is no peer file: `version.pattern` needs one `{version}`");
-    insta::assert_snapshot!(with(r#""block-*""#, r#""default""#), @"`<dir>/mine.toml` is no peer file: `configuration.default`: `[cannot]` says that it can't be given");
+    insta::assert_snapshot!(with(r#"like = "default""#, r#"like = "size-*""#), @"`<dir>/mine.toml` is not a peer file: `configuration.size-*`: `like` goes in a circle");
+    insta::assert_snapshot!(with("mine {version}", "mine"), @"`<dir>/mine.toml` is not a peer file: `version.pattern` needs one `{version}`");
+    insta::assert_snapshot!(with(r#""block-*""#, r#""default""#), @"`<dir>/mine.toml` is not a peer file: `configuration.default`: `[cannot]` says that it can't be given");
     insta::assert_snapshot!(
         with(r#"args = ["{image}"]"#, r#"files = [{ path = "../x", text = "" }]"#), @r"
-    `<dir>/mine.toml` is no peer file: `configuration.default`: the path `../x` must lie below `{dir}`
+    `<dir>/mine.toml` is not a peer file: `configuration.default`: the path `../x` must lie below `{dir}`
     hint: write only what comes after it
     "
     );
     insta::assert_snapshot!(
-        with(r#"args = ["{image}"]"#, r#"files = [{ path = "x" }]"#), @"`<dir>/mine.toml` is no peer file: `configuration.default`: the file `x` needs either `text` or `image`"
+        with(r#"args = ["{image}"]"#, r#"files = [{ path = "x" }]"#), @"`<dir>/mine.toml` is not a peer file: `configuration.default`: the file `x` needs either `text` or `image`"
     );
 }
 

@@ -75,7 +75,7 @@ pub enum PeerError {
         reason: String,
     },
     /// The file says something that has no meaning.
-    #[error("`{path}` is no peer file: {reason}")]
+    #[error("`{path}` is not a peer file: {reason}")]
     Invalid {
         /// The path.
         path: String,

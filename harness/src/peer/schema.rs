@@ -204,7 +204,7 @@ fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Er
             text.strip_suffix('s').and_then(|number| number.parse().ok()).map(Duration::from_secs)
         }
     };
-    parsed
-        .filter(|time| *time <= Duration::from_secs(600))
-        .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no time like `10s`, `500ms`")))
+    parsed.filter(|time| *time <= Duration::from_secs(600)).ok_or_else(|| {
+        serde::de::Error::custom(format!("`{text}` is not a time such as `10s` or `500ms`"))
+    })
 }

@@ -208,7 +208,8 @@ impl PeerFile {
     /// It is not installed, or does not tell in the way that the file says.
     pub async fn version(&self) -> Result<String, StartError> {
         if self.command().is_some() {
-            let reason = "nobody said how the program is asked for its version".to_owned();
+            let reason =
+                "the peer file does not say how to ask the program for its version".to_owned();
             return Err(StartError::Unsupported(reason));
         }
         self.server.common.ask_version().await

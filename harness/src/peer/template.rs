@@ -24,13 +24,13 @@ pub(super) enum TemplateError {
     )]
     Brace { template: String, brace: char },
     /// No such placeholder.
-    #[error("`{{{name}}}` is no placeholder\nhint: known here: {known}")]
+    #[error("`{{{name}}}` is not a placeholder\nhint: known here: {known}")]
     Unknown { name: String, known: String },
     /// A placeholder without a value this time.
     #[error("`{{{name}}}` has no value here")]
     Unset { name: String },
     /// Words in the middle of a text.
-    #[error("`{{{name}}}` stands for several words and must be a word of its own")]
+    #[error("`{{{name}}}` expands to several words and must be a separate word")]
     NotAlone { name: String },
 }
 
@@ -161,7 +161,7 @@ mod tests {
         hint: write `{{` for the character itself
         ");
         insta::assert_snapshot!(check("a{prot}", &["port", "dir"]).unwrap_err(), @r"
-        `{prot}` is no placeholder
+        `{prot}` is not a placeholder
         hint: known here: `{port}` `{dir}`
         ");
         assert!(text("}", &values()).is_err());

@@ -146,7 +146,7 @@ fn headline(finding: &Finding) -> Option<String> {
         EventKind::Close => format!("closes the connection {on}"),
         EventKind::CutOff => format!("closes the connection in the middle of a message {on}"),
         EventKind::Reset => format!("resets the connection {on}"),
-        EventKind::Garbage => format!("sends what is no message {on}"),
+        EventKind::Garbage => format!("sends bytes that are not a message {on}"),
         EventKind::Stalled => match sent {
             Sent::Option(_) | Sent::Request(_) => {
                 format!("sends only a part of its answer to {sent}")

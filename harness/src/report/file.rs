@@ -25,7 +25,7 @@ fn way(path: &Path) -> io::Result<Way> {
             }
             let (folder, name) = parts(path)?;
             if !folder.is_dir() {
-                let text = format!("there is no folder {}", folder.display());
+                let text = format!("no such folder: {}", folder.display());
                 return Err(io::Error::new(io::ErrorKind::NotFound, text));
             }
             Ok(Way::Beside(folder.join(name)))
@@ -154,7 +154,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let told = |path: &Path| check(path).unwrap_err().to_string();
         assert_eq!(told(folder.path()), "it is a folder");
-        assert!(told(&folder.path().join("no/x.json")).starts_with("there is no folder"));
+        assert!(told(&folder.path().join("no/x.json")).starts_with("no such folder"));
         fs::write(folder.path().join("file"), "").unwrap();
         assert!(check(&folder.path().join("file/x.json")).is_err());
         assert!(check(Path::new("/proc/nbdcheck.json")).is_err());

@@ -57,9 +57,9 @@ impl FromStr for Format {
             "tap" => Ok(Self::Tap),
             "html" => Ok(Self::Html),
             "markdown" => Ok(Self::Markdown),
-            other => Err(format!(
-                "`{other}` is no format: there are json, junit, tap, html and markdown"
-            )),
+            other => {
+                Err(format!("`{other}` is not a format: use json, junit, tap, html or markdown"))
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ pub fn text(name: &str, survey: &Survey) -> String {
         let _ = writeln!(out, "  and {} more", listed - DESCRIBED);
     }
     if found.listed.is_none() {
-        out.push_str("  (there is no list)\n");
+        out.push_str("  (not listed)\n");
     }
     if !found.contexts.is_empty() {
         let _ = writeln!(out, "\ncontexts of {}", survey.capabilities.shown_export());
@@ -59,7 +59,7 @@ pub fn text(name: &str, survey: &Survey) -> String {
         let evidence = offer.evidence.as_deref().map(digest::shortened).unwrap_or_default();
         let _ = writeln!(out, "{}", format!("{line}{evidence}").trim_end());
     }
-    let _ = writeln!(out, "\nlevel with qemu: {}", level(&survey.level));
+    let _ = writeln!(out, "\nqemu feature level: {}", level(&survey.level));
     out
 }
 
@@ -151,7 +151,7 @@ fn level(level: &Level) -> String {
     let whole = level.whole.map_or("none".to_owned(), |version| version.to_string());
     match level.aside {
         Some(version) if level.aside > level.whole => {
-            format!("{whole}; {version} but for {}", level.without.join(", "))
+            format!("{whole}; {version} except {}", level.without.join(", "))
         }
         _ => whole,
     }

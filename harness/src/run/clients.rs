@@ -126,9 +126,9 @@ impl ClientTarget {
             Self::Peer(file) => file.supports(action),
             Self::Command(_) if action == "info" => Ok(()),
             Self::Command(command) if command.contains("{action}") => Ok(()),
-            Self::Command(_) => {
-                Err(format!("the command has no `{{action}}`, so it can't be told to `{action}`"))
-            }
+            Self::Command(_) => Err(format!(
+                "the command has no `{{action}}`, so nbdcheck cannot ask it to `{action}`"
+            )),
         }
     }
 
@@ -173,7 +173,7 @@ impl Action {
         let mut words = text.split_whitespace();
         let name = words.next().ok_or("the action is empty")?.to_owned();
         let mut number = || match words.next() {
-            Some(word) => word.parse::<u64>().map_err(|_| format!("`{word}` is no number")),
+            Some(word) => word.parse::<u64>().map_err(|_| format!("`{word}` is not a number")),
             None => Ok(0),
         };
         Ok(Self { name, offset: number()?, length: number()? })

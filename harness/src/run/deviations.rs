@@ -132,7 +132,9 @@ impl Deviations {
                 }
                 _ => {
                     let count = words.len();
-                    return Err(fail(format!("{count} words stand before the reason, not 2")));
+                    return Err(fail(format!(
+                        "there are {count} words before the reason instead of 2"
+                    )));
                 }
             };
             if protocol::requirements::find(requirement).is_none() {

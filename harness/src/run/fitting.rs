@@ -39,7 +39,7 @@ pub fn unfit(configuration: &str, found: &Capabilities) -> Option<(SkipKind, Str
             let odd = !found.size.is_multiple_of(SECTOR);
             unless(
                 odd,
-                "no export whose size is no multiple of 512 (`--server` can start one)",
+                "no export whose size is not a multiple of 512 (`--server` can start one)",
                 sized,
             )
         }

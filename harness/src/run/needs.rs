@@ -158,7 +158,7 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
                 Ok(_) if not_entered(capabilities).is_some() => not_entered(capabilities),
                 Ok(_) if wanted => not_offered(&format!("no {flag}"), entered),
                 Ok(_) => not_possible(&format!("{flag} is set"), entered),
-                Err(_) => Some((SkipKind::NotPossible, format!("`{name}` is no known need"))),
+                Err(_) => Some((SkipKind::NotPossible, format!("`{name}` is not a known need"))),
             }
         }
     }

@@ -102,7 +102,7 @@ async fn transmit(action: &str, client: &Client, with: &Parameters) -> Result<()
             save(with, &bytes).await
         }
         "write" => {
-            let path = with.file.as_ref().ok_or("there is no file to write from")?;
+            let path = with.file.as_ref().ok_or("no file to write from")?;
             let mut bytes = tokio::fs::read(path).await.map_err(|error| error.to_string())?;
             bytes.truncate(length);
             client.write(with.offset, &bytes).await.map_err(shown)

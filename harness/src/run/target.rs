@@ -420,12 +420,12 @@ fn configure(
         ("odd-size", None) => builder.export(export(known(1_000_001))),
         ("large", None) => builder.export(export(known(9 << 30))),
         ("size", Some(size)) => {
-            let size = size.parse().map_err(|_| format!("`{size}` is no size in bytes"))?;
+            let size = size.parse().map_err(|_| format!("`{size}` is not a size in bytes"))?;
             builder.export(export(known(size)))
         }
         ("block", Some(minimum)) => {
             let minimum: u32 =
-                minimum.parse().map_err(|_| format!("`{minimum}` is no block size"))?;
+                minimum.parse().map_err(|_| format!("`{minimum}` is not a block size"))?;
             let sizes = BlockSizes::new(minimum, minimum.max(4096), DEFAULT_MAXIMUM_PAYLOAD)
                 .map_err(|error| error.to_string())?;
             builder.export(export(known(16 * MIB)).with_block_sizes(sizes))

@@ -97,8 +97,7 @@ impl Reader<'_> {
     fn after_statement(&self) -> NotationError {
         let error = self.parser.unexpected("expected the end of the line");
         match self.parser.peek() {
-            Token::Tag(_) => error
-                .help("a tag stands at the end of the line that it is about, not after a block"),
+            Token::Tag(_) => error.help("a tag belongs at the end of its line, not after a block"),
             _ => error.help("every statement has a line of its own"),
         }
     }
@@ -211,7 +210,7 @@ impl Reader<'_> {
             "expected `C:`, `S:`, `--`, `check` or a block",
         );
         match word {
-            "should" => error.help("`should` stands before `check` or a received line"),
+            "should" => error.help("`should` is only allowed before `check` or a received line"),
             "or" => error.help("`or` follows the `}` of `either`"),
             "c" | "s" | "client" | "server" if self.parser.at_symbol(":") => {
                 error.help("the client's lines begin with `C:`, the server's with `S:`")

@@ -431,7 +431,7 @@ impl<'s> Linter<'s> {
                     if part.node == Expr::Name("FIXED_NEWSTYLE".to_owned()) {
                         self.advise(
                             part.span,
-                            "`FIXED_NEWSTYLE` is told by the second word",
+                            "`FIXED_NEWSTYLE` is expressed by the second word",
                             "never among these flags",
                             "write `fixed-newstyle`, and the other flags here",
                         );

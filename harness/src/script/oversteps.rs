@@ -200,7 +200,7 @@ impl Requests {
         let command = command.as_str();
         if offset % minimum != 0 || length % minimum != 0 {
             let what =
-                format!("offset {offset} and length {length} are no multiples of the minimum");
+                format!("offset {offset} and length {length} are not multiples of the minimum");
             self.overstep("minimum", line, what);
         }
         if PAYLOADS.contains(&command) && length > maximum {

@@ -337,8 +337,9 @@ impl Transcriber {
             .rev()
             .find(|item| matches!(item, Item::Option(option, _) if option.option == refused));
         if let Some(item) = asked {
-            *item =
-                Item::Line(format!("# here the client asked for {refused}, which was not known"));
+            *item = Item::Line(format!(
+                "# here the client asked for {refused}, which the server did not know"
+            ));
         }
     }
 
@@ -423,7 +424,7 @@ impl Transcriber {
 
     fn reply(&mut self, cookie: Cookie, error: ErrorCode, done: bool) {
         let Some(places) = self.waiting.get_mut(&cookie) else {
-            return self.line("# here came a reply that no request asked for");
+            return self.line("# a reply to no request arrived here");
         };
         let Some(&(item, place)) = places.first() else { return };
         if done {

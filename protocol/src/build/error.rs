@@ -55,7 +55,7 @@ pub enum BuildError {
         help: Option<String>,
     },
     /// A field stands twice.
-    #[error("`{key}` stands twice")]
+    #[error("`{key}` appears twice")]
     Twice {
         /// The field.
         key: String,
@@ -101,7 +101,7 @@ pub enum BuildError {
         limit: u64,
     },
     /// Fields that can't stand together, or a field that has no place in this form.
-    #[error("`{key}` can't stand here: {why}")]
+    #[error("`{key}` is not allowed here: {why}")]
     Conflict {
         /// The field.
         key: String,

@@ -115,9 +115,9 @@ impl Held for Vec<u8> {
 
     fn given(given: &Given<'_>, _: &Part) -> Result<Self, BuildError> {
         match given.value {
-            Value::Payload(payload) => payload
-                .literal()
-                .ok_or_else(|| given.conflict("after an error only `hex` can stand")),
+            Value::Payload(payload) => {
+                payload.literal().ok_or_else(|| given.conflict("only `hex` may follow an error"))
+            }
             _ => Err(given.wrong()),
         }
     }

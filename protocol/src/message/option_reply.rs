@@ -167,7 +167,7 @@ pub(crate) fn build(
         (Some(Data::Raw(data)), Some(info)) => ReplyBody::Info(Info::Raw { info, data }),
         (Some(Data::Raw(data)), None) => ReplyBody::Raw(data),
         (Some(Data::Bulk(_)), Some(_)) => {
-            let why = "after an information type only `hex` can stand";
+            let why = "only `hex` may follow an information type";
             return Err(BuildError::Conflict { key: DATA.key.to_owned(), why });
         }
         (Some(Data::Bulk(bulk)), None) => {

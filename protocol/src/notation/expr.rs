@@ -130,7 +130,7 @@ impl Parser<'_> {
                 "a blank after an operator",
                 "no blank here",
             )
-            .help("in a field no blanks stand around operators; or use parentheses"));
+            .help("no spaces around operators in a field; or use parentheses"));
         }
         Ok(true)
     }

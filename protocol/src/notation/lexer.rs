@@ -181,7 +181,7 @@ impl<'a> Lexer<'a> {
             '!' => error.help("`not` negates an expression, `!=` compares"),
             '&' => error.help("write `and`"),
             '|' => error.help("write `or`"),
-            '\'' => error.help("texts stand in double quotes"),
+            '\'' => error.help("texts are written in double quotes"),
             _ => error,
         })
     }

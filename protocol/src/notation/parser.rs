@@ -267,12 +267,12 @@ impl<'a> Parser<'a> {
         if after_tag {
             return self
                 .unexpected("expected the end of the line")
-                .help("tags stand at the end of the line");
+                .help("tags belong at the end of the line");
         }
         let error = self.unexpected("expected `field=value`, a tag or the end of the line");
         match self.peek() {
             Token::Symbol("+" | "-" | "*" | "/" | "%") => error.help(
-                "in a field no blanks stand around operators: `offset=$size-512`; or use parentheses",
+                "no spaces around operators in a field: `offset=$size-512`; or use parentheses",
             ),
             Token::Symbol("=" | "==") => error.help("write `field=value`"),
             Token::Word(word) => error.help(format!("write `{word}=value`")),

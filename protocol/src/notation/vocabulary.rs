@@ -31,7 +31,7 @@ pub enum Head {
     Chunk(ChunkType),
     /// `reply`: a whole reply in whichever form.
     Reply,
-    /// `bytes`: bytes that are no message. Sent only.
+    /// `bytes`: bytes that are not a message. Sent only.
     Bytes,
     /// `end`, `close`, `reset`, `timeout`: how a connection ends. Received only.
     End,

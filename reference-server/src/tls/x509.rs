@@ -50,7 +50,7 @@ fn roots(path: &PathBuf) -> Result<Arc<RootCertStore>, BadTls> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| {
-            BadTls::Unfit(format!("`{}` is no certificate authority: {error}", path.display()))
+            BadTls::Unfit(format!("`{}` is not a certificate authority: {error}", path.display()))
         })?;
     }
     Ok(Arc::new(roots))
@@ -145,7 +145,7 @@ pub(super) fn name(text: &str) -> Result<ServerName<'static>, BadTls> {
     // An IPv6 address may have a zone, which no certificate knows.
     let text = text.split('%').next().unwrap_or(text);
     ServerName::try_from(text.to_owned())
-        .map_err(|_| BadTls::Unfit(format!("`{text}` is no name that a certificate can have")))
+        .map_err(|_| BadTls::Unfit(format!("`{text}` is not a name that a certificate can have")))
 }
 
 /// Takes any server: the user asked not to verify. Signatures are still checked, so that the server

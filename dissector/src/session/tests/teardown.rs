@@ -90,7 +90,7 @@ fn a_probe_may_leave_after_the_greeting() {
 fn a_client_may_leave_before_the_greeting() {
     let mut talk = Talk::new();
     talk.raw(Server, b"NBDMAGIC").close(Client).close(Server).finish();
-    let cut_off = "  ? server cut-off: the last 8 bytes of the server are no whole message";
+    let cut_off = "  ? server cut-off: the last 8 bytes of the server are not a whole message";
     assert_eq!(talk.lines(), cut_off);
 }
 
@@ -120,7 +120,7 @@ fn what_is_cut_off_or_unanswered_is_told() {
     8 C: NBD_CMD_WRITE cookie=0x2 offset=0 length=512 data=zero*512
     9 S: simple-reply ok cookie=0x1 data=fill(0x5a)*100 # answers 7
       ? server cut-off: simple-reply is cut off: 100 of 512 bytes came
-      ? client cut-off: the last 20 bytes of the client are no whole message
+      ? client cut-off: the last 20 bytes of the client are not a whole message
       ? server unanswered: requests without a (whole) reply: 1; the first is message 8
     "#);
 }
@@ -133,7 +133,7 @@ fn a_session_that_goes_on_is_cut_off_at_the_end_of_the_capture() {
     1 S: greeting fixed-newstyle flags={NO_ZEROES}
     2 C: client-flags flags={FIXED_NEWSTYLE NO_ZEROES}
     3 C: NBD_OPT_LIST
-      ? server cut-off: the last 10 bytes of the server are no whole message
+      ? server cut-off: the last 10 bytes of the server are not a whole message
       ? server unanswered: options without a final reply: 1; the first is message 3
     "#);
 }

@@ -27,7 +27,9 @@ impl GrowingLog {
         match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
-            Ok(metadata) if !metadata.is_file() => return Err(io::Error::other("it is no file")),
+            Ok(metadata) if !metadata.is_file() => {
+                return Err(io::Error::other("it is not a file"));
+            }
             Ok(_) => drop(File::open(path)?),
         }
         Ok(Self { path: path.to_owned(), file: None, offset: 0, length: 0 })

@@ -45,7 +45,7 @@ struct Done {
 /// Tries a pair; whatever happens, it comes to an end.
 pub(super) async fn cell(client: &ClientTarget, server: &Target, limit: Duration) -> Cell {
     if let Target::External { .. } = server {
-        let reason = "it is somebody else's: nothing is written there";
+        let reason = "nbdcheck did not start it, so it does not write to it";
         return Cell::new(Mark::NotTested).with_note(reason);
     }
     let all = limit.saturating_mul(STEPS);

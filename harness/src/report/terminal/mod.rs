@@ -65,7 +65,8 @@ pub fn render(run: &TargetRun, view: View) -> String {
     let first = causes.iter().find(|cause| cause.weight == Weight::Failure);
     if let Some(cause) = first {
         let id = cause.requirement().id;
-        let _ = writeln!(out, "`nbdcheck explain {id}` tells what a rule says, and where.\n");
+        let _ =
+            writeln!(out, "`nbdcheck explain {id}` shows the text of a rule and its section.\n");
     }
     let _ = writeln!(out, "{}", totals_line(run));
     out
@@ -196,7 +197,7 @@ fn skipped(run: &TargetRun, view: View, out: &mut String) {
         let text = wrapped(&reasons.join("; ")).join(&format!("\n{:20}", ""));
         lines.push(format!("  {word:<12} {:>3}  {text}", class.count));
     }
-    list("skipped (-v tells each, with the line that shows it)", QUIET, &lines, out);
+    list("skipped (-v lists each one, with the message that shows why)", QUIET, &lines, out);
 }
 
 fn list(title: &str, style: Style, lines: &[String], out: &mut String) {

@@ -113,7 +113,10 @@ impl Runner {
             let death = death_of_target(script, why, &played);
             played.findings.retain(|finding| !finding.detail.event.is_end());
             let text = if beside {
-                format!("{}; others ran beside it: `--jobs 1` tells for sure", death.message)
+                format!(
+                    "{}; other scenarios ran at the same time: `--jobs 1` makes sure",
+                    death.message
+                )
             } else {
                 death.message.clone()
             };

@@ -40,7 +40,7 @@ pub(super) enum NoAnswer {
     Unreachable(String),
     /// Nothing came for so long.
     Silent(Duration),
-    /// The connection ended, or what came is no message.
+    /// The connection ended, or the server sent bytes that are not a message.
     Ended(End),
     /// What came is no answer to the question.
     Unexpected(String),
@@ -79,7 +79,7 @@ pub(super) fn ending(end: End) -> String {
         End::Timeout => "nothing came in time".to_owned(),
         End::Stalled(part, waited) if part.trickles => format!("{part} within {}", seconds(waited)),
         End::Stalled(part, waited) => format!("{part}, then nothing for {}", seconds(waited)),
-        End::Garbage(magic) => format!("what came is no message: {magic}"),
+        End::Garbage(magic) => format!("the server sent bytes that are not a message: {magic}"),
         End::Endless(_) => "no end of what the server says".to_owned(),
         End::TooLarge(bytes) => format!("a message with {bytes} bytes of payload came"),
     }
@@ -117,7 +117,7 @@ pub enum Trouble {
     },
     /// It answered once, and can't be reached any more.
     #[error(
-        "the server can't be reached any more after one session: {0}\nhint: it must go on serving after a client has left (qemu-nbd: `-t`); if it has died, `--server 'CMD'` tells of what"
+        "the server can't be reached any more after one session: {0}\nhint: it must keep running after a client disconnects (qemu-nbd: `-t`); if it died, `--server 'CMD'` shows why"
     )]
     OneSession(String),
     /// It answered for a while, and can't be reached any more.

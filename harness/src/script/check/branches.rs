@@ -160,7 +160,7 @@ impl Checker<'_> {
                     .error(later.span, "this can never be reached", "taken by the line above")
                     .help("put the more special line first"),
                 Relation::Overlap => self
-                    .error(later.span, "these lines can't be told apart", "and this one")
+                    .error(later.span, "these lines cannot be distinguished", "and this one")
                     .help("let them differ in name, second word or a field compared with `=`"),
             }
         };

@@ -111,7 +111,7 @@ impl Checker<'_> {
             });
             for (what, span) in open {
                 let help = (what == "`digest`").then_some(
-                    "a digest tells what bytes were, not which: send `place(1)` instead",
+                    "a digest identifies data but cannot be sent: use `place(1)` instead",
                 );
                 self.fail(span, format!("{what} can't be sent"), "expected a value", help);
             }
@@ -139,7 +139,7 @@ impl Checker<'_> {
         let Word::Name(name) = &line.head.node else { return };
         let Some(head) = Head::find(name) else { return };
         if head == Head::Bytes {
-            let help = "what is no message ends the conversation: write the end of it, `end`";
+            let help = "bytes that are not a message end the conversation: write `end`";
             self.fail(line.head.span, "`bytes` can't be expected", "only sent", Some(help));
         }
         if head == Head::End && line.should && line.fields.is_empty() {
@@ -156,7 +156,12 @@ impl Checker<'_> {
             let known = head.fields(None).iter().any(|spec| spec.key == key);
             if known && (key == "magic" || key == "length" && !is_request) {
                 let message = format!("`{key}` can't be expected");
-                self.fail(field.key.span, message, "only for lies that the harness tells", None);
+                self.fail(
+                    field.key.span,
+                    message,
+                    "only for wrong values that the harness sends on purpose",
+                    None,
+                );
             }
         }
     }

@@ -258,7 +258,7 @@ impl Flow<'_, '_> {
         } else if let Some(place) = self.lost.get(name) {
             error
                 .related(*place, "captured in a loop")
-                .help("what a loop captures is gone after each round")
+                .help("what a loop captures is lost after each round")
         } else {
             let names: Vec<String> = known.sure.keys().map(|name| format!("${name}")).collect();
             error.maybe_help(did_you_mean(&format!("${name}"), names.iter().map(String::as_str)))

@@ -215,7 +215,7 @@ impl<'s> Checker<'s> {
             let error = self.error(
                 word.span,
                 format!("`{name}` has no second word"),
-                "nothing stands here",
+                "nothing is written here",
             );
             self.errors.push(error);
         }
@@ -231,7 +231,7 @@ impl<'s> Checker<'s> {
             };
             if let Some(earlier) = line.fields[..index].iter().find(twice) {
                 let error = self
-                    .error(key.span, format!("`{}` stands twice", key.node), "again here")
+                    .error(key.span, format!("`{}` appears twice", key.node), "again here")
                     .related(earlier.key.span, "first here");
                 self.errors.push(error);
             }
@@ -349,7 +349,7 @@ impl<'s> Checker<'s> {
             _ => true,
         };
         if !fits {
-            let message = format!("this can't stand in `{key}`");
+            let message = format!("this is not allowed in `{key}`");
             let error = self.error(item.span, message, format!("expected {}", kind.wanted_item()));
             self.errors.push(error);
         }
