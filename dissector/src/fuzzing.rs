@@ -16,7 +16,7 @@ struct Nowhere;
 impl Sink for Nowhere {
     fn record(&mut self, record: Record<'_>) {
         if let Record::Message(_, seen) = record {
-            let _ = seen.message.describe(seen.payload.as_ref()).to_string();
+            let _ = seen.describe().to_string();
         }
     }
 }
@@ -108,6 +108,7 @@ pub fn reassembly(bytes: &[u8]) {
             destination: ([127, 0, 0, 1], 2).into(),
             sequence,
             acknowledgment: (flags & 4 == 0).then(|| next[other].wrapping_add(acknowledged)),
+            id: u16::from(flags >> 6),
             syn: flags & 0xf0 == 0x10,
             fin: flags & 0xf0 == 0x20,
             rst: flags & 0xf0 == 0x30,
@@ -150,7 +151,7 @@ pub fn session(bytes: &[u8]) {
             if let crate::session::Event::Message(seen) = event {
                 assert!(seen.offset >= offsets[seen.from as usize], "{seen:?}");
                 offsets[seen.from as usize] = seen.offset + seen.length;
-                let _ = seen.message.describe(seen.payload.as_ref()).to_string();
+                let _ = seen.describe().to_string();
             }
         }
     }

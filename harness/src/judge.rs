@@ -73,7 +73,7 @@ impl Line {
         match self {
             Self::Note(text) => text.clone(),
             Self::Seen(seen) => {
-                let described = seen.message.describe(seen.payload.as_ref());
+                let described = seen.describe();
                 format!("{}: {described}", seen.from.letter())
             }
         }

@@ -302,7 +302,11 @@ impl Flow {
             self.open(None, true, context);
         }
         if let State::Live(mut live) = std::mem::replace(&mut self.state, State::Over) {
-            live.totals.retransmitted = self.reassembly.as_ref().map_or(0, |r| r.retransmitted());
+            if let Some(reassembly) = &self.reassembly {
+                live.totals.retransmitted = reassembly.retransmitted();
+                live.totals.copies = reassembly.copies();
+            }
+            live.tell_copies(context.sink);
             live.finish(context.sink);
         }
     }
@@ -378,8 +382,12 @@ impl Flow {
         let mut live = Box::new(Live::new(info, whole, context.recognize));
         context.sink.record(Record::Opened(&live.info));
         if !prelude.is_empty() {
-            let early =
-                Delivery::Data { from: Side::Server, time_ns: self.start_ns, bytes: &prelude };
+            let early = Delivery::Data {
+                from: Side::Server,
+                time_ns: self.start_ns,
+                bytes: &prelude,
+                informed: false,
+            };
             live.deliver(&early, context);
         }
         if let Some(delivery) = delivery {

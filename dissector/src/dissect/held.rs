@@ -54,8 +54,8 @@ impl Held {
 impl Kept {
     fn delivery(&self) -> Delivery<'_> {
         match self.0 {
-            Delivery::Data { from, time_ns, .. } => {
-                Delivery::Data { from, time_ns, bytes: &self.1 }
+            Delivery::Data { from, time_ns, informed, .. } => {
+                Delivery::Data { from, time_ns, bytes: &self.1, informed }
             }
             other => other,
         }
@@ -65,14 +65,19 @@ impl Kept {
 impl From<&Delivery<'_>> for Kept {
     fn from(delivery: &Delivery<'_>) -> Self {
         let other = match *delivery {
-            Delivery::Data { from, time_ns, bytes } => {
-                return Self(Delivery::Data { from, time_ns, bytes: &[] }, bytes.to_vec());
+            Delivery::Data { from, time_ns, bytes, informed } => {
+                return Self(
+                    Delivery::Data { from, time_ns, bytes: &[], informed },
+                    bytes.to_vec(),
+                );
             }
-            Delivery::Gap { from, time_ns, missing } => Delivery::Gap { from, time_ns, missing },
+            Delivery::Gap { from, time_ns, missing, cut } => {
+                Delivery::Gap { from, time_ns, missing, cut }
+            }
             Delivery::Conflict { from, time_ns, length } => {
                 Delivery::Conflict { from, time_ns, length }
             }
-            Delivery::End { from, time_ns } => Delivery::End { from, time_ns },
+            Delivery::End { from, time_ns, informed } => Delivery::End { from, time_ns, informed },
             Delivery::Reset { from, time_ns } => Delivery::Reset { from, time_ns },
             Delivery::Aside { from, time_ns, what } => Delivery::Aside { from, time_ns, what },
         };

@@ -82,6 +82,12 @@ impl Live {
             }
             Delivery::Data { .. } | Delivery::Gap { .. } => None,
         };
+        if let Delivery::Data { from, informed: true, .. }
+        | Delivery::End { from, informed: true, .. } = *delivery
+            && let Some(judge) = &mut self.judge
+        {
+            judge.is_informed(from);
+        }
         self.meet_tls(delivery);
         if self.is_midway_tls(delivery, context.sink) {
             // its records are only counted
@@ -95,9 +101,11 @@ impl Live {
                         self.begin_tls(false);
                         let bytes = &bytes[bytes.len() - rest..];
                         self.drain(None, context.sink);
-                        self.deliver_tls(&Delivery::Data { from, time_ns, bytes }, context);
+                        let rest = Delivery::Data { from, time_ns, bytes, informed: false };
+                        self.deliver_tls(&rest, context);
                     }
                 }
+                Delivery::Gap { from, missing, cut: true, .. } => judge.cut(from, time_ns, missing),
                 Delivery::Gap { from, missing, .. } => judge.gap(from, time_ns, missing),
                 Delivery::Conflict { .. } | Delivery::Aside { .. } => {}
                 Delivery::End { from, .. } => judge.closed(from, time_ns, Close::End),
@@ -155,6 +163,19 @@ impl Live {
     pub(super) fn note<S: Sink>(&mut self, sink: &mut S, note: Note) {
         self.totals.problems += 1;
         sink.record(Record::Problem(Some(&self.info), &note));
+    }
+
+    /// Packets that were captured more than once are told at the end.
+    pub(super) fn tell_copies<S: Sink>(&mut self, sink: &mut S) {
+        let copies = self.totals.copies;
+        if copies > 0 {
+            let packets = Plural(copies, "packet");
+            let text = format!(
+                "{packets} {} captured twice, as on two interfaces; the copies do not count",
+                packets.were()
+            );
+            self.note(sink, Note { kind: "copies", time_ns: self.totals.end_ns, text });
+        }
     }
 
     pub(super) fn finish<S: Sink>(&mut self, sink: &mut S) {

@@ -98,6 +98,8 @@ pub struct Totals {
     pub problems: u64,
     /// How many packets came with nothing but bytes that had come before.
     pub retransmitted: u64,
+    /// How many packets with payload were captured more than once.
+    pub copies: u64,
     /// Time of the first packet.
     pub start_ns: u64,
     /// Time of the last packet.
@@ -121,6 +123,7 @@ impl Totals {
         self.warnings += other.warnings;
         self.problems += other.problems;
         self.retransmitted += other.retransmitted;
+        self.copies += other.copies;
         self.start_ns = self.start_ns.min(other.start_ns);
         self.end_ns = self.end_ns.max(other.end_ns);
         self.counts.add(&other.counts);

@@ -24,6 +24,7 @@ pub(super) struct Packets {
     undescribed: u64,
     /// Segments that came inside of something.
     within: BTreeMap<Tunnel, u64>,
+    cut: Cut,
 }
 
 impl Packets {
@@ -36,6 +37,9 @@ impl Packets {
             Frame::Tcp(segment) => {
                 if let Some(tunnel) = within {
                     *self.within.entry(tunnel).or_default() += 1;
+                }
+                if segment.missing > 0 {
+                    self.cut.add(packet, &segment);
                 }
                 to(&segment);
             }
@@ -60,6 +64,7 @@ impl Packets {
         let FragmentTrouble { lost, conflicts } = self.fragments.finish();
         let malformed = std::mem::take(&mut self.malformed);
         let clock = std::mem::take(&mut self.clock);
+        let cut = std::mem::take(&mut self.cut);
         let undescribed = std::mem::take(&mut self.undescribed);
         let undescribed_text = |count| {
             let packets = Plural(count, "packet");
@@ -93,6 +98,7 @@ impl Packets {
             (conflicts, "ip-fragments-differ", differ(conflicts)),
             (self.unknown_link.count(), "unknown-link-type", self.unknown_link.to_string()),
             (clock.steps, "clock", clock.to_string()),
+            (cut.packets, "cut-packets", cut.to_string()),
             (undescribed, "undescribed-interface", undescribed_text(undescribed)),
             (malformed, "malformed-packets", malformed_text(malformed)),
         ];
@@ -108,6 +114,40 @@ impl Packets {
                 sink.record(Record::Problem(None, &note));
             }
         }
+    }
+}
+
+/// The longest header of a message of transmission, with where its data belongs, in bytes.
+const MESSAGE_HEADER: usize = 40;
+
+/// Packets of TCP of which the capture kept only the beginning.
+#[derive(Default)]
+struct Cut {
+    packets: u64,
+    /// How much was kept of each, at most.
+    kept: usize,
+    /// How long the headers up to TCP's were, at most.
+    headers: usize,
+}
+
+impl Cut {
+    fn add(&mut self, packet: &Packet<'_>, segment: &Segment<'_>) {
+        self.packets += 1;
+        self.kept = self.kept.max(packet.data.len());
+        self.headers = self.headers.max(packet.data.len() - segment.payload.len());
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { packets, kept, headers } = *self;
+        let packets = Plural(packets, "packet");
+        let enough = headers + MESSAGE_HEADER;
+        write!(f, "{packets} {} cut at {kept} bytes", packets.were())?;
+        if kept < enough {
+            write!(f, "; {enough} would show the message header that a packet begins with")?;
+        }
+        f.write_str("; only whole packets show those in the midst of one")
     }
 }
 

@@ -144,15 +144,15 @@ impl Live {
         }
         let (Some(tls), Some(judge)) = (&mut self.tls, &mut self.judge) else { return };
         match *delivery {
-            Delivery::Data { from, time_ns, bytes } => self.open(from, time_ns, bytes, context),
-            Delivery::Gap { from, time_ns, missing } => {
+            Delivery::Data { from, time_ns, bytes, .. } => self.open(from, time_ns, bytes, context),
+            Delivery::Gap { from, time_ns, missing, .. } => {
                 tls.connection.gap(from);
                 let bytes = Plural(missing, "byte");
                 let text =
                     format!("{bytes} of the {} inside TLS {} missing", from.name(), bytes.are());
                 judge.tls_lost(from, time_ns, ProblemKind::Gap, &text);
             }
-            Delivery::End { from, time_ns } => {
+            Delivery::End { from, time_ns, .. } => {
                 if tls.connection.is_opened() && !tls.notified[from as usize] {
                     judge.tls_unclosed(from, time_ns);
                 }
@@ -184,11 +184,11 @@ impl Live {
                 judge.tls_unasked(time_ns);
                 return false;
             }
-            Delivery::Data { from, time_ns, bytes } => {
+            Delivery::Data { from, time_ns, bytes, .. } => {
                 judge.tls_unanswered(time_ns);
                 judge.received(from, time_ns, bytes);
             }
-            Delivery::End { from, time_ns } => {
+            Delivery::End { from, time_ns, .. } => {
                 judge.tls_unanswered(time_ns);
                 judge.closed(from, time_ns, Close::End);
             }
@@ -254,7 +254,7 @@ impl Live {
         {
             tls.held = Held::since(time_ns);
             if !input.is_empty() {
-                tls.held.keep(&Delivery::Data { from, time_ns, bytes: input });
+                tls.held.keep(&Delivery::Data { from, time_ns, bytes: input, informed: false });
             }
         }
     }

@@ -391,13 +391,22 @@ pub(super) fn checked((time, link, mut bytes): Owned) -> Owned {
 #[test]
 fn retransmissions_are_counted() {
     let whole = packets(CLIENT, SERVER, START, &session());
-    let twice: Vec<_> = whole.iter().flat_map(|packet| [packet, packet]).collect();
-    assert_eq!(text(twice.iter().copied()), text(&whole));
-    let mut out = Vec::new();
-    render(twice, Options::default(), &mut SummaryRenderer::new(&mut out));
-    let summary = String::from_utf8(out).unwrap();
+    let again = |other_id: u8| -> Vec<Owned> {
+        let twice = |packet: &Owned| {
+            let mut other = (packet.0 + 2_000, packet.1, packet.2.clone());
+            // Who sends again, sends another packet of IP.
+            other.2[4] ^= other_id;
+            [packet.clone(), other]
+        };
+        whole.iter().flat_map(twice).collect()
+    };
     let packets = whole.iter().filter(|(.., bytes)| bytes.len() > 40 && bytes[33] & 7 == 0).count();
-    assert!(summary.contains(&format!("  packets   {packets} retransmitted\n")), "{summary}");
+    for (other_id, what) in [(1, "retransmitted"), (0, "captured twice")] {
+        let mut out = Vec::new();
+        render(&again(other_id), Options::default(), &mut SummaryRenderer::new(&mut out));
+        let summary = String::from_utf8(out).unwrap();
+        assert!(summary.contains(&format!("  packets   {packets} {what}\n")), "{summary}");
+    }
 }
 
 #[test]
@@ -433,7 +442,8 @@ fn packets_cut_short_are_holes_and_accuse_nobody() {
         renderer.finish().unwrap();
         let all = String::from_utf8(out).unwrap();
         assert!(!all.contains("# !"), "{length}:\n{all}");
-        assert!(all.contains("-- gap"), "{length}:\n{all}");
+        assert!(all.contains("-- cut-packets: "), "{length}:\n{all}");
+        assert!(!all.contains("-- gap"), "{length}:\n{all}");
         // Small messages are there whatever happened to large ones.
         assert!(length < 100 || all.contains("C: NBD_CMD_DISC"), "{length}:\n{all}");
     }

@@ -116,7 +116,7 @@ impl<'a, S: Sink + ?Sized> Filter<'a, S> {
         } else {
             None
         };
-        let described = seen.message.describe(seen.payload.as_ref());
+        let described = seen.describe();
         let subject = Subject {
             session: info.number,
             time: seen.time_ns.saturating_sub(info.start_ns),

@@ -7,7 +7,7 @@ mod tunnel;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use etherparse::{IpNumber, LaxIpv4Slice, LaxIpv6Slice, LenSource, TcpSlice};
+use etherparse::{IpNumber, LaxIpv4Slice, LaxIpv6Slice, LenSource};
 
 use crate::capture::Packet;
 
@@ -26,6 +26,8 @@ pub struct Segment<'a> {
     pub sequence: u32,
     /// What its sender expects next; `None` without the ACK flag.
     pub acknowledgment: Option<u32>,
+    /// The identification of its IP packet; 0 where that has none.
+    pub id: u16,
     /// Begins a connection.
     pub syn: bool,
     /// Ends its sender's stream after the payload.
@@ -44,14 +46,15 @@ impl Segment<'_> {
     /// All but the bytes.
     #[must_use]
     pub fn without_payload(&self) -> Segment<'static> {
-        let Self { source, destination, sequence, acknowledgment, syn, fin, rst, missing, .. } =
-            *self;
+        let Self { source, destination, sequence, acknowledgment, id, .. } = *self;
+        let Self { syn, fin, rst, missing, .. } = *self;
         let (header, payload): (&[u8], &[u8]) = (&[], &[]);
         Segment {
             source,
             destination,
             sequence,
             acknowledgment,
+            id,
             syn,
             fin,
             rst,
@@ -59,6 +62,15 @@ impl Segment<'_> {
             payload,
             missing,
         }
+    }
+
+    /// The TCP checksum as it stands there; 0 where the header is not kept.
+    #[must_use]
+    pub fn checksum_field(&self) -> u16 {
+        self.header
+            .get(16..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |b| u16::from_be_bytes(*b))
     }
 
     /// Length of the payload on the wire, in bytes.
@@ -110,12 +122,14 @@ pub fn parse_whole(packet: &[u8]) -> Frame<'_> {
 }
 
 fn ip<'a>(bytes: &'a [u8], cut: usize, depth: u32, within: &mut Option<Tunnel>) -> Frame<'a> {
+    let mut id = 0;
     let (source, destination, payload, headers, promised) = match bytes.first().map(|b| b >> 4) {
         Some(4) => {
             let Ok((packet, _)) = LaxIpv4Slice::from_slice(bytes) else {
                 return Frame::Malformed;
             };
             let header = packet.header();
+            id = header.identification();
             let source = IpAddr::V4(Ipv4Addr::from(header.source()));
             let destination = IpAddr::V4(Ipv4Addr::from(header.destination()));
             let payload = packet.payload().clone();
@@ -160,26 +174,45 @@ fn ip<'a>(bytes: &'a [u8], cut: usize, depth: u32, within: &mut Option<Tunnel>) 
             }
         };
     }
-    let Ok(segment) = TcpSlice::from_slice(payload.payload) else {
-        return Frame::Malformed;
-    };
     // The length in the IP header is 0 where a network card was to cut a large packet up.
     let missing = match (payload.incomplete, payload.len_source) {
         (true, _) => promised.saturating_sub(headers + payload.payload.len()),
         (false, LenSource::Slice) => cut,
         (false, _) => 0,
     };
-    Frame::Tcp(Segment {
-        source: SocketAddr::new(source, segment.source_port()),
-        destination: SocketAddr::new(destination, segment.destination_port()),
-        sequence: segment.sequence_number(),
-        acknowledgment: segment.ack().then(|| segment.acknowledgment_number()),
-        syn: segment.syn(),
-        fin: segment.fin(),
-        rst: segment.rst(),
-        header: segment.header_slice(),
-        payload: segment.payload(),
-        missing: u32::try_from(missing).unwrap_or(u32::MAX),
+    tcp(source, destination, id, payload.payload, missing).map_or(Frame::Malformed, Frame::Tcp)
+}
+
+/// A segment, of which `missing` bytes were not captured; those may be options.
+fn tcp(
+    source: IpAddr,
+    destination: IpAddr,
+    id: u16,
+    bytes: &[u8],
+    missing: usize,
+) -> Option<Segment<'_>> {
+    let fixed = bytes.first_chunk::<20>()?;
+    let u16_at = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+    let u32_at = |at: usize| u32::from(u16_at(at)) << 16 | u32::from(u16_at(at + 2));
+    let length = usize::from(fixed[12] >> 4) * 4;
+    let options = length.saturating_sub(bytes.len());
+    if length < fixed.len() || options > missing {
+        return None;
+    }
+    let (header, payload) = bytes.split_at(length - options);
+    let has = |flag: u8| fixed[13] & flag != 0;
+    Some(Segment {
+        source: SocketAddr::new(source, u16_at(0)),
+        destination: SocketAddr::new(destination, u16_at(2)),
+        sequence: u32_at(4),
+        acknowledgment: has(0x10).then(|| u32_at(8)),
+        id,
+        syn: has(0x02),
+        fin: has(0x01),
+        rst: has(0x04),
+        header,
+        payload,
+        missing: u32::try_from(missing - options).unwrap_or(u32::MAX),
     })
 }
 

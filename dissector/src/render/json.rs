@@ -220,7 +220,7 @@ impl<W: Write> Sink for JsonRenderer<W> {
                 });
             }
             Record::Message(info, seen) => {
-                let description = seen.message.describe(seen.payload.as_ref());
+                let description = seen.describe();
                 let mut text = std::mem::take(&mut self.text);
                 text.clear();
                 // Writing to a string does not fail.

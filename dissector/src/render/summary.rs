@@ -85,6 +85,9 @@ fn write_totals(out: &mut impl Write, totals: &Totals) -> io::Result<()> {
     if totals.retransmitted > 0 {
         writeln!(out, "  packets   {} retransmitted", totals.retransmitted)?;
     }
+    if totals.copies > 0 {
+        writeln!(out, "  packets   {} captured twice", totals.copies)?;
+    }
     for ((kind, name), count) in totals.counts.by_kind() {
         let what = format!("{} {name}", kind.name());
         writeln!(out, "    {what:<WIDTH$} {count:>10}")?;

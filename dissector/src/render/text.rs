@@ -132,7 +132,7 @@ impl<W: Write> TextRenderer<W> {
 
     fn message(&mut self, info: &SessionInfo, seen: &Seen) {
         self.last.1 = seen.number;
-        let description = seen.message.describe(seen.payload.as_ref());
+        let description = seen.describe();
         let time = self.time(info, seen.time_ns);
         let latency = self.latency(info, seen);
         let colour = match seen.from {

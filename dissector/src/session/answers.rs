@@ -128,6 +128,12 @@ impl Session {
                 }
                 return Verdict { answers, ..Verdict::default() };
             }
+            if ok && request.length_unknown {
+                // How much data follows nobody knows.
+                self.resync(Side::Server);
+                self.stream(Side::Server).quiet = true;
+                return Verdict { answers, ..Verdict::default() };
+            }
             self.replies.last = if ok { Last::SimpleRead } else { Last::SimpleReadError };
             let bulk = if ok { request.length } else { 0 };
             return Verdict { answers, bulk, at: request.offset, compare: None };
@@ -206,7 +212,7 @@ impl Session {
     /// "Error values", and where single ones may be used. `request` is what is answered, if that
     /// is known.
     pub(super) fn check_error_value(
-        &self,
+        &mut self,
         error: ErrorCode,
         request: Option<&InFlight>,
         field: &'static str,
@@ -215,6 +221,7 @@ impl Session {
         if error == ErrorCode::OK {
             return;
         }
+        self.shuts_down |= error == ErrorCode::ESHUTDOWN;
         if error.name().is_none() {
             found.server(Rule::ErrorKnown, field, format!("{error} is not a defined error value"));
         }

@@ -135,7 +135,7 @@ impl Session {
 
     /// The chunk as a part of the reply to `request`.
     fn check_chunk(
-        &self,
+        &mut self,
         chunk: &Chunk,
         request: &InFlight,
         state: &mut Progress,
@@ -169,7 +169,12 @@ impl Session {
     }
 
     /// What an error chunk says, whatever it answers.
-    fn check_error_chunk(&self, chunk: &Chunk, request: Option<&InFlight>, found: &mut Findings) {
+    fn check_error_chunk(
+        &mut self,
+        chunk: &Chunk,
+        request: Option<&InFlight>,
+        found: &mut Findings,
+    ) {
         let ChunkBody::Error { error, message, .. } = &chunk.body else { return };
         // NBD_REPLY_TYPE_ERROR: the error is not 0.
         if *error == ErrorCode::OK {

@@ -1,5 +1,6 @@
 //! What a session tells.
 
+use protocol::describe::Description;
 use protocol::message::{Message, Side};
 use protocol::payload::Payload;
 use protocol::requirements::Requirement;
@@ -57,6 +58,20 @@ pub struct Seen {
     /// The number of the request or option that it answers. `None` also when that one was not
     /// complete yet.
     pub answers: Option<u64>,
+    /// The keys of what is not known of it, since the capture cut its packet short.
+    pub unknown: &'static [&'static str],
+}
+
+impl Seen {
+    /// What it says, without what is not known.
+    #[must_use]
+    pub fn describe(&self) -> Description {
+        let mut description = self.message.describe(self.payload.as_ref());
+        if !self.unknown.is_empty() {
+            description.fields.retain(|field| !self.unknown.contains(&field.key));
+        }
+        description
+    }
 }
 
 /// A rule that was broken.

@@ -23,6 +23,8 @@ pub(super) struct InFlight {
     pub(super) offset: u64,
     /// How much of the export it is about, in bytes.
     pub(super) length: u64,
+    /// The length was not captured.
+    pub(super) length_unknown: bool,
     /// The client broke a MUST with it: what it may be answered is mostly open.
     pub(super) faulty: bool,
     /// The contexts that it is limited to.

@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// Tells the message in flight if its bulk is complete.
-    fn end_bulk(&mut self, from: Side) {
+    pub(super) fn end_bulk(&mut self, from: Side) {
         let stream = self.stream(from);
         if let Mode::Bulk(bulk) = &stream.mode
             && bulk.left == 0
@@ -238,7 +238,7 @@ impl Session {
     }
 
     /// Whether the client may believe to be in transmission although no answer was seen.
-    fn may_be_past_haggling(&self) -> bool {
+    pub(super) fn may_be_past_haggling(&self) -> bool {
         let entering = [OptionType::EXPORT_NAME, OptionType::GO];
         !self.follows(Side::Server)
             || self.options.back().is_some_and(|option| entering.contains(&option))

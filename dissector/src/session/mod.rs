@@ -23,6 +23,7 @@ mod chunks;
 mod commands;
 mod context;
 mod coverage;
+mod cut;
 mod event;
 mod extended;
 mod flight;
@@ -254,6 +255,12 @@ pub struct Session {
     written: Option<Box<Written>>,
     /// When each side was heard last.
     heard_ns: [u64; 2],
+    /// Who is known to have received all that the other side has sent so far.
+    informed: [bool; 2],
+    /// What is not known of the message that is being judged.
+    unknown: &'static [&'static str],
+    /// The server said that it shuts down, and the client has not been accused of going on.
+    shuts_down: bool,
 }
 
 impl Session {
@@ -279,6 +286,9 @@ impl Session {
             farewell: None,
             written: compares.then(|| Box::new(Written::new())),
             heard_ns: [0; 2],
+            informed: [false; 2],
+            unknown: &[],
+            shuts_down: false,
         };
         if start == Start::Midway {
             session.phase = Phase::Transmission;
@@ -295,6 +305,7 @@ impl Session {
     pub fn received(&mut self, from: Side, time_ns: u64, bytes: &[u8]) -> usize {
         self.out.now_ns = time_ns;
         self.heard_ns[from as usize] = time_ns;
+        self.informed[from.other() as usize] = false;
         let stream = self.stream(from);
         if stream.closed.is_some() {
             return 0;
@@ -308,6 +319,13 @@ impl Session {
             }
             _ => 0,
         }
+    }
+
+    /// What `from` sends next, or its end, it sent after it had received all that the other side has
+    /// sent so far: TCP acknowledged it. To be called before [`Session::received`]; without it
+    /// nobody is accused of going on as if nothing had been said.
+    pub fn is_informed(&mut self, from: Side) {
+        self.informed[from as usize] = true;
     }
 
     /// `from` will send no more.
@@ -416,6 +434,7 @@ impl Session {
             payload: None,
             head: None,
             answers: verdict.answers,
+            unknown: self.unknown,
         };
         if verdict.bulk == 0 || !self.stream(from).has_messages() {
             self.stream(from).offset += seen.length;
@@ -467,6 +486,10 @@ impl Session {
     }
 
     fn problem(&mut self, kind: ProblemKind, from: Side, text: impl Into<String>) {
+        use ProblemKind::{Ambiguous, Lost, Resumed};
+        if self.stream(from).quiet && matches!(kind, Ambiguous | Lost | Resumed) {
+            return;
+        }
         let time_ns = self.out.now_ns;
         let offset = self.stream(from).position();
         let problem = Problem { kind, from, time_ns, offset, text: text.into() };

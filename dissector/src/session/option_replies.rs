@@ -91,6 +91,16 @@ impl Session {
             }
             _ => None,
         };
+        if option == OptionType::ABORT && reply.is_error() {
+            let rule = match reply {
+                // "FORCEDTLS mode": all options but STARTTLS and ABORT are refused so.
+                ReplyType::ERR_TLS_REQD => Rule::ForcedAbortExempt,
+                // NBD_OPT_ABORT: the server replies with NBD_REP_ACK.
+                _ => Rule::AbortAcked,
+            };
+            found.server(rule, "", format!("{reply} in answer to NBD_OPT_ABORT"));
+            return true;
+        }
         let refused = reply.is_error() && reply.name().is_some();
         let fits = reply == ReplyType::ACK
             || Some(reply) == wanted
@@ -151,6 +161,7 @@ impl Session {
 
     fn refused(&mut self, reply: ReplyType, option: &Outstanding, found: &mut Findings) {
         self.refused_extended(reply, option, found);
+        self.shuts_down |= reply == ReplyType::ERR_SHUTDOWN;
         if matches!(option.option, OptionType::INFO | OptionType::GO) {
             self.info_refused(reply, option, found);
             if matches!(reply, ReplyType::ERR_UNSUP | ReplyType::ERR_PLATFORM) {

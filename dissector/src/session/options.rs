@@ -192,6 +192,13 @@ impl Session {
             let text = format!("{option} before the final reply to {before}");
             found.client(Rule::OptionOneOutstanding, "", text);
         }
+        let knows = self.informed[Side::Client as usize];
+        if self.shuts_down && knows && self.options.count() == 0 && !leaves {
+            self.shuts_down = false;
+            // "Termination of the session during option haggling": a soft disconnect follows.
+            let text = format!("{option} after NBD_REP_ERR_SHUTDOWN was received");
+            found.client(Rule::AbortsOnShutdown, "", text);
+        }
         let mut outstanding = Outstanding::new(*option);
         outstanding.number = (bulk == 0).then(|| self.out.next_number());
         if *option != OptionType::GO {

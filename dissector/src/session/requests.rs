@@ -33,6 +33,7 @@ impl Session {
         }
         self.check_request_form(request, found);
         check_fields(request, found);
+        self.check_shutdown(request, found);
         self.check_needs(request, found);
         self.check_flags(request, found);
         if let Some(export) = &self.export {
@@ -72,6 +73,7 @@ impl Session {
             offset: request.offset,
             // Of what is not known, nothing is expected.
             length: extended::effect_length(request).unwrap_or(0),
+            length_unknown: !self.unknown.is_empty(),
             faulty: found.any_binding(),
             wanted: request.status.as_ref().map(|status| status.ids.clone().into_boxed_slice()),
             progress: None,
@@ -242,6 +244,18 @@ impl Session {
         {
             let text = format!("length={length} is larger than maximum={}", size.maximum);
             found.client(Rule::PayloadLimit, "length", text);
+        }
+    }
+
+    /// "Terminating the transmission phase": after NBD_ESHUTDOWN the client takes its leave. What it
+    /// had sent before it knew of that, or while other requests were open, may still come.
+    fn check_shutdown(&mut self, request: &Request, found: &mut Findings) {
+        let knows = self.informed[Side::Client as usize];
+        let idle = self.flight.open() == 0 && !self.flight.is_incomplete();
+        if self.shuts_down && knows && idle && request.command != Command::DISC {
+            self.shuts_down = false;
+            let text = format!("{} after NBD_ESHUTDOWN was received", request.command);
+            found.client(Rule::DiscOnShutdown, "", text);
         }
     }
 

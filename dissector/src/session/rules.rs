@@ -231,7 +231,11 @@ rules! {
     BaseReservedBits = "base-alloc-reserved-bits-zero";
     QemuDirtyBitmapStatus = "qemu-dirty-bitmap-status";
     // Teardown.
+    AbortAcked = "opt-abort-acked";
+    ForcedAbortExempt = "tls-forced-abort-exempt";
     AbortClientCloses = "opt-abort-client-closes";
+    AbortsOnShutdown = "session-client-aborts-on-shutdown";
+    DiscOnShutdown = "term-client-disc-on-eshutdown";
     ClientQuitsSoftly = "session-client-quits-softly";
     NoHardDisconnect = "session-no-unjustified-hard-disconnect";
     DiscWhenIdle = "term-client-disc-when-idle";

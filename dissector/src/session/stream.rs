@@ -77,6 +77,9 @@ pub(super) struct Stream {
     pub(super) sealed: bool,
     /// A message is looked for, and it was not told that until then bytes are not followed.
     pub(super) untold: bool,
+    /// Its packets were cut short when they were captured: that it is not followed now and then is
+    /// told once for the capture.
+    pub(super) quiet: bool,
     /// Messages may be missing, although others have been found since.
     pub(super) patchy: bool,
 }

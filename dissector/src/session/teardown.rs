@@ -33,6 +33,9 @@ impl Session {
                 self.client_hangs_up();
             }
         }
+        if from == Side::Server && in_order {
+            self.server_ignores_abort();
+        }
         self.stream(from).closed = Some(how);
     }
 
@@ -177,6 +180,22 @@ impl Session {
             // A client that just does not want to go on uses NBD_OPT_ABORT.
             let text = "the client closes during haggling without NBD_OPT_ABORT";
             self.out.accuse(Rule::ClientQuitsSoftly, Side::Client, text);
+        }
+    }
+
+    /// The server ends its direction in order, knows of NBD_OPT_ABORT, and has not answered it.
+    fn server_ignores_abort(&mut self) {
+        let [client, server] = [Side::Client, Side::Server];
+        let known = self.follows(client) && self.follows(server) && !self.expects_tls();
+        let aborted = self.phase == Phase::Haggling
+            && self.options.count() == 1
+            && self.options.front() == Some(OptionType::ABORT);
+        let whole = matches!(self.streams[server as usize].mode, Mode::Head)
+            && self.streams[client as usize].buffer.is_empty();
+        if known && aborted && whole && self.informed[server as usize] {
+            // NBD_OPT_ABORT: the server replies with NBD_REP_ACK.
+            let text = "the server closes without a reply to NBD_OPT_ABORT";
+            self.out.accuse(Rule::AbortAcked, server, text);
         }
     }
 

@@ -52,6 +52,9 @@ pub(super) fn text(
     if totals.retransmitted > 0 {
         writeln!(out, "  retransmitted: {}", Plural(totals.retransmitted, "packet"))?;
     }
+    if totals.copies > 0 {
+        writeln!(out, "  captured twice: {}", Plural(totals.copies, "packet"))?;
+    }
     if stats.commands.is_empty() {
         return writeln!(out, "  no requests");
     }
@@ -142,6 +145,7 @@ struct Json<'a> {
     bytes: [u64; 2],
     /// Packets.
     retransmitted: u64,
+    copies: u64,
     commands: Vec<JsonCommand>,
     depth: JsonDepth<'a>,
     slowest: Vec<JsonSlow<'a>>,
@@ -214,6 +218,7 @@ pub(super) fn json(
         duration_ns: totals.end_ns.saturating_sub(totals.start_ns),
         bytes: totals.bytes,
         retransmitted: totals.retransmitted,
+        copies: totals.copies,
         commands: commands.collect(),
         depth: JsonDepth {
             most: stats.depth.most(),

@@ -81,6 +81,7 @@ pub struct Slow {
 struct Waiting {
     since: u64,
     request: Request,
+    unknown: &'static [&'static str],
     failed: bool,
 }
 
@@ -122,7 +123,8 @@ impl SessionStats {
             stats.sequential += 1;
         }
         if self.waiting.len() < REMEMBERED {
-            let waiting = Waiting { since: seen.time_ns, request: request.clone(), failed: false };
+            let (since, unknown) = (seen.time_ns, seen.unknown);
+            let waiting = Waiting { since, request: request.clone(), unknown, failed: false };
             self.waiting.insert(seen.number, waiting);
             self.deepen(seen.time_ns.saturating_sub(start_ns));
         }
@@ -144,17 +146,19 @@ impl SessionStats {
         let Some(latency) = latency else { return };
         stats.latency.saturating_record(latency.clamp(1, LONGEST));
         stats.longest = stats.longest.max(latency);
-        self.rank(latency, number, &waiting.request);
+        self.rank(latency, number, &waiting);
     }
 
     fn deepen(&mut self, time: u64) {
         self.depth.set(time, u32::try_from(self.waiting.len()).unwrap_or(u32::MAX));
     }
 
-    fn rank(&mut self, latency_ns: u64, message: u64, request: &Request) {
+    fn rank(&mut self, latency_ns: u64, message: u64, waiting: &Waiting) {
         let place = self.slowest.partition_point(|slow| slow.latency_ns >= latency_ns);
         if place < SLOWEST {
-            let text = Message::Request(request.clone()).describe(None).to_string();
+            let mut described = Message::Request(waiting.request.clone()).describe(None);
+            described.fields.retain(|field| !waiting.unknown.contains(&field.key));
+            let text = described.to_string();
             self.slowest.insert(place, Slow { latency_ns, message, text });
             self.slowest.truncate(SLOWEST);
         }

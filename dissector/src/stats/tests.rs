@@ -33,7 +33,12 @@ fn the_same_for_programs() {
 fn seen(number: u64, times: [u64; 2], answers: Option<u64>, line: &str) -> Seen {
     let (from, message, payload) = parse_line(line).unwrap();
     let ([time_ns, end_ns], offset, length, tls, head) = (times, 0, 28, false, None);
-    Seen { number, time_ns, end_ns, from, offset, length, tls, message, payload, head, answers }
+    let unknown = &[];
+    #[rustfmt::skip]
+    let seen = Seen {
+        number, time_ns, end_ns, from, offset, length, tls, message, payload, head, answers, unknown,
+    };
+    seen
 }
 
 // The upper edge of the histogram's bucket, 4,620,287 ns, was told as the longest latency.

@@ -13,6 +13,8 @@ pub enum Delivery<'a> {
         time_ns: u64,
         /// The bytes.
         bytes: &'a [u8],
+        /// Their sender had received all bytes of the other side that were handed on before.
+        informed: bool,
     },
     /// The next bytes of a direction are not in the capture.
     Gap {
@@ -22,6 +24,8 @@ pub enum Delivery<'a> {
         time_ns: u64,
         /// How many.
         missing: u64,
+        /// Their packet was captured, and cut short.
+        cut: bool,
     },
     /// Bytes came again and differ from those that were handed on.
     Conflict {
@@ -38,6 +42,8 @@ pub enum Delivery<'a> {
         from: Side,
         /// When.
         time_ns: u64,
+        /// As of [`Delivery::Data`].
+        informed: bool,
     },
     /// A side broke the connection off (RST).
     Reset {

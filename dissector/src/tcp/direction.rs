@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::history::History;
+use super::history::{History, Print};
 use super::sequence::{ORIGIN, expand};
 
 /// A reset this far from what was seen of its direction is none of this connection: a late one of
@@ -18,6 +18,7 @@ pub(super) struct Held {
     /// Up to where the other direction must have been handed on before.
     pub(super) needs: u64,
     pub(super) fin: bool,
+    pub(super) print: Print,
     /// It may be damaged, and then comes again.
     pub(super) doubtful: bool,
 }

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use crate::net::Segment;
+
 /// How much of a segment is kept, in bytes.
 const KEPT: usize = 32;
 /// How many segments of a direction are remembered.
@@ -13,8 +15,46 @@ const SEGMENTS: usize = 32;
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     start: u64,
+    print: Print,
     length: u8,
     bytes: [u8; KEPT],
+}
+
+/// What tells a packet that was captured twice from one that was sent twice: who sends again, sends
+/// another packet of IP.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Print {
+    pub(super) time_ns: u64,
+    acknowledgment: u32,
+    /// Of TCP: it covers the options, in which times stand.
+    checksum: u16,
+    /// That of the IP packet; 0 where there is none.
+    id: u16,
+}
+
+/// Where IP packets have no number, the same one is captured twice within less than this, and sent
+/// twice within more, in nanoseconds.
+const SAME_PACKET: u64 = 1_000_000;
+
+impl Print {
+    pub(super) fn of(time_ns: u64, segment: &Segment<'_>) -> Self {
+        Self {
+            time_ns,
+            acknowledgment: segment.acknowledgment.unwrap_or(0),
+            checksum: segment.checksum_field(),
+            id: segment.id,
+        }
+    }
+
+    /// Whether both are of the same packet, as far as can be said.
+    pub(super) fn is_copy_of(self, other: Self) -> bool {
+        let known = self.checksum != 0 || self.id != 0;
+        known
+            && self.checksum == other.checksum
+            && self.acknowledgment == other.acknowledgment
+            && self.id == other.id
+            && (self.id != 0 || self.time_ns.abs_diff(other.time_ns) < SAME_PACKET)
+    }
 }
 
 /// The last segments of a direction.
@@ -22,10 +62,10 @@ struct Sample {
 pub(super) struct History(VecDeque<Sample>);
 
 impl History {
-    /// Bytes were handed on that begin at this position.
-    pub(super) fn remember(&mut self, start: u64, bytes: &[u8]) {
+    /// Bytes were handed on that begin at this position, from the packet with this print.
+    pub(super) fn remember(&mut self, start: u64, print: Print, bytes: &[u8]) {
         let length = bytes.len().min(KEPT);
-        let mut sample = Sample { start, length: length as u8, bytes: [0; KEPT] };
+        let mut sample = Sample { start, print, length: length as u8, bytes: [0; KEPT] };
         match bytes.first_chunk() {
             Some(head) => sample.bytes = *head,
             None => sample.bytes[..length].copy_from_slice(bytes),
@@ -34,6 +74,12 @@ impl History {
             self.0.pop_front();
         }
         self.0.push_back(sample);
+    }
+
+    /// Whether the packet with this print, which begins at this position, was handed on before.
+    pub(super) fn has(&self, start: u64, print: Print) -> bool {
+        let mut latest = self.0.iter().rev();
+        latest.any(|sample| sample.start == start && print.is_copy_of(sample.print))
     }
 
     /// Whether bytes at this position differ from what is remembered of them.

@@ -30,6 +30,7 @@ use protocol::message::Side;
 use crate::net::Segment;
 pub use delivery::{Aside, Delivery};
 use direction::{Direction, Held};
+use history::Print;
 use sequence::ORIGIN;
 
 /// A connection may hold this many bytes that came too early.
@@ -38,11 +39,22 @@ const HELD_BYTES: usize = 8 << 20;
 const HELD_SEGMENTS: usize = 8192;
 /// What a held segment costs besides its bytes, in bytes of memory; roughly.
 const HELD_COST: usize = 128;
-/// How many packets of a connection may come after one that shows that the capture lost bytes,
-/// until they are given up: packets are rarely shuffled further.
+/// How many packets of a connection must have come after one that shows that the capture lost
+/// bytes, until they are given up: packets are rarely shuffled further.
 const SHUFFLE: u32 = 32;
+/// ... and how much time must have passed, in nanoseconds: a tap may hand on one direction behind
+/// the other. What is held meanwhile has a limit.
+const BEHIND_NS: u64 = 100_000_000;
 /// An acknowledgment further ahead than the largest window is nonsense.
 const WINDOW: u64 = 1 << 30;
+
+/// What is known of a segment besides its bytes.
+#[derive(Clone, Copy)]
+struct Sent {
+    print: Print,
+    /// Up to where it acknowledges the other direction; 0 where it does not.
+    needs: u64,
+}
 
 /// Both directions of a connection.
 #[derive(Debug, Default)]
@@ -53,7 +65,10 @@ pub struct Reassembly {
     held_segments: usize,
     /// How many packets came since the capture was seen to have lost bytes.
     late: u32,
+    /// When the first of them came.
+    late_since_ns: u64,
     retransmitted: u64,
+    copies: u64,
     reset: bool,
     /// A SYN was seen before anything was handed on.
     opened: bool,
@@ -83,6 +98,12 @@ impl Reassembly {
     #[must_use]
     pub fn retransmitted(&self) -> u64 {
         self.retransmitted
+    }
+
+    /// How many packets with payload were captured more than once, as on two interfaces.
+    #[must_use]
+    pub fn copies(&self) -> u64 {
+        self.copies
     }
 
     /// Whether both sides have ended, or one has reset the connection.
@@ -171,17 +192,19 @@ impl Reassembly {
         let next = self.direction(from).next.unwrap_or(start);
         // A probe that keeps the connection alive repeats the last byte, or sends any.
         let probe = segment.length() <= 1 && end == next && !unsure;
+        let print = Print::of(time_ns, segment);
         if segment.length() > 0 && end <= next && !probe && !unsure {
-            self.retransmitted += 1;
+            let copy = self.direction(from).history.has(start, print);
+            self.came_again(copy);
         }
         if probe && !segment.fin {
             // Tells nothing but its acknowledgment.
         } else if doubtful && end <= next {
             to(Delivery::Aside { from, time_ns, what: Aside::Damaged(segment.length()) });
         } else if start <= next && !opening && !doubtful && self.is_satisfied(from, needs) {
-            self.hand_on(from, time_ns, start, segment.payload, segment.missing, to);
+            self.hand_on(from, Sent { print, needs }, start, segment.payload, segment.missing, to);
             if segment.fin {
-                self.end(from, time_ns, end, to);
+                self.end(from, Sent { print, needs }, end, to);
             }
         } else if !self.direction(from).ended && (end > next || (segment.fin && end == next)) {
             let held = Held {
@@ -190,6 +213,7 @@ impl Reassembly {
                 missing: segment.missing,
                 needs,
                 fin: segment.fin,
+                print,
                 doubtful,
             };
             self.hold(from, start, held, to);
@@ -208,6 +232,11 @@ impl Reassembly {
         self.opened && !(self.client.sure && self.server.sure)
     }
 
+    /// Whether who acknowledges up to `needs` has received all that was handed on of the other side.
+    fn is_informed(&self, from: Side, needs: u64) -> bool {
+        self.direction(from.other()).next.is_some_and(|next| needs >= next)
+    }
+
     /// Whether what a segment acknowledges has been handed on.
     fn is_satisfied(&self, from: Side, needs: u64) -> bool {
         let other = self.direction(from.other());
@@ -218,12 +247,15 @@ impl Reassembly {
     fn hand_on(
         &mut self,
         from: Side,
-        time_ns: u64,
+        sent: Sent,
         start: u64,
         bytes: &[u8],
         missing: u32,
         to: &mut impl FnMut(Delivery<'_>),
     ) {
+        let Sent { print, needs } = sent;
+        let time_ns = print.time_ns;
+        let informed = self.is_informed(from, needs);
         let direction = self.direction_mut(from);
         let next = direction.next.unwrap_or(start);
         if direction.ended {
@@ -238,21 +270,23 @@ impl Reassembly {
         let conflict = !again.is_empty() && direction.history.differs(start, again);
         let new = bytes.get(known..).unwrap_or_default();
         if !new.is_empty() {
-            direction.history.remember(next.max(start), new);
+            direction.history.remember(next.max(start), print, new);
         }
         if conflict {
             to(Delivery::Conflict { from, time_ns, length: again.len() as u64 });
         }
         if !new.is_empty() {
-            to(Delivery::Data { from, time_ns, bytes: new });
+            to(Delivery::Data { from, time_ns, bytes: new, informed });
         }
         let lost = end.saturating_sub(captured.max(next));
         if lost > 0 {
-            to(Delivery::Gap { from, time_ns, missing: lost });
+            to(Delivery::Gap { from, time_ns, missing: lost, cut: true });
         }
     }
 
-    fn end(&mut self, from: Side, time_ns: u64, at: u64, to: &mut impl FnMut(Delivery<'_>)) {
+    fn end(&mut self, from: Side, sent: Sent, at: u64, to: &mut impl FnMut(Delivery<'_>)) {
+        let time_ns = sent.print.time_ns;
+        let informed = self.is_informed(from, sent.needs);
         let direction = self.direction_mut(from);
         if direction.ended || direction.next != Some(at) {
             return;
@@ -264,20 +298,19 @@ impl Reassembly {
         let nonsense = std::mem::take(&mut direction.held);
         self.held_segments -= nonsense.len();
         self.held_bytes -= nonsense.values().map(|held| held.bytes.len()).sum::<usize>();
-        to(Delivery::End { from, time_ns });
+        to(Delivery::End { from, time_ns, informed });
     }
 
     /// Keeps a segment. Of bytes that are held already the first ones are kept, and it is told if
     /// they differ; but those that may be damaged make way.
     fn hold(&mut self, from: Side, start: u64, mut held: Held, to: &mut impl FnMut(Delivery<'_>)) {
         let (time_ns, size) = (held.time_ns, held.bytes.len());
-        let direction = match from {
-            Side::Client => &mut self.client,
-            Side::Server => &mut self.server,
-        };
         let mut rest = None;
-        if let Some(old) = direction.held.get(&start) {
-            self.retransmitted += u64::from(size > 0);
+        let old = self.direction(from).held.get(&start);
+        if let Some(copy) = old.filter(|_| size > 0).map(|old| held.print.is_copy_of(old.print)) {
+            self.came_again(copy);
+        }
+        if let Some(old) = self.direction(from).held.get(&start) {
             let both = size.min(old.bytes.len());
             match (old.doubtful, held.doubtful) {
                 (_, true) => {
@@ -309,6 +342,14 @@ impl Reassembly {
             && !self.direction(from).held.contains_key(&later)
         {
             self.insert(from, later, rest);
+        }
+    }
+
+    /// A packet came with nothing but bytes that had come before; `copy`: it was captured twice.
+    fn came_again(&mut self, copy: bool) {
+        match copy {
+            true => self.copies += 1,
+            false => self.retransmitted += 1,
         }
     }
 
@@ -352,9 +393,10 @@ impl Reassembly {
                 to(Delivery::Aside { from, time_ns: held.time_ns, what });
                 continue;
             }
-            self.hand_on(from, held.time_ns, start, &held.bytes, held.missing, to);
+            let Held { print, needs, .. } = held;
+            self.hand_on(from, Sent { print, needs }, start, &held.bytes, held.missing, to);
             if held.fin {
-                self.end(from, held.time_ns, held.end(start), to);
+                self.end(from, Sent { print, needs }, held.end(start), to);
             }
         }
     }
@@ -364,8 +406,12 @@ impl Reassembly {
         if self.held_segments == 0 || !waits {
             self.late = 0;
         } else {
-            self.late += 1;
-            if self.late > SHUFFLE {
+            if self.late == 0 {
+                self.late_since_ns = time_ns;
+            }
+            self.late = self.late.saturating_add(1);
+            let waited = time_ns.saturating_sub(self.late_since_ns);
+            if self.late > SHUFFLE && waited >= BEHIND_NS {
                 self.give_up(time_ns, to);
             }
         }
@@ -437,9 +483,9 @@ impl Reassembly {
         if missing == 1 && held.is_none() {
             // One number that was acknowledged and after which nothing came is the FIN's.
             direction.ended = true;
-            to(Delivery::End { from: side, time_ns });
+            to(Delivery::End { from: side, time_ns, informed: false });
         } else {
-            to(Delivery::Gap { from: side, time_ns, missing });
+            to(Delivery::Gap { from: side, time_ns, missing, cut: false });
         }
     }
 }

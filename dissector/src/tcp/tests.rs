@@ -43,6 +43,7 @@ fn segment(sequence: u32, acknowledgment: u32, payload: &[u8]) -> Segment<'_> {
         destination: address(2),
         sequence,
         acknowledgment: Some(acknowledgment),
+        id: 0,
         syn: false,
         fin: false,
         rst: false,
@@ -54,6 +55,8 @@ fn segment(sequence: u32, acknowledgment: u32, payload: &[u8]) -> Segment<'_> {
 
 struct Rig {
     reassembly: Reassembly,
+    /// Moves on with each packet.
+    now_ns: u64,
     log: Log,
 }
 
@@ -64,7 +67,7 @@ impl Rig {
     }
 
     fn at(client: u32, server: u32) -> Self {
-        let mut rig = Self { reassembly: Reassembly::new(), log: Log::default() };
+        let mut rig = Self { reassembly: Reassembly::new(), now_ns: 0, log: Log::default() };
         let syn =
             Segment { syn: true, acknowledgment: None, ..segment(client.wrapping_sub(1), 0, b"") };
         rig.send(Side::Client, &syn);
@@ -74,7 +77,9 @@ impl Rig {
     }
 
     fn send(&mut self, from: Side, segment: &Segment<'_>) {
-        self.reassembly.segment(from, 0, segment, false, &mut |delivery| self.log.add(&delivery));
+        self.now_ns += 5_000_000;
+        let Self { reassembly, now_ns, log } = self;
+        reassembly.segment(from, *now_ns, segment, false, &mut |delivery| log.add(&delivery));
     }
 
     fn doubtful(&mut self, from: Side, segment: &Segment<'_>) {
@@ -370,7 +375,7 @@ fn a_syn_says_where_its_direction_begins() {
         vec![segment(1000, 5000, b""), hello, segment(1000, 5005, b""), ask, syn_ack],
         vec![ask, syn_ack, segment(5002, 1000, b"llo"), hello],
     ] {
-        let mut rig = Rig { reassembly: Reassembly::new(), log: Log::default() };
+        let mut rig = Rig { reassembly: Reassembly::new(), now_ns: 0, log: Log::default() };
         rig.send(Side::Client, &syn);
         for segment in &late {
             let server = segment.syn || segment.sequence >= 5000;
@@ -380,7 +385,7 @@ fn a_syn_says_where_its_direction_begins() {
         assert!(["S:hello | C:ask", "S:hello | S:llo | C:ask"].contains(&text.as_str()), "{text}");
     }
     // ... and is not waited for forever.
-    let mut rig = Rig { reassembly: Reassembly::new(), log: Log::default() };
+    let mut rig = Rig { reassembly: Reassembly::new(), now_ns: 0, log: Log::default() };
     rig.send(Side::Client, &syn);
     rig.server(5002, 1000, b"llo");
     rig.server(5000, 1000, b"he");
@@ -393,7 +398,7 @@ fn a_syn_says_where_its_direction_begins() {
 
 #[test]
 fn a_connection_can_be_met_midway() {
-    let mut rig = Rig { reassembly: Reassembly::new(), log: Log::default() };
+    let mut rig = Rig { reassembly: Reassembly::new(), now_ns: 0, log: Log::default() };
     rig.server(7000, 300, b"abc");
     rig.client(300, 7003, b"def");
     assert_eq!(rig.finish(), "S:abc | C:def");

@@ -184,6 +184,6 @@ pub(crate) fn seen_bytes(seen: &dissector::session::Seen, key: &str) -> Option<S
         stream_offset: seen.offset,
         request: None,
     };
-    let description = seen.message.describe(seen.payload.as_ref());
+    let description = seen.describe();
     matching::field_bytes(&received, &description, key)
 }

@@ -162,7 +162,7 @@ impl Entry {
     pub fn text(&self, several: bool) -> String {
         match &self.said {
             Said::Message(seen) => {
-                let description = seen.message.describe(seen.payload.as_ref());
+                let description = seen.describe();
                 let conn = if several && !self.conn.is_empty() {
                     format!("@{}", self.conn)
                 } else {

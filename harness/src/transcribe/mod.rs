@@ -59,6 +59,15 @@ enum Item {
     Burst(Burst),
 }
 
+/// What stands for a reply.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Of an option: the item.
+    Line(usize),
+    /// Of a request: the item and the place in it.
+    Exchange(usize, usize),
+}
+
 /// Takes the records of one session.
 pub struct Transcriber {
     title: String,
@@ -82,6 +91,8 @@ pub struct Transcriber {
     told_size: Option<u64>,
     requests: u64,
     messages: u64,
+    /// The last reply: its message, and what stands for it.
+    last_reply: Option<(u64, Place)>,
     /// How the client left has been told.
     left: bool,
     /// The server's greeting has been seen: with it a session begins.
@@ -109,6 +120,7 @@ impl Transcriber {
             told_size: None,
             requests: 0,
             messages: 0,
+            last_reply: None,
             left: false,
             greeted: false,
             closed: None,
@@ -220,7 +232,11 @@ impl Transcriber {
                 self.line(format!("C: {}", seen.message.describe(None)));
             }
             Message::Option(option) => self.option(option, seen.payload.as_ref()),
-            Message::OptionReply(reply) => self.option_reply(reply),
+            Message::OptionReply(reply) => {
+                self.option_reply(reply);
+                let place = Place::Line(self.items.len().saturating_sub(1));
+                self.last_reply = Some((seen.number, place));
+            }
             Message::ExportInfo(info) => {
                 self.told_size = Some(info.size);
                 self.read_only = info.flags.has(TransmissionFlags::READ_ONLY);
@@ -229,9 +245,9 @@ impl Transcriber {
             }
             Message::Request(request) => self.request(request, seen.payload.as_ref()),
             Message::SimpleReply(SimpleReply { error, cookie }) => {
-                self.reply(*cookie, *error, true);
+                self.reply(seen.number, *cookie, *error, true);
             }
-            Message::Chunk(chunk) => self.chunk(chunk),
+            Message::Chunk(chunk) => self.chunk(seen.number, chunk),
         }
     }
 
@@ -272,7 +288,9 @@ impl Transcriber {
             _ => false,
         };
         if reply.reply != ReplyType::ACK {
-            return self.line(format!("S: {} option={}", reply.reply, reply.option));
+            // Which error it is, is mostly the server's choice.
+            let (error, option) = (reply.reply, reply.option);
+            return self.line(format!("S: error option={option}  # {error} in the capture"));
         }
         match reply.option {
             OptionType::GO | OptionType::INFO => {
@@ -366,6 +384,7 @@ impl Transcriber {
             data,
             replaced,
             error: None,
+            accused: Vec::new(),
             answered: false,
             beyond: self.told_size.is_some_and(|size| end_of(request) > size),
             remarks: Vec::new(),
@@ -414,19 +433,20 @@ impl Transcriber {
         }
     }
 
-    fn chunk(&mut self, chunk: &Chunk) {
+    fn chunk(&mut self, number: u64, chunk: &Chunk) {
         let error = match &chunk.body {
             ChunkBody::Error { error, .. } => *error,
             _ => ErrorCode::OK,
         };
-        self.reply(chunk.cookie, error, chunk.flags.has(ReplyFlags::DONE));
+        self.reply(number, chunk.cookie, error, chunk.flags.has(ReplyFlags::DONE));
     }
 
-    fn reply(&mut self, cookie: Cookie, error: ErrorCode, done: bool) {
+    fn reply(&mut self, number: u64, cookie: Cookie, error: ErrorCode, done: bool) {
         let Some(places) = self.waiting.get_mut(&cookie) else {
             return self.line("# a reply to no request arrived here");
         };
         let Some(&(item, place)) = places.first() else { return };
+        self.last_reply = Some((number, Place::Exchange(item, place)));
         if done {
             places.remove(0);
             if places.is_empty() {
@@ -444,7 +464,12 @@ impl Transcriber {
     }
 
     fn violation(&mut self, violation: &Violation) {
-        let Violation { requirement, party, text, .. } = violation;
+        let Violation { requirement, party, text, message, .. } = violation;
+        if *party == Side::Server
+            && let Some((_, place)) = self.last_reply.filter(|(number, _)| number == message)
+        {
+            self.accused(place, requirement.id);
+        }
         let remark =
             format!("# ! {} {} [{}] {text}", requirement.level, party.name(), requirement.id);
         match self.items.last_mut() {
@@ -454,6 +479,28 @@ impl Transcriber {
                 }
             }
             _ => self.line(remark),
+        }
+    }
+
+    /// The server was wrong to reply so: the script asks for what is right.
+    fn accused(&mut self, place: Place, id: &'static str) {
+        match place {
+            Place::Line(item) => {
+                if let Some(Item::Line(line)) = self.items.get_mut(item)
+                    && line.starts_with("S: error option=NBD_OPT_ABORT")
+                {
+                    "S: NBD_REP_ACK option=NBD_OPT_ABORT".clone_into(line);
+                    self.line("S: end");
+                    self.left = true;
+                }
+            }
+            Place::Exchange(item, place) => {
+                if let Some(Item::Burst(burst)) = self.items.get_mut(item)
+                    && let Some(exchange) = burst.exchanges.get_mut(place)
+                {
+                    exchange.accused.push(id);
+                }
+            }
         }
     }
 
@@ -499,7 +546,8 @@ impl Sink for Transcriber {
             Record::Ended(_, end) if self.problem.is_none() => self.ended(end.from, end.how),
             Record::Problem(Some(_), note) if self.problem.is_none() => match note.kind {
                 // These do not take anything away from what is known of the client.
-                "bad-checksum" | "cut-off" | "overlap" | "stray-reset" | "tls" | "unanswered" => {
+                "bad-checksum" | "copies" | "cut-off" | "overlap" | "stray-reset" | "tls"
+                | "unanswered" => {
                     self.line(format!("# {}: {}", note.kind, note.text));
                 }
                 _ => {

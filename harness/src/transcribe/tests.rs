@@ -87,6 +87,17 @@ fn what_another_server_may_answer_otherwise_is_left_open() {
 }
 
 #[test]
+fn what_the_server_was_accused_of_is_not_asked_for() {
+    let enotsup = script("../dissector/tests/captures/write-zeroes-enotsup.pcap", 1).unwrap();
+    let right = "S: reply ok                                       # NBD_ENOTSUP in the capture";
+    assert!(enotsup.contains(right), "{enotsup}");
+    let abort = "../dissector/tests/captures/abort-answered-with-tls-reqd.pcap";
+    let abort = script(abort, 1).unwrap();
+    assert!(abort.contains("C: NBD_OPT_ABORT\nS: NBD_REP_ACK option=NBD_OPT_ABORT\n"), "{abort}");
+    assert!(!abort.contains("\nS: error"), "{abort}");
+}
+
+#[test]
 fn a_session_in_tls_asks_for_a_server_that_has_it() {
     let script = script("tls/tls13-nbdcopy-nbdkit.pcapng", 1).unwrap();
     assert!(script.contains("\nexport:  tls-forced\n"), "{script}");

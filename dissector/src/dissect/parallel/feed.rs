@@ -57,20 +57,39 @@ pub(super) struct Piece {
     length: u32,
     /// Which ones of the batch's addresses.
     ends: u16,
+    /// That of the IP packet.
+    id: u16,
     /// How long the header is, which is before the payload.
     header: u8,
     marks: Marks,
 }
 
-/// What a segment is besides its numbers.
+/// What a segment is besides its numbers, in few bits.
 #[derive(Clone, Copy)]
-struct Marks {
-    acknowledges: bool,
-    syn: bool,
-    fin: bool,
-    rst: bool,
+struct Marks(u8);
+
+impl Marks {
+    const ACKNOWLEDGES: Self = Self(1);
+    const SYN: Self = Self(2);
+    const FIN: Self = Self(4);
+    const RST: Self = Self(8);
     /// The payload was put together from fragments.
-    whole: bool,
+    const WHOLE: Self = Self(16);
+
+    fn of(segment: &Segment<'_>, whole: bool) -> Self {
+        let marks = [
+            (segment.acknowledgment.is_some(), Self::ACKNOWLEDGES),
+            (segment.syn, Self::SYN),
+            (segment.fin, Self::FIN),
+            (segment.rst, Self::RST),
+            (whole, Self::WHOLE),
+        ];
+        Self(marks.iter().map(|(is, mark)| if *is { mark.0 } else { 0 }).sum())
+    }
+
+    fn has(self, mark: Self) -> bool {
+        self.0 & mark.0 != 0
+    }
 }
 
 impl Batch {
@@ -81,16 +100,17 @@ impl Batch {
 
     /// A segment with its payload.
     pub(super) fn segment(&self, piece: &Piece) -> Option<Segment<'_>> {
-        let Marks { acknowledges, syn, fin, rst, .. } = piece.marks;
+        let marks = piece.marks;
         let (source, destination) = *self.ends.get(usize::from(piece.ends))?;
         Some(Segment {
             source,
             destination,
             sequence: piece.sequence,
-            acknowledgment: acknowledges.then_some(piece.acknowledgment),
-            syn,
-            fin,
-            rst,
+            acknowledgment: marks.has(Marks::ACKNOWLEDGES).then_some(piece.acknowledgment),
+            id: piece.id,
+            syn: marks.has(Marks::SYN),
+            fin: marks.has(Marks::FIN),
+            rst: marks.has(Marks::RST),
             header: self.header(piece),
             payload: self.payload(piece)?,
             missing: piece.missing,
@@ -101,7 +121,7 @@ impl Batch {
     fn header(&self, piece: &Piece) -> &[u8] {
         let end = piece.payload as usize;
         let range = end.saturating_sub(usize::from(piece.header))..end;
-        match piece.marks.whole {
+        match piece.marks.has(Marks::WHOLE) {
             true => &[],
             false => self.window.as_deref().and_then(|bytes| bytes.get(range)).unwrap_or_default(),
         }
@@ -117,7 +137,7 @@ impl Batch {
     /// The payload of a segment.
     fn payload(&self, piece: &Piece) -> Option<&[u8]> {
         let at = piece.payload as usize;
-        if piece.marks.whole {
+        if piece.marks.has(Marks::WHOLE) {
             return self.whole.get(at).map(|bytes| &**bytes);
         }
         self.window.as_deref().unwrap_or_default().get(at..at + piece.length as usize)
@@ -225,7 +245,7 @@ impl Feed {
                 (batch.whole.len() as u32 - 1, 0, true)
             }
         };
-        let Segment { sequence, acknowledgment, syn, fin, rst, missing, .. } = *segment;
+        let Segment { sequence, acknowledgment, id, missing, .. } = *segment;
         batch.work.push(Work::Segment(Piece {
             time_ns,
             packet: self.count,
@@ -235,8 +255,9 @@ impl Feed {
             payload,
             length,
             ends,
+            id,
             header,
-            marks: Marks { acknowledges: acknowledgment.is_some(), syn, fin, rst, whole },
+            marks: Marks::of(segment, whole),
         }));
         self.count += 1;
     }

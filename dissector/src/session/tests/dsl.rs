@@ -96,6 +96,18 @@ impl Talk {
         self.fetch()
     }
 
+    /// A side has received all that the other one sent.
+    pub(super) fn informed(&mut self, side: Side) -> &mut Self {
+        self.session.is_informed(side);
+        self
+    }
+
+    /// A side's bytes were cut from their packet.
+    pub(super) fn cut(&mut self, side: Side, missing: u64) -> &mut Self {
+        self.session.cut(side, 0, missing);
+        self.fetch()
+    }
+
     /// A side ends its direction without closing TLS.
     pub(super) fn unclosed(&mut self, side: Side) -> &mut Self {
         self.session.tls_unclosed(side, 0);

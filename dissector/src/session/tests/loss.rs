@@ -3,6 +3,7 @@
 use protocol::values::{OptionType, ReplyType};
 
 use super::dsl::*;
+use crate::session::Problem;
 
 #[test]
 fn a_hole_inside_of_bulk_does_no_harm() {
@@ -344,4 +345,46 @@ fn what_is_not_followed_to_the_end_is_told() {
         lines.contains("server lost: the last 512 bytes of the server can't be followed"),
         "{lines}"
     );
+}
+
+#[test]
+fn payload_that_was_not_captured_is_stepped_over_without_a_word() {
+    let mut talk = Talk::new();
+    talk.simple().c(read(1, 0, 4096)).raw(Server, &ok(1).to_bytes()).cut(Server, 4000);
+    talk.cut(Server, 96).c(read(2, 4096, 512)).s(ok(2)).raw(Server, &[0; 512]).c(disc(3));
+    assert_eq!(talk.problems(), Vec::<&Problem>::new(), "{}", talk.lines());
+    assert!(talk.lines().contains("cookie=0x1 data=any*4096"), "{}", talk.lines());
+    // Nothing is missing that could explain a fault.
+    talk.s(ok(3));
+    assert_eq!(talk.broken(), ["disc-no-reply"]);
+}
+
+#[test]
+fn a_header_that_was_captured_in_part_is_told_as_far_as_it_goes() {
+    let mut talk = Talk::new();
+    talk.structured();
+    let number = talk.messages().count() as u64;
+    let head = read(1, 4096, 512).to_bytes();
+    talk.raw(Client, &head[..25]).cut(Client, 3);
+    talk.raw(Server, &data(1, 1, 4096, 512).to_bytes()[..22]).cut(Server, 6 + 512);
+    talk.raw(Client, &read(2, 0, 512).to_bytes()[..24]).cut(Client, 4);
+    talk.raw(Server, &data(2, 1, 0, 512).to_bytes()[..18]).cut(Server, 10 + 512);
+    // What can't be known: how much comes after a write, and any less of a header.
+    talk.raw(Client, &write(3, 0, 512).to_bytes()[..24]).cut(Client, 4 + 512);
+    talk.raw(Client, &read(4, 0, 512).to_bytes()[..20]).cut(Client, 8);
+    talk.c(disc(5));
+    assert_eq!(talk.problems(), Vec::<&Problem>::new(), "{}", talk.lines());
+    assert_eq!(talk.broken(), Vec::<&str>::new());
+    let told: Vec<_> = talk.messages().filter(|seen| seen.number > number).collect();
+    let lines: Vec<_> = told.iter().map(|seen| seen.describe().to_string()).collect();
+    insta::assert_snapshot!(lines.join("\n"), @"
+    NBD_CMD_READ cookie=0x1 offset=4096
+    NBD_REPLY_TYPE_OFFSET_DATA cookie=0x1 flags={DONE} data=any*512
+    NBD_CMD_READ cookie=0x2 offset=0
+    NBD_REPLY_TYPE_OFFSET_DATA cookie=0x2 flags={DONE}
+    NBD_CMD_WRITE cookie=0x3 offset=0
+    NBD_CMD_DISC cookie=0x5 offset=0 length=0
+    ");
+    let answers: Vec<_> = told.iter().filter_map(|seen| seen.answers).collect();
+    assert_eq!(answers, [told[0].number, told[2].number]);
 }

@@ -1,6 +1,6 @@
 //! How sessions end.
 
-use protocol::values::{OptionType, ReplyType};
+use protocol::values::{ErrorCode, OptionType, ReplyType};
 
 use super::dsl::*;
 
@@ -12,6 +12,30 @@ cases! {
     nothing_follows_abort: AbortClientCloses by Client,
         |t| { t.haggle().c(opt(ABORT)).s(ack(ABORT)).c(opt(LIST)); },
         |t| { t.haggle().c(opt(ABORT)).close(Client).s(ack(ABORT)).close(Server); };
+    abort_is_acknowledged: AbortAcked by Server,
+        |t| { t.haggle().c(opt(ABORT)).s(refuse(ABORT, ReplyType::ERR_INVALID)); },
+        |t| { t.haggle().c(opt(ABORT)).s(ack(ABORT)); };
+    a_server_that_knows_of_abort_does_not_just_close: AbortAcked by Server,
+        |t| { t.haggle().c(opt(ABORT)).informed(Server).close(Server); },
+        |t| { t.haggle().c(opt(ABORT)).close(Server); };
+    abort_needs_no_tls: ForcedAbortExempt by Server,
+        |t| { t.haggle().c(opt(ABORT)).s(refuse(ABORT, ReplyType::ERR_TLS_REQD)); },
+        |t| { t.haggle().c(opt(LIST)).s(refuse(LIST, ReplyType::ERR_TLS_REQD)); };
+    no_option_follows_a_shutdown: AbortsOnShutdown by Client,
+        |t| { t.haggle().c(opt(LIST)).s(refuse(LIST, ReplyType::ERR_SHUTDOWN)).informed(Client)
+            .c(opt(LIST)); },
+        |t| { t.haggle().c(opt(LIST)).s(refuse(LIST, ReplyType::ERR_SHUTDOWN)).c(opt(LIST)); };
+    no_request_follows_a_shutdown: DiscOnShutdown by Client,
+        |t| { t.simple().c(read(1, 0, 512)).s(err(1, ErrorCode::ESHUTDOWN)).informed(Client)
+            .c(read(2, 0, 512)); },
+        // It may have been on its way while another one was open.
+        |t| { t.simple().c(read(1, 0, 512)).c(read(2, 0, 512)).s(err(1, ErrorCode::ESHUTDOWN))
+            .informed(Client).c(read(3, 0, 512)); };
+    a_client_that_does_not_know_of_a_shutdown_goes_on: DiscOnShutdown by Client,
+        |t| { t.structured().c(read(1, 0, 512)).s(error(1, 1, ErrorCode::ESHUTDOWN, ""))
+            .informed(Client).c(read(2, 0, 512)); },
+        |t| { t.simple().c(read(1, 0, 512)).informed(Client).s(err(1, ErrorCode::ESHUTDOWN))
+            .c(read(2, 0, 512)); };
     a_client_that_leaves_says_abort: ClientQuitsSoftly by Client,
         |t| { t.haggle().agree(LIST).close(Client); },
         |t| { t.haggle().agree(LIST).close(Server).close(Client); };
