@@ -12,7 +12,7 @@ fn whole_suite(kind: &str, name: &str, share: u64) {
     if !needed::here(&[name]) {
         return;
     }
-    let record = format!("{}/known/{name}.expect", env!("CARGO_MANIFEST_DIR"));
+    let record = format!("{}/known/{name}.toml", env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
         .args(["run", kind, name, "--report", "json=-", "--expect", &record])
         .output()

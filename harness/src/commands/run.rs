@@ -100,7 +100,7 @@ pub struct Args {
     /// Write one pcapng file per scenario to this folder
     #[arg(long, value_name = "DIR")]
     capture: Option<PathBuf>,
-    /// File of known failures, one `SCENARIO REQUIREMENT # reason` per line; any difference fails
+    /// File of known failures: TOML, or one `SCENARIO REQUIREMENT # reason` per line; any difference fails
     /// the run
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
@@ -499,7 +499,7 @@ async fn work(args: &Args, plan: &Plan, begun: &Begun, runs: &mut Vec<TargetRun>
         for client in &plan.clients {
             let mut options = client_options(args, plan, client);
             let version = client.version().await;
-            let known = plan.record(Deviations::shipped(client.name(), version.as_deref()));
+            let known = plan.record(Deviations::shipped(client.record(), version.as_deref()));
             options.limits = Limits { record: known.clone(), ..limits.clone() };
             let events = begun.begin(client.name(), known.clone(), plan.for_clients.len());
             let run = run_client(client, &plan.for_clients, &options, events).await;
@@ -531,7 +531,7 @@ pub(super) async fn stopped() {
 /// The shipped record of a target's known deviations.
 pub(super) async fn known_of(target: &Target) -> Deviations {
     match target {
-        Target::Peer(file) => Deviations::shipped(file.name(), target.version().await.as_deref()),
+        Target::Peer(file) => Deviations::shipped(file.record(), target.version().await.as_deref()),
         Target::External { .. } | Target::Reference { .. } | Target::Profile(_) => {
             Deviations::default()
         }

@@ -129,6 +129,12 @@ impl ClientFile {
         &self.client.common.name
     }
 
+    /// The name of its record of known deviations.
+    #[must_use]
+    pub fn record(&self) -> &str {
+        self.client.common.record()
+    }
+
     /// What `--client` takes to name it: a name or a path.
     #[must_use]
     pub fn origin(&self) -> &str {

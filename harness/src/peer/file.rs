@@ -49,6 +49,15 @@ pub(super) struct Common {
     pub(super) env: BTreeMap<String, String>,
     /// How its version is asked.
     pub(super) version: VersionText,
+    /// The program whose record of known deviations holds for it, if that is not its own name.
+    pub(super) known: Option<String>,
+}
+
+impl Common {
+    /// The name of its record of known deviations.
+    pub(super) fn record(&self) -> &str {
+        self.known.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// One configuration, complete.
@@ -181,6 +190,12 @@ impl Text {
         if common.version.pattern.matches("{version}").count() != 1 {
             return Err(self.error("`version.pattern` needs one `{version}`"));
         }
+        if let Some(known) = &common.known
+            && SHIPPED.get_file(format!("{known}.toml")).is_none()
+        {
+            let text = format!("`known`: there is no record of `{known}`");
+            return Err(self.error(text));
+        }
         let relative = common.program.contains('/') && !common.program.starts_with('/');
         if let Some(dir) = self.dir.as_ref().filter(|_| relative) {
             common.program = dir.join(&common.program).display().to_string();
@@ -198,6 +213,7 @@ impl Text {
             install: text.install,
             env: text.env,
             version: text.version,
+            known: text.known,
         })?;
         let words = &SERVER_WORDS[..];
         let all: Vec<&str> = words.iter().chain(&SERVER_LISTS).copied().collect();
@@ -292,6 +308,7 @@ impl Text {
             install: text.install,
             env: text.env,
             version: text.version,
+            known: text.known,
         })?;
         for (action, args) in &text.actions {
             self.check(&format!("`actions.{action}`"), args, &CLIENT_WORDS)?;

@@ -128,7 +128,7 @@ fn mistakes_are_told_with_their_place() {
       |
     7 | instal = "build it"
       | ^^^^^^
-    unknown field `instal`, expected one of `format`, `kind`, `name`, `title`, `program`, `install`, `env`, `version`, `start`, `listen`, `listen-tls`, `tls`, `configuration`, `cannot`
+    unknown field `instal`, expected one of `format`, `kind`, `name`, `title`, `program`, `install`, `env`, `version`, `known`, `start`, `listen`, `listen-tls`, `tls`, `configuration`, `cannot`
     hint: did you mean `install`?
     "#);
     insta::assert_snapshot!(with("format = 1", "format = 2"), @"`<dir>/mine.toml` is not a peer file: `format = 2` is not known here, only `format = 1`");
@@ -139,6 +139,8 @@ fn mistakes_are_told_with_their_place() {
       |        ^^^^^^^^
     unknown variant `client`, expected `server`
     "#);
+    insta::assert_snapshot!(with("install =", "known = \"qemu\"\ninstall ="), @"`<dir>/mine.toml` is not a peer file: `known`: there is no record of `qemu`");
+    assert_eq!(with("install =", "known = \"qemu-nbd\"\ninstall ="), "fine");
     insta::assert_snapshot!(with(r#""{image}""#, r#""{imgae}""#), @r"
     `<dir>/mine.toml` is not a peer file: `configuration.default`: `{imgae}` is not a placeholder
     hint: known here: `{port}` `{socket}` `{image}` `{dir}` `{size}` `{pidfile}` `{name}` `{value}` `{tls-dir}`

@@ -51,6 +51,7 @@ pub(super) fn server(text: &str, export: Option<&str>) -> Result<Server, PeerErr
             install: "it is the user's own".to_owned(),
             env: BTreeMap::new(),
             version: VersionText { args: none(), pattern: String::new() },
+            known: None,
         },
         origin: text.to_owned(),
         start: StartText {

@@ -42,6 +42,9 @@ pub(super) struct ServerText {
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
     pub(super) version: VersionText,
+    /// The program whose record of known deviations holds for it, if that is not its own name.
+    #[serde(default)]
+    pub(super) known: Option<String>,
     pub(super) start: StartText,
     pub(super) listen: BTreeMap<Transport, Vec<String>>,
     /// In the place of `listen` where there is TLS.
@@ -184,6 +187,9 @@ pub(super) struct ClientText {
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
     pub(super) version: VersionText,
+    /// The program whose record of known deviations holds for it, if that is not its own name.
+    #[serde(default)]
+    pub(super) known: Option<String>,
     pub(super) actions: BTreeMap<String, Vec<String>>,
     /// The arguments of actions inside TLS, by what the parties know each other.
     #[serde(default)]

@@ -148,6 +148,12 @@ impl PeerFile {
         &self.server.common.name
     }
 
+    /// The name of its record of known deviations.
+    #[must_use]
+    pub fn record(&self) -> &str {
+        self.server.common.record()
+    }
+
     /// What a sentence about it begins with.
     fn subject(&self) -> &str {
         if self.command().is_some() { "the server" } else { self.name() }

@@ -84,6 +84,15 @@ impl ClientTarget {
             .map_err(|error| error.to_string())
     }
 
+    /// The name of its record of known deviations.
+    #[must_use]
+    pub fn record(&self) -> &str {
+        match self {
+            Self::Peer(file) => file.record(),
+            Self::Reference | Self::Profile(_) | Self::Command(_) => self.name(),
+        }
+    }
+
     /// The name in reports.
     #[must_use]
     pub fn name(&self) -> &str {

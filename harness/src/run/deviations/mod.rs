@@ -1,9 +1,10 @@
-//! Records of known deviations: what a target is known to do wrong, and why.
+//! Records of known deviations: what a target is known to do wrong, and why. The scenario is still run, and any other
+//! finding in it still counts.
 //!
-//! One entry a line: `SCENARIO REQUIREMENT [sometimes] # reason`. The scenario is still run; any
-//! other finding in it still counts. `sometimes` is for a race inside the peer: that it did not show
-//! is no difference from the record. A line `# version: PATTERN` says which versions of the peer the
-//! entries after it are about: `1.32*`, `>=1.38 <1.44`, `3.24*, 3.26*`.
+//! A record is TOML ([`record`]), as those that are shipped, or has one entry per line ([`lines`]), for `--expect`.
+
+mod lines;
+mod record;
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub struct Deviation {
     pub sometimes: bool,
     /// Why it is so, with the section of the specification and the evidence.
     pub reason: String,
-    /// Where the entry stands: `qemu-nbd.expect:12`.
+    /// Place of the entry: `qemu-nbd.toml:12`.
     pub at: String,
     /// The versions of the peer that do so; `None` for all.
     pub versions: Option<Arc<Versions>>,
@@ -54,14 +55,27 @@ pub struct Deviations {
     version: Option<String>,
 }
 
-/// An entry that can't be read.
+/// A record that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{at}: {message}\nhint: an entry is `SCENARIO REQUIREMENT [sometimes] # reason`")]
-pub struct DeviationError {
-    /// Path and line.
-    pub at: String,
-    /// What is wrong.
-    pub message: String,
+pub enum DeviationError {
+    /// A line of a record with one entry per line.
+    #[error("{at}: {message}\nhint: an entry is `SCENARIO REQUIREMENT [sometimes] # reason`")]
+    Line {
+        /// Path and line.
+        at: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A record in TOML.
+    #[error(
+        "{at}: {message}\nhint: an entry is `[[known]]` with `scenario`, `requirement` and `reason`, and perhaps `versions`, `evidence` and `sometimes = true`"
+    )]
+    Record {
+        /// Path, and the line if it is known.
+        at: String,
+        /// What is wrong.
+        message: String,
+    },
 }
 
 /// How a run differs from a record.
@@ -79,7 +93,7 @@ impl Deviations {
     /// The record that is shipped for a version of a peer; empty if there is none.
     #[must_use]
     pub fn shipped(peer: &str, version: Option<&str>) -> Self {
-        let path = format!("{peer}.expect");
+        let path = format!("{peer}.toml");
         let text = SHIPPED.get_file(&path).and_then(|file| file.contents_utf8()).unwrap_or("");
         // A test reads them all.
         Self::parse(&path, text).unwrap_or_default().of(version)
@@ -100,59 +114,12 @@ impl Deviations {
         self.versions.is_empty() || self.versions.iter().any(|versions| versions.has(version))
     }
 
-    /// Reads a record.
+    /// Reads a record: TOML if the path ends in `.toml`, otherwise one entry per line.
     ///
     /// # Errors
-    /// A line that is no entry, or names an unknown requirement.
+    /// An entry that can't be read, or that names an unknown requirement.
     pub fn parse(path: &str, text: &str) -> Result<Self, DeviationError> {
-        let mut entries = Vec::new();
-        let mut all_versions = Vec::new();
-        let mut versions: Option<Arc<Versions>> = None;
-        for (index, line) in text.lines().enumerate() {
-            let at = format!("{path}:{}", index + 1);
-            let fail = |message: String| DeviationError { at: at.clone(), message };
-            let line = line.trim();
-            if let Some(pattern) = line.strip_prefix("# version:") {
-                let these = Arc::new(pattern.parse::<Versions>().map_err(fail)?);
-                all_versions.push(these.clone());
-                versions = Some(these);
-                continue;
-            }
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let (entry, reason) =
-                line.split_once('#').ok_or_else(|| fail("a reason is missing".to_owned()))?;
-            let words: Vec<&str> = entry.split_whitespace().collect();
-            let (scenario, requirement, sometimes) = match words[..] {
-                [scenario, requirement] => (scenario, requirement, false),
-                [scenario, requirement, "sometimes"] => (scenario, requirement, true),
-                [_, _, word] => {
-                    return Err(fail(format!("expected `sometimes` or `#`, not `{word}`")));
-                }
-                _ => {
-                    let count = words.len();
-                    return Err(fail(format!(
-                        "there are {count} words before the reason instead of 2"
-                    )));
-                }
-            };
-            if protocol::requirements::find(requirement).is_none() {
-                return Err(fail(format!("`{requirement}` is not in the catalogue")));
-            }
-            if reason.trim().is_empty() {
-                return Err(fail("a reason is missing".to_owned()));
-            }
-            entries.push(Deviation {
-                scenario: scenario.to_owned(),
-                requirement: requirement.to_owned(),
-                sometimes,
-                reason: reason.trim().to_owned(),
-                at,
-                versions: versions.clone(),
-            });
-        }
-        Ok(Self { entries, versions: all_versions, version: None })
+        if path.ends_with(".toml") { record::parse(path, text) } else { lines::parse(path, text) }
     }
 
     /// The entries of two records, of the other one those that are about the same version.
@@ -256,14 +223,16 @@ mod tests {
 
     #[test]
     fn entries_apply_to_their_versions() {
-        let text = "# version: 10.*\na/b baseline-read  # says why\n# version: 9.*\nc/d baseline-read # x\n";
-        let record = Deviations::parse("x.expect", text).unwrap();
+        let text = "examined = \"10.*, 9.*\"\n\
+            [[known]]\nscenario = \"a/b\"\nrequirement = \"baseline-read\"\nreason = \"why\"\nversions = \"10.*\"\n\
+            [[known]]\nscenario = \"c/d\"\nrequirement = \"baseline-read\"\nreason = \"why\"\n";
+        let record = Deviations::parse("x.toml", text).unwrap();
         let about = |version| -> Vec<String> {
             record.clone().of(version).entries.into_iter().map(|entry| entry.at).collect()
         };
-        assert_eq!(about(Some("10.0.2")), ["x.expect:2"]);
-        assert_eq!(about(Some("11.0.0")), [""; 0]);
-        assert_eq!(about(None), ["x.expect:2", "x.expect:4"]);
+        assert_eq!(about(Some("10.0.2")), ["x.toml:2", "x.toml:7"]);
+        assert_eq!(about(Some("9.1")), ["x.toml:7"]);
+        assert_eq!(about(None), ["x.toml:2", "x.toml:7"]);
         let known = ["10.0.2", "9.2", "11.0.0"].map(|version| record.knows(version));
         assert_eq!(known, [true, true, false]);
         assert!(Deviations::parse("x.expect", "a/b baseline-read # x").unwrap().knows("1"));
@@ -280,22 +249,5 @@ mod tests {
             record.mismatches(std::slice::from_ref(&run)).len()
         };
         assert_eq!((differs(""), differs("sometimes")), (1, 0));
-    }
-
-    #[test]
-    fn an_entry_needs_a_reason_and_a_known_requirement() {
-        let error = |text| Deviations::parse("x.expect", text).unwrap_err().to_string();
-        insta::assert_snapshot!(error("a/b baseline-read"), @r"
-        x.expect:1: a reason is missing
-        hint: an entry is `SCENARIO REQUIREMENT [sometimes] # reason`
-        ");
-        insta::assert_snapshot!(error("a/b baseline-read often # why"), @r"
-        x.expect:1: expected `sometimes` or `#`, not `often`
-        hint: an entry is `SCENARIO REQUIREMENT [sometimes] # reason`
-        ");
-        insta::assert_snapshot!(error("a/b baseline-reed # why"), @r"
-        x.expect:1: `baseline-reed` is not in the catalogue
-        hint: an entry is `SCENARIO REQUIREMENT [sometimes] # reason`
-        ");
     }
 }
