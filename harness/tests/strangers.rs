@@ -97,8 +97,9 @@ impl Tested {
         }
     }
 
+    /// `seconds` are those of a machine that does nothing else; what has no limit takes far longer.
     fn within(&self, seconds: u64, mib: u64) -> &Self {
-        assert!(self.took < Duration::from_secs(seconds), "{:?}\n{}", self.took, self.text);
+        assert!(self.took < Duration::from_secs(3 * seconds), "{:?}\n{}", self.took, self.text);
         assert!(self.peak <= mib * 1024, "{} KiB\n{}", self.peak, self.text);
         self
     }

@@ -377,6 +377,12 @@ fn is_place(seed: u16, offset: u64, bytes: &[u8]) -> bool {
     head[..last.len()] == *last
 }
 
+/// Whether all bytes are zero. True if there are none.
+#[must_use]
+pub fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
 /// The shortest lawful form of `bytes`, the first of which belongs to `offset` of the export.
 #[must_use]
 pub fn recognize(offset: u64, bytes: &[u8]) -> Payload {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use protocol::payload::place;
+use protocol::payload::{self, place};
 use protocol::uri::Uri;
 use protocol::values::TransmissionFlags;
 use reference_server::client::{Client, ClientError, Options};
@@ -286,7 +286,7 @@ struct Layer {
 impl Layer {
     async fn piece(&mut self, at: u64, length: u64) -> Result<(), ClientError> {
         let wanted = self.wanted.piece(at, length);
-        let is_zero = wanted.iter().all(|byte| *byte == 0);
+        let is_zero = payload::is_zero(&wanted);
         // What lies far may be large, and is zero as long as nobody writes there; near the start a server
         // that tells of zeroes where none are would spoil what scenarios count on.
         if is_zero && at >= NEAR && self.status(at, length).await == Some(HOLE | ZERO) {
@@ -298,7 +298,7 @@ impl Layer {
             let unit = from as usize..to as usize;
             let (has, wants) = (&there[unit.clone()], &wanted[unit]);
             let range = at + from..at + to;
-            if wants.iter().any(|byte| *byte != 0) {
+            if !payload::is_zero(wants) {
                 if has != wants {
                     self.client.write(range.start, wants).await?;
                     self.note(range);
@@ -381,7 +381,7 @@ impl Layer {
 
     async fn is_zero(&self, range: Range<u64>) -> Result<bool, ClientError> {
         let bytes = self.client.read(range.start, (range.end - range.start) as usize).await?;
-        Ok(bytes.iter().all(|byte| *byte == 0))
+        Ok(payload::is_zero(&bytes))
     }
 }
 
