@@ -79,6 +79,8 @@ pub enum EventKind {
     /// A message that is wrong, or another one than was due.
     #[default]
     Message,
+    /// A reply whose data is not what it must be.
+    Content,
     /// A check of the script on what came before.
     Check,
     /// Nothing came in time.
@@ -109,6 +111,7 @@ impl EventKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Message => "message",
+            Self::Content => "content",
             Self::Check => "check",
             Self::Timeout => "timeout",
             Self::Stalled => "stalled",
@@ -126,7 +129,7 @@ impl EventKind {
     /// Whether it is the end of a connection, or nothing at all, not a message.
     #[must_use]
     pub const fn is_end(self) -> bool {
-        !matches!(self, Self::Message | Self::Check)
+        !matches!(self, Self::Message | Self::Content | Self::Check)
     }
 }
 

@@ -79,6 +79,12 @@ impl BadMagic {
         self.bytes == 4 && HISTORIC_MAGICS.iter().any(|magic| u64::from(*magic) == self.found)
     }
 
+    /// Whether it is the beginning of a handshake of TLS.
+    #[must_use]
+    pub fn is_tls_handshake(&self) -> bool {
+        matches!(self.found >> (self.bytes * 8).saturating_sub(24), 0x16_0301..=0x16_0303)
+    }
+
     /// What it is, if it is one of the things that are taken for NBD by mistake.
     fn looks_like(&self) -> &'static str {
         // Content type and version of a TLS record.

@@ -138,7 +138,7 @@ impl Conn {
         // That a server stays is said by the scenarios about that.
         let parting = self.may_stay && self.link.tracker().is_disconnecting();
         let limit = match cause {
-            _ if parting => full.min(PARTING),
+            _ if parting => patience.farewell(full.min(PARTING)),
             _ if self.quiet.is_some() => Duration::ZERO,
             Some(cause) => patience.wait(cause, full),
             None if self.link.tracker().phase() == Phase::Transmission => patience.idle(full),
@@ -148,6 +148,7 @@ impl Conn {
         let mut choice = self.choose(selector, asks_for_none, limit).await;
         match choice.candidate {
             Candidate::End(End::Timeout) if parting => {
+                patience.stayed_open();
                 self.end = Some(End::Close);
                 choice.candidate = Candidate::End(End::Close);
             }

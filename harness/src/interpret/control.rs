@@ -108,6 +108,7 @@ impl Interpreter<'_> {
             received: End::Endless(rounds).to_string(),
             mark: None,
             bytes: None,
+            content: false,
         };
         self.report(line, &endless, difference, false)?;
         Err(Stop::Failed)

@@ -1,5 +1,6 @@
 //! Expected lines and checks.
 
+use protocol::message::ChunkBody;
 use protocol::values::ErrorCode;
 
 use super::*;
@@ -96,6 +97,42 @@ impl Interpreter<'_> {
         Err(Stop::Skip(format!("the client does not want this export: {}", words.join("; "))))
     }
 
+    /// A device may fail whatever is asked of it, and its server has to say so: where a request is to
+    /// be served, and is answered by such an error, the scenario tells nothing about the protocol.
+    fn device_fails(&self, lines: &[&MessageLine], candidate: &Candidate) -> Flow {
+        let error = match candidate {
+            Candidate::Reply(reply) => reply.error,
+            Candidate::Message(received) => match &received.message {
+                Message::SimpleReply(reply) => reply.error,
+                Message::Chunk(chunk) => match &chunk.body {
+                    ChunkBody::Error { error, .. } => *error,
+                    _ => return Ok(()),
+                },
+                _ => return Ok(()),
+            },
+            Candidate::End(_) => return Ok(()),
+        };
+        if self.tested() == Side::Client
+            || !is_of_device(error)
+            || !lines.iter().any(|line| wants_success(line))
+        {
+            return Ok(());
+        }
+        let asked = lines.first().and_then(|line| self.conns.get(conn_name(line)));
+        let asked = match asked.map(|conn| conn.link.sent()) {
+            Some(Sent::Request(command)) => command.to_string(),
+            _ => "a request".to_owned(),
+        };
+        Err(Stop::Unfit(format!("the server fails {asked} by {error}, as a device may")))
+    }
+
+    /// Whether all that is wrong with what came is its data.
+    fn is_content(&self, lines: &[&MessageLine], candidate: &Candidate) -> bool {
+        lines.iter().any(|line| {
+            matches!(self.compare(line, candidate), Ok(Outcome::Differs(how)) if how.content)
+        })
+    }
+
     /// Nothing that would have been right came.
     pub(super) async fn refuse(&mut self, lines: &[&MessageLine], span: Span) -> Flow {
         let Some(line) = lines.first() else {
@@ -104,6 +141,7 @@ impl Interpreter<'_> {
         let choice = self.choose(line).await?;
         self.waits_in_vain(lines, &choice.candidate)?;
         self.turns_away(lines, &choice.candidate).await?;
+        self.device_fails(lines, &choice.candidate)?;
         let expected = self.resolve_all(lines.iter().copied())?;
         let received = self.received_text(line).await?;
         let tag = rules::blamed(line).next();
@@ -113,7 +151,10 @@ impl Interpreter<'_> {
             (None, Some(tag)) => tag.clone(),
             (None, None) => self.default_rule(line, &choice.candidate).to_owned(),
         };
-        let event = choice.candidate.event();
+        let event = match self.is_content(lines, &choice.candidate) {
+            true => EventKind::Content,
+            false => choice.candidate.event(),
+        };
         let detail = Detail { expected, received, event, ..Detail::default() };
         let message = self.headline(&choice.candidate, &requirement);
         let message = while_checking(message, tag.filter(|tag| *tag != requirement).into_iter());
@@ -140,6 +181,7 @@ impl Interpreter<'_> {
             Outcome::Differs(difference) => {
                 self.waits_in_vain(&[line], &choice.candidate)?;
                 self.turns_away(&[line], &choice.candidate).await?;
+                self.device_fails(&[line], &choice.candidate)?;
                 let warn = line.should && difference.soft;
                 self.report(line, &choice.candidate, *difference, warn)?;
                 if !warn {
@@ -172,7 +214,10 @@ impl Interpreter<'_> {
             let detail = Detail {
                 expected: vec![difference.expected.clone()],
                 received: difference.received.clone(),
-                event: candidate.event(),
+                event: match difference.content {
+                    true => EventKind::Content,
+                    false => candidate.event(),
+                },
                 mark: difference.mark.clone(),
                 bytes: difference.bytes.clone(),
                 ..Detail::default()
@@ -387,6 +432,22 @@ impl Interpreter<'_> {
                 Err(Stop::Failed)
             }
         }
+    }
+}
+
+/// Whether an error is one that a device has, not one that a request deserves.
+fn is_of_device(error: ErrorCode) -> bool {
+    matches!(error, ErrorCode::EIO | ErrorCode::ENOMEM | ErrorCode::ENOSPC)
+}
+
+/// Whether a line waits for a request to be served.
+fn wants_success(line: &MessageLine) -> bool {
+    let Word::Name(head) = &line.head.node else { return false };
+    let is = |name: &str| matches!(&line.variant, Some(Spanned { node: Word::Name(it), .. }) if it == name);
+    match head.as_str() {
+        "reply" | "simple-reply" => is("ok"),
+        "NBD_REPLY_TYPE_ERROR" | "NBD_REPLY_TYPE_ERROR_OFFSET" => false,
+        head => head.starts_with("NBD_REPLY_TYPE_"),
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Difference {
     pub mark: Option<(usize, usize, String)>,
     /// The bytes of the field that differs.
     pub bytes: Option<String>,
+    /// Only the data differs.
+    pub content: bool,
 }
 
 /// Compares a candidate with a line.
@@ -92,15 +94,12 @@ pub fn compare(
         Some(variant) => word(variant, env)?,
         None => None,
     };
-    let differs = |soft, received, mark, bytes| {
-        Ok(Outcome::Differs(Box::new(Difference {
-            soft,
-            expected: expected.clone(),
-            received,
-            mark,
-            bytes,
-        })))
+    let differ = |soft, received, mark, bytes, content| {
+        let expected = expected.clone();
+        let difference = Difference { soft, expected, received, mark, bytes, content };
+        Ok(Outcome::Differs(Box::new(difference)))
     };
+    let differs = |soft, received, mark, bytes| differ(soft, received, mark, bytes, false);
     match candidate {
         Candidate::End(end) => {
             let wanted = matches!(
@@ -143,7 +142,7 @@ pub fn compare(
                         });
                         let mark =
                             mark.or_else(|| find_field(&text, &pattern.key.node, &miss.note));
-                        return differs(true, text, mark, bytes);
+                        return differ(true, text, mark, bytes, data.is_some());
                     }
                 }
             }
@@ -172,15 +171,12 @@ fn compare_reply(
     if reply.error == ErrorCode::OK && !reply.data.is_empty() {
         text.push_str(&format!(" data={}", recognize(reply.offset, &reply.data)));
     }
-    let differs = |soft, received: String, mark| {
-        Ok(Outcome::Differs(Box::new(Difference {
-            soft,
-            expected: expected.to_owned(),
-            received,
-            mark,
-            bytes: None,
-        })))
+    let differ = |soft, received: String, mark, content| {
+        let expected = expected.to_owned();
+        let difference = Difference { soft, expected, received, mark, bytes: None, content };
+        Ok(Outcome::Differs(Box::new(difference)))
     };
+    let differs = |soft, received, mark| differ(soft, received, mark, false);
     let failed = reply.error != ErrorCode::OK;
     let (fits, soft) = match variant.as_deref() {
         None => (true, false),
@@ -226,7 +222,7 @@ fn compare_reply(
                     text = replace_field(&text, key, &data);
                 }
                 let mark = find_field(&text, key, &miss.note);
-                return differs(true, text, mark);
+                return differ(true, text, mark, key == "data" && !failed);
             }
         }
     }

@@ -130,6 +130,8 @@ pub enum Ending {
     Done,
     /// The peer does not offer what the scenario needs; the reason quotes the evidence.
     Skipped(String),
+    /// What the peer does shows nothing of what the scenario is about; the reason says what it is.
+    Unfit(String),
     /// There is no verdict.
     Error(String),
 }
@@ -141,6 +143,8 @@ enum Stop {
     Failed,
     /// See [`Ending::Skipped`].
     Skip(String),
+    /// See [`Ending::Unfit`].
+    Unfit(String),
     /// See [`Ending::Error`].
     Error(String),
 }
@@ -215,6 +219,7 @@ impl Interpreter<'_> {
         let end = match outcome {
             Ok(()) | Err(Stop::Failed) => Ending::Done,
             Err(Stop::Skip(reason)) => Ending::Skipped(reason),
+            Err(Stop::Unfit(reason)) => Ending::Unfit(reason),
             Err(Stop::Error(reason)) => Ending::Error(reason),
         };
         let end = self.judge_others(end);

@@ -15,8 +15,7 @@ const SEEN: usize = 3;
 const SEEN_IN_ALL: usize = 9;
 /// What a wait is cut to, unless the peer is slower than that when it does answer.
 const CUT: Duration = Duration::from_secs(1);
-/// What the wait for a close after `NBD_CMD_DISC` is cut to at the end of a scenario: it decides
-/// nothing.
+/// What the wait for a close after `NBD_CMD_DISC` is cut to where it decides nothing.
 const CUT_FAREWELL: Duration = Duration::from_millis(50);
 /// How much longer than the slowest answer so far a cut wait is.
 const MARGIN: u32 = 4;
@@ -130,7 +129,7 @@ impl Patience {
         known.slowest = known.slowest.max(took);
     }
 
-    /// How long to wait for the close at the end of a scenario, at most `full`.
+    /// How long to wait for a close after the farewell that decides nothing, at most `full`.
     pub(crate) fn farewell(&self, full: Duration) -> Duration {
         let known = self.known();
         if known.farewells < SEEN { full } else { full.min(CUT_FAREWELL.max(known.slowest)) }

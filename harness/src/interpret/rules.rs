@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use protocol::codec::BadMagic;
 use protocol::message::{
     Message, OptionBody, OptionRequest, Request, RequestForm, Side, SimpleReply,
 };
@@ -133,8 +134,19 @@ impl Interpreter<'_> {
         let wants_end = |line: &&MessageLine| matches!(&line.head.node, Word::Name(head) if ENDS.contains(&head.as_str()));
         let mut tags = lines.iter().flat_map(|line| &line.tags).map(|tag| tag.node.as_str());
         let forged = conn.link.is_forged();
-        if self.tested() == Side::Client || forged || lines.iter().all(wants_end) {
+        if self.tested() == Side::Client
+            && let End::Garbage(magic) = end
+            && !forged
+        {
+            return Some(garbage_of_client(conn, magic));
+        }
+        if self.tested() == Side::Client || forged {
             return None;
+        }
+        if lines.iter().all(wants_end) {
+            // Whatever the scenario is about, this is what is wrong.
+            let stays = matches!(end, End::Timeout) && conn.link.tracker().is_disconnecting();
+            return stays.then_some("disc-server-closes");
         }
         match end {
             End::Timeout if tags.any(is_about_ends) => None,
@@ -182,7 +194,7 @@ impl Interpreter<'_> {
     /// The rule that a mismatch on an untagged line breaks.
     pub(super) fn default_rule(&self, line: &MessageLine, candidate: &Candidate) -> &'static str {
         if self.tested() == Side::Client {
-            return client_rule(line);
+            return client_rule(line, candidate);
         }
         let Some(conn) = self.conns.get(conn_name(line)) else {
             return "handshake-greeting-layout";
@@ -320,10 +332,26 @@ pub(super) fn reply_command(
     received.request.as_ref().map(|request| request.command)
 }
 
+/// The rule that bytes of a client break that are no message.
+fn garbage_of_client(conn: &Conn, magic: &BadMagic) -> &'static str {
+    let tracker = conn.link.tracker();
+    match tracker.phase() {
+        _ if magic.is_tls_handshake() => "tls-via-starttls-upgrade",
+        Phase::Start | Phase::Flags => "handshake-client-flags-width",
+        Phase::Haggling | Phase::Entering => "option-request-layout",
+        Phase::Transmission if tracker.request_form() == RequestForm::Extended => {
+            "ext-request-layout"
+        }
+        Phase::Transmission => "request-layout",
+    }
+}
+
 /// What a client failed to do.
-fn client_rule(line: &MessageLine) -> &'static str {
+fn client_rule(line: &MessageLine, candidate: &Candidate) -> &'static str {
     let Word::Name(head) = &line.head.node else { return "baseline-info-go" };
+    let leaves = matches!(candidate, Candidate::End(End::Close | End::Notified | End::Reset));
     match head.as_str() {
+        "NBD_CMD_DISC" if leaves => "session-no-unjustified-hard-disconnect",
         "client-flags" => "handshake-client-flags-width",
         "NBD_OPT_ABORT" => "session-client-quits-softly",
         "NBD_CMD_DISC" => "baseline-disc",

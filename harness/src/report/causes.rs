@@ -6,12 +6,15 @@ use std::collections::{HashMap, HashSet};
 use protocol::message::Side;
 use protocol::requirements::Requirement;
 
-use crate::finding::{EventKind, Finding, Sent, Severity};
+use crate::finding::{EventKind, Finding, Sent, Severity, is_about_leaving};
 use crate::run::Outcome;
 use crate::run::runner::TargetRun;
 
 /// How many scenarios a cause must have before others can be told as following from it.
 const WIDE: usize = 4;
+
+/// What is written is what is read: the rules that speak of nothing else.
+const PLAIN: &[&str] = &["baseline-read", "baseline-write", "write-stored"];
 
 /// What a group of findings amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,13 +67,18 @@ impl Key {
         let detail = &finding.detail;
         // What the judge says of a message stands in the message itself, whatever it answers.
         let about_itself = detail.judged && detail.event == EventKind::Message;
+        let (event, after) = match leaves(finding) {
+            // By the judge or by a line, and whatever was said before.
+            true => (EventKind::Close, None),
+            false => (detail.event, (!about_itself).then(|| detail.sent.kind())),
+        };
         Self {
             weight: Weight::of(finding),
             known: finding.known.clone(),
             requirement: finding.requirement.id,
             party: finding.party.name(),
-            event: detail.event,
-            after: (!about_itself).then(|| detail.sent.kind()),
+            event,
+            after,
         }
     }
 }
@@ -88,8 +96,7 @@ pub struct Cause<'r> {
     pub after: Vec<Sent>,
     /// The scenarios, each once, by id.
     pub scenarios: Vec<&'r Outcome>,
-    /// A wider cause that came before it in each of its scenarios: its place in the list. This one
-    /// may follow from it.
+    /// A wider cause that this one may follow from, or shows as well: its place in the list.
     pub within: Option<usize>,
     members: Vec<Member>,
 }
@@ -122,6 +129,13 @@ impl<'r> Cause<'r> {
     #[must_use]
     pub fn covers(&self, finding: &Finding) -> bool {
         Key::of(finding) == Key::of(self.finding)
+    }
+
+    /// Whether all its scenarios are scenarios of another.
+    #[must_use]
+    pub fn is_part_of(&self, other: &Self) -> bool {
+        let theirs: HashSet<&str> = other.ids().into_iter().collect();
+        self.scenarios.iter().all(|outcome| theirs.contains(outcome.id.as_str()))
     }
 
     /// The ids of its scenarios.
@@ -159,6 +173,7 @@ fn headline(finding: &Finding) -> Option<String> {
             (Sent::Option(_) | Sent::Request(_), _) => format!("does not answer {sent}"),
             _ => format!("sends nothing {on}"),
         },
+        EventKind::Content => format!("data that is read is wrong: {}", finding.message),
         EventKind::Message
         | EventKind::Check
         | EventKind::Oversized
@@ -214,29 +229,71 @@ fn telling(finding: &Finding) -> (bool, usize) {
     (finding.detail.after.is_empty(), finding.detail.after.len())
 }
 
-/// Finds those that came only after a wider cause in the same scenario.
+/// Finds those that a wider cause may have brought about, or shows as well.
 fn put_within(causes: &mut [Cause<'_>]) {
     let failures = causes.iter().take_while(|cause| cause.weight == Weight::Failure).count();
     for wide in 0..failures {
-        let count = causes[wide].scenarios.len();
-        if count < WIDE || causes[wide].within.is_some() {
+        if causes[wide].within.is_some() {
             continue;
         }
-        let mut first: HashMap<usize, usize> = HashMap::new();
-        for (outcome, index) in &causes[wide].members {
-            first.entry(*outcome).or_insert(*index);
-        }
-        for narrow in &mut causes[wide + 1..failures] {
-            let follows =
-                |(outcome, index): &Member| first.get(outcome).is_some_and(|first| first < index);
-            if narrow.within.is_none()
-                && narrow.scenarios.len() * 2 <= count
-                && narrow.members.iter().all(follows)
-            {
+        let (before, after) = causes.split_at_mut(wide + 1);
+        let wide_cause = &before[wide];
+        for narrow in &mut after[..failures - wide - 1] {
+            let follows = comes_after(wide_cause, narrow)
+                || is_told_again(wide_cause, narrow)
+                || is_as_wrong(wide_cause, narrow)
+                || never_takes_leave(wide_cause, narrow);
+            if narrow.within.is_none() && follows {
                 narrow.within = Some(wide);
             }
         }
     }
+}
+
+/// In each scenario of the one the other came before it.
+fn comes_after(wide: &Cause<'_>, narrow: &Cause<'_>) -> bool {
+    let count = wide.scenarios.len();
+    let mut first: HashMap<usize, usize> = HashMap::new();
+    for (outcome, index) in &wide.members {
+        first.entry(*outcome).or_insert(*index);
+    }
+    let mut after = narrow
+        .members
+        .iter()
+        .map(|(outcome, index)| first.get(outcome).is_some_and(|first| first < index));
+    count >= WIDE && narrow.scenarios.len() * 2 <= count && after.all(|after| after)
+}
+
+/// The same rule, in the same scenarios: by the judge and by a line of the script.
+fn is_told_again(wide: &Cause<'_>, narrow: &Cause<'_>) -> bool {
+    wide.requirement().id == narrow.requirement().id
+        && wide.finding.party == narrow.finding.party
+        && narrow.is_part_of(wide)
+}
+
+/// Where what was written is not what is read, nothing else can be concluded from what is read.
+fn is_as_wrong(wide: &Cause<'_>, narrow: &Cause<'_>) -> bool {
+    let is_content = |cause: &Cause<'_>| cause.finding.detail.event == EventKind::Content;
+    PLAIN.contains(&wide.requirement().id)
+        && is_content(wide)
+        && is_content(narrow)
+        && wide.scenarios.len() > 1
+}
+
+/// A client that leaves without a word in plain sessions does so after whatever else.
+fn never_takes_leave(wide: &Cause<'_>, narrow: &Cause<'_>) -> bool {
+    let expected = |line: &String| line.starts_with("C: NBD_CMD_DISC");
+    let detail = &narrow.finding.detail;
+    leaves(wide.finding)
+        && wide.scenarios.len() >= WIDE
+        && narrow.finding.party == Side::Client
+        && matches!(detail.event, EventKind::Close | EventKind::Reset)
+        && detail.expected.iter().any(expected)
+}
+
+/// A client that leaves in another way than it must.
+fn leaves(finding: &Finding) -> bool {
+    finding.party == Side::Client && is_about_leaving(finding.requirement)
 }
 
 /// How many causes have failed how many scenarios.

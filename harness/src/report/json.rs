@@ -45,7 +45,7 @@ struct CauseRow<'r> {
     party: &'static str,
     /// `fail`, `warn`, or `known` where a record of known deviations explains it.
     verdict: &'static str,
-    /// `message`, `check`, `timeout`, `stalled`, `close`, `cut-off`, `reset`, `garbage`, `oversized`, `death`,
+    /// `message`, `content`, `check`, `timeout`, `stalled`, `close`, `cut-off`, `reset`, `garbage`, `oversized`, `death`,
     /// `refused` or `handshake`.
     event: &'static str,
     /// What nbdcheck had sent before; null where the peer had the first word.

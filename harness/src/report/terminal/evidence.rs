@@ -74,16 +74,19 @@ pub(super) fn group(place: usize, causes: &[Cause<'_>], view: View) -> String {
         let word = if index == 0 { "also" } else { "    " };
         let _ = writeln!(
             out,
-            "  {}   in {} of them, and it may follow: {} ({}): {}",
+            "  {}   in {}, and it may follow: {} ({}): {}",
             styled(QUIET, word),
-            other.scenarios.len(),
+            match other.is_part_of(cause) {
+                true => format!("{} of them", other.scenarios.len()),
+                false => format!("{} more", Plural(other.scenarios.len() as u64, "scenario")),
+            },
             other.requirement().id,
             other.requirement().level,
             digest::shortened(&other.message()),
         );
     }
     if within.len() > most {
-        let _ = writeln!(out, "         and {} more kinds", within.len() - most);
+        let _ = writeln!(out, "         and {} more", Plural((within.len() - most) as u64, "kind"));
     }
     let _ = writeln!(out, "  {}  {}", styled(QUIET, "again"), cause.outcome.again);
     out

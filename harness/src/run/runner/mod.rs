@@ -382,7 +382,7 @@ impl Runner {
             unfilled,
             security: instance.security.clone(),
             instance: Mutex::new(Some(instance)),
-            visits: Arc::new(Visits::to(capabilities.silent.clone(), capabilities.unserved)),
+            visits: Arc::new(Visits::to(&capabilities)),
             capabilities,
             capacity,
             canary: Arc::new(canary),

@@ -58,10 +58,14 @@ pub(in crate::run) fn conclude(outcome: &mut Outcome, mut played: Played) {
             outcome.verdict = Verdict::Skip;
             outcome.skip(SkipKind::NotOffered, reason);
         }
+        Ending::Unfit(reason) if outcome.verdict == Verdict::Pass => {
+            outcome.verdict = Verdict::Skip;
+            outcome.skip(SkipKind::NotPossible, reason);
+        }
         Ending::Error(reason) if outcome.verdict != Verdict::Fail => {
             outcome.fail_to_run(reason);
         }
-        Ending::Skipped(_) | Ending::Error(_) => {}
+        Ending::Skipped(_) | Ending::Unfit(_) | Ending::Error(_) => {}
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use protocol::values::OptionType;
 
 use crate::finding::{EventKind, Sent};
+use crate::run::survey::Capabilities;
 
 /// A rule, in what form its breach showed, and after what.
 pub(super) type Cause = (&'static str, EventKind, Sent);
@@ -22,6 +23,8 @@ pub(super) struct Visits {
     silent: BTreeSet<OptionType>,
     /// Nor did it get one to a request.
     unserved: bool,
+    /// It saw that connections stay after `NBD_CMD_DISC`.
+    stays_open: bool,
 }
 
 /// One of them; the visit ends when it is dropped.
@@ -32,9 +35,11 @@ pub(super) struct Visit<'v> {
 }
 
 impl Visits {
-    /// To a server that left the survey without an answer to these options, or to requests.
-    pub(super) fn to(silent: BTreeSet<OptionType>, unserved: bool) -> Self {
-        Self { silent, unserved, ..Self::default() }
+    /// To a server that the survey has shown to be like this.
+    pub(super) fn to(known: &Capabilities) -> Self {
+        let Capabilities { silent, unserved, stays_open, .. } = known;
+        let (unserved, stays_open) = (*unserved, *stays_open);
+        Self { silent: silent.clone(), unserved, stays_open, ..Self::default() }
     }
 
     /// Somebody comes.
@@ -50,6 +55,7 @@ impl Visits {
         let known = |cause: &Cause| match cause {
             (_, EventKind::Timeout, Sent::Option(option)) if self.silent.contains(option) => true,
             (_, EventKind::Timeout | EventKind::Stalled, Sent::Request(_)) if self.unserved => true,
+            (_, EventKind::Timeout, sent) if self.stays_open && sent.is_farewell() => true,
             cause => alone.contains(cause),
         };
         !causes.is_empty() && causes.iter().all(known)
@@ -76,11 +82,17 @@ impl Drop for Visit<'_> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::values::Command;
+
     use super::*;
 
     #[test]
     fn what_the_survey_got_no_answer_to_is_nobody_elses_doing() {
-        let visits = Visits::to(BTreeSet::from([OptionType::LIST]), false);
+        let silent = BTreeSet::from([OptionType::LIST]);
+        let known = Capabilities { silent, stays_open: true, ..Capabilities::default() };
+        let visits = Visits::to(&known);
+        let disc = Sent::Request(Command::DISC);
+        assert!(visits.is_known(&[("disc-server-closes", EventKind::Timeout, disc)]));
         let silence = |option| ("baseline-list", EventKind::Timeout, Sent::Option(option));
         assert!(visits.is_known(&[silence(OptionType::LIST)]));
         assert!(!visits.is_known(&[silence(OptionType::LIST), silence(OptionType::INFO)]));

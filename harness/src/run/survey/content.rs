@@ -12,6 +12,8 @@ use crate::link::End;
 
 /// What is written to see whether it stays.
 const SEED: u16 = 0x7e57;
+/// How long after a write it is looked whether it has been carried out since.
+const LATE: std::time::Duration = std::time::Duration::from_millis(300);
 /// How often the first block is read.
 const READS: usize = 4;
 
@@ -212,9 +214,26 @@ async fn tried(
     let after = later.read(0, block).await;
     surveyor.leave(later).await;
     let shared = surveyor.found.flags.has(TransmissionFlags::CAN_MULTI_CONN);
-    surveyor.found.kept =
-        judge(&pattern, before, &same, beside.filter(|_| !shared).as_ref(), &after?);
+    let kept = judge(&pattern, before, &same, beside.filter(|_| !shared).as_ref(), &after?);
+    surveyor.found.kept = match kept {
+        Kept::Nothing(why) | Kept::Private(why) if comes_late(surveyor, way, &pattern).await => {
+            Kept::Wrong(format!("{why}, and a while later what was written"))
+        }
+        kept => kept,
+    };
     Ok(())
+}
+
+/// Whether what was written is there after a while, on a connection of its own: a device that keeps
+/// nothing is one thing, and a write that is answered before it is carried out another.
+async fn comes_late(surveyor: &mut Surveyor<'_>, way: &Way<'_>, pattern: &Payload) -> bool {
+    tokio::time::sleep(LATE).await;
+    let Ok(limit) = surveyor.patience() else { return false };
+    let Ok((mut asker, _)) = way.enter(limit).await else { return false };
+    let read = asker.read(0, pattern.length()).await;
+    surveyor.leave(asker).await;
+    matches!(&read, Ok(answer) if answer.error == ErrorCode::OK
+        && pattern.first_difference(0, &answer.data).is_none())
 }
 
 /// `None` if the write was refused.
