@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
 use crate::link::Tap;
+use crate::link::carrier::Carrier;
 use crate::link::stream::Stream;
 use crate::peer::{Address, ClientRun, Connected, Ended, StartError};
 use crate::run::plain::NOT_STARTED;
@@ -98,19 +99,22 @@ impl Dialer {
         }
     }
 
-    /// The next client over TCP; for ever nothing where none can connect.
+    /// The next client over TCP, and what is said with it heard where a tap is wanted; for ever nothing
+    /// where none can connect.
     ///
     /// # Errors
     /// What the system says.
-    pub async fn accept(&self) -> io::Result<tokio::net::TcpStream> {
-        match &self.source {
+    pub async fn accept(&mut self) -> io::Result<Carrier> {
+        let stream = match &self.source {
             Source::AcceptTcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(stream)
+                Stream::Tcp(stream)
             }
             _ => std::future::pending().await,
-        }
+        };
+        let tap = self.tap.as_mut().and_then(|make| make("", &stream, Side::Server));
+        Ok(Carrier::heard(stream, tap, Side::Server))
     }
 
     /// Where clients connect over TCP, to accept them beside this.

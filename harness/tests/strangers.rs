@@ -52,7 +52,7 @@ impl Stranger {
         let json: Value = serde_json::from_slice(&json).expect("JSON");
         let status = output.status.code().expect("no signal ended it");
         println!("{}: {took:.1?}, {} MiB", self.address, peak.unwrap_or(0) / 1024);
-        Tested { status, text, json, took, peak: peak.unwrap_or(u64::MAX) }
+        Tested { status, text, said, json, took, peak: peak.unwrap_or(u64::MAX) }
     }
 }
 
@@ -67,6 +67,8 @@ impl Drop for Stranger {
 struct Tested {
     status: i32,
     text: String,
+    /// What was said on standard error.
+    said: String,
     json: Value,
     took: Duration,
     /// The most memory it had, in KiB.
@@ -212,7 +214,7 @@ fn data_that_is_announced_and_does_not_come_is_told_as_that() {
     tested.within(120, MIB);
     assert!(failing(&tested).contains("simple-reply-read-payload"), "{}", tested.text);
     assert!(!failing(&tested).contains("cookie-echoed"), "{}", tested.text);
-    assert!(tested.says("16 of 528 bytes came (announced 512 bytes of data, 0 came)"));
+    assert!(tested.says("announced 512 bytes of data, 0 came (16 of 528 bytes of the message)"));
     assert!(!tested.says("nothing came in time"), "{}", tested.text);
 }
 
@@ -260,6 +262,21 @@ fn data_without_end_ends_its_scenario() {
     tested.within(120, MIB);
     assert_eq!(tested.status, 1, "{}", tested.text);
     assert!(tested.ran() >= 150, "{}", tested.text);
+}
+
+#[test]
+fn a_server_that_resets_sessions_that_have_taken_leave_is_lawful() {
+    Stranger::start("resets-at-disc").tested(&[]).within(60, MIB).is_spotless();
+}
+
+#[test]
+fn a_slow_server_is_told_to_be_slow_with_what_helps() {
+    let tested = Stranger::start("slow").tested(&["--scenario", "2.6-base"]);
+    tested.within(60, MIB).is_spotless();
+    assert!(tested.said.contains("note: the server is slow: a read takes "), "{}", tested.said);
+    for option in ["--scenario", "--max-time", "--jobs"] {
+        assert!(tested.said.contains(option), "{}", tested.said);
+    }
 }
 
 #[test]

@@ -91,7 +91,8 @@ impl Session {
             }
             _ => None,
         };
-        if option == OptionType::ABORT && reply.is_error() {
+        // Where fixed newstyle was not agreed, any option but NBD_OPT_EXPORT_NAME may be refused.
+        if option == OptionType::ABORT && reply.is_error() && self.fixed() != Some(false) {
             let rule = match reply {
                 // "FORCEDTLS mode": all options but STARTTLS and ABORT are refused so.
                 ReplyType::ERR_TLS_REQD => Rule::ForcedAbortExempt,

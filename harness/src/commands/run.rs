@@ -373,6 +373,7 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
     for command in &args.server {
         let file = PeerFile::from_command(command, args.export.as_deref());
         let file = file.map_err(|error| error.to_string())?;
+        let file = file.greeting_within(Duration::from_secs_f64(args.timeout));
         servers.push((Target::Peer(Box::new(file)), Deviations::default()));
     }
     let mut clients = Vec::new();
@@ -531,7 +532,14 @@ pub(super) async fn stopped() {
 /// The shipped record of a target's known deviations.
 pub(super) async fn known_of(target: &Target) -> Deviations {
     match target {
-        Target::Peer(file) => Deviations::shipped(file.record(), target.version().await.as_deref()),
+        // A command may start a program that we know.
+        Target::Peer(file) => match file.recognized() {
+            Some(known) => match known.version().await {
+                Ok(version) => Deviations::shipped(known.record(), Some(&version)),
+                Err(_) => Deviations::default(),
+            },
+            None => Deviations::shipped(file.record(), target.version().await.as_deref()),
+        },
         Target::External { .. } | Target::Reference { .. } | Target::Profile(_) => {
             Deviations::default()
         }

@@ -269,7 +269,9 @@ impl Interpreter<'_> {
                 continue;
             }
             let phase = conn.link.tracker().phase();
-            if !can_say_goodbye(phase) || conn.link.tracker().is_disconnecting() {
+            // Who has taken leave says no more, and the server may wait for the close.
+            let has_aborted = conn.link.sent() == Sent::Option(OptionType::ABORT);
+            if !can_say_goodbye(phase) || conn.link.tracker().is_disconnecting() || has_aborted {
                 continue;
             }
             if phase == Phase::Transmission {

@@ -396,7 +396,11 @@ impl Interpreter<'_> {
         let deadline = Instant::now() + limit;
         while let Some(conn) = self.conns.get_mut(name) {
             let turned_away = conn.link.stir(limit).await;
-            if !turned_away || Instant::now() >= deadline {
+            if !turned_away {
+                return;
+            }
+            self.setup.patience.turned_away();
+            if Instant::now() >= deadline {
                 return;
             }
             tokio::time::sleep(PLACE_AGAIN).await;
@@ -426,6 +430,7 @@ impl Interpreter<'_> {
             may_stay: self.setup.stays_open && self.script.header.feature.node != DISCONNECTION,
         };
         self.stirred();
+        self.setup.patience.connected();
         self.conns.insert(name.to_owned(), conn);
     }
 }

@@ -54,6 +54,10 @@ struct Known {
     served: bool,
     /// Scenarios after whose farewell the peer did not close.
     farewells: usize,
+    /// Connections that came about.
+    connected: u32,
+    /// Those of them that the peer ended before it had said anything.
+    turned_away: u32,
     slowest: Duration,
 }
 
@@ -132,12 +136,28 @@ impl Patience {
     /// How long to wait for a close after the farewell that decides nothing, at most `full`.
     pub(crate) fn farewell(&self, full: Duration) -> Duration {
         let known = self.known();
-        if known.farewells < SEEN { full } else { full.min(CUT_FAREWELL.max(known.slowest)) }
+        if known.farewells < SEEN { full } else { full.min(CUT_FAREWELL) }
     }
 
     /// The peer did not close at the end of a scenario.
     pub(crate) fn stayed_open(&self) {
         self.known().farewells += 1;
+    }
+
+    /// A connection came about.
+    pub(crate) fn connected(&self) {
+        self.known().connected += 1;
+    }
+
+    /// The peer has ended one before it had said anything.
+    pub(crate) fn turned_away(&self) {
+        self.known().turned_away += 1;
+    }
+
+    /// On how many connections nothing was said before the peer ended them, and of how many.
+    pub(crate) fn hung_up(&self) -> (u32, u32) {
+        let known = self.known();
+        (known.turned_away, known.connected)
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {

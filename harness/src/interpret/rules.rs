@@ -149,7 +149,7 @@ impl Interpreter<'_> {
             return stays.then_some("disc-server-closes");
         }
         match end {
-            End::Timeout if tags.any(is_about_ends) => None,
+            End::Timeout if tags.any(is_about_silence) => None,
             End::Timeout | End::Stalled(..) => {
                 let awaited = conn.selector(line, &self.env).ok()?;
                 let (_, rule) = conn.awaited(awaited)?;
@@ -288,8 +288,22 @@ const ABOUT_ENDS: &[&str] = &[
 
 /// Whether a rule is about ends, so that an end breaks it and no other.
 fn is_about_ends(id: &str) -> bool {
-    let words = ["disconnect", "close", "session-", "disc-", "tls-", "baseline-"];
+    let words = ["disconnect", "close", "session-", "disc-", "tls-"];
     ABOUT_ENDS.contains(&id) || words.iter().any(|word| id.contains(word))
+}
+
+/// Rules that silence itself breaks.
+const ABOUT_SILENCE: &[&str] = &[
+    "opt-abort-acked",
+    "option-reply-one-final",
+    "reply-one-per-request",
+    "simple-reply-read-payload",
+    "structured-done-last",
+];
+
+/// Whether a rule is about silence, so that silence breaks it and no other.
+fn is_about_silence(id: &str) -> bool {
+    ABOUT_SILENCE.contains(&id) || id.starts_with("disc-")
 }
 
 /// The rule that an answer without end breaks.
@@ -369,7 +383,7 @@ mod tests {
 
     #[test]
     fn rules_about_ends_exist() {
-        for id in ABOUT_ENDS {
+        for id in ABOUT_ENDS.iter().chain(ABOUT_SILENCE) {
             assert!(requirements::find(id).is_some(), "{id}");
         }
     }

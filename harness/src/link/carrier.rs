@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf as _, BytesMut};
 use protocol::message::Side;
@@ -59,6 +59,14 @@ impl Carrier {
     ) -> Self {
         let held = Some(Vec::new());
         Self { stream, before, tap, side, clock, held, held_bytes: 0 }
+    }
+
+    /// On top of a fresh stream, all of which is heard as it comes.
+    pub(crate) fn heard(stream: Stream, tap: Option<Box<dyn Tap>>, side: Side) -> Self {
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let epoch_ns = u64::try_from(epoch.as_nanos()).unwrap_or(u64::MAX);
+        let clock = Clock { started: Instant::now(), epoch_ns };
+        Self { held: None, ..Self::new(stream, BytesMut::new(), tap, side, clock) }
     }
 
     /// Stands for one that was taken away.

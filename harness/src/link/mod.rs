@@ -1,6 +1,6 @@
 //! One connection of a scenario: the stream, what was said on it, and the judge that listens.
 
-mod carrier;
+pub(crate) mod carrier;
 pub mod secure;
 pub mod stream;
 mod touched;
@@ -84,13 +84,17 @@ pub struct Part {
 impl std::fmt::Display for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { came, of, data, .. } = self;
-        write!(f, "{came} of {} came", Plural(*of, "byte"))?;
+        let of_bytes = Plural(*of, "byte");
         match data {
             Some(data) if *data > 0 => {
                 let there = came.saturating_sub(of.saturating_sub(*data));
-                write!(f, " (announced {} of data, {there} came)", Plural(*data, "byte"))
+                let announced = Plural(*data, "byte");
+                write!(
+                    f,
+                    "announced {announced} of data, {there} came ({came} of {of_bytes} of the message)"
+                )
             }
-            _ => Ok(()),
+            _ => write!(f, "{came} of {of_bytes} came"),
         }
     }
 }

@@ -16,8 +16,8 @@ const WORDS: [&str; 10] =
     ["port", "socket", "image", "size", "read-only", "block", "name", "dir", "tls-dir", "psk-dir"];
 /// Those that have a value in some configurations only.
 const OPTIONAL: [&str; 4] = ["read-only", "block", "tls-dir", "psk-dir"];
-/// How long it may take until the server greets.
-const READY_WITHIN: Duration = Duration::from_secs(20);
+/// How long it may take until the server greets, at least.
+pub(super) const READY_WITHIN: Duration = Duration::from_secs(20);
 /// How long it may take to end after `SIGTERM`.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// The name that `{name}` gives to the export, if the user names no other.

@@ -119,6 +119,24 @@ impl PeerFile {
         Ok(Self::new(own::server(command, export)?))
     }
 
+    /// The same server, with as much time for its first greeting as any wait may take.
+    #[must_use]
+    pub fn greeting_within(mut self, wait: Duration) -> Self {
+        let ready = &mut self.server.start.ready_within;
+        *ready = wait.max(*ready);
+        self
+    }
+
+    /// The shipped description of the program that a command starts, where it is one of ours by name.
+    #[must_use]
+    pub fn recognized(&self) -> Option<Self> {
+        let program = self.command()?.program()?;
+        let name = Path::new(program).file_name()?.to_str()?;
+        let mut known = Self::builtin(name).ok()?;
+        known.server.common.program = program.to_owned();
+        Some(known)
+    }
+
     fn new(server: Server) -> Self {
         Self { server, stays: Arc::default() }
     }
@@ -513,9 +531,9 @@ impl Running {
         [err, out].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
     }
 
-    /// Why the server is of no use, if it has ended after its first sessions. One that still has to
-    /// end gets half a second where `patient`.
-    pub async fn ended_early(&mut self, patient: bool) -> Option<StartError> {
+    /// Why the server is of no use, if it has ended after its first sessions, and whether it has ended
+    /// well. One that still has to end gets half a second where `patient`.
+    pub async fn ended_early(&mut self, patient: bool) -> Option<(StartError, bool)> {
         let limit = if patient { GONE_LIMIT } else { Duration::ZERO };
         let ended = self.process.wait(limit).await?;
         self.process.stderr.wait_for_end(Duration::from_millis(200));
@@ -524,7 +542,7 @@ impl Running {
         } else {
             format!("the server ended while it was asked what it offers ({ended})")
         };
-        Some(self.failed(text))
+        Some((self.failed(text), ended.is_success()))
     }
 
     /// How its process ended, if it does within `limit`.

@@ -54,6 +54,9 @@ impl Begun {
         let watcher = tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 progress.on(&event);
+                if let Event::Note(text) = &event {
+                    progress.say(text);
+                }
                 if let Event::Done(outcome) = event {
                     let line = announcer.as_mut().and_then(|it| it.line(&outcome));
                     if let Some(line) = line {

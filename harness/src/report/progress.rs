@@ -45,6 +45,7 @@ impl Progress {
                 }
                 self.bar.inc(1);
             }
+            Event::Note(_) => {}
         }
         let running = self.running.iter().next().map_or("", String::as_str);
         let message = match self.failed {

@@ -104,9 +104,36 @@ pub struct Place<'p> {
 /// How long a server may take to hang up. Whether it does is for scenarios to tell.
 const FAREWELL: Duration = Duration::from_millis(300);
 
+/// In which form content is read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The richest that the server and the client can agree on.
+    Richest,
+    /// Simple replies.
+    Plain,
+}
+
+impl Form {
+    /// What is wrong with the richest is for scenarios to name: then they need content all the more.
+    const ALL: [Self; 2] = [Self::Richest, Self::Plain];
+}
+
+/// Why content can't be had.
+struct Refusal {
+    why: String,
+    /// The server broke the protocol.
+    misbehaved: bool,
+}
+
+impl Refusal {
+    fn new(why: String) -> Self {
+        Self { why, misbehaved: false }
+    }
+}
+
 impl Place<'_> {
-    /// A session, in the richest form that the server and the client can agree on.
-    async fn enter(self) -> Result<Client, ClientError> {
+    /// A session.
+    async fn enter(self, form: Form) -> Result<Client, ClientError> {
         let uri = match self.address {
             Address::Tcp { host, port } => Uri::tcp(host.clone(), *port),
             Address::Unix(path) => Uri::unix(path),
@@ -128,8 +155,12 @@ impl Place<'_> {
             ..options.clone()
         };
         let structured = Options { extended_headers: false, ..options.clone() };
+        let forms = match form {
+            Form::Richest => vec![options, structured, plain],
+            Form::Plain => vec![plain],
+        };
         let mut error = None;
-        for options in [options, structured, plain] {
+        for options in forms {
             match Client::connect(&uri, &options).await {
                 Ok(client) => return Ok(client),
                 Err(ClientError::Misbehaved(wrong)) => error = Some(wrong.into()),
@@ -145,8 +176,8 @@ impl Place<'_> {
     /// # Errors
     /// It can't be read.
     pub async fn holds(self, wanted: Wanted) -> Result<bool, String> {
-        let looking = async {
-            let client = self.enter().await?;
+        let looking = async |form| {
+            let client = self.enter(form).await?;
             let mut same = true;
             'all: for area in wanted.areas(end(&client)) {
                 for (at, length) in pieces(area) {
@@ -160,7 +191,11 @@ impl Place<'_> {
             let _ = client.disconnect().await;
             Ok(same)
         };
-        self.in_time(looking).await.map_err(unreadable)
+        let mut held = self.in_time(looking(Form::Richest)).await;
+        if held.as_ref().is_err_and(|refusal| refusal.misbehaved) {
+            held = self.in_time(looking(Form::Plain)).await;
+        }
+        held.map_err(unreadable)
     }
 
     /// What the export holds, as far as scenarios with `needs: content` look.
@@ -168,8 +203,8 @@ impl Place<'_> {
     /// # Errors
     /// It can't be read.
     pub async fn read(self) -> Result<Vec<u8>, String> {
-        let reading = async {
-            let client = self.enter().await?;
+        let reading = async |form| {
+            let client = self.enter(form).await?;
             let end = end(&client).min(NEAR);
             let mut there = Vec::with_capacity(end as usize);
             for (at, length) in pieces(0..end) {
@@ -178,7 +213,11 @@ impl Place<'_> {
             let _ = client.disconnect().await;
             Ok(there)
         };
-        self.in_time(reading).await.map_err(unreadable)
+        let mut read = self.in_time(reading(Form::Richest)).await;
+        if read.as_ref().is_err_and(|refusal| refusal.misbehaved) {
+            read = self.in_time(reading(Form::Plain)).await;
+        }
+        read.map_err(unreadable)
     }
 
     /// Gives the export this content. With `fresh`, nothing is known of it: then what reads as
@@ -197,8 +236,25 @@ impl Place<'_> {
         if within.is_some_and(<[_]>::is_empty) {
             return Ok(());
         }
+        let mut laid = Ok(());
+        for form in Form::ALL {
+            laid = self.lay_in(form, wanted, fresh, within).await;
+            if !laid.as_ref().is_err_and(|refusal| refusal.misbehaved) {
+                break;
+            }
+        }
+        laid.map_err(|refusal| refusal.why)
+    }
+
+    async fn lay_in(
+        self,
+        form: Form,
+        wanted: Wanted,
+        fresh: bool,
+        within: Option<&[Range<u64>]>,
+    ) -> Result<(), Refusal> {
         let laying = async {
-            let client = self.enter().await?;
+            let client = self.enter(form).await?;
             let mut layer = Layer { client, wanted, fresh, punches: true, written: Vec::new() };
             for area in wanted.within(end(&layer.client), within) {
                 for (at, length) in pieces(area) {
@@ -212,14 +268,17 @@ impl Place<'_> {
             let _ = client.disconnect().await;
             Ok(written)
         };
-        let failed = |error| format!("the export can't be given known content: {error}");
+        let failed = |refusal: Refusal| {
+            let why = format!("the export can't be given known content: {}", refusal.why);
+            Refusal { why, ..refusal }
+        };
         let written = self.in_time(laying).await.map_err(failed)?;
         if written.is_empty() {
             return Ok(());
         }
         // Scenarios have connections of their own: what counts is what those see.
         let looking = async {
-            let client = self.enter().await?;
+            let client = self.enter(form).await?;
             for range in written {
                 for (at, length) in pieces(range) {
                     if client.read(at, length as usize).await? != wanted.piece(at, length) {
@@ -232,20 +291,23 @@ impl Place<'_> {
         };
         match self.in_time(looking).await.map_err(failed)? {
             None => Ok(()),
-            Some((at, length)) => Err(format!(
+            Some((at, length)) => Err(Refusal::new(format!(
                 "the export does not keep known content: of {length} bytes that were written at {at}, another connection reads others"
-            )),
+            ))),
         }
     }
 
     async fn in_time<T>(
         self,
         doing: impl Future<Output = Result<T, ClientError>>,
-    ) -> Result<T, String> {
+    ) -> Result<T, Refusal> {
         let all = self.limit.saturating_mul(WAITS);
         match tokio::time::timeout(all, doing).await {
-            Ok(done) => done.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("it takes more than {all:?}")),
+            Ok(done) => done.map_err(|error| Refusal {
+                misbehaved: matches!(error, ClientError::Misbehaved(_)),
+                why: error.to_string(),
+            }),
+            Err(_) => Err(Refusal::new(format!("it takes more than {all:?}"))),
         }
     }
 }
@@ -258,8 +320,8 @@ pub fn is_known(there: &[u8]) -> bool {
         .all(|(at, length)| there[at as usize..(at + length) as usize] == wanted.piece(at, length))
 }
 
-fn unreadable(error: String) -> String {
-    format!("the export can't be read: {error}")
+fn unreadable(refusal: Refusal) -> String {
+    format!("the export can't be read: {}", refusal.why)
 }
 
 /// The end of what can be asked for, in whole blocks.
@@ -467,7 +529,7 @@ mod tests {
             let (_handle, address) = serve(Export::new("disk", full(NEAR)), features).await;
             let place = place_at(&address);
             assert_eq!(place.lay(KNOWN_CONTENT, true, None).await, Ok(()));
-            let client = place.enter().await.unwrap();
+            let client = place.enter(Form::Richest).await.unwrap();
             let map = client.map(ALLOCATION, 0, NEAR).await.unwrap();
             let map: Vec<(u64, u64)> = map.iter().map(|one| (one.length, one.status)).collect();
             let (data, hole) = (0, HOLE | ZERO);
@@ -497,7 +559,7 @@ mod tests {
         let (_handle, address) = serve(export, Features::default()).await;
         let place = place_at(&address);
         assert_eq!(place.lay(KNOWN_CONTENT, true, None).await, Ok(()));
-        let client = place.enter().await.unwrap();
+        let client = place.enter(Form::Richest).await.unwrap();
         for offset in [70_000, 9 << 20] {
             client.write(offset, &[0xee; 512]).await.unwrap();
         }
@@ -519,7 +581,7 @@ mod tests {
         let place = place_at(&address);
         let reason = place.lay(KNOWN_CONTENT, true, None).await.unwrap_err();
         assert!(reason.starts_with("the export can't be given known content"), "{reason}");
-        let client = place.enter().await.unwrap();
+        let client = place.enter(Form::Richest).await.unwrap();
         assert!(client.read(0, 4096).await.unwrap() == [0xa5; 4096]);
     }
 }

@@ -361,10 +361,11 @@ impl Instance {
     }
 
     /// Why a server that the harness started is of no use, if it has ended by itself after its first
-    /// sessions; where `patient`, it gets a moment to end.
-    pub async fn ended_early(&mut self, patient: bool) -> Option<String> {
+    /// sessions, and whether it has ended well; where `patient`, it gets a moment to end.
+    pub async fn ended_early(&mut self, patient: bool) -> Option<(String, bool)> {
         let Held::Peer(running) = &mut self.held else { return None };
-        running.ended_early(patient).await.map(|error| error.to_string())
+        let (error, well) = running.ended_early(patient).await?;
+        Some((error.to_string(), well))
     }
 
     /// Whether a fresh connection is greeted.

@@ -27,7 +27,9 @@ KNOWN = {
     "only-has-flags", "no-df", "multi-conn", "rotational", "fast-zero-never",
     # Commands.
     "trim-keeps", "trim-garbles", "trim-fails", "zeroes-fill", "cache-fails", "df-overflows",
-    "einval-beyond", "length-0-fails", "one-client",
+    "einval-beyond", "length-0-fails", "one-client", "status-fails",
+    # Ends.
+    "stays-after-abort",
 }
 unknown = habits - KNOWN
 if unknown:
@@ -69,6 +71,12 @@ class Odd(Session):
         if rep == REP_META and opt == OPT_SET_META and has("odd-ids"):
             data = struct.pack(">I", 0xfeedface) + data[4:]
         super().reply(opt, rep, data)
+
+    def opt_abort(self, opt, data):
+        self.reply(opt, REP_ACK)
+        if has("stays-after-abort"):
+            self.recv(1)
+        raise Gone
 
     def option(self):
         self.options += 1
@@ -120,6 +128,8 @@ class Odd(Session):
         if has("cache-fails") and kind == CACHE:
             return EINVAL
         if has("trim-fails") and kind == TRIM and not past and not flags:
+            return EIO
+        if has("status-fails") and kind == STATUS and not past and not flags & ~REQ_ONE:
             return EIO
         if has("df-overflows") and kind == READ and flags & DF and length > 65536:
             return EOVERFLOW

@@ -21,6 +21,9 @@ use crate::script::walk::any_line;
 /// What scenarios about large exports know.
 const FAR: Wanted = Wanted { blank: false, far: true };
 
+/// How often content is given to a server that hangs up on some connections.
+const TRIES: u32 = 4;
+
 /// What the exports of an external target are known to hold.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
@@ -186,7 +189,16 @@ impl Runner {
         let fresh = !std::mem::replace(&mut laid.touched, true);
         let far = wanted.far || within.as_ref().is_some_and(|(far, _)| *far);
         let (within, held) = (within.map(|(_, within)| within), Wanted { far, ..wanted });
-        match self.place(shared).lay(held, fresh, within.as_deref()).await {
+        let mut done = self.place(shared).lay(held, fresh, within.as_deref()).await;
+        if shared.capabilities.hangs_up.is_some() {
+            for _ in 0..TRIES {
+                if done.is_ok() {
+                    break;
+                }
+                done = self.place(shared).lay(held, fresh, None).await;
+            }
+        }
+        match done {
             Ok(()) => laid.content = Some((held, contents.changes.len())),
             Err(refusal) => {
                 laid.refusal = Some(refusal.clone());

@@ -23,7 +23,7 @@ use super::survey::{Ask, Capabilities, Trouble, Whom, probe};
 use super::target::{Access, Instance, Target, Unavailable};
 use super::{Outcome, SkipKind};
 use crate::capture::Captures;
-use crate::finding::Verdict;
+use crate::finding::{Finding, Verdict};
 use crate::interpret::patience::Patience;
 use crate::peer::Address;
 use crate::script::ast::{Replies, Script, Segmentation};
@@ -42,6 +42,8 @@ pub(super) use verdict::conclude;
 /// The scenario that runs first and last against a target.
 pub const SANITY: &str = "2.6-base/sanity";
 
+/// A server that takes this long for a read of one block makes the run long.
+const SLOW: Duration = Duration::from_millis(50);
 /// Why the rest of the scenarios is not run that send requests, where none is answered.
 const UNSERVED: &str = "the server answers no request";
 
@@ -81,6 +83,8 @@ pub enum Event {
     },
     /// A scenario has come to its end.
     Done(Box<Outcome>),
+    /// Something that people want to know while they wait.
+    Note(String),
 }
 
 /// How a target came out.
@@ -160,6 +164,12 @@ pub async fn run_target(
         reason = runner.halt.stopped() => Err(Unavailable::NotPossible(reason)),
         shared = runner.shared("default") => shared,
     };
+    if let Ok(shared) = &surveyed
+        && shared.capabilities.latency >= SLOW
+    {
+        // Nobody may listen.
+        let _ = runner.events.send(Event::Note(slowness(shared.capabilities.latency)));
+    }
     let jobs = match surveyed {
         // Who would wait for the end of another one's handshake.
         Ok(shared) if shared.capabilities.haggles_alone.is_some() => 1,
@@ -237,11 +247,24 @@ pub async fn run_target(
         }
     }
     run.offers = runner.offers().await;
+    if let Some(finding) = runner.hangs_up().await {
+        let spare = sanity.or_else(|| scripts.first().cloned());
+        let spare = spare.map(|script| runner.blank(&script));
+        verdict::tell_hang_up(&mut run.outcomes, finding, spare);
+    }
     runner.stop().await;
     run.outcomes.sort_by(|a, b| a.id.cmp(&b.id));
     verdict::tell_small_maximum(&mut run.outcomes);
     run.duration = began.elapsed();
     run
+}
+
+/// What is told of a server that takes this long for a read.
+fn slowness(latency: Duration) -> String {
+    let milliseconds = latency.as_millis();
+    format!(
+        "note: the server is slow: a read takes {milliseconds} ms, and scenarios that write run one after the other\nhint: `--scenario` chooses some, `--max-time` ends the run in time, `--jobs` runs more at once"
+    )
 }
 
 /// Whether a scenario sends requests.
@@ -352,8 +375,16 @@ impl Runner {
             write: self.options.write || instance.owned,
         };
         let probed = probe(whom, &ask).await;
-        if let Some(reason) = instance.ended_early(probed.is_err()).await {
-            return Err(Unavailable::Failed(reason));
+        if let Some((reason, well)) = instance.ended_early(probed.is_err()).await {
+            let last = probed.as_ref().err().and_then(Trouble::last);
+            return Err(match last {
+                // It had answered, and has died of what it was asked.
+                Some(last) if !well => Unavailable::Stopped(format!(
+                    "the server stopped answering after the survey; last asked for: {last}; {reason}"
+                )),
+                None if !well && probed.is_ok() => Unavailable::Stopped(reason),
+                _ => Unavailable::Failed(reason),
+            });
         }
         let capabilities = probed.map_err(|trouble| match trouble {
             Trouble::Gone { .. } => Unavailable::Stopped(trouble.to_string()),
@@ -429,6 +460,14 @@ impl Runner {
         let why = self.stopped_answering(&shared).await?;
         self.halt.stop(format!("the server stopped answering before {}: {why}", outcome.id));
         self.halt.reason()
+    }
+
+    /// What is found where an external server ends some connections before its greeting.
+    async fn hangs_up(&self) -> Option<Finding> {
+        let shared = self.shared.lock().await.get("default").cloned()?.ok()?;
+        let (early, of) = shared.capabilities.hangs_up?;
+        let (more, beside) = self.patience.hung_up();
+        Some(verdict::hang_up(early + more, of + beside))
     }
 
     /// Of a scenario that is not run, or not to its end.

@@ -195,7 +195,7 @@ impl Runner {
             touched: scene.touched.clone(),
             timeout,
             deadline: timeout.saturating_mul(12),
-            few_places: scene.shared.capacity < CAPACITY,
+            few_places: scene.shared.capacity < CAPACITY || capabilities.hangs_up.is_some(),
             patience: self.patience.clone(),
             replies: self.options.replies,
             segmentation: self.options.segmentation,

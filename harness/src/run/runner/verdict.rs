@@ -1,8 +1,12 @@
 //! The verdict of what was played.
 
+use protocol::message::Side;
+use protocol::requirements;
 use reference_server::Profile;
 
-use crate::finding::{Finding, Severity, Verdict};
+use super::SANITY;
+
+use crate::finding::{Detail, EventKind, Finding, Severity, Verdict};
 use crate::interpret::{Ending, Played};
 use crate::run::{Outcome, SkipKind};
 use crate::script::ast::Version;
@@ -40,6 +44,43 @@ pub(super) fn tell_small_maximum(outcomes: &mut [Outcome]) {
             finding.message.push_str(SERVED);
         }
     }
+}
+
+/// The rule that a server breaks by ending connections before its greeting.
+const GREETS: &str = "session-no-unjustified-hard-disconnect";
+
+/// Of a server that has ended so many of so many connections before its greeting, also where no other
+/// client was there.
+pub(super) fn hang_up(early: u32, of: u32) -> Finding {
+    Finding {
+        requirement: requirements::find(GREETS).expect("the catalogue has this rule"),
+        party: Side::Server,
+        message: format!("closed {early} of {of} connections before its greeting"),
+        at: "survey".to_owned(),
+        detail: Detail {
+            expected: vec!["S: greeting".to_owned()],
+            received: "close: the peer closed the connection".to_owned(),
+            event: EventKind::Refused,
+            ..Detail::default()
+        },
+        known: None,
+    }
+}
+
+/// No scenario is about that: the plainest one tells it, or `spare` where it was not chosen.
+pub(super) fn tell_hang_up(outcomes: &mut Vec<Outcome>, finding: Finding, spare: Option<Outcome>) {
+    let id = spare.as_ref().map_or(SANITY, |spare| spare.id.as_str());
+    let place = match outcomes.iter().position(|outcome| outcome.id == id) {
+        Some(place) => place,
+        None => {
+            let Some(spare) = spare else { return };
+            outcomes.push(spare);
+            outcomes.len() - 1
+        }
+    };
+    let outcome = &mut outcomes[place];
+    (outcome.verdict, outcome.skipped, outcome.reason) = (Verdict::Fail, None, None);
+    outcome.findings.push(finding);
 }
 
 /// The verdict of what was played.
@@ -85,11 +126,7 @@ pub(super) fn older(outcome: &mut Outcome, profile: &Profile) {
 
 #[cfg(test)]
 mod tests {
-    use protocol::message::Side;
-    use protocol::requirements;
-
     use super::*;
-    use crate::finding::Detail;
 
     fn finding(id: &str) -> Finding {
         Finding {

@@ -76,7 +76,13 @@ impl Asker {
         let link = Link::new("", Side::Client, stream, None);
         let lines = Vec::new();
         let mut asker = Self { link, limit, heard: 0, lines, cookie: 0x6e62_6463_6865_0000 };
-        let style = match asker.hear().await?.message {
+        let heard = asker.hear().await.map_err(|error| match error {
+            NoAnswer::Ended(end @ (End::Close | End::Notified | End::Reset)) => {
+                NoAnswer::TurnedAway(end)
+            }
+            error => error,
+        });
+        let style = match heard?.message {
             Message::Greeting(Greeting::Newstyle { flags })
                 if flags.has(HandshakeFlags::FIXED_NEWSTYLE) =>
             {

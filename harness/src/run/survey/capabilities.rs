@@ -106,8 +106,13 @@ pub struct Capabilities {
     pub haggles_alone: Option<String>,
     /// Whether the server was seen to keep connections after NBD_CMD_DISC.
     pub stays_open: bool,
+    /// On how many connections the server ended the session before its greeting, of how many that
+    /// were alone with it; nobody else could have taken their place.
+    pub hangs_up: Option<(u32, u32)>,
     /// How long it takes to be greeted and to enter the export.
     pub opening: Duration,
+    /// How long a read of one block takes at least; zero where none was served.
+    pub latency: Duration,
     /// The answer lines, for evidence.
     pub lines: Vec<String>,
 }

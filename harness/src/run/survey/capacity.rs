@@ -24,7 +24,16 @@ pub(super) async fn count(surveyor: &mut Surveyor<'_>, way: &Way<'_>, block: u64
         // The first may take its time; whoever gets no place is left waiting.
         let limit = if open.is_empty() { surveyor.patience() } else { surveyor.briefly() };
         let Ok(limit) = limit else { break };
-        match use_one(way, block, limit).await {
+        let mut used = use_one(way, block, limit).await;
+        for _ in 0..TRIES {
+            match used {
+                // Who was turned away when nobody else was there is so now, whatever places there are.
+                Err(NoAnswer::TurnedAway(_)) if surveyor.was_turned_away() => {}
+                _ => break,
+            }
+            used = use_one(way, block, limit).await;
+        }
+        match used {
             Ok(asker) => open.push(asker),
             Err(_) => break,
         }

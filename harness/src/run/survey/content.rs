@@ -1,5 +1,7 @@
 //! Whether an export can be read and written, and what becomes of what was written.
 
+use std::time::{Duration, Instant};
+
 use protocol::payload::{Part, Payload, recognize};
 use protocol::values::{ErrorCode, TransmissionFlags};
 
@@ -13,7 +15,7 @@ use crate::link::End;
 /// What is written to see whether it stays.
 const SEED: u16 = 0x7e57;
 /// How long after a write it is looked whether it has been carried out since.
-const LATE: std::time::Duration = std::time::Duration::from_millis(300);
+const LATE: Duration = Duration::from_millis(300);
 /// How often the first block is read.
 const READS: usize = 4;
 
@@ -87,6 +89,7 @@ pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
     }
 }
 
+#[derive(Default)]
 struct Seen {
     reads: Fact<()>,
     /// How two reads differ.
@@ -95,20 +98,23 @@ struct Seen {
     before: Vec<u8>,
     /// What was read elsewhere, and where.
     elsewhere: Vec<(u64, Vec<u8>)>,
+    /// How long the fastest of these reads took.
+    fastest: Option<Duration>,
 }
 
 /// Reads the first block several times, one in the middle and the last.
 async fn read(surveyor: &mut Surveyor<'_>, way: &Way<'_>, block: u64) -> Seen {
-    let mut seen =
-        Seen { reads: Fact::default(), changes: None, before: Vec::new(), elsewhere: Vec::new() };
+    let mut seen = Seen::default();
     let read = async {
-        let (mut asker, _) = way.enter(surveyor.patience()?).await?;
+        let limit = surveyor.patience()?;
+        let (mut asker, _) = surveyor.enter_by(way, limit).await?;
         let size = surveyor.found.size;
         let minimum = surveyor.found.minimum();
         let middle = size / 2 / block * block;
         let last = size.saturating_sub(block) / minimum * minimum;
         let places = [0; READS].into_iter().chain([middle, last]);
         let told = look_at(&mut asker, block, places, &mut seen).await;
+        surveyor.found.latency = seen.fastest.unwrap_or_default();
         surveyor.leave(asker).await;
         told
     };
@@ -132,7 +138,10 @@ async fn look_at(
     seen: &mut Seen,
 ) -> Result<(), NoAnswer> {
     for offset in places {
+        let began = Instant::now();
         let answer = asker.read(offset, block).await?;
+        let took = began.elapsed();
+        seen.fastest = Some(seen.fastest.map_or(took, |fastest| fastest.min(took)));
         if answer.error != ErrorCode::OK {
             let line = format!("{} {}", asked("READ", offset, block), answer.line);
             // Other errors are the server's, not the device's.
@@ -184,7 +193,8 @@ async fn tried(
     seen: &Seen,
 ) -> Result<(), NoAnswer> {
     let before = seen.before.as_slice();
-    let (mut writer, _) = way.enter(surveyor.patience()?).await?;
+    let limit = surveyor.patience()?;
+    let (mut writer, _) = surveyor.enter_by(way, limit).await?;
     // There may be no place for a second one.
     let mut other = way.enter(surveyor.briefly()?).await.ok().map(|(asker, _)| asker);
     let with = |seed| Payload(vec![Part::Place(seed, block)]);
@@ -210,7 +220,8 @@ async fn tried(
     if matches!(surveyor.found.kept, Kept::Changes(_)) {
         return Ok(());
     }
-    let (mut later, _) = way.enter(surveyor.patience()?).await?;
+    let limit = surveyor.patience()?;
+    let (mut later, _) = surveyor.enter_by(way, limit).await?;
     let after = later.read(0, block).await;
     surveyor.leave(later).await;
     let shared = surveyor.found.flags.has(TransmissionFlags::CAN_MULTI_CONN);
@@ -219,6 +230,8 @@ async fn tried(
         Kept::Nothing(why) | Kept::Private(why) if comes_late(surveyor, way, &pattern).await => {
             Kept::Wrong(format!("{why}, and a while later what was written"))
         }
+        // Who says that connections may be mixed may not keep them apart.
+        Kept::Private(why) if shared => Kept::Wrong(why),
         kept => kept,
     };
     Ok(())
@@ -229,7 +242,7 @@ async fn tried(
 async fn comes_late(surveyor: &mut Surveyor<'_>, way: &Way<'_>, pattern: &Payload) -> bool {
     tokio::time::sleep(LATE).await;
     let Ok(limit) = surveyor.patience() else { return false };
-    let Ok((mut asker, _)) = way.enter(limit).await else { return false };
+    let Ok((mut asker, _)) = surveyor.enter_by(way, limit).await else { return false };
     let read = asker.read(0, pattern.length()).await;
     surveyor.leave(asker).await;
     matches!(&read, Ok(answer) if answer.error == ErrorCode::OK

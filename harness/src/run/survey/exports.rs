@@ -163,7 +163,7 @@ async fn enter(surveyor: &mut Surveyor<'_>, exports: &mut [Export], but: &WireSt
     for export in exports.iter_mut().filter(|export| export.name != *but).take(ENTERED) {
         let way = Way { name: export.name.clone(), ..way.clone() };
         let Ok(limit) = surveyor.patience() else { return };
-        match way.enter(limit).await {
+        match surveyor.enter_by(&way, limit).await {
             Ok((asker, told)) => {
                 (export.size, export.flags) = (Some(told.size), Some(told.flags));
                 export.block_size = told.block_size;

@@ -42,6 +42,8 @@ pub(super) enum NoAnswer {
     Silent(Duration),
     /// The connection ended, or the server sent bytes that are not a message.
     Ended(End),
+    /// The connection ended before the server had said anything.
+    TurnedAway(End),
     /// What came is no answer to the question.
     Unexpected(String),
     /// More came than is listened to.
@@ -59,7 +61,7 @@ impl fmt::Display for NoAnswer {
         match self {
             Self::Unreachable(why) | Self::NoTls(why) => f.write_str(why),
             Self::Silent(limit) => write!(f, "no answer within {}", seconds(*limit)),
-            Self::Ended(end) => write!(f, "no answer, {}", ending(*end)),
+            Self::Ended(end) | Self::TurnedAway(end) => write!(f, "no answer, {}", ending(*end)),
             Self::Unexpected(line) => write!(f, "no answer, but {line}"),
             Self::Flood => f.write_str("no end of what the server says"),
             Self::NoWay(why) => f.write_str(why),
@@ -117,9 +119,14 @@ pub enum Trouble {
     },
     /// It answered once, and can't be reached any more.
     #[error(
-        "the server can't be reached any more after one session: {0}\nhint: it must keep running after a client disconnects (qemu-nbd: `-t`); if it died, `--server 'CMD'` shows why"
+        "the server can't be reached any more after one session: {why}\nhint: it must keep running after a client disconnects (qemu-nbd: `-t`); if it died, `--server 'CMD'` shows why"
     )]
-    OneSession(String),
+    OneSession {
+        /// What it was asked last.
+        last: &'static str,
+        /// How it is known.
+        why: String,
+    },
     /// It answered for a while, and can't be reached any more.
     #[error("the server stopped answering after the survey; last asked for: {last}; {why}")]
     Gone {
@@ -134,4 +141,15 @@ pub enum Trouble {
     /// The export can't be entered.
     #[error("{0}")]
     Export(String),
+}
+
+impl Trouble {
+    /// What a server was asked last that had answered before, and answers no more.
+    #[must_use]
+    pub fn last(&self) -> Option<&'static str> {
+        match self {
+            Self::OneSession { last, .. } | Self::Gone { last, .. } => Some(last),
+            _ => None,
+        }
+    }
 }

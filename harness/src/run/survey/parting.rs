@@ -19,7 +19,7 @@ pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
     let (mut stayed, mut closed) = (0, 0);
     while stayed < ENOUGH && closed < ENOUGH {
         let Ok(limit) = surveyor.patience() else { return };
-        let Ok((mut asker, _)) = way.enter(limit).await else { return };
+        let Ok((mut asker, _)) = surveyor.enter_by(&way, limit).await else { return };
         surveyor.asking("NBD_CMD_READ");
         if block > 0 && asker.read(0, block).await.is_err() {
             surveyor.is_unanswered();

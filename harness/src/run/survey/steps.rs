@@ -10,7 +10,7 @@ use protocol::values::{InfoType, OptionType, ReplyType};
 use super::asker::{Asker, Reply, Style};
 use super::capabilities::{Capabilities, Route, TlsMode};
 use super::fact::{Fact, NoAnswer, Trouble, ending, seconds};
-use super::way::Way;
+use super::way::{Entered, Way};
 use super::{Ask, Whom};
 
 /// An option that no specification knows.
@@ -29,6 +29,8 @@ const HARDLY: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_millis(200);
 /// How often that long.
 const TRIES: u32 = 5;
+/// How many connections tell whether a server hangs up on some.
+const ALONE: u32 = 12;
 /// A server that serves one session may take another connection or two while it ends.
 const FEW: u32 = 3;
 /// How often a greeting is waited for in the end.
@@ -56,6 +58,12 @@ pub(super) struct Surveyor<'a> {
     /// What was asked first without an answer, since a connection was greeted.
     unanswered: Option<&'static str>,
     kept: usize,
+    /// How many connections were opened, one at a time.
+    opened: u32,
+    /// On how many of them there was no greeting.
+    turned_away: u32,
+    /// How long the last answer took, with all that came before it.
+    took: Duration,
 }
 
 impl<'a> Surveyor<'a> {
@@ -75,6 +83,9 @@ impl<'a> Surveyor<'a> {
             mute: false,
             unanswered: None,
             kept: 0,
+            opened: 0,
+            turned_away: 0,
+            took: Duration::ZERO,
         }
     }
 
@@ -86,9 +97,10 @@ impl<'a> Surveyor<'a> {
         {
             // Some count only sessions in which an export was entered.
             let entered = matches!(self.last, "NBD_OPT_GO" | "NBD_OPT_EXPORT_NAME");
+            let last = self.unanswered.unwrap_or(self.last);
             return Err(match !self.mute && (self.sessions <= FEW || entered) {
-                true => Trouble::OneSession(why),
-                false => Trouble::Gone { last: self.unanswered.unwrap_or(self.last), why },
+                true => Trouble::OneSession { last, why },
+                false => Trouble::Gone { last, why },
             });
         }
         asked.map(|()| self.found)
@@ -112,6 +124,7 @@ impl<'a> Surveyor<'a> {
         if self.ask.strange {
             super::content::look(self).await;
             self.is_there().await;
+            self.hangs_up().await;
         }
         Ok(())
     }
@@ -122,7 +135,9 @@ impl<'a> Surveyor<'a> {
         let (mut asker, style) = self.open().await.map_err(|error| match error {
             NoAnswer::Silent(limit) => Trouble::NoGreeting { address, limit },
             NoAnswer::Unreachable(why) => Trouble::Unreachable(why),
-            NoAnswer::Ended(end) => Trouble::Closed { address, how: ending(end) },
+            NoAnswer::Ended(end) | NoAnswer::TurnedAway(end) => {
+                Trouble::Closed { address, how: ending(end) }
+            }
             error => Trouble::Closed { address, how: error.to_string() },
         })?;
         self.found.opening = began.elapsed();
@@ -316,11 +331,10 @@ impl<'a> Surveyor<'a> {
         before: Option<OptionType>,
         name: &WireString,
     ) -> Result<Reply, NoAnswer> {
-        let began = Instant::now();
         let body = OptionBody::Info { name: name.clone(), requests: vec![InfoType::BLOCK_SIZE] };
         let went = self.converse(before, OptionType::GO, body).await;
         if went.is_ok() {
-            self.found.opening = self.found.opening.max(began.elapsed());
+            self.found.opening = self.found.opening.max(self.took);
         }
         went
     }
@@ -481,6 +495,7 @@ impl<'a> Surveyor<'a> {
         option: OptionType,
         body: OptionBody,
     ) -> Result<Reply, NoAnswer> {
+        let began = Instant::now();
         let mut asker = self.haggle(self.inside).await?;
         self.asking(option.name().unwrap_or("an unknown option"));
         let mut asked = Ok(());
@@ -491,6 +506,7 @@ impl<'a> Surveyor<'a> {
             Ok(()) => asker.option(option, body).await,
             Err(error) => Err(error),
         };
+        self.took = began.elapsed();
         self.count(asked.as_ref().err());
         self.keep(&mut asker);
         self.leave(asker).await;
@@ -539,16 +555,66 @@ impl<'a> Surveyor<'a> {
         }
     }
 
+    /// Whether it was chance that there was no greeting, or a place that was not free yet: alone with
+    /// the server, one connection after the other, and time between them.
+    async fn hangs_up(&mut self) {
+        let mut alone = 0;
+        for _ in 0..ALONE {
+            if self.turned_away == 0 || self.gone.is_some() {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+            let Ok(limit) = self.patience() else { break };
+            self.opened += 1;
+            match Asker::open(self.whom, limit).await {
+                Ok((asker, _)) => self.leave(asker).await,
+                Err(NoAnswer::TurnedAway(_)) => alone += 1,
+                Err(_) => {}
+            }
+        }
+        if alone > 0 {
+            self.found.hangs_up = Some((self.turned_away + alone, self.opened));
+        }
+    }
+
+    /// Enters the export, and tries again where there is no greeting.
+    pub(super) async fn enter_by(
+        &mut self,
+        way: &Way<'_>,
+        limit: Duration,
+    ) -> Result<(Asker, Entered), NoAnswer> {
+        let mut entered = way.enter(limit).await;
+        self.opened += 1;
+        for _ in 0..TRIES {
+            let Err(NoAnswer::TurnedAway(_)) = entered else { break };
+            self.turned_away += 1;
+            tokio::time::sleep(AGAIN).await;
+            self.opened += 1;
+            entered = way.enter(limit).await;
+        }
+        entered
+    }
+
+    /// Whether connections that were alone have got no greeting.
+    pub(super) fn was_turned_away(&self) -> bool {
+        self.turned_away > 0
+    }
+
     pub(super) async fn open(&mut self) -> Result<(Asker, Style), NoAnswer> {
         if let Some(why) = &self.gone {
             return Err(NoAnswer::Unreachable(why.clone()));
         }
+        self.opened += 1;
         let mut opened = Asker::open(self.whom, self.patience()?).await;
         for _ in 0..TRIES {
-            if self.sessions == 0 || !matches!(opened, Err(NoAnswer::Unreachable(_))) {
-                break;
+            match opened {
+                Err(NoAnswer::Unreachable(_)) if self.sessions > 0 => {}
+                // It may have had no place yet.
+                Err(NoAnswer::TurnedAway(_)) => self.turned_away += 1,
+                _ => break,
             }
             tokio::time::sleep(AGAIN).await;
+            self.opened += 1;
             opened = Asker::open(self.whom, self.patience()?).await;
         }
         self.count(opened.as_ref().err());
@@ -594,7 +660,8 @@ impl<'a> Surveyor<'a> {
         if matches!(error, Some(NoAnswer::Silent(_))) {
             self.silences += 1;
         }
-        if matches!(error, Some(NoAnswer::Silent(_) | NoAnswer::Ended(_))) {
+        if matches!(error, Some(NoAnswer::Silent(_) | NoAnswer::Ended(_) | NoAnswer::TurnedAway(_)))
+        {
             self.is_unanswered();
         }
     }
