@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use dissector::session::{Close, Config, Event, Recognize, Seen, Session, Violation};
+use dissector::session::{
+    Close, Config, Event, Recognize, Seen, Session, Tls, Unreadable, Violation,
+};
 use protocol::message::{Message, Side};
 use reference_server::{Close as Closed, Ear};
 
@@ -173,21 +175,21 @@ impl Ear for Listener {
 
     fn secured(&mut self) {
         let now = self.now();
-        self.session.tls_opened(now);
+        self.session.tls(now, Tls::Opened);
         self.keep(Line::Note("-- TLS begins".to_owned()));
         self.drain();
     }
 
     fn failed(&mut self, why: &str) {
         let now = self.now();
-        self.session.tls_failed(Side::Client, now, why);
+        self.session.tls(now, Tls::Unreadable(Side::Client, Unreadable::Failed(why)));
         self.drain();
     }
 
     fn closed(&mut self, from: Side, how: Closed) {
         let now = self.now();
         if how == Closed::Unclosed {
-            self.session.tls_unclosed(from, now);
+            self.session.tls(now, Tls::Unclosed(from));
         }
         self.drain();
         let (note, how) = match how {

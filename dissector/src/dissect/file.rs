@@ -1,5 +1,6 @@
 //! From a capture file to records.
 
+use super::record::End;
 use super::{Dissector, Note, Options, Record, Sink, parallel};
 use crate::capture::{CaptureReader, Input, Item, ReadError};
 use crate::tls::Growth;
@@ -46,16 +47,6 @@ pub(super) fn read<S: Sink>(
         }
         Err(error) => Err(error),
     }
-}
-
-/// What reading a capture came to.
-pub(super) struct End {
-    /// How many sessions there were.
-    pub(super) sessions: u64,
-    /// The time of the last packet.
-    pub(super) last_ns: u64,
-    /// Whether it was read to its end, or as far as the sink wanted.
-    pub(super) result: Result<(), ReadError>,
 }
 
 fn alone<S: Sink>(capture: &mut CaptureReader<'_>, options: Options, sink: &mut S) -> End {

@@ -5,25 +5,15 @@ use std::net::SocketAddr;
 use protocol::message::Side;
 use protocol::values::INIT_MAGIC;
 
-use super::before::Before;
-use super::doubt::Doubt;
+use super::checksums::Checksums;
+use super::context::Context;
 use super::live::Live;
+use super::replaced::Replaced;
 use super::{Note, Record, SessionInfo, Sink};
 use crate::net::Segment;
-use crate::session::{Recognize, Session};
+use crate::session::Session;
 use crate::tcp::{Delivery, Reassembly};
-use crate::tls::{Growth, KeyLog};
-
-/// What a flow needs from outside while it takes a segment.
-pub(super) struct Context<'a, S> {
-    pub(super) sink: &'a mut S,
-    /// How many sessions there have been.
-    pub(super) sessions: &'a mut u64,
-    /// What is told of payloads.
-    pub(super) recognize: Recognize,
-    /// What TLS can be opened with.
-    pub(super) keys: &'a mut KeyLog,
-}
+use crate::tls::Growth;
 
 /// A connection.
 pub(super) struct Flow {
@@ -37,11 +27,11 @@ pub(super) struct Flow {
     /// Who broke the connection off, and the number up to where it had sent.
     reset: Option<(Side, u32)>,
     /// The connection whose place it took.
-    before: Option<Box<Before>>,
+    replaced: Option<Box<Replaced>>,
     /// A SYN that may begin another connection, and when it came.
     held_syn: Option<Box<(u64, Segment<'static>)>>,
     /// What the checksums of both directions were.
-    doubts: [Doubt; 2],
+    checksums: [Checksums; 2],
     /// Taken out while it hands on.
     reassembly: Option<Box<Reassembly>>,
     state: State,
@@ -79,9 +69,9 @@ impl Flow {
             last_ns: time_ns,
             initial: [None; 2],
             reset: None,
-            before: None,
+            replaced: None,
             held_syn: None,
-            doubts: [Doubt::default(); 2],
+            checksums: [Checksums::default(); 2],
             reassembly: Some(Box::default()),
             state: State::Waiting { prelude: Vec::new(), known },
         }
@@ -141,7 +131,7 @@ impl Flow {
             && old.client == self.client
         {
             let next = [Side::Client, Side::Server].map(|side| reassembly.next(side));
-            self.before = Some(Box::new(Before { next, told: false }));
+            self.replaced = Some(Box::new(Replaced { next, told: false }));
         }
     }
 
@@ -153,7 +143,7 @@ impl Flow {
         segment: &Segment<'_>,
         sink: &mut S,
     ) -> bool {
-        let Some(before) = &mut self.before else { return false };
+        let Some(before) = &mut self.replaced else { return false };
         let takes = before.takes(from, segment);
         if takes && !before.told && !segment.payload.is_empty() {
             before.told = true;
@@ -228,13 +218,13 @@ impl Flow {
         let Some(mut taken) = self.reassembly.take_if(|taken| !taken.is_over()) else {
             return;
         };
-        let mut doubt = self.doubts[from as usize];
+        let mut checksums = self.checksums[from as usize];
         let judge = self.judge();
         let bulk = judge.map_or(0, |judge| judge.bulk(from));
-        let doubtful = doubt.of(segment, bulk, || {
+        let doubtful = checksums.are_doubtful(segment, bulk, || {
             judge.is_some_and(|judge| judge.makes_sense(from, segment.payload))
         });
-        self.doubts[from as usize] = doubt;
+        self.checksums[from as usize] = checksums;
         taken.segment(from, time_ns, segment, doubtful, &mut |delivery| {
             self.deliver(&delivery, context);
         });
@@ -271,7 +261,7 @@ impl Flow {
     /// The judge, where it is given the bytes as they come.
     fn judge(&self) -> Option<&Session> {
         match &self.state {
-            State::Live(live) if live.tls.is_none() => live.judge.as_ref(),
+            State::Live(live) => live.judge_of_plain(),
             _ => None,
         }
     }

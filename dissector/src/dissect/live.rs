@@ -5,22 +5,21 @@ use std::collections::VecDeque;
 
 use protocol::message::Side;
 
-use super::flow::Context;
-use super::midway::Joined;
-use super::secure::Secure;
-use super::{Ended, Note, Record, SessionInfo, Sink, Totals};
+use super::awaiting_secrets::AwaitingSecrets;
+use super::channel::{Channel, Input, Step};
+use super::context::Context;
+use super::{Ended, Note, Record, SessionInfo, Sink, TlsOpened, Totals};
 use crate::plural::Plural;
-use crate::session::{Close, Config, Event, Problem, ProblemKind, Recognize, Session, Start};
+use crate::session::{
+    Close, Config, Event, Problem, ProblemKind, Recognize, Session, Start, Tls, Unreadable,
+};
 use crate::tcp::{Aside, Delivery};
 
 /// A session.
 pub(super) struct Live {
     pub(super) info: SessionInfo,
-    pub(super) judge: Option<Session>,
-    /// Once TLS has begun.
-    pub(super) tls: Option<Box<Secure>>,
-    /// While it is open what a session is that began before the capture.
-    pub(super) joined: Option<Box<Joined>>,
+    judge: Session,
+    channel: Channel,
     pub(super) totals: Totals,
     /// Empty; used again and again.
     events: VecDeque<Event>,
@@ -37,12 +36,44 @@ impl Live {
             ..Totals::default()
         };
         Self {
+            judge: Session::new(Config { recognize, start, ..Config::default() }),
+            channel: Channel::new(whole, info.start_ns),
             info,
-            judge: Some(Session::new(Config { recognize, start, ..Config::default() })),
-            tls: None,
-            joined: (!whole).then(Box::default),
             totals,
             events: VecDeque::new(),
+        }
+    }
+
+    /// The judge, where it is given the bytes as they come.
+    pub(super) fn judge_of_plain(&self) -> Option<&Session> {
+        self.channel.is_plain().then_some(&self.judge)
+    }
+
+    /// Whether it stands still until secrets come.
+    pub(super) fn awaits_secrets(&self) -> bool {
+        self.channel.awaits_secrets()
+    }
+
+    /// How much memory is taken by what waits for secrets, in bytes.
+    pub(super) fn held_memory(&self) -> usize {
+        self.channel.held_memory()
+    }
+
+    /// Goes on if the secrets have come that it waits for, or the wait has been long enough.
+    pub(super) fn resume<S: Sink>(&mut self, now_ns: u64, context: &mut Context<'_, S>) {
+        let waited = self.channel.resume(now_ns, context.keys);
+        self.go_on(waited, context);
+    }
+
+    /// Waits no longer.
+    pub(super) fn stop_waiting<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        let waited = self.channel.stop_waiting(context.keys);
+        self.go_on(waited, context);
+    }
+
+    fn go_on<S: Sink>(&mut self, waited: Option<AwaitingSecrets>, context: &mut Context<'_, S>) {
+        if let Some(mut waited) = waited {
+            waited.release(|delivery| self.take(delivery, context));
         }
     }
 
@@ -54,12 +85,15 @@ impl Live {
         if let Delivery::Data { from, bytes, .. } = delivery {
             self.totals.bytes[*from as usize] += bytes.len() as u64;
         }
-        if !self.hold(delivery, context) {
+        if self.channel.awaits_secrets() {
+            self.resume(delivery.time_ns(), context);
+        }
+        if !self.channel.keeps(delivery) {
             self.take(delivery, context);
         }
     }
 
-    pub(super) fn take<S: Sink>(&mut self, delivery: &Delivery<'_>, context: &mut Context<'_, S>) {
+    fn take<S: Sink>(&mut self, delivery: &Delivery<'_>, context: &mut Context<'_, S>) {
         let time_ns = delivery.time_ns();
         self.totals.end_ns = self.totals.end_ns.max(time_ns);
         let ended = match *delivery {
@@ -72,9 +106,7 @@ impl Live {
                     from.name(),
                     if length == 1 { "differs" } else { "differ" },
                 );
-                if let Some(judge) = &mut self.judge {
-                    judge.forget_written();
-                }
+                self.judge.forget_written();
                 return self.note(context.sink, Note { kind: "overlap", time_ns, text });
             }
             Delivery::Aside { from, what, .. } => {
@@ -84,46 +116,38 @@ impl Live {
         };
         if let Delivery::Data { from, informed: true, .. }
         | Delivery::End { from, informed: true, .. } = *delivery
-            && let Some(judge) = &mut self.judge
         {
-            judge.is_informed(from);
+            self.judge.is_informed(from);
         }
-        self.meet_tls(delivery);
-        if self.is_midway_tls(delivery, context.sink) {
-            // its records are only counted
-        } else if self.tls.is_some() {
-            self.deliver_tls(delivery, context);
-        } else if let Some(judge) = &mut self.judge {
-            match *delivery {
-                Delivery::Data { from, bytes, .. } => {
-                    let rest = judge.received(from, time_ns, bytes);
-                    if judge.expects_tls() {
-                        self.begin_tls(false);
-                        let bytes = &bytes[bytes.len() - rest..];
-                        self.drain(None, context.sink);
-                        let rest = Delivery::Data { from, time_ns, bytes, informed: false };
-                        self.deliver_tls(&rest, context);
+        let mut input = Input::new(*delivery);
+        while let Some(step) = self.channel.next(&mut input, context.keys, &self.judge) {
+            if let Step::Plain { from, bytes } = step {
+                let rest = self.judge.received(from, time_ns, bytes);
+                if self.channel.is_plain() {
+                    if !self.judge.expects_tls() {
+                        break;
                     }
+                    self.channel.begin_tls();
+                    input.put_back(rest);
                 }
-                Delivery::Gap { from, missing, cut: true, .. } => judge.cut(from, time_ns, missing),
-                Delivery::Gap { from, missing, .. } => judge.gap(from, time_ns, missing),
-                Delivery::Conflict { .. } | Delivery::Aside { .. } => {}
-                Delivery::End { from, .. } => judge.closed(from, time_ns, Close::End),
-                Delivery::Reset { from, .. } => judge.closed(from, time_ns, Close::Reset),
+            } else if let Some(told) = judged(step, &mut self.judge, time_ns) {
+                self.tell(told, context.sink);
+            }
+            if ended.is_none() {
+                self.drain(None, context.sink);
             }
         }
+        self.channel.keep_rest(&input);
         self.drain(ended, context.sink);
     }
 
     /// Hands on what the judge has to tell. The end of a direction comes after what it cut off and
     /// before what is wrong with it.
-    pub(super) fn drain<S: Sink>(&mut self, mut ended: Option<Ended>, sink: &mut S) {
+    fn drain<S: Sink>(&mut self, mut ended: Option<Ended>, sink: &mut S) {
         let mut events = std::mem::take(&mut self.events);
-        if let Some(judge) = &mut self.judge {
-            judge.swap_events(&mut events);
-        }
-        if self.joined.is_some() && (ended.is_some() || events.iter().any(is_found)) {
-            self.is_midway_nbd(sink);
+        self.judge.swap_events(&mut events);
+        if self.channel.may_be_tls() && (ended.is_some() || events.iter().any(is_found)) {
+            self.is_nbd(sink);
         }
         for event in &events {
             if let Event::Message(seen) = event {
@@ -165,6 +189,23 @@ impl Live {
         sink.record(Record::Problem(Some(&self.info), &note));
     }
 
+    /// A session that began before the capture is no TLS, if that was open.
+    fn is_nbd<S: Sink>(&mut self, sink: &mut S) {
+        if let Some(note) = self.channel.is_nbd() {
+            self.note(sink, note);
+        }
+    }
+
+    fn tell<S: Sink>(&mut self, told: Told, sink: &mut S) {
+        match told {
+            Told::Note(note) => self.note(sink, note),
+            Told::Opened(opened) => {
+                self.drain(None, sink);
+                sink.record(Record::Tls(&self.info, &opened));
+            }
+        }
+    }
+
     /// Packets that were captured more than once are told at the end.
     pub(super) fn tell_copies<S: Sink>(&mut self, sink: &mut S) {
         let copies = self.totals.copies;
@@ -179,14 +220,53 @@ impl Live {
     }
 
     pub(super) fn finish<S: Sink>(&mut self, sink: &mut S) {
-        self.finish_midway(sink);
-        self.finish_tls(self.totals.end_ns);
-        if let Some(judge) = &mut self.judge {
-            judge.finish();
+        self.is_nbd(sink);
+        let time_ns = self.totals.end_ns;
+        while let Some(step) = self.channel.next_at_end(time_ns) {
+            if let Some(told) = judged(step, &mut self.judge, time_ns) {
+                self.tell(told, sink);
+            }
         }
+        self.judge.finish();
         self.drain(None, sink);
         sink.record(Record::Closed(&self.info, &self.totals));
     }
+}
+
+/// What is told besides what the judge tells.
+enum Told {
+    Note(Note),
+    Opened(TlsOpened),
+}
+
+/// Hands a step to the judge, if it is for the judge.
+fn judged(step: Step<'_>, judge: &mut Session, time_ns: u64) -> Option<Told> {
+    match step {
+        Step::Plain { from, bytes } => {
+            judge.received(from, time_ns, bytes);
+        }
+        Step::Gap { from, missing, cut: true } => judge.cut(from, time_ns, missing),
+        Step::Gap { from, missing, cut: false } => judge.gap(from, time_ns, missing),
+        Step::Closed { from, how } => judge.closed(from, time_ns, how),
+        Step::Tls(event) => judge.tls(time_ns, event),
+        Step::Stopped { from, text, failed } => {
+            let why = match failed {
+                true => Unreadable::Failed(&text),
+                false => Unreadable::Damaged(&text),
+            };
+            judge.tls(time_ns, Tls::Unreadable(from, why));
+        }
+        Step::Sealed(text) => {
+            judge.tls(time_ns, Tls::Unreadable(Side::Client, Unreadable::Sealed(&text)));
+        }
+        Step::Opened(opened) => {
+            judge.tls(time_ns, Tls::Opened);
+            return Some(Told::Opened(opened));
+        }
+        Step::Note(note) => return Some(Told::Note(note)),
+        Step::Nothing => {}
+    }
+    None
 }
 
 /// What is told of a packet that does not count.

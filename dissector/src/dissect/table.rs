@@ -8,7 +8,8 @@ use foldhash::fast::{FixedState, RandomState};
 
 use protocol::values::DEFAULT_PORT;
 
-use super::flow::{Context, Flow, Order};
+use super::context::Context;
+use super::flow::{Flow, Order};
 use super::{Options, Sink};
 use crate::net::Segment;
 use crate::session::Recognize;

@@ -36,13 +36,13 @@ mod progress;
 mod requests;
 mod resync;
 mod rules;
-mod secure;
 mod status;
 mod stream;
 mod strings;
 mod teardown;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod written;
 
 use std::collections::VecDeque;
@@ -54,6 +54,7 @@ use protocol::values::{HandshakeFlags, TransmissionFlags};
 
 pub use event::{Close, Event, HEAD, Problem, ProblemKind, Seen, Violation};
 pub use rules::{COVERED, NOT_YET, Rule};
+pub use tls::{Begins, Tls, Unreadable};
 
 use context::Selection;
 use flight::Flight;

@@ -13,9 +13,9 @@ mod derive;
 mod handshake;
 mod keylog;
 mod keys;
-mod midway;
 mod opener;
 mod record;
+mod record_search;
 mod suites;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,7 +35,7 @@ use record::{NoRecord, Records};
 use crate::plural::Plural;
 
 pub use keylog::{Growth, KeyLog};
-pub use midway::Midway;
+pub use record_search::RecordSearch;
 pub use suites::Suite;
 pub use version::Version;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use dissector::session::Close;
+use dissector::session::{Close, Tls};
 use protocol::values::{OPTION_MAGIC, OptionType};
 use reference_server::tls::{KeyLog, TlsStream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -69,7 +69,7 @@ impl Link {
         self.note(format!("-- TLS {} begins ({})", stream.version(), stream.kind()));
         self.stream = Some(Stream::Tls(Box::new(stream)));
         let now = self.clock().now_ns();
-        self.judge.tls_opened(now);
+        self.judge.tls(now, Tls::Opened);
         self.tracker.tls_started();
         self.consumed = 0;
         Ok(())

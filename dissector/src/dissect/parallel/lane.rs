@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 use super::super::Sink as _;
 use super::super::table::Table;
 use super::feed::{Batch, Work};
-use super::kept::{Keeper, Place};
+use super::records::{Keeper, Place};
 
 /// So many segments ahead bytes are asked for: the reader's processor has them, this one has not.
 const AHEAD: usize = 3;

@@ -7,7 +7,7 @@ use std::vec;
 use foldhash::fast::RandomState;
 
 use super::super::{Record, SessionInfo, Sink};
-use super::kept::{Chunk, Kept, Place, What};
+use super::records::{Chunk, Kept, Place, What};
 
 /// A lane as the merger sees it.
 struct Lane {

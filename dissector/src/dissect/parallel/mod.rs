@@ -13,9 +13,9 @@
 //! empty one, and tells how far it has come; the merger waits for the lane that is furthest behind.
 
 mod feed;
-mod kept;
 mod lane;
 mod merge;
+mod records;
 #[cfg(test)]
 mod tests;
 
@@ -23,13 +23,13 @@ use std::num::NonZero;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use super::file::End;
 use super::packets::Packets;
+use super::record::End;
 use super::table::Table;
 use super::{Options, Sink};
 use crate::capture::CaptureReader;
-use kept::Keeper;
 use merge::Merged;
+use records::Keeper;
 
 /// Beyond this many lanes the reader is what takes longest.
 const MAX_LANES: usize = 8;

@@ -10,7 +10,9 @@ use protocol::values::{
     ReplyFlags, ReplyType, TransmissionFlags,
 };
 
-use crate::session::{Close, Config, Event, Problem, Rule, Seen, Session, Violation};
+use crate::session::{
+    Close, Config, Event, Problem, Rule, Seen, Session, Tls, Unreadable, Violation,
+};
 
 pub(super) use Side::{Client, Server};
 
@@ -86,13 +88,13 @@ impl Talk {
 
     pub(super) fn tls(&mut self) -> &mut Self {
         assert!(self.session.expects_tls());
-        self.session.tls_opened(0);
+        self.session.tls(0, Tls::Opened);
         self
     }
 
     /// Bytes beside TLS.
     pub(super) fn beside_tls(&mut self, side: Side, first: bool) -> &mut Self {
-        self.session.tls_plaintext(side, 0, first);
+        self.session.tls(0, Tls::Unreadable(side, Unreadable::Plaintext { first }));
         self.fetch()
     }
 
@@ -110,13 +112,13 @@ impl Talk {
 
     /// A side ends its direction without closing TLS.
     pub(super) fn unclosed(&mut self, side: Side) -> &mut Self {
-        self.session.tls_unclosed(side, 0);
+        self.session.tls(0, Tls::Unclosed(side));
         self.close(side)
     }
 
     /// A side reports that TLS failed.
     pub(super) fn tls_failed(&mut self, side: Side) -> &mut Self {
-        self.session.tls_failed(side, 0, "TLS failed");
+        self.session.tls(0, Tls::Unreadable(side, Unreadable::Failed("TLS failed")));
         self.fetch()
     }
 

@@ -7,10 +7,10 @@ mod handshake;
 mod loss;
 mod options;
 mod requests;
-mod secure;
 mod simple;
 mod status;
 mod teardown;
+mod tls;
 mod whole;
 mod written;
 
@@ -24,10 +24,10 @@ fn every_rule_has_a_talk_that_breaks_it() {
         handshake::RULES,
         options::RULES,
         requests::RULES,
-        secure::RULES,
         simple::RULES,
         status::RULES,
         teardown::RULES,
+        tls::RULES,
     ]
     .concat();
     let untested: Vec<_> = Rule::ALL.iter().filter(|rule| !tested.contains(rule)).collect();

@@ -6,7 +6,7 @@ use protocol::payload::place;
 use protocol::values::{Command, CommandFlags, ErrorCode, InfoType, OptionType, ReplyType};
 
 use super::dsl::*;
-use crate::session::{Close, Config, Event, HEAD, Recognize, Session};
+use crate::session::{Close, Config, Event, HEAD, Recognize, Session, Tls};
 
 /// A lawful session with a bit of everything.
 fn lawful() -> Talk {
@@ -200,7 +200,7 @@ proptest! {
                 Happening::Gap(side, missing) => session.gap(side, 0, missing),
                 Happening::Close(side, true) => session.closed(side, 0, Close::Reset),
                 Happening::Close(side, false) => session.closed(side, 0, Close::End),
-                Happening::Tls => session.tls_opened(0),
+                Happening::Tls => session.tls(0, Tls::Opened),
             }
             check(&mut session);
         }

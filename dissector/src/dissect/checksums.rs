@@ -27,16 +27,16 @@ const ENOUGH: u32 = 8;
 
 /// What the checksums of a direction were.
 #[derive(Default, Clone, Copy)]
-pub(super) struct Doubt {
+pub(super) struct Checksums {
     right: u32,
     wrong: u32,
     partial: u32,
 }
 
-impl Doubt {
+impl Checksums {
     /// Whether a segment is in doubt, of which the first `bulk` bytes are payload of a message;
     /// `sense`: whether it begins with a message that makes sense.
-    pub(super) fn of(
+    pub(super) fn are_doubtful(
         &mut self,
         segment: &Segment<'_>,
         bulk: u64,

@@ -11,13 +11,13 @@ use protocol::message::Side;
 use crate::net::Segment;
 
 /// The numbers with which a connection would go on.
-pub(super) struct Before {
+pub(super) struct Replaced {
     /// What each side would send next, if that is known.
     pub(super) next: [Option<u32>; 2],
     pub(super) told: bool,
 }
 
-impl Before {
+impl Replaced {
     /// Whether a segment goes on exactly where the connection was.
     pub(super) fn takes(&mut self, from: Side, segment: &Segment<'_>) -> bool {
         if segment.syn && segment.acknowledgment.is_none() {

@@ -12,11 +12,11 @@ const CHAINS: usize = 8;
 
 /// Looks for the records of both directions of a connection, and counts them.
 #[derive(Debug, Default)]
-pub struct Midway {
+pub struct RecordSearch {
     sides: [Search; 2],
 }
 
-impl Midway {
+impl RecordSearch {
     /// Takes the next bytes of `from`.
     pub fn take(&mut self, from: Side, bytes: &[u8]) {
         self.sides[from as usize].take(bytes);
@@ -143,8 +143,8 @@ mod tests {
         header.into_iter().chain(vec![0x5a; length]).collect()
     }
 
-    fn look(stream: &[u8], piece: usize) -> Midway {
-        let mut midway = Midway::default();
+    fn look(stream: &[u8], piece: usize) -> RecordSearch {
+        let mut midway = RecordSearch::default();
         stream.chunks(piece).for_each(|bytes| midway.take(Side::Server, bytes));
         midway
     }

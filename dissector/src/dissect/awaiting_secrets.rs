@@ -10,7 +10,7 @@ const LIMIT: usize = 1 << 20;
 
 /// Deliveries of one connection, in order.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct AwaitingSecrets {
     deliveries: Vec<Kept>,
     memory: usize,
     /// When the wait began.
@@ -20,7 +20,7 @@ pub(super) struct Held {
 /// A delivery apart from its bytes.
 struct Kept(Delivery<'static>, Vec<u8>);
 
-impl Held {
+impl AwaitingSecrets {
     /// The wait begins.
     pub(super) fn since(since_ns: u64) -> Self {
         Self { since_ns, ..Self::default() }

@@ -3,7 +3,7 @@
 use protocol::values::OptionType;
 
 use super::dsl::*;
-use crate::session::ProblemKind;
+use crate::session::{ProblemKind, Tls, Unreadable};
 
 const STARTTLS: OptionType = OptionType::STARTTLS;
 const LIST: OptionType = OptionType::LIST;
@@ -70,8 +70,8 @@ fn the_bytes_behind_the_hand_over_are_counted() {
 fn a_direction_that_can_not_be_opened_stays_lost() {
     let mut talk = Talk::new();
     talk.haggle().agree(STARTTLS);
-    talk.session.tls_lost(Server, 0, ProblemKind::Lost, "lost");
-    talk.session.tls_opened(0);
+    talk.session.tls(0, Tls::Unreadable(Server, Unreadable::Damaged("lost")));
+    talk.session.tls(0, Tls::Opened);
     talk.c(opt(LIST)).s(ack(LIST)).close(Client).finish();
     let listed = talk.messages().filter(|seen| seen.tls).count();
     assert_eq!((listed, talk.broken().len(), talk.problems().len()), (1, 0, 2));
