@@ -12,7 +12,7 @@ use reference_server::{Fault, Profile};
 
 /// What a pair agrees on by the rules of negotiation: each party has it or not.
 fn agreed(client: &Profile, server: &Profile) -> &'static str {
-    let (habits, features) = (client.habits(), server.features());
+    let (habits, features) = (client.habits(), server.behaviour().features);
     let context = habits.base_allocation && features.base_allocation;
     if habits.extended_headers && features.extended_headers {
         "extended+c"

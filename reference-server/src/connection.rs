@@ -12,8 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::answer::Next;
+use crate::behaviour::Disc;
 use crate::config::Config;
-use crate::fault::Fault;
 use crate::negotiation::Negotiation;
 use crate::outgoing::Parts;
 use crate::overhear::Hearing;
@@ -95,7 +95,7 @@ async fn haggle(
     hearing: Option<&Hearing>,
     states: &watch::Receiver<State>,
 ) -> Result<Transmission, Ending> {
-    let opening = config.manners.opening;
+    let opening = config.behaviour.opening;
     if !opening.is_zero() {
         tokio::time::sleep(opening).await;
     }
@@ -119,7 +119,7 @@ async fn haggle(
             incoming.skip(u64::from(length)).await?;
         }
         let answer = negotiation.option(&option, *states.borrow() >= State::Draining);
-        let behind = !incoming.is_empty() && !config.breaks(Fault::TlsInjection);
+        let behind = !incoming.is_empty() && !config.behaviour.takes_injected;
         if matches!(answer.next, Next::Tls(_)) && behind {
             // Whoever sits in between could have added it: it must not be acted on, now or later.
             let why = "bytes in the clear behind NBD_OPT_STARTTLS";
@@ -130,7 +130,7 @@ async fn haggle(
             Next::Option => {}
             Next::Tls(acceptor) => match start_tls(&acceptor, incoming, hearing).await {
                 Ok(()) => negotiation.inside_tls(),
-                Err(Ending::Tls(_)) if config.breaks(Fault::TlsFailedGoesOn) => {}
+                Err(Ending::Tls(_)) if config.behaviour.goes_on_without_tls => {}
                 Err(ending) => return Err(ending),
             },
             Next::Transmit(terms) => return Ok(*terms),
@@ -175,7 +175,7 @@ fn decode_option(config: &Config, bytes: &[u8]) -> codec::Decoded<OptionRequest>
     let step = codec::option(bytes, limits)?;
     Ok(match step {
         Step::Ready(request, _)
-            if request.option.name().is_none() && config.breaks(Fault::OptionUnknownDataKept) =>
+            if request.option.name().is_none() && config.behaviour.keeps_unknown_data =>
         {
             // The header alone.
             Step::Ready(OptionRequest { body: OptionBody::Empty, ..request }, 16)
@@ -215,7 +215,7 @@ async fn transmit(
             () = replies.closed() => Ending::Lost("replies can't be written".into()),
             () = reached(&mut states, State::Stopped) => Ending::Stopped,
         };
-        let drops = requests.terms.config.breaks(Fault::DiscDropsInFlight);
+        let drops = requests.terms.config.behaviour.disc == Disc::DropsInFlight;
         dropped.store(drops && ending == Ending::Disconnected, Ordering::Relaxed);
         // The writer ends when the last request in flight has been answered.
         drop((requests, replies));
@@ -276,7 +276,7 @@ impl Requests {
         let slot = acquire(&self.slots, 1).await?;
         let decode = |bytes: &[u8]| codec::request(bytes, codec::Limits::default());
         let mut request = incoming.next(decode).await?.ok_or(Ending::Left)?;
-        if self.terms.config.breaks(Fault::ExtendedLengthCut) {
+        if self.terms.config.behaviour.cuts_lengths {
             request.length &= u64::from(u32::MAX);
         }
         if request.command == Command::DISC {
@@ -297,7 +297,7 @@ impl Requests {
                 if length > limits.payload_skip {
                     return Err(Ending::Refused(format!("a payload of {length} bytes")));
                 }
-                if !self.terms.config.breaks(Fault::WritePayloadKept) {
+                if !self.terms.config.behaviour.keeps_refused_payload {
                     within(limits.stall, incoming.skip(length)).await??;
                 }
                 let parts = reply::answer(&self.terms, &request, Outcome::Failed(failure));
@@ -324,7 +324,7 @@ impl Requests {
         memory: OwnedSemaphorePermit,
     ) {
         let (terms, replies) = (self.terms.clone(), self.replies.clone());
-        let held_back = terms.config.breaks(Fault::DiscDropsInFlight);
+        let held_back = terms.config.behaviour.disc == Disc::DropsInFlight;
         let blocks = terms.blocks() || held_back;
         let dropped = Arc::clone(&self.dropped);
         let work = move || {
@@ -347,13 +347,13 @@ impl Requests {
     }
 
     fn disconnect(&self, request: &Request, slot: OwnedSemaphorePermit) -> Result<(), Ending> {
-        match self.terms.config.fault {
-            Some(Fault::DiscIgnored) => return Ok(()),
-            Some(Fault::DiscAnswered) => {
+        match self.terms.config.behaviour.disc {
+            Disc::Ignored => return Ok(()),
+            Disc::Answered => {
                 let parts = reply::answer(&self.terms, request, Outcome::Done);
                 let _ = self.replies.send(Outgoing { parts, _slot: slot, _memory: None });
             }
-            _ => {}
+            Disc::Ends | Disc::DropsInFlight => {}
         }
         Err(Ending::Disconnected)
     }

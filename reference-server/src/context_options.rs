@@ -9,10 +9,11 @@ use protocol::text::WireString;
 use protocol::values::{OptionType, ReplyType, STRING_LIMIT};
 
 use crate::answer::{Answer, Next, check_name, message, refuse, shortened};
-use crate::config::{Config, Replies};
+use crate::behaviour::Selects;
+use crate::config::Config;
 use crate::contexts::{self, Context};
 use crate::export::Export;
-use crate::fault::Fault;
+use crate::features::Replies;
 use crate::negotiated::Negotiated;
 use crate::outgoing::Parts;
 
@@ -28,7 +29,7 @@ pub(crate) fn list(
 ) -> Answer {
     match query(agreed, config, tls, request) {
         Ok((export, queries)) => {
-            let all = contexts::available(&config.features, &export);
+            let all = contexts::available(&config.behaviour.features, &export);
             let listed = contexts::listed(all, queries);
             tell(request.option, listed.into_iter().map(|context| (0, context)))
         }
@@ -43,20 +44,18 @@ pub(crate) fn set(
     tls: bool,
     request: &OptionRequest,
 ) -> Answer {
-    if !config.breaks(Fault::ContextSelectionKept) {
+    if !config.behaviour.keeps_selection {
         agreed.deselect();
     }
     let (export, queries) = match query(agreed, config, tls, request) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
-    let all = contexts::available(&config.features, &export);
-    let named = match config.fault {
-        Some(Fault::ContextWithoutQuery) if queries.is_empty() => all,
-        Some(Fault::ContextWildcardSelects) if !queries.is_empty() => {
-            contexts::listed(all, queries)
-        }
-        Some(Fault::ContextPrefixSelects) => contexts::begun(all, queries),
+    let all = contexts::available(&config.behaviour.features, &export);
+    let named = match config.behaviour.selects {
+        Selects::AllWithoutQuery if queries.is_empty() => all,
+        Selects::Listed if !queries.is_empty() => contexts::listed(all, queries),
+        Selects::Begun => contexts::begun(all, queries),
         _ => contexts::named(all, queries),
     };
     let selected = agreed.select(export, named);
@@ -81,13 +80,15 @@ fn query<'a>(
             return refusal(ReplyType::ERR_INVALID, &why);
         }
     };
-    let early = (option == OptionType::LIST_META_CONTEXT && config.manners.lists_contexts_early)
-        || config.breaks(Fault::ContextEarly);
+    let early = match option {
+        OptionType::LIST_META_CONTEXT => config.behaviour.lists_contexts_early,
+        _ => config.behaviour.sets_contexts_early,
+    };
     if agreed.replies() == Replies::Simple && !early {
         let why = "structured replies or extended headers must be agreed first";
         return refusal(ReplyType::ERR_INVALID, why);
     }
-    if let Err(why) = check_name(name, config.manners.name_limit) {
+    if let Err(why) = check_name(name, config.behaviour.name_limit) {
         return refusal(ReplyType::ERR_INVALID, why);
     }
     if queries.len() > QUERIES {

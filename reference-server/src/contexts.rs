@@ -9,8 +9,8 @@ use protocol::message::Extent;
 use protocol::text::WireString;
 
 use crate::bitmap::{DirtyBitmap, PREFIX};
-use crate::config::Features;
 use crate::export::Export;
+use crate::features::Features;
 use crate::store::Store;
 
 const ALLOCATION: &str = "base:allocation";

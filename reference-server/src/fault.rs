@@ -3,8 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use protocol::values::{Command, CommandFlags as F, ErrorCode as E, OptionType, TransmissionFlags};
+
+use crate::behaviour::Commands::{self, Only};
+use crate::behaviour::Treatment::{Close, Fail, Serve};
+use crate::behaviour::{Behaviour, Disc, FlagChecks, Lengths, ReplyForm, Selects};
+use crate::distortion::{AnswerFault, ExtentFault, ReplyFault, StoreFault};
+
 macro_rules! faults {
-    ($($variant:ident = $name:literal, $what:literal, [$($id:literal),+];)*) => {
+    ($($variant:ident = $name:literal, $what:literal, [$($id:literal),+], $set:expr;)*) => {
         /// A rule that the server breaks on purpose.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Fault {
@@ -30,6 +37,12 @@ macro_rules! faults {
                 match self { $(Self::$variant => $what,)* }
             }
 
+            /// What it changes of how a server behaves.
+            #[must_use]
+            pub(crate) const fn change(self) -> fn(&mut Behaviour) {
+                match self { $(Self::$variant => $set,)* }
+            }
+
             /// The requirements that the fault must be seen to break. It may break more.
             #[must_use]
             pub const fn expected(self) -> &'static [&'static str] {
@@ -42,458 +55,647 @@ macro_rules! faults {
 faults! {
     // Greeting and client flags.
     HandshakeSpareFlag = "handshake-spare-flag",
-        "sets bit 7 of the handshake flags", ["handshake-flags-no-others"];
+        "sets bit 7 of the handshake flags", ["handshake-flags-no-others"],
+        |b| b.spare_handshake_flags = 1 << 7;
     HandshakeFixedClear = "handshake-fixed-clear",
         "takes all options, but does not set the flag FIXED_NEWSTYLE",
-        ["handshake-fixed-newstyle-flag"];
+        ["handshake-fixed-newstyle-flag"],
+        |b| b.shows_fixed_newstyle = false;
     OldstyleHandshakeFlags = "oldstyle-handshake-flags",
-        "sets handshake flags in the oldstyle greeting", ["oldstyle-no-handshake-flags"];
+        "sets handshake flags in the oldstyle greeting", ["oldstyle-no-handshake-flags"],
+        |b| b.oldstyle_handshake_flags = 1;
     OldstylePadding = "oldstyle-padding",
-        "fills the reserved bytes of the oldstyle greeting with 0xff", ["oldstyle-reserved-zero"];
+        "fills the reserved bytes of the oldstyle greeting with 0xff", ["oldstyle-reserved-zero"],
+        |b| b.oldstyle_padding = 0xff;
     ClientFlagsUnchecked = "client-flags-unchecked",
         "carries on when the client's flags have unknown bits",
-        ["handshake-server-closes-on-unknown-client-flags"];
+        ["handshake-server-closes-on-unknown-client-flags"],
+        |b| b.checks_client_flags = false;
 
     // NBD_OPT_EXPORT_NAME.
     NoZeroesIgnored = "no-zeroes-ignored",
         "pads the answer to `NBD_OPT_EXPORT_NAME` although no-zeroes was agreed",
-        ["handshake-no-zeroes-honoured"];
+        ["handshake-no-zeroes-honoured"],
+        |b| b.answer_fault = Some(AnswerFault::NoZeroesIgnored);
     ExportNameUnpadded = "export-name-unpadded",
         "leaves out the 124 zeroes although no-zeroes was not agreed",
-        ["opt-export-name-reply-layout"];
+        ["opt-export-name-reply-layout"],
+        |b| b.answer_fault = Some(AnswerFault::ExportNameUnpadded);
     ExportNamePaddingShort = "export-name-padding-short",
-        "sends 100 zeroes instead of 124", ["opt-export-name-reply-layout"];
+        "sends 100 zeroes instead of 124", ["opt-export-name-reply-layout"],
+        |b| b.answer_fault = Some(AnswerFault::ExportNamePaddingShort);
     ExportNamePaddingFilled = "export-name-padding-filled",
-        "sends 124 bytes of 0xff instead of zeroes", ["opt-export-name-padding-zero"];
+        "sends 124 bytes of 0xff instead of zeroes", ["opt-export-name-padding-zero"],
+        |b| b.answer_fault = Some(AnswerFault::ExportNamePaddingFilled);
     ExportNameUnknownAnswered = "export-name-unknown-answered",
         "answers `NBD_OPT_EXPORT_NAME` of a missing export with an error reply",
-        ["opt-export-name-refusal-closes"];
+        ["opt-export-name-refusal-closes"],
+        |b| b.answer_fault = Some(AnswerFault::ExportNameUnknownAnswered);
     ExportNameByteOrder = "export-name-byte-order",
-        "tells the size of an export in little-endian order", ["info-export-equals-export-name"];
+        "tells the size of an export in little-endian order", ["info-export-equals-export-name"],
+        |b| b.answer_fault = Some(AnswerFault::ExportNameByteOrder);
 
     // Options in general.
     OptionReplyOtherCode = "option-reply-other-code",
-        "puts the next option's number into its replies", ["option-reply-echoes-option"];
+        "puts the next option's number into its replies", ["option-reply-echoes-option"],
+        |b| b.answer_fault = Some(AnswerFault::OptionReplyOtherCode);
     OptionReplyOtherMagic = "option-reply-other-magic",
-        "begins replies to options with another magic", ["option-reply-layout"];
+        "begins replies to options with another magic", ["option-reply-layout"],
+        |b| b.answer_fault = Some(AnswerFault::OptionReplyOtherMagic);
     OptionTwoFinalReplies = "option-two-final-replies",
-        "sends the final reply to every option twice", ["option-reply-one-final"];
+        "sends the final reply to every option twice", ["option-reply-one-final"],
+        |b| b.answer_fault = Some(AnswerFault::OptionTwoFinalReplies);
     OptionUnknownCloses = "option-unknown-closes",
-        "hangs up on an unknown option", ["session-no-unjustified-hard-disconnect"];
+        "hangs up on an unknown option", ["session-no-unjustified-hard-disconnect"],
+        |b| b.answer_fault = Some(AnswerFault::OptionUnknownCloses);
     OptionUnknownAcked = "option-unknown-acked",
-        "acknowledges unknown options", ["rep-err-unsup-meaning"];
+        "acknowledges unknown options", ["rep-err-unsup-meaning"],
+        |b| b.answer_fault = Some(AnswerFault::OptionUnknownAcked);
     OptionUnknownDataKept = "option-unknown-data-kept",
         "takes the data of an unknown option for the next option",
-        ["option-unknown-stays-in-sync"];
+        ["option-unknown-stays-in-sync"],
+        |b| b.keeps_unknown_data = true;
     OptionErrorWithoutBit = "option-error-without-bit",
-        "clears bit 31 of error replies", ["rep-error-bit-31"];
+        "clears bit 31 of error replies", ["rep-error-bit-31"],
+        |b| b.answer_fault = Some(AnswerFault::OptionErrorWithoutBit);
     OptionMessageTooLong = "option-message-too-long",
-        "sends error replies with messages of 5000 bytes", ["string-hard-limit-4096"];
+        "sends error replies with messages of 5000 bytes", ["string-hard-limit-4096"],
+        |b| b.answer_fault = Some(AnswerFault::OptionMessageTooLong);
     OptionMessageNotUtf8 = "option-message-not-utf8",
-        "sends error replies with messages that are not UTF-8", ["string-utf8"];
+        "sends error replies with messages that are not UTF-8", ["string-utf8"],
+        |b| b.answer_fault = Some(AnswerFault::OptionMessageNotUtf8);
     OptionMessageWithNul = "option-message-with-nul",
-        "ends the messages of error replies with a zero byte", ["string-no-nul"];
+        "ends the messages of error replies with a zero byte", ["string-no-nul"],
+        |b| b.answer_fault = Some(AnswerFault::OptionMessageWithNul);
     AckWithData = "ack-with-data",
-        "sends data in `NBD_REP_ACK`", ["rep-ack-no-data"];
+        "sends data in `NBD_REP_ACK`", ["rep-ack-no-data"],
+        |b| b.answer_fault = Some(AnswerFault::AckWithData);
     AbortWithoutAck = "abort-without-ack",
-        "closes on `NBD_OPT_ABORT` without a reply", ["opt-abort-acked"];
+        "closes on `NBD_OPT_ABORT` without a reply", ["opt-abort-acked"],
+        |b| b.answer_fault = Some(AnswerFault::AbortWithoutAck);
 
     // NBD_OPT_LIST.
     ListDataAccepted = "list-data-accepted",
-        "answers an `NBD_OPT_LIST` with data as if there were none", ["opt-list-data-invalid"];
+        "answers an `NBD_OPT_LIST` with data as if there were none", ["opt-list-data-invalid"],
+        |b| b.ignores_data_of = Some(OptionType::LIST);
     ListNamesUnusable = "list-names-unusable",
-        "lists names that `NBD_OPT_GO` does not know", ["rep-server-name-usable"];
+        "lists names that `NBD_OPT_GO` does not know", ["rep-server-name-usable"],
+        |b| b.answer_fault = Some(AnswerFault::ListNamesUnusable);
     ListInfoReplies = "list-info-replies",
-        "answers `NBD_OPT_LIST` with `NBD_REP_INFO`", ["opt-list-reply"];
+        "answers `NBD_OPT_LIST` with `NBD_REP_INFO`", ["opt-list-reply"],
+        |b| b.answer_fault = Some(AnswerFault::ListInfoReplies);
 
     // NBD_OPT_INFO and NBD_OPT_GO.
     InfoWithoutExport = "info-without-export",
-        "acknowledges INFO and GO without `NBD_INFO_EXPORT`", ["opt-info-export-required"];
+        "acknowledges INFO and GO without `NBD_INFO_EXPORT`", ["opt-info-export-required"],
+        |b| b.answer_fault = Some(AnswerFault::InfoWithoutExport);
     InfoGoDiffer = "info-go-differ",
-        "tells another size in GO than in INFO", ["opt-info-go-consistent"];
+        "tells another size in GO than in INFO", ["opt-info-go-consistent"],
+        |b| b.answer_fault = Some(AnswerFault::InfoGoDiffer);
     InfoExportLength = "info-export-length",
-        "sends an `NBD_INFO_EXPORT` of 14 bytes", ["info-export-length"];
+        "sends an `NBD_INFO_EXPORT` of 14 bytes", ["info-export-length"],
+        |b| b.answer_fault = Some(AnswerFault::InfoExportLength);
     InfoExportTwice = "info-export-twice",
-        "sends `NBD_INFO_EXPORT` twice", ["info-type-once"];
+        "sends `NBD_INFO_EXPORT` twice", ["info-type-once"],
+        |b| b.answer_fault = Some(AnswerFault::InfoExportTwice);
     InfoBlockSizeLength = "info-block-size-length",
-        "sends an `NBD_INFO_BLOCK_SIZE` of 10 bytes", ["info-block-size-length"];
+        "sends an `NBD_INFO_BLOCK_SIZE` of 10 bytes", ["info-block-size-length"],
+        |b| b.answer_fault = Some(AnswerFault::InfoBlockSizeLength);
     InfoNameDiffers = "info-name-differs",
-        "tells another canonical name than `NBD_OPT_LIST`", ["info-name-matches-list"];
+        "tells another canonical name than `NBD_OPT_LIST`", ["info-name-matches-list"],
+        |b| b.answer_fault = Some(AnswerFault::InfoNameDiffers);
     InfoDescriptionDiffers = "info-description-differs",
-        "tells another description than `NBD_OPT_LIST`", ["info-description-matches-list"];
+        "tells another description than `NBD_OPT_LIST`", ["info-description-matches-list"],
+        |b| b.answer_fault = Some(AnswerFault::InfoDescriptionDiffers);
     InfoUnknownRequestRefused = "info-unknown-request-refused",
         "refuses INFO and GO with an unknown information request",
-        ["opt-info-unknown-requests-ignored"];
+        ["opt-info-unknown-requests-ignored"],
+        |b| b.answer_fault = Some(AnswerFault::InfoUnknownRequestRefused);
     InfoMalformedAccepted = "info-malformed-accepted",
-        "overlooks trailing bytes in INFO and GO", ["opt-info-go-malformed-invalid"];
+        "overlooks trailing bytes in INFO and GO", ["opt-info-go-malformed-invalid"],
+        |b| b.takes_malformed_info = true;
     BlockSizeMinimumOdd = "block-size-minimum-odd",
-        "tells a minimum block size of 1000", ["block-size-min-power-of-2"];
+        "tells a minimum block size of 1000", ["block-size-min-power-of-2"],
+        |b| b.answer_fault = Some(AnswerFault::BlockSizeMinimumOdd);
     BlockSizeMinimumHuge = "block-size-minimum-huge",
-        "tells a minimum block size of 131072", ["block-size-min-limit-65536"];
+        "tells a minimum block size of 131072", ["block-size-min-limit-65536"],
+        |b| b.answer_fault = Some(AnswerFault::BlockSizeMinimumHuge);
     BlockSizePreferredOdd = "block-size-preferred-odd",
-        "tells a preferred block size of 5000", ["block-size-preferred-power-of-2"];
+        "tells a preferred block size of 5000", ["block-size-preferred-power-of-2"],
+        |b| b.answer_fault = Some(AnswerFault::BlockSizePreferredOdd);
     BlockSizePreferredSmall = "block-size-preferred-small",
-        "tells a preferred block size of 256", ["block-size-preferred-lower-bound"];
+        "tells a preferred block size of 256", ["block-size-preferred-lower-bound"],
+        |b| b.answer_fault = Some(AnswerFault::BlockSizePreferredSmall);
     BlockSizeMaximumSmall = "block-size-maximum-small",
-        "tells a maximum payload below the preferred block size", ["block-size-max-lower-bound"];
+        "tells a maximum payload below the preferred block size", ["block-size-max-lower-bound"],
+        |b| b.answer_fault = Some(AnswerFault::BlockSizeMaximumSmall);
     BlockSizeRequiredAnyway = "block-size-required-anyway",
-        "demands the block size request of those who made it", ["block-size-reqd-not-if-requested"];
+        "demands the block size request of those who made it", ["block-size-reqd-not-if-requested"],
+        |b| b.answer_fault = Some(AnswerFault::BlockSizeRequiredAnyway);
     GoPadded = "go-padded",
-        "sends 124 zeroes after the ACK of GO", ["opt-go-no-padding"];
+        "sends 124 zeroes after the ACK of GO", ["opt-go-no-padding"],
+        |b| b.answer_fault = Some(AnswerFault::GoPadded);
     GoUnknownCloses = "go-unknown-closes",
-        "hangs up on INFO and GO of a missing export", ["session-no-unjustified-hard-disconnect"];
+        "hangs up on INFO and GO of a missing export", ["session-no-unjustified-hard-disconnect"],
+        |b| b.answer_fault = Some(AnswerFault::GoUnknownCloses);
     GoUnknownServed = "go-unknown-served",
         "serves the first export to those who ask for a missing one",
-        ["opt-info-missing-export-unknown"];
+        ["opt-info-missing-export-unknown"],
+        |b| b.serves_missing_exports = true;
     GoUnknownAfterInfo = "go-unknown-after-info",
-        "sends information before it says that an export is unknown", ["opt-info-unknown-no-info"];
+        "sends information before it says that an export is unknown", ["opt-info-unknown-no-info"],
+        |b| b.answer_fault = Some(AnswerFault::GoUnknownAfterInfo);
     // Seen in a server that read the length as 8 bits.
     GoNameLengthCut = "go-name-length-cut",
-        "reads the length of the name in GO as 8 bits", ["opt-info-missing-export-unknown"];
+        "reads the length of the name in GO as 8 bits", ["opt-info-missing-export-unknown"],
+        |b| b.cuts_name_lengths = true;
 
     // NBD_OPT_STARTTLS.
     TlsInjection = "tls-injection",
         "acts inside TLS on options that came in the clear behind `NBD_OPT_STARTTLS`",
-        ["tls-no-plaintext-after-ack"];
+        ["tls-no-plaintext-after-ack"],
+        |b| b.takes_injected = true;
     TlsStateKept = "tls-state-kept",
-        "keeps what was agreed before `NBD_OPT_STARTTLS`", ["opt-starttls-resets-state"];
+        "keeps what was agreed before `NBD_OPT_STARTTLS`", ["opt-starttls-resets-state"],
+        |b| b.keeps_state_at_tls = true;
     TlsTwice = "tls-twice",
-        "acknowledges `NBD_OPT_STARTTLS` inside TLS", ["tls-starttls-twice-invalid"];
+        "acknowledges `NBD_OPT_STARTTLS` inside TLS", ["tls-starttls-twice-invalid"],
+        |b| b.tls_twice = true;
     TlsForcedForgotten = "tls-forced-forgotten",
         "serves known options in the clear where TLS is a must",
-        ["tls-forced-error-other-options"];
+        ["tls-forced-error-other-options"],
+        |b| b.options_before_tls = true;
     TlsForcedExportName = "tls-forced-export-name",
         "serves `NBD_OPT_EXPORT_NAME` in the clear where TLS is a must",
-        ["tls-forced-export-name-closes"];
+        ["tls-forced-export-name-closes"],
+        |b| b.export_name_before_tls = true;
     TlsForcedAbort = "tls-forced-abort",
-        "wants TLS for `NBD_OPT_ABORT` too", ["tls-forced-abort-exempt"];
+        "wants TLS for `NBD_OPT_ABORT` too", ["tls-forced-abort-exempt"],
+        |b| b.abort_before_tls = false;
     TlsOnlyServed = "tls-only-served",
         "serves exports in the clear that take TLS",
-        ["tls-selective-tls-only-tls-reqd"];
+        ["tls-selective-tls-only-tls-reqd"],
+        |b| b.serves_tls_only_bare = true;
     TlsFailedGoesOn = "tls-failed-goes-on",
         "goes on in the clear after a TLS handshake that failed",
-        ["tls-server-ends-on-failed-handshake"];
+        ["tls-server-ends-on-failed-handshake"],
+        |b| b.goes_on_without_tls = true;
     TlsRequiredInside = "tls-required-inside",
         "answers unknown options inside TLS with `NBD_REP_ERR_TLS_REQD`",
-        ["tls-no-tls-reqd-inside-tls"];
+        ["tls-no-tls-reqd-inside-tls"],
+        |b| b.wants_tls_inside_tls = true;
 
     // NBD_OPT_STRUCTURED_REPLY and transmission flags.
     StructuredDataAccepted = "structured-data-accepted",
-        "acknowledges `NBD_OPT_STRUCTURED_REPLY` with data", ["opt-structured-data-invalid"];
+        "acknowledges `NBD_OPT_STRUCTURED_REPLY` with data", ["opt-structured-data-invalid"],
+        |b| b.ignores_data_of = Some(OptionType::STRUCTURED_REPLY);
     StructuredForgotten = "structured-forgotten",
         "acknowledges `NBD_OPT_STRUCTURED_REPLY` and sends simple replies all the same",
-        ["read-structured-no-simple"];
+        ["read-structured-no-simple"],
+        |b| b.reply_form = ReplyForm::NeverStructured;
     HasFlagsClear = "has-flags-clear",
-        "clears HAS_FLAGS", ["tflag-has-flags"];
+        "clears HAS_FLAGS", ["tflag-has-flags"],
+        |b| b.flags_hidden = TransmissionFlags::HAS_FLAGS;
     DfWithoutStructured = "df-without-structured",
-        "sets SEND_DF although structured replies were not agreed", ["tflag-df-needs-structured"];
+        "sets SEND_DF although structured replies were not agreed", ["tflag-df-needs-structured"],
+        |b| b.flags_added = TransmissionFlags::SEND_DF;
     FlushAdvertisedOnly = "flush-advertised-only",
-        "sets SEND_FLUSH, but takes `NBD_CMD_FLUSH` for unknown", ["tflag-not-unsupported"];
+        "sets SEND_FLUSH, but takes `NBD_CMD_FLUSH` for unknown", ["tflag-not-unsupported"],
+        |b| b.except(Only(Command::FLUSH), F::EMPTY, Lengths::Any, Fail(E::EINVAL));
     MultiConnStaleCache = "multi-conn-stale-cache",
         "keeps what a connection has read in a cache of that connection",
-        ["tflag-multi-conn-consistent"];
+        ["tflag-multi-conn-consistent"],
+        |b| b.store_fault = Some(StoreFault::MultiConnStaleCache);
     MultiConnWriteBack = "multi-conn-write-back",
         "keeps what a connection writes to itself until that connection flushes",
-        ["tflag-multi-conn-consistent"];
+        ["tflag-multi-conn-consistent"],
+        |b| b.store_fault = Some(StoreFault::MultiConnWriteBack);
     FastZeroAlone = "fast-zero-alone",
-        "sets SEND_FAST_ZERO without SEND_WRITE_ZEROES", ["tflag-fast-zero-needs-write-zeroes"];
+        "sets SEND_FAST_ZERO without SEND_WRITE_ZEROES", ["tflag-fast-zero-needs-write-zeroes"],
+        |b| { b.flags_hidden = TransmissionFlags::SEND_WRITE_ZEROES; b.flags_added = TransmissionFlags::SEND_FAST_ZERO; };
 
     // Replies in general.
     CookieWrong = "cookie-wrong",
-        "adds 1 to the cookies of replies", ["cookie-echoed"];
+        "adds 1 to the cookies of replies", ["cookie-echoed"],
+        |b| b.reply_fault = Some(ReplyFault::CookieWrong);
     CookieTruncated = "cookie-truncated",
-        "keeps only the lower 32 bits of cookies", ["cookie-echoed"];
+        "keeps only the lower 32 bits of cookies", ["cookie-echoed"],
+        |b| b.reply_fault = Some(ReplyFault::CookieTruncated);
     ReplyTwice = "reply-twice",
-        "answers every request twice", ["reply-one-per-request"];
+        "answers every request twice", ["reply-one-per-request"],
+        |b| b.reply_fault = Some(ReplyFault::ReplyTwice);
     ReplyMissing = "reply-missing",
-        "does not answer `NBD_CMD_FLUSH`", ["reply-one-per-request"];
+        "does not answer `NBD_CMD_FLUSH`", ["reply-one-per-request"],
+        |b| b.reply_fault = Some(ReplyFault::ReplyMissing);
     ReplyOldMagic = "reply-old-magic",
-        "begins simple replies with the historic magic 0x96744668", ["magic-historic-not-used"];
+        "begins simple replies with the historic magic 0x96744668", ["magic-historic-not-used"],
+        |b| b.reply_fault = Some(ReplyFault::ReplyOldMagic);
     SimpleErrorWithData = "simple-error-with-data",
         "sends the asked length of bytes after a failed simple READ",
-        ["read-simple-error-no-payload"];
+        ["read-simple-error-no-payload"],
+        |b| b.reply_fault = Some(ReplyFault::SimpleErrorWithData);
     SimpleToStructuredRead = "simple-to-structured-read",
         "answers READ with simple replies although structured ones were agreed",
-        ["read-structured-no-simple"];
+        ["read-structured-no-simple"],
+        |b| b.reply_fault = Some(ReplyFault::SimpleToStructuredRead);
     SimpleReadError = "simple-read-error",
         "answers a READ that fails early with a simple reply although structured ones were agreed",
-        ["read-structured-no-simple"];
+        ["read-structured-no-simple"],
+        |b| b.reply_fault = Some(ReplyFault::SimpleReadError);
     StructuredUnasked = "structured-unasked",
-        "sends structured replies that were not agreed", ["reply-simple-only-without-structured"];
+        "sends structured replies that were not agreed", ["reply-simple-only-without-structured"],
+        |b| b.reply_form = ReplyForm::AlwaysStructured;
     ErrorUnknownValue = "error-unknown-value",
-        "fails requests with the error value 71", ["error-known-values"];
+        "fails requests with the error value 71", ["error-known-values"],
+        |b| b.reply_fault = Some(ReplyFault::ErrorUnknownValue);
     ErrorUnexpectedOverflow = "error-unexpected-overflow",
-        "fails requests with `NBD_EOVERFLOW` whatever the cause", ["error-eoverflow-scope"];
+        "fails requests with `NBD_EOVERFLOW` whatever the cause", ["error-eoverflow-scope"],
+        |b| b.reply_fault = Some(ReplyFault::ErrorUnexpectedOverflow);
 
     // Chunks.
     ChunksOverlap = "chunks-overlap",
-        "begins the second content chunk one byte early", ["chunk-content-no-overlap"];
+        "begins the second content chunk one byte early", ["chunk-content-no-overlap"],
+        |b| b.reply_fault = Some(ReplyFault::ChunksOverlap);
     ChunkOutOfBounds = "chunk-out-of-bounds",
-        "sends content from beyond the end of the read", ["chunk-content-in-bounds"];
+        "sends content from beyond the end of the read", ["chunk-content-in-bounds"],
+        |b| b.reply_fault = Some(ReplyFault::ChunkOutOfBounds);
     ChunkNoneNotLast = "chunk-none-not-last",
-        "sends NONE without DONE before the last chunk", ["chunk-none-done"];
+        "sends NONE without DONE before the last chunk", ["chunk-none-done"],
+        |b| b.reply_fault = Some(ReplyFault::ChunkNoneNotLast);
     ChunkNoneWithData = "chunk-none-with-data",
-        "sends NONE with 8 bytes of payload", ["chunk-none-empty"];
+        "sends NONE with 8 bytes of payload", ["chunk-none-empty"],
+        |b| b.reply_fault = Some(ReplyFault::ChunkNoneWithData);
     ChunkDataEmpty = "chunk-data-empty",
-        "sends a data chunk without data", ["chunk-offset-data-length"];
+        "sends a data chunk without data", ["chunk-offset-data-length"],
+        |b| b.reply_fault = Some(ReplyFault::ChunkDataEmpty);
     ChunkHoleEmpty = "chunk-hole-empty",
-        "sends a hole of length 0", ["chunk-offset-hole-nonzero"];
+        "sends a hole of length 0", ["chunk-offset-hole-nonzero"],
+        |b| b.reply_fault = Some(ReplyFault::ChunkHoleEmpty);
     ChunkHoleLength = "chunk-hole-length",
-        "sends holes of 16 bytes of payload", ["chunk-offset-hole-length"];
+        "sends holes of 16 bytes of payload", ["chunk-offset-hole-length"],
+        |b| b.reply_fault = Some(ReplyFault::ChunkHoleLength);
     ChunkTypeUnfit = "chunk-type-unfit",
-        "answers WRITE with a hole chunk", ["chunk-type-fits-command"];
+        "answers WRITE with a hole chunk", ["chunk-type-fits-command"],
+        |b| b.reply_fault = Some(ReplyFault::ChunkTypeUnfit);
     ChunkSpareFlag = "chunk-spare-flag",
-        "sets bit 3 of the reply flags", ["replyflag-no-others"];
+        "sets bit 3 of the reply flags", ["replyflag-no-others"],
+        |b| b.reply_fault = Some(ReplyFault::ChunkSpareFlag);
     DoneMissing = "done-missing",
-        "never sets DONE, so that no reply ends", ["reply-one-per-request"];
+        "never sets DONE, so that no reply ends", ["reply-one-per-request"],
+        |b| b.reply_fault = Some(ReplyFault::DoneMissing);
     DoneTwice = "done-twice",
-        "sets DONE on every chunk of a reply", ["structured-done-last"];
+        "sets DONE on every chunk of a reply", ["structured-done-last"],
+        |b| b.reply_fault = Some(ReplyFault::DoneTwice);
     ChunkAfterDone = "chunk-after-done",
-        "sends another chunk after the one with DONE", ["structured-done-last"];
+        "sends another chunk after the one with DONE", ["structured-done-last"],
+        |b| b.reply_fault = Some(ReplyFault::ChunkAfterDone);
     ErrorChunkZero = "error-chunk-zero",
-        "sends error chunks with the error value 0", ["chunk-error-nonzero"];
+        "sends error chunks with the error value 0", ["chunk-error-nonzero"],
+        |b| b.reply_fault = Some(ReplyFault::ErrorChunkZero);
     ErrorChunkMessageTooLong = "error-chunk-message-too-long",
-        "sends error chunks with messages of 5000 bytes", ["chunk-error-message-limit"];
+        "sends error chunks with messages of 5000 bytes", ["chunk-error-message-limit"],
+        |b| b.reply_fault = Some(ReplyFault::ErrorChunkMessageTooLong);
     ErrorChunkMessageOverrun = "error-chunk-message-overrun",
         "tells message lengths in error chunks that exceed the chunk",
-        ["chunk-error-message-fits"];
+        ["chunk-error-message-fits"],
+        |b| b.reply_fault = Some(ReplyFault::ErrorChunkMessageOverrun);
     ErrorChunkShort = "error-chunk-short",
-        "sends error chunks of 4 bytes", ["chunk-error-length"];
+        "sends error chunks of 4 bytes", ["chunk-error-length"],
+        |b| b.reply_fault = Some(ReplyFault::ErrorChunkShort);
 
     // READ.
     ReadShort = "read-short",
-        "leaves out the last byte of a structured read", ["read-structured-covers-request"];
+        "leaves out the last byte of a structured read", ["read-structured-covers-request"],
+        |b| b.reply_fault = Some(ReplyFault::ReadShort);
     ReadOtherOffset = "read-other-offset",
-        "reads from the offset less its lowest 12 bits", ["write-stored"];
+        "reads from the offset less its lowest 12 bits", ["write-stored"],
+        |b| b.store_fault = Some(StoreFault::ReadOtherOffset);
     ReadErrorHidden = "read-error-hidden",
         "serves what its store can't read as zeroes",
-        ["read-simple-error-code", "read-error-chunk-required"];
+        ["read-simple-error-code", "read-error-chunk-required"],
+        |b| b.store_fault = Some(StoreFault::ReadErrorHidden);
     ReadPastEnd = "read-past-end",
-        "serves READ beyond the end as zeroes", ["request-beyond-end-einval"];
+        "serves READ beyond the end as zeroes", ["request-beyond-end-einval"],
+        |b| b.serves_past_end = Some(Command::READ);
     ReadOffsetWraps = "read-offset-wraps",
-        "checks offset plus length without regard to overflow", ["request-beyond-end-einval"];
+        "checks offset plus length without regard to overflow", ["request-beyond-end-einval"],
+        |b| b.wraps_offsets = true;
     ReadUnaligned = "read-unaligned",
         "accepts requests that are not aligned to the minimum block size",
-        ["request-unaligned-einval"];
+        ["request-unaligned-einval"],
+        |b| b.serves_unaligned = true;
     ReadZeroCloses = "read-zero-closes",
-        "hangs up on a READ of length 0", ["read-zero-length-no-disconnect"];
+        "hangs up on a READ of length 0", ["read-zero-length-no-disconnect"],
+        |b| b.except(Only(Command::READ), F::EMPTY, Lengths::Zero, Close);
     ReadLargeCloses = "read-large-closes",
-        "hangs up on payloads above 1 MiB", ["size-32-mib-not-dos"];
+        "hangs up on payloads above 1 MiB", ["size-32-mib-not-dos"],
+        |b| b.except(Commands::WithData, F::EMPTY, Lengths::Above(1 << 20), Close);
     DfFragmented = "df-fragmented",
-        "answers READ with DF in two content chunks", ["read-df-one-content-chunk"];
+        "answers READ with DF in two content chunks", ["read-df-one-content-chunk"],
+        |b| b.reply_fault = Some(ReplyFault::DfFragmented);
     DfRefused = "df-refused",
-        "fails every READ with DF", ["read-df-65536-served"];
+        "fails every READ with DF", ["read-df-65536-served"],
+        |b| b.except(Only(Command::READ), F::DF, Lengths::Any, Fail(E::EINVAL));
 
     // WRITE, TRIM, WRITE_ZEROES, FLUSH.
     WriteNotStored = "write-not-stored",
-        "answers WRITE without storing anything", ["write-stored"];
+        "answers WRITE without storing anything", ["write-stored"],
+        |b| b.store_fault = Some(StoreFault::WriteNotStored);
     WritePastEnd = "write-past-end",
-        "accepts WRITE beyond the end", ["write-beyond-end-enospc"];
+        "accepts WRITE beyond the end", ["write-beyond-end-enospc"],
+        |b| b.serves_past_end = Some(Command::WRITE);
     WritePastEndEio = "write-past-end-eio",
-        "fails WRITE beyond the end with `NBD_EIO`", ["write-beyond-end-enospc"];
+        "fails WRITE beyond the end with `NBD_EIO`", ["write-beyond-end-enospc"],
+        |b| b.past_end = E::EIO;
     WritePayloadKept = "write-payload-kept",
         "takes the payload of a refused request for the next request",
-        ["error-unknown-flag-einval", "ext-payload-consumed"];
+        ["error-unknown-flag-einval", "ext-payload-consumed"],
+        |b| b.keeps_refused_payload = true;
     ReadOnlyWritable = "read-only-writable",
-        "accepts writes to a read-only export", ["tflag-read-only-fails-writes"];
+        "accepts writes to a read-only export", ["tflag-read-only-fails-writes"],
+        |b| b.read_only = None;
     ReadOnlyEio = "read-only-eio",
-        "fails writes to a read-only export with `NBD_EIO`", ["write-read-only-eperm", "write-zeroes-read-only-eperm"];
+        "fails writes to a read-only export with `NBD_EIO`", ["write-read-only-eperm", "write-zeroes-read-only-eperm"],
+        |b| b.read_only = Some(E::EIO);
     TrimNeighbours = "trim-neighbours",
-        "rounds TRIM outwards to 4096 bytes and beyond", ["trim-confined"];
+        "rounds TRIM outwards to 4096 bytes and beyond", ["trim-confined"],
+        |b| b.store_fault = Some(StoreFault::TrimNeighbours);
     ZeroesNotStored = "zeroes-not-stored",
-        "answers WRITE_ZEROES without doing anything", ["write-zeroes-stored"];
+        "answers WRITE_ZEROES without doing anything", ["write-zeroes-stored"],
+        |b| b.store_fault = Some(StoreFault::ZeroesNotStored);
     ZeroesPastEnd = "zeroes-past-end",
-        "accepts WRITE_ZEROES beyond the end", ["write-zeroes-beyond-end-enospc"];
+        "accepts WRITE_ZEROES beyond the end", ["write-zeroes-beyond-end-enospc"],
+        |b| b.serves_past_end = Some(Command::WRITE_ZEROES);
     ZeroesNeighbours = "zeroes-neighbours",
-        "rounds WRITE_ZEROES outwards to 4096 bytes", ["write-zeroes-stored"];
+        "rounds WRITE_ZEROES outwards to 4096 bytes", ["write-zeroes-stored"],
+        |b| b.store_fault = Some(StoreFault::ZeroesNeighbours);
     ZeroesInwards = "zeroes-inwards",
-        "rounds WRITE_ZEROES inwards to 4096 bytes", ["write-zeroes-reads-back-zero"];
+        "rounds WRITE_ZEROES inwards to 4096 bytes", ["write-zeroes-reads-back-zero"],
+        |b| b.store_fault = Some(StoreFault::ZeroesInwards);
     ZeroesFirstPiece = "zeroes-first-piece",
-        "zeroes the first 64 MiB of a range and no more", ["write-zeroes-stored"];
+        "zeroes the first 64 MiB of a range and no more", ["write-zeroes-stored"],
+        |b| b.store_fault = Some(StoreFault::ZeroesFirstPiece);
     ZeroesLongCloses = "zeroes-long-closes",
         "hangs up on a WRITE_ZEROES that is longer than a payload may be",
-        ["size-effect-length-no-disconnect"];
+        ["size-effect-length-no-disconnect"],
+        |b| b.except(Only(Command::WRITE_ZEROES), F::EMPTY, Lengths::AboveMaximum, Close);
     ZeroesEmptyCloses = "zeroes-empty-closes",
-        "hangs up on a WRITE_ZEROES of length 0", ["write-zeroes-zero-length-no-disconnect"];
+        "hangs up on a WRITE_ZEROES of length 0", ["write-zeroes-zero-length-no-disconnect"],
+        |b| b.except(Only(Command::WRITE_ZEROES), F::EMPTY, Lengths::Zero, Close);
     ZeroesEnotsup = "zeroes-enotsup",
-        "fails WRITE_ZEROES with `NBD_ENOTSUP`", ["write-zeroes-no-enotsup-without-fast"];
+        "fails WRITE_ZEROES with `NBD_ENOTSUP`", ["write-zeroes-no-enotsup-without-fast"],
+        |b| b.except(Only(Command::WRITE_ZEROES), F::EMPTY, Lengths::Any, Fail(E::ENOTSUP));
     NoHoleRefused = "no-hole-refused",
-        "fails WRITE_ZEROES with NO_HOLE as an unknown flag", ["cmdflag-no-hole-supported"];
+        "fails WRITE_ZEROES with NO_HOLE as an unknown flag", ["cmdflag-no-hole-supported"],
+        |b| b.except(Only(Command::WRITE_ZEROES), F::NO_HOLE, Lengths::Any, Fail(E::EINVAL));
     FastZeroOverflow = "fast-zero-overflow",
         "fails WRITE_ZEROES with FAST_ZERO with `NBD_EOVERFLOW`",
-        ["write-zeroes-fast-no-eoverflow"];
+        ["write-zeroes-fast-no-eoverflow"],
+        |b| b.except(Only(Command::WRITE_ZEROES), F::FAST_ZERO, Lengths::Any, Fail(E::EOVERFLOW));
     FastZeroHalfDone = "fast-zero-half-done",
         "zeroes half of a range before it fails FAST_ZERO with `NBD_ENOTSUP`",
-        ["write-zeroes-fast-enotsup-unchanged"];
+        ["write-zeroes-fast-enotsup-unchanged"],
+        |b| b.store_fault = Some(StoreFault::FastZeroHalfDone);
 
     // CACHE.
     CacheWithData = "cache-with-data",
         "answers CACHE with the data where structured replies were agreed",
-        ["chunk-type-fits-command"];
+        ["chunk-type-fits-command"],
+        |b| b.reply_fault = Some(ReplyFault::CacheWithData);
     CacheStale = "cache-stale",
         "reads from what CACHE has fetched, whatever was written since",
-        ["cache-no-semantic-effect"];
+        ["cache-no-semantic-effect"],
+        |b| b.store_fault = Some(StoreFault::CacheStale);
     CachePastEnd = "cache-past-end",
-        "reports success for CACHE beyond the end", ["cache-error-code"];
+        "reports success for CACHE beyond the end", ["cache-error-code"],
+        |b| b.serves_past_end = Some(Command::CACHE);
     CacheFlagsUnchecked = "cache-flags-unchecked",
-        "overlooks all flags of CACHE", ["cache-unknown-flags-rejected"];
+        "overlooks all flags of CACHE", ["cache-unknown-flags-rejected"],
+        |b| b.ignores_flags_of = Some(Command::CACHE);
 
     // Flags and commands.
     FuaRefusedOnRead = "fua-refused-on-read",
-        "fails READ with FUA", ["cmdflag-fua-accepted-everywhere"];
+        "fails READ with FUA", ["cmdflag-fua-accepted-everywhere"],
+        |b| b.except(Only(Command::READ), F::FUA, Lengths::Any, Fail(E::EINVAL));
     FlagUnknownAccepted = "flag-unknown-accepted",
-        "overlooks unknown command flags", ["error-unknown-flag-einval"];
+        "overlooks unknown command flags", ["error-unknown-flag-einval"],
+        |b| b.flag_checks = FlagChecks::Known;
     FlagInapplicableAccepted = "flag-inapplicable-accepted",
         "overlooks command flags that do not belong to the command",
-        ["error-inapplicable-flag-einval", "ext-unexpected-payload-einval"];
+        ["error-inapplicable-flag-einval", "ext-unexpected-payload-einval"],
+        |b| b.flag_checks = FlagChecks::Unknown;
     CommandUnknownCloses = "command-unknown-closes",
-        "hangs up on an unknown command", ["error-unknown-command-einval"];
+        "hangs up on an unknown command", ["error-unknown-command-einval"],
+        |b| b.except(Commands::Unknown, F::EMPTY, Lengths::Any, Close);
     CommandUnknownSucceeds = "command-unknown-succeeds",
-        "reports success for unknown commands", ["error-unknown-command-einval"];
+        "reports success for unknown commands", ["error-unknown-command-einval"],
+        |b| b.except(Commands::Unknown, F::EMPTY, Lengths::Any, Serve);
 
     // Metadata contexts.
     ContextMalformedAccepted = "context-malformed-accepted",
-        "acknowledges context options whose data is malformed", ["opt-meta-malformed-invalid"];
+        "acknowledges context options whose data is malformed", ["opt-meta-malformed-invalid"],
+        |b| b.answer_fault = Some(AnswerFault::ContextMalformedAccepted);
     ContextEarly = "context-early",
         "lets contexts be selected before structured replies are agreed",
-        ["opt-set-meta-early-invalid"];
+        ["opt-set-meta-early-invalid"],
+        |b| { b.lists_contexts_early = true; b.sets_contexts_early = true; };
     ContextUnknownRefused = "context-unknown-refused",
-        "refuses queries of unknown namespaces", ["opt-meta-unknown-namespace-ignored"];
+        "refuses queries of unknown namespaces", ["opt-meta-unknown-namespace-ignored"],
+        |b| b.answer_fault = Some(AnswerFault::ContextUnknownRefused);
     ContextNoneRefused = "context-none-refused",
-        "fails `NBD_OPT_LIST_META_CONTEXT` when no context matches", ["opt-list-meta-no-match-ack"];
+        "fails `NBD_OPT_LIST_META_CONTEXT` when no context matches", ["opt-list-meta-no-match-ack"],
+        |b| b.answer_fault = Some(AnswerFault::ContextNoneRefused);
     ContextListEmpty = "context-list-empty",
-        "lists no context when there is no query", ["opt-list-meta-zero-queries"];
+        "lists no context when there is no query", ["opt-list-meta-zero-queries"],
+        |b| b.answer_fault = Some(AnswerFault::ContextListEmpty);
     ContextListTooBig = "context-list-too-big",
-        "takes the list of all contexts for too big", ["opt-list-meta-zero-queries-not-too-big"];
+        "takes the list of all contexts for too big", ["opt-list-meta-zero-queries-not-too-big"],
+        |b| b.answer_fault = Some(AnswerFault::ContextListTooBig);
     ContextUnlisted = "context-unlisted",
-        "lists no context for any query", ["opt-list-meta-matches", "qemu-list-specific"];
+        "lists no context for any query", ["opt-list-meta-matches", "qemu-list-specific"],
+        |b| b.answer_fault = Some(AnswerFault::ContextUnlisted);
     ContextListId = "context-list-id",
-        "sends ids other than 0 in the list of contexts", ["opt-list-meta-id-zero"];
+        "sends ids other than 0 in the list of contexts", ["opt-list-meta-id-zero"],
+        |b| b.answer_fault = Some(AnswerFault::ContextListId);
     ContextNameBare = "context-name-bare",
         "leaves the colon out of the names of contexts",
-        ["opt-list-meta-name-form", "meta-name-form"];
+        ["opt-list-meta-name-form", "meta-name-form"],
+        |b| b.answer_fault = Some(AnswerFault::ContextNameBare);
     ContextNamespaceEmpty = "context-namespace-empty",
-        "leaves the namespace out of the names of contexts", ["meta-namespace-characters"];
+        "leaves the namespace out of the names of contexts", ["meta-namespace-characters"],
+        |b| b.answer_fault = Some(AnswerFault::ContextNamespaceEmpty);
     ContextNamespaceOther = "context-namespace-other",
-        "tells contexts of a namespace that is not registered", ["meta-namespace-registered"];
+        "tells contexts of a namespace that is not registered", ["meta-namespace-registered"],
+        |b| b.answer_fault = Some(AnswerFault::ContextNamespaceOther);
     ContextNameNotUtf8 = "context-name-not-utf8",
-        "tells names of contexts that are not UTF-8", ["rep-meta-context-utf8"];
+        "tells names of contexts that are not UTF-8", ["rep-meta-context-utf8"],
+        |b| b.answer_fault = Some(AnswerFault::ContextNameNotUtf8);
     ContextNameTooLong = "context-name-too-long",
-        "tells names of contexts of 5000 bytes", ["meta-name-string-limits"];
+        "tells names of contexts of 5000 bytes", ["meta-name-string-limits"],
+        |b| b.answer_fault = Some(AnswerFault::ContextNameTooLong);
     ContextReplyShort = "context-reply-short",
-        "sends an `NBD_REP_META_CONTEXT` of 2 bytes", ["rep-meta-context-layout"];
+        "sends an `NBD_REP_META_CONTEXT` of 2 bytes", ["rep-meta-context-layout"],
+        |b| b.answer_fault = Some(AnswerFault::ContextReplyShort);
     ContextReplyUnfit = "context-reply-unfit",
-        "answers context options with `NBD_REP_SERVER`", ["rep-type-fits-option"];
+        "answers context options with `NBD_REP_SERVER`", ["rep-type-fits-option"],
+        |b| b.answer_fault = Some(AnswerFault::ContextReplyUnfit);
     ContextSelectedTwice = "context-selected-twice",
         "selects a context as often as there are queries",
-        ["opt-set-meta-unique-ids", "opt-set-meta-reply"];
+        ["opt-set-meta-unique-ids", "opt-set-meta-reply"],
+        |b| b.answer_fault = Some(AnswerFault::ContextSelectedTwice);
     ContextIdOther = "context-id-other",
-        "tells other ids in haggling than in status chunks", ["status-one-chunk-per-context"];
+        "tells other ids in haggling than in status chunks", ["status-one-chunk-per-context"],
+        |b| b.answer_fault = Some(AnswerFault::ContextIdOther);
     ContextWithoutQuery = "context-without-query",
-        "selects all contexts when there is no query", ["opt-set-meta-zero-queries"];
+        "selects all contexts when there is no query", ["opt-set-meta-zero-queries"],
+        |b| b.selects = Selects::AllWithoutQuery;
     ContextWildcardSelects = "context-wildcard-selects",
         "selects what a wildcard matches",
-        ["meta-empty-leaf-selects-nothing", "qemu-wildcards-select-nothing"];
+        ["meta-empty-leaf-selects-nothing", "qemu-wildcards-select-nothing"],
+        |b| b.selects = Selects::Listed;
     ContextPrefixSelects = "context-prefix-selects",
-        "selects contexts of which a query has the beginning", ["opt-set-meta-reply"];
+        "selects contexts of which a query has the beginning", ["opt-set-meta-reply"],
+        |b| b.selects = Selects::Begun;
     ContextSelectionKept = "context-selection-kept",
-        "keeps a selection when the next one fails", ["opt-set-meta-replaces"];
+        "keeps a selection when the next one fails", ["opt-set-meta-replaces"],
+        |b| b.keeps_selection = true;
     ContextSelectionAnywhere = "context-selection-anywhere",
-        "takes a selection for whatever export is entered", ["status-without-context-einval"];
+        "takes a selection for whatever export is entered", ["status-without-context-einval"],
+        |b| b.selects_for_any_export = true;
     QemuContextOther = "qemu-context-other",
-        "tells a context of the namespace qemu that does not exist", ["qemu-context-names"];
+        "tells a context of the namespace qemu that does not exist", ["qemu-context-names"],
+        |b| b.answer_fault = Some(AnswerFault::QemuContextOther);
     QemuWildcardUnlisted = "qemu-wildcard-unlisted",
-        "lists nothing for the query `qemu:`", ["qemu-list-wildcard-namespace"];
+        "lists nothing for the query `qemu:`", ["qemu-list-wildcard-namespace"],
+        |b| b.answer_fault = Some(AnswerFault::QemuWildcardUnlisted);
     BitmapWildcardUnlisted = "bitmap-wildcard-unlisted",
-        "lists nothing for the query `qemu:dirty-bitmap:`", ["qemu-list-wildcard-dirty-bitmap"];
+        "lists nothing for the query `qemu:dirty-bitmap:`", ["qemu-list-wildcard-dirty-bitmap"],
+        |b| b.answer_fault = Some(AnswerFault::BitmapWildcardUnlisted);
 
     // NBD_CMD_BLOCK_STATUS.
     StatusPastEnd = "status-past-end",
-        "tells the status of what is beyond the end", ["status-beyond-end-einval"];
+        "tells the status of what is beyond the end", ["status-beyond-end-einval"],
+        |b| b.serves_past_end = Some(Command::BLOCK_STATUS);
     StatusZeroCloses = "status-zero-closes",
-        "hangs up on an `NBD_CMD_BLOCK_STATUS` of length 0", ["status-zero-length-no-disconnect"];
+        "hangs up on an `NBD_CMD_BLOCK_STATUS` of length 0", ["status-zero-length-no-disconnect"],
+        |b| b.except(Only(Command::BLOCK_STATUS), F::EMPTY, Lengths::Zero, Close);
     StatusSimple = "status-simple",
-        "answers `NBD_CMD_BLOCK_STATUS` with simple replies", ["status-reply-structured"];
+        "answers `NBD_CMD_BLOCK_STATUS` with simple replies", ["status-reply-structured"],
+        |b| b.reply_fault = Some(ReplyFault::StatusSimple);
     StatusChunkMissing = "status-chunk-missing",
-        "answers `NBD_CMD_BLOCK_STATUS` with NONE alone", ["status-one-chunk-per-context"];
+        "answers `NBD_CMD_BLOCK_STATUS` with NONE alone", ["status-one-chunk-per-context"],
+        |b| b.reply_fault = Some(ReplyFault::StatusChunkMissing);
     StatusChunkLength = "status-chunk-length",
-        "sends status chunks with 2 bytes too many", ["chunk-block-status-length"];
+        "sends status chunks with 2 bytes too many", ["chunk-block-status-length"],
+        |b| b.reply_fault = Some(ReplyFault::StatusChunkLength);
     StatusNoExtent = "status-no-extent",
-        "sends status chunks without extents", ["status-at-least-one-extent"];
+        "sends status chunks without extents", ["status-at-least-one-extent"],
+        |b| b.extent_fault = Some(ExtentFault::StatusNoExtent);
     StatusExtentEmpty = "status-extent-empty",
-        "begins a status chunk with an extent of length 0", ["status-extent-nonzero"];
+        "begins a status chunk with an extent of length 0", ["status-extent-nonzero"],
+        |b| b.extent_fault = Some(ExtentFault::StatusExtentEmpty);
     StatusExtentTooMany = "status-extent-too-many",
-        "adds an extent behind the end of the request", ["status-sum-before-last"];
+        "adds an extent behind the end of the request", ["status-sum-before-last"],
+        |b| b.extent_fault = Some(ExtentFault::StatusExtentTooMany);
     StatusBeyondExport = "status-beyond-export",
-        "tells extents that reach beyond the export", ["status-within-export"];
+        "tells extents that reach beyond the export", ["status-within-export"],
+        |b| b.extent_fault = Some(ExtentFault::StatusBeyondExport);
     StatusOneTwice = "status-one-twice",
-        "sends two extents in spite of REQ_ONE", ["status-req-one-single-extent"];
+        "sends two extents in spite of REQ_ONE", ["status-req-one-single-extent"],
+        |b| b.extent_fault = Some(ExtentFault::StatusOneTwice);
     StatusOneLonger = "status-one-longer",
-        "sends an extent longer than the request in spite of REQ_ONE", ["status-req-one-length"];
+        "sends an extent longer than the request in spite of REQ_ONE", ["status-req-one-length"],
+        |b| b.extent_fault = Some(ExtentFault::StatusOneLonger);
     StatusNeighboursEqual = "status-neighbours-equal",
-        "cuts an extent in two of the same status", ["status-neighbours-differ"];
+        "cuts an extent in two of the same status", ["status-neighbours-differ"],
+        |b| b.extent_fault = Some(ExtentFault::StatusNeighboursEqual);
     StatusCutAnywhere = "status-cut-anywhere",
         "cuts extents at multiples of 1000",
-        ["status-extents-multiple-of-512", "status-extents-multiple-of-min"];
+        ["status-extents-multiple-of-512", "status-extents-multiple-of-min"],
+        |b| b.extent_fault = Some(ExtentFault::StatusCutAnywhere);
     StatusBefore = "status-before",
-        "tells the status of what lies 64 KiB before the request", ["status-extents-consecutive"];
+        "tells the status of what lies 64 KiB before the request", ["status-extents-consecutive"],
+        |b| b.status_before = 65_536;
     StatusReservedBits = "status-reserved-bits",
-        "sets bit 4 in the status of `base:allocation`", ["base-alloc-reserved-bits-zero"];
+        "sets bit 4 in the status of `base:allocation`", ["base-alloc-reserved-bits-zero"],
+        |b| b.extent_fault = Some(ExtentFault::StatusReservedBits);
     StatusDataAsZero = "status-data-as-zero",
-        "calls all data zero", ["base-alloc-zero-flag-true"];
+        "calls all data zero", ["base-alloc-zero-flag-true"],
+        |b| b.extent_fault = Some(ExtentFault::StatusDataAsZero);
     StatusHolesHidden = "status-holes-hidden",
-        "calls holes data", ["status-known-reported"];
+        "calls holes data", ["status-known-reported"],
+        |b| b.extent_fault = Some(ExtentFault::StatusHolesHidden);
     BitmapOtherBits = "bitmap-other-bits",
-        "sets bit 1 in the status of bitmaps", ["qemu-dirty-bitmap-status"];
+        "sets bit 1 in the status of bitmaps", ["qemu-dirty-bitmap-status"],
+        |b| b.extent_fault = Some(ExtentFault::BitmapOtherBits);
     BitmapInverted = "bitmap-inverted",
-        "calls clean what is dirty", ["qemu-dirty-bitmap-content"];
+        "calls clean what is dirty", ["qemu-dirty-bitmap-content"],
+        |b| b.extent_fault = Some(ExtentFault::BitmapInverted);
     BitmapWritesUnmarked = "bitmap-writes-unmarked",
-        "does not mark writes in bitmaps", ["qemu-dirty-bitmap-content"];
+        "does not mark writes in bitmaps", ["qemu-dirty-bitmap-content"],
+        |b| b.marks_bitmaps = false;
     DepthFromZero = "depth-from-zero",
-        "counts allocation depths from 0", ["qemu-allocation-depth-status"];
+        "counts allocation depths from 0", ["qemu-allocation-depth-status"],
+        |b| b.extent_fault = Some(ExtentFault::DepthFromZero);
 
     // Extended headers.
     ExtendedDataAccepted = "extended-data-accepted",
-        "acknowledges `NBD_OPT_EXTENDED_HEADERS` with data", ["ext-opt-data-invalid"];
+        "acknowledges `NBD_OPT_EXTENDED_HEADERS` with data", ["ext-opt-data-invalid"],
+        |b| b.ignores_data_of = Some(OptionType::EXTENDED_HEADERS);
     StructuredAfterExtended = "structured-after-extended",
         "acknowledges `NBD_OPT_STRUCTURED_REPLY` after extended headers",
-        ["ext-structured-after-extended"];
+        ["ext-structured-after-extended"],
+        |b| b.answer_fault = Some(AnswerFault::StructuredAfterExtended);
     StatusPayloadFlag = "status-payload-flag",
         "sets BLOCK_STATUS_PAYLOAD whatever was agreed",
-        ["ext-tflag-status-payload-needs-ext", "ext-tflag-status-payload-needs-contexts"];
+        ["ext-tflag-status-payload-needs-ext", "ext-tflag-status-payload-needs-contexts"],
+        |b| b.answer_fault = Some(AnswerFault::StatusPayloadFlag);
     ExtendedOffsetZero = "extended-offset-zero",
-        "tells the offset 0 in the headers of extended replies", ["ext-reply-offset-matches"];
+        "tells the offset 0 in the headers of extended replies", ["ext-reply-offset-matches"],
+        |b| b.reply_fault = Some(ReplyFault::ExtendedOffsetZero);
     ExtendedSimpleReply = "extended-simple-reply",
         "answers all but READ and BLOCK_STATUS with simple replies under extended headers",
-        ["ext-no-simple-reply"];
+        ["ext-no-simple-reply"],
+        |b| b.reply_fault = Some(ReplyFault::ExtendedSimpleReply);
     ExtendedCompactChunks = "extended-compact-chunks",
-        "answers extended requests with structured reply chunks", ["ext-all-replies-extended"];
+        "answers extended requests with structured reply chunks", ["ext-all-replies-extended"],
+        |b| b.reply_fault = Some(ReplyFault::ExtendedCompactChunks);
     ExtendedLengthCut = "extended-length-cut",
-        "looks at the lower 32 bits of the length of an extended request", ["ext-length-meaning"];
+        "looks at the lower 32 bits of the length of an extended request", ["ext-length-meaning"],
+        |b| b.cuts_lengths = true;
     ExtendedStatusCompact = "extended-status-compact",
-        "sends compact status chunks under extended headers", ["ext-block-status-compact-only"];
+        "sends compact status chunks under extended headers", ["ext-block-status-compact-only"],
+        |b| b.reply_fault = Some(ReplyFault::ExtendedStatusCompact);
     ExtendedStatusCount = "extended-status-count",
-        "counts one extent too many in extended status chunks", ["ext-block-status-ext-count"];
+        "counts one extent too many in extended status chunks", ["ext-block-status-ext-count"],
+        |b| b.reply_fault = Some(ReplyFault::ExtendedStatusCount);
     ExtendedStatusUpper = "extended-status-upper",
         "sets bit 32 of the status in extended status chunks",
-        ["ext-block-status-ext-upper-zero"];
+        ["ext-block-status-ext-upper-zero"],
+        |b| b.reply_fault = Some(ReplyFault::ExtendedStatusUpper);
     ExtendedStatusEmpty = "extended-status-empty",
         "sends extended status chunks whose first extent is empty",
-        ["ext-block-status-ext-extent-nonzero"];
+        ["ext-block-status-ext-extent-nonzero"],
+        |b| b.reply_fault = Some(ReplyFault::ExtendedStatusEmpty);
     StatusPayloadIgnored = "status-payload-ignored",
         "tells of all contexts whatever the payload of BLOCK_STATUS names",
-        ["ext-status-payload-filters"];
+        ["ext-status-payload-filters"],
+        |b| b.filters_contexts = false;
     StatusPayloadUnchecked = "status-payload-unchecked",
         "accepts unknown and repeated ids in the payload of BLOCK_STATUS",
-        ["ext-status-payload-bad-einval"];
+        ["ext-status-payload-bad-einval"],
+        |b| b.checks_status_ids = false;
 
     // NBD_CMD_DISC.
     DiscAnswered = "disc-answered",
-        "answers `NBD_CMD_DISC`", ["disc-no-reply"];
+        "answers `NBD_CMD_DISC`", ["disc-no-reply"],
+        |b| b.disc = Disc::Answered;
     DiscDropsInFlight = "disc-drops-in-flight",
-        "drops the requests in flight at `NBD_CMD_DISC`", ["disc-outstanding-handled"];
+        "drops the requests in flight at `NBD_CMD_DISC`", ["disc-outstanding-handled"],
+        |b| b.disc = Disc::DropsInFlight;
     DiscIgnored = "disc-ignored",
-        "keeps the connection after `NBD_CMD_DISC`", ["disc-server-closes"];
+        "keeps the connection after `NBD_CMD_DISC`", ["disc-server-closes"],
+        |b| b.disc = Disc::Ignored;
 }
 
 impl fmt::Display for Fault {

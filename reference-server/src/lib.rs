@@ -19,20 +19,24 @@
 //! ```
 
 mod answer;
+mod behaviour;
 mod bitmap;
+mod check_request;
 pub mod client;
 mod config;
 mod connection;
 mod context_options;
 mod contexts;
 mod distort;
+mod distortion;
 mod export;
 mod fault;
-mod manners;
+mod features;
 mod negotiated;
 mod negotiation;
 mod outgoing;
 mod overhear;
+mod perform_request;
 pub mod profile;
 mod ranges;
 mod reply;
@@ -45,11 +49,12 @@ pub mod tls;
 mod transmission;
 mod wire;
 
+pub use behaviour::Behaviour;
 pub use bitmap::{BadBitmap, DEFAULT_GRANULARITY, DirtyBitmap};
-pub use config::{Features, Handshake, Limits, Replies, ServerTls, TlsMode};
+pub use config::{Limits, ServerTls, TlsMode};
 pub use export::{BadExport, BlockSizes, Export};
 pub use fault::{Fault, UnknownFault};
-pub use manners::{Manners, MultiConn};
+pub use features::{Features, Handshake, Replies};
 pub use overhear::{Close, Ear, EarMaker};
 pub use profile::Profile;
 pub use server::{Builder, Event, Server, ServerHandle, StartError};

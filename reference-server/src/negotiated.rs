@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use protocol::values::TransmissionFlags;
 
-use crate::config::{Config, Replies};
+use crate::config::Config;
 use crate::contexts::{Context, Selected};
 use crate::export::Export;
+use crate::features::Replies;
 
 /// The state that options build up. STARTTLS throws it away (section "Option types").
 #[derive(Debug, Default)]
@@ -75,9 +76,10 @@ impl Negotiated {
         replies: Replies,
     ) -> TransmissionFlags {
         use TransmissionFlags as F;
-        let (features, manners) = (&config.features, &config.manners);
+        let behaviour = &config.behaviour;
+        let features = &behaviour.features;
         let writable = !export.is_read_only();
-        let changes = writable || manners.trim_on_read_only;
+        let changes = writable || behaviour.trim_on_read_only;
         let zeroes = features.write_zeroes && changes;
         let chunks = replies != Replies::Simple;
         let extended = replies == Replies::Extended;
@@ -91,7 +93,7 @@ impl Negotiated {
             (F::SEND_TRIM, features.trim && changes),
             (F::SEND_WRITE_ZEROES, zeroes),
             (F::SEND_DF, features.df && chunks),
-            (F::CAN_MULTI_CONN, features.multi_conn && manners.multi_conn.applies(export)),
+            (F::CAN_MULTI_CONN, features.multi_conn && behaviour.multi_conn.applies(export)),
             (F::SEND_CACHE, features.cache),
             (F::SEND_FAST_ZERO, zeroes && features.fast_zero),
             (F::BLOCK_STATUS_PAYLOAD, features.status_payload && extended && contexts),

@@ -12,11 +12,11 @@ use protocol::values::{
 };
 
 use crate::answer::{Answer, Next, check_name, close, message, refuse, reply, shortened};
-use crate::config::{Config, Handshake, Replies, TlsMode};
+use crate::config::{Config, TlsMode};
 use crate::context_options;
 use crate::distort;
 use crate::export::Export;
-use crate::fault::Fault;
+use crate::features::{Handshake, Replies};
 use crate::negotiated::Negotiated;
 use crate::outgoing::Parts;
 use crate::session_end::Ending;
@@ -51,7 +51,7 @@ impl Negotiation {
         let Self { fixed, no_zeroes, options, .. } = *self;
         let fresh = Self::new(self.config.clone());
         let old = std::mem::replace(self, Self { fixed, no_zeroes, options, tls: true, ..fresh });
-        if self.config.breaks(Fault::TlsStateKept) {
+        if self.config.behaviour.keeps_state_at_tls {
             self.agreed = old.agreed;
         }
     }
@@ -59,14 +59,12 @@ impl Negotiation {
     /// The first message; after an oldstyle one comes transmission.
     pub(crate) fn greeting(&self) -> Answer {
         let mut parts = Parts::default();
-        if self.config.features.handshake != Handshake::Oldstyle {
-            let mut flags = self.config.features.handshake_flags();
-            match self.config.fault {
-                Some(Fault::HandshakeSpareFlag) => flags.0 |= 1 << 7,
-                Some(Fault::HandshakeFixedClear) => {
-                    flags = flags.without(HandshakeFlags::FIXED_NEWSTYLE);
-                }
-                _ => {}
+        let behaviour = &self.config.behaviour;
+        if behaviour.features.handshake != Handshake::Oldstyle {
+            let mut flags = behaviour.features.handshake_flags();
+            flags.0 |= behaviour.spare_handshake_flags;
+            if !behaviour.shows_fixed_newstyle {
+                flags = flags.without(HandshakeFlags::FIXED_NEWSTYLE);
             }
             parts.message(Message::Greeting(Greeting::Newstyle { flags }));
             return Answer { parts, next: Next::Option };
@@ -76,15 +74,13 @@ impl Negotiation {
             let why = "there is no default export for an oldstyle session";
             return Answer { parts, next: Next::Close(Ending::Refused(why.into())) };
         };
-        let breaks = |fault| self.config.breaks(fault);
         parts.message(Message::Greeting(Greeting::Oldstyle {
             size: export.size(),
             flags: self.advertised(export),
-            handshake_flags: HandshakeFlags(u16::from(breaks(Fault::OldstyleHandshakeFlags))),
-            padding: if breaks(Fault::OldstylePadding) {
-                Padding::Other(Box::new([0xff; 124]))
-            } else {
-                Padding::Zeroes
+            handshake_flags: HandshakeFlags(behaviour.oldstyle_handshake_flags),
+            padding: match behaviour.oldstyle_padding {
+                0 => Padding::Zeroes,
+                byte => Padding::Other(Box::new([byte; 124])),
             },
         }));
         Answer { parts, next: self.enter(export) }
@@ -95,13 +91,13 @@ impl Negotiation {
     /// # Errors
     /// A flag is unknown or was not offered: the session must end (section "Client flags").
     pub(crate) fn client_flags(&mut self, flags: ClientFlags) -> Result<(), Ending> {
-        let offered = self.config.features.handshake_flags();
+        let behaviour = &self.config.behaviour;
+        let offered = behaviour.features.handshake_flags();
         let unasked = ClientFlags(flags.0 & !u32::from(offered.0));
-        if unasked != ClientFlags::EMPTY && !self.config.breaks(Fault::ClientFlagsUnchecked) {
+        if unasked != ClientFlags::EMPTY && behaviour.checks_client_flags {
             return Err(Ending::Refused(format!("client flags {unasked} were not offered")));
         }
-        self.fixed = flags.has(ClientFlags::FIXED_NEWSTYLE)
-            || self.config.breaks(Fault::HandshakeFixedClear);
+        self.fixed = flags.has(ClientFlags::FIXED_NEWSTYLE) || !behaviour.shows_fixed_newstyle;
         self.no_zeroes = flags.has(ClientFlags::NO_ZEROES);
         Ok(())
     }
@@ -113,10 +109,10 @@ impl Negotiation {
             return close("too many options");
         }
         let mut answer = self.honest(request, shutdown);
-        if !self.config.manners.error_texts {
+        if !self.config.behaviour.error_texts {
             answer.parts.messages_mut().for_each(silence);
         }
-        if let Some(fault) = self.config.fault {
+        if let Some(fault) = self.config.behaviour.answer_fault {
             distort::distort_answer(fault, request, &mut answer, self.no_zeroes);
         }
         answer
@@ -124,14 +120,13 @@ impl Negotiation {
 
     fn honest(&mut self, request: &OptionRequest, shutdown: bool) -> Answer {
         let OptionRequest { option, body } = request;
-        let features = &self.config.features;
+        let behaviour = &self.config.behaviour;
+        let features = &behaviour.features;
         match *option {
             OptionType::EXPORT_NAME => self.export_name(body, shutdown),
             // Without fixed newstyle no other option can be answered.
             _ if !self.fixed => close("an option that needs fixed newstyle"),
-            OptionType::ABORT
-                if self.insists_on_tls() && self.config.breaks(Fault::TlsForcedAbort) =>
-            {
+            OptionType::ABORT if self.insists_on_tls() && !behaviour.abort_before_tls => {
                 tls_required(*option)
             }
             OptionType::ABORT => Answer {
@@ -141,7 +136,7 @@ impl Negotiation {
             _ if shutdown => refuse(*option, ReplyType::ERR_SHUTDOWN, "the server shuts down"),
             OptionType::STARTTLS => self.starttls(body),
             _ if self.insists_on_tls()
-                && !(option.name().is_some() && self.config.breaks(Fault::TlsForcedForgotten)) =>
+                && !(option.name().is_some() && behaviour.options_before_tls) =>
             {
                 tls_required(*option)
             }
@@ -166,7 +161,7 @@ impl Negotiation {
             OptionType::SET_META_CONTEXT if features.meta_context => {
                 context_options::set(&mut self.agreed, &self.config, self.tls, request)
             }
-            _ if self.tls && self.config.breaks(Fault::TlsRequiredInside) => tls_required(*option),
+            _ if self.tls && behaviour.wants_tls_inside_tls => tls_required(*option),
             _ => unsupported(*option),
         }
     }
@@ -179,7 +174,7 @@ impl Negotiation {
 
     /// SELECTIVETLS mode, no TLS yet, and an export that takes it.
     fn withholds(&self, export: &Export) -> bool {
-        export.is_tls_only() && !self.tls && !self.config.breaks(Fault::TlsOnlyServed)
+        export.is_tls_only() && !self.tls && !self.config.behaviour.serves_tls_only_bare
     }
 
     fn starttls(&self, body: &OptionBody) -> Answer {
@@ -187,7 +182,7 @@ impl Negotiation {
         let Some(tls) = &self.config.tls else {
             return refuse(option, ReplyType::ERR_POLICY, "this server offers no TLS");
         };
-        if self.tls && self.config.breaks(Fault::TlsTwice) {
+        if self.tls && self.config.behaviour.tls_twice {
             return reply(option, ReplyType::ACK, ReplyBody::Empty);
         }
         if self.tls {
@@ -203,7 +198,7 @@ impl Negotiation {
     /// `NBD_OPT_STRUCTURED_REPLY`.
     fn structured_reply(&mut self, body: &OptionBody) -> Answer {
         let option = OptionType::STRUCTURED_REPLY;
-        if *body != OptionBody::Empty && !self.config.breaks(Fault::StructuredDataAccepted) {
+        if self.minds_data(option, body) {
             let why = "NBD_OPT_STRUCTURED_REPLY takes no data";
             return refuse(option, ReplyType::ERR_INVALID, why);
         }
@@ -211,7 +206,7 @@ impl Negotiation {
             let why = "extended headers have been agreed, and take precedence";
             return refuse(option, ReplyType::ERR_EXT_HEADER_REQD, why);
         }
-        if self.agreed.structured && self.config.manners.structured_once {
+        if self.agreed.structured && self.config.behaviour.structured_once {
             let why = "structured replies have been agreed already";
             return refuse(option, ReplyType::ERR_INVALID, why);
         }
@@ -222,12 +217,17 @@ impl Negotiation {
     /// `NBD_OPT_EXTENDED_HEADERS`.
     fn extended_headers(&mut self, body: &OptionBody) -> Answer {
         let option = OptionType::EXTENDED_HEADERS;
-        if *body != OptionBody::Empty {
+        if self.minds_data(option, body) {
             let why = "NBD_OPT_EXTENDED_HEADERS takes no data";
             return refuse(option, ReplyType::ERR_INVALID, why);
         }
         self.agreed.extended = true;
         reply(option, ReplyType::ACK, ReplyBody::Empty)
+    }
+
+    /// Whether an option that should have no data has some, and that matters.
+    fn minds_data(&self, option: OptionType, body: &OptionBody) -> bool {
+        *body != OptionBody::Empty && self.config.behaviour.ignores_data_of != Some(option)
     }
 
     fn export_name(&self, body: &OptionBody, shutdown: bool) -> Answer {
@@ -237,10 +237,10 @@ impl Negotiation {
         let OptionBody::Name(name) = body else {
             return close("an export name that is far too long");
         };
-        if name.len() > self.config.manners.name_limit {
+        if name.len() > self.config.behaviour.name_limit {
             return close("an export name that is too long for this server");
         }
-        if self.insists_on_tls() && !self.config.breaks(Fault::TlsForcedExportName) {
+        if self.insists_on_tls() && !self.config.behaviour.export_name_before_tls {
             return close("an export without TLS");
         }
         let Some(export) = self.config.exports.find(name.as_bytes()) else {
@@ -252,7 +252,7 @@ impl Negotiation {
         if shutdown {
             return Answer { parts: Parts::default(), next: Next::Close(Ending::Stopped) };
         }
-        if export.is_block_size_required() && self.config.features.block_size {
+        if export.is_block_size_required() && self.config.behaviour.features.block_size {
             return close("an export that can't be had without its size constraints");
         }
         let mut parts = Parts::default();
@@ -266,7 +266,7 @@ impl Negotiation {
 
     fn list(&self, body: &OptionBody) -> Answer {
         let option = OptionType::LIST;
-        if *body != OptionBody::Empty && !self.config.breaks(Fault::ListDataAccepted) {
+        if self.minds_data(option, body) {
             return refuse(option, ReplyType::ERR_INVALID, "NBD_OPT_LIST takes no data");
         }
         let mut parts = Parts::default();
@@ -289,7 +289,7 @@ impl Negotiation {
         let lenient;
         let (name, requests) = match &request.body {
             OptionBody::Info { name, requests } => (name, requests),
-            OptionBody::Raw(data) if self.config.breaks(Fault::InfoMalformedAccepted) => {
+            OptionBody::Raw(data) if self.config.behaviour.takes_malformed_info => {
                 lenient = distort::lenient_info(data);
                 (&lenient.0, &lenient.1)
             }
@@ -301,7 +301,7 @@ impl Negotiation {
                 return refuse(option, ReplyType::ERR_INVALID, &why);
             }
         };
-        if let Err(why) = check_name(name, self.config.manners.name_limit) {
+        if let Err(why) = check_name(name, self.config.behaviour.name_limit) {
             return refuse(option, ReplyType::ERR_INVALID, why);
         }
         let Some(export) = self.find(name) else {
@@ -312,9 +312,10 @@ impl Negotiation {
             return tls_required(option);
         }
         let asked = requests.contains(&InfoType::BLOCK_SIZE);
-        let (features, manners) = (&self.config.features, &self.config.manners);
-        let insists = manners.info_insists && option == OptionType::INFO;
-        let required = (export.is_block_size_required() || insists) && features.block_size;
+        let behaviour = &self.config.behaviour;
+        let insists = behaviour.info_insists && option == OptionType::INFO;
+        let required =
+            (export.is_block_size_required() || insists) && behaviour.features.block_size;
         let mut parts = Parts::default();
         for info in self.items(option, export, requests, required && !asked) {
             parts.message(message(option, ReplyType::INFO, ReplyBody::Info(info)));
@@ -338,28 +339,28 @@ impl Negotiation {
         requests: &[InfoType],
         sizes_anyway: bool,
     ) -> Vec<Info> {
-        let manners = &self.config.manners;
+        let behaviour = &self.config.behaviour;
         let asked = |info| requests.contains(&info);
-        let told = |info| asked(info) || manners.tells_unasked;
+        let told = |info| asked(info) || behaviour.tells_unasked;
         let size = export.size();
         let mut items = vec![Info::Export { size, flags: self.advertised(export) }];
-        if asked(InfoType::NAME) && manners.info_name {
+        if asked(InfoType::NAME) && behaviour.info_name {
             items.push(Info::Name(export.name().into()));
         }
         if told(InfoType::DESCRIPTION) && !export.description().is_empty() {
             items.push(Info::Description(export.description().into()));
         }
-        if self.config.features.block_size && (told(InfoType::BLOCK_SIZE) || sizes_anyway) {
+        if behaviour.features.block_size && (told(InfoType::BLOCK_SIZE) || sizes_anyway) {
             let sizes = export.block_sizes();
             let committed = asked(InfoType::BLOCK_SIZE) || option == OptionType::INFO;
-            let least = if committed { manners.least_minimum } else { 1 };
+            let least = if committed { behaviour.least_minimum } else { 1 };
             items.push(Info::BlockSize {
                 minimum: sizes.minimum().max(least),
                 preferred: sizes.preferred().max(least),
                 maximum: sizes.maximum().max(least),
             });
         }
-        if manners.export_last {
+        if behaviour.export_last {
             items.rotate_left(1);
         }
         items
@@ -367,11 +368,11 @@ impl Negotiation {
 
     fn find(&self, name: &WireString) -> Option<&Arc<Export>> {
         let mut name = name.as_bytes();
-        if self.config.breaks(Fault::GoNameLengthCut) {
+        if self.config.behaviour.cuts_name_lengths {
             name = &name[..name.len() & 0xff];
         }
         let found = self.config.exports.find(name);
-        if found.is_none() && self.config.breaks(Fault::GoUnknownServed) {
+        if found.is_none() && self.config.behaviour.serves_missing_exports {
             return self.config.exports.iter().next();
         }
         found
@@ -380,15 +381,8 @@ impl Negotiation {
     fn advertised(&self, export: &Arc<Export>) -> TransmissionFlags {
         let replies = self.agreed.replies();
         let flags = self.agreed.transmission_flags(&self.config, export, replies);
-        match self.config.fault {
-            Some(Fault::HasFlagsClear) => flags.without(TransmissionFlags::HAS_FLAGS),
-            Some(Fault::FastZeroAlone) => {
-                flags.without(TransmissionFlags::SEND_WRITE_ZEROES)
-                    | TransmissionFlags::SEND_FAST_ZERO
-            }
-            Some(Fault::DfWithoutStructured) => flags | TransmissionFlags::SEND_DF,
-            _ => flags,
-        }
+        let behaviour = &self.config.behaviour;
+        flags.without(behaviour.flags_hidden) | behaviour.flags_added
     }
 
     fn enter(&self, export: &Arc<Export>) -> Next {
@@ -414,8 +408,10 @@ fn unsupported(option: OptionType) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Features, Limits};
+    use crate::behaviour::Behaviour;
+    use crate::config::Limits;
     use crate::export::{BlockSizes, Exports};
+    use crate::features::Features;
     use crate::store::MemoryStore;
     use proptest::prelude::*;
     use protocol::codec::{self, Step};
@@ -432,12 +428,14 @@ mod tests {
         ];
         Config {
             exports: Exports::new(exports, None).unwrap(),
-            features: Features::default(),
-            manners: Default::default(),
+            behaviour: Behaviour::default(),
             limits: Limits::default(),
             tls: None,
-            fault: None,
         }
+    }
+
+    fn offering(features: Features) -> Config {
+        Config { behaviour: Behaviour { features, ..Behaviour::default() }, ..config() }
     }
 
     fn fixed(config: Config) -> Negotiation {
@@ -469,7 +467,7 @@ mod tests {
     #[test]
     fn refuses_client_flags_that_are_unknown_or_were_not_offered() {
         let features = Features { no_zeroes: false, ..Features::default() };
-        let mut negotiation = Negotiation::new(Arc::new(Config { features, ..config() }));
+        let mut negotiation = Negotiation::new(Arc::new(offering(features)));
         for flags in [2, 3, 4, 1 << 31] {
             assert!(negotiation.client_flags(ClientFlags(flags)).is_err(), "{flags:#x}");
         }
@@ -540,7 +538,7 @@ mod tests {
             meta_context: false,
             ..Features::default()
         };
-        let mut n = fixed(Config { features, ..config() });
+        let mut n = fixed(offering(features));
         let list = ask(&mut n, OptionType::LIST, OptionBody::Empty);
         assert_eq!(last(list), ReplyType::ERR_POLICY);
         for (option, body) in [

@@ -4,8 +4,8 @@ use protocol::message::{ChunkBody, Extent, Message, Request, RequestForm, Simple
 use protocol::text::WireString;
 use protocol::values::{ChunkType, CommandFlags, ErrorCode, ReplyFlags};
 
-use crate::config::Replies;
 use crate::distort;
+use crate::features::Replies;
 use crate::outgoing::{Part, Parts, chunk};
 use crate::store::{Run, push_run};
 use crate::transmission::{Failure, Outcome, Transmission};
@@ -20,7 +20,7 @@ pub(crate) fn answer(terms: &Transmission, request: &Request, outcome: Outcome) 
     let chunks = terms.replies != Replies::Simple;
     let mut parts =
         if chunks { structured(terms, request, outcome) } else { simple(request, outcome) };
-    if let Some(fault) = terms.config.fault {
+    if let Some(fault) = terms.config.behaviour.reply_fault {
         distort::distort_reply(fault, chunks, request, &mut parts);
     }
     parts
@@ -41,7 +41,7 @@ fn simple(request: &Request, outcome: Outcome) -> Parts {
 }
 
 fn structured(terms: &Transmission, request: &Request, outcome: Outcome) -> Parts {
-    let manners = &terms.config.manners;
+    let behaviour = &terms.config.behaviour;
     let mut parts = Parts::default();
     let done = ReplyFlags::DONE;
     match outcome {
@@ -57,14 +57,14 @@ fn structured(terms: &Transmission, request: &Request, outcome: Outcome) -> Part
         Outcome::Data { bytes, runs } if !bytes.is_empty() => {
             let whole = request.flags.has(CommandFlags::DF);
             let mut pieces = pieces(&runs, whole);
-            if !manners.holes_in_reads {
+            if !behaviour.holes_in_reads {
                 pieces = vec![Run { length: bytes.len() as u64, hole: false }];
             }
             content(&mut parts, request, &pieces);
             parts.payload = bytes;
         }
         Outcome::Status(contexts) => statuses(&mut parts, request, contexts),
-        Outcome::Done if manners.simple_success && request.form == RequestForm::Compact => {
+        Outcome::Done if behaviour.simple_success && request.form == RequestForm::Compact => {
             return simple(request, Outcome::Done);
         }
         // A read of nothing has no content chunk: those can't be empty.

@@ -14,11 +14,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::config::{Config, Features, Handshake, Limits, Replies, ServerTls, TlsMode};
+use crate::behaviour::Behaviour;
+use crate::config::{Config, Limits, ServerTls, TlsMode};
 use crate::connection::{self, State, reached};
 use crate::export::{BadExport, Export, Exports};
 use crate::fault::Fault;
-use crate::manners::Manners;
+use crate::features::{Features, Handshake, Replies};
 use crate::overhear::{Ear, EarMaker, Hearing};
 use crate::profile::Profile;
 use crate::session_end::Ending;
@@ -93,8 +94,7 @@ pub enum StartError {
 pub struct Builder {
     exports: Vec<Export>,
     default: Option<String>,
-    features: Features,
-    manners: Manners,
+    behaviour: Behaviour,
     profile: Option<&'static Profile>,
     limits: Limits,
     tls: Option<ServerTls>,
@@ -129,23 +129,30 @@ impl Builder {
     /// Which parts of the protocol are offered; all by default.
     #[must_use]
     pub fn features(mut self, features: Features) -> Self {
-        self.features = features;
+        self.behaviour.features = features;
         self
     }
 
-    /// How it behaves where there is a choice; as recommended by default.
+    /// How it behaves, its features included; as recommended by default.
     #[must_use]
-    pub fn manners(mut self, manners: Manners) -> Self {
-        self.manners = manners;
+    pub fn behaviour(mut self, behaviour: Behaviour) -> Self {
+        self.behaviour = behaviour;
         self
     }
 
-    /// Offers and answers as a release of qemu does. Features and manners that are set later count
+    /// How long it waits before it greets.
+    #[must_use]
+    pub fn opening(mut self, opening: Duration) -> Self {
+        self.behaviour.opening = opening;
+        self
+    }
+
+    /// Offers and answers as a release of qemu does. What is set later counts
     /// more.
     #[must_use]
     pub fn profile(mut self, profile: &'static Profile) -> Self {
         self.profile = Some(profile);
-        self.features(profile.features().clone()).manners(profile.manners().clone())
+        self.behaviour(profile.behaviour())
     }
 
     /// How much is put up with.
@@ -208,12 +215,15 @@ impl Builder {
         if self.exports.is_empty() {
             return Err(StartError::NoExport);
         }
-        if self.manners.oldstyle_without_name
+        if let Some(fault) = self.fault {
+            fault.change()(&mut self.behaviour);
+        }
+        if self.behaviour.oldstyle_without_name
             && self.tls.is_none()
             && self.exports.len() == 1
             && self.exports[0].name().is_empty()
         {
-            self.features.handshake = Handshake::Oldstyle;
+            self.behaviour.features.handshake = Handshake::Oldstyle;
         }
         if let (Some(profile), Some(tls)) = (self.profile, &self.tls) {
             if tls.acceptor.is_psk() && !profile.has_psk() {
@@ -230,21 +240,19 @@ impl Builder {
                 }
             }
             Some(tls) => {
-                let fixed = self.features.handshake == Handshake::FixedNewstyle;
+                let fixed = self.behaviour.features.handshake == Handshake::FixedNewstyle;
                 if tls.mode == TlsMode::Forced && !fixed {
                     return Err(StartError::TlsHandshake);
                 }
             }
         }
-        let unit = self.manners.size_unit;
+        let unit = self.behaviour.size_unit;
         let exports = self.exports.into_iter().map(|export| export.rounded_up(unit));
         let config = Config {
             exports: Exports::new(exports.collect(), self.default)?,
-            features: self.features,
-            manners: self.manners,
+            behaviour: self.behaviour,
             limits: self.limits,
             tls: self.tls,
-            fault: self.fault,
         };
         Ok(Server(Arc::new(Shared {
             connections: Arc::new(tokio::sync::Semaphore::new(config.limits.connections)),

@@ -12,8 +12,8 @@ use reference_server::spec::ExportSpec;
 use reference_server::store::MemoryStore;
 use reference_server::tls::{Acceptor, ClientCertificates, Identity, PskKeys, Versions};
 use reference_server::{
-    Builder, Ear, Event, Export, Fault, Features, Handshake, Limits, Manners, Profile, Server,
-    ServerTls, StartError, TlsMode,
+    Builder, Ear, Event, Export, Fault, Features, Handshake, Limits, Profile, Server, ServerTls,
+    StartError, TlsMode,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -304,7 +304,7 @@ fn builder(args: &Args) -> Result<Builder, String> {
     let mut features = Features::default();
     if let Some(profile) = args.profile {
         builder = builder.profile(profile);
-        features = profile.features().clone();
+        features = profile.behaviour().features;
     }
     let mut features = Features {
         handshake: match (args.oldstyle, args.newstyle) {
@@ -326,8 +326,7 @@ fn builder(args: &Args) -> Result<Builder, String> {
     }
     if args.delay > 0 {
         let opening = Duration::from_millis(args.delay.into());
-        let manners = args.profile.map_or_else(Manners::default, |it| it.manners().clone());
-        builder = builder.manners(Manners { opening, ..manners });
+        builder = builder.opening(opening);
     }
     builder = builder.tls(tls(args)?);
     if args.exports.is_empty() {

@@ -405,7 +405,7 @@ fn configure(
         None => Server::builder(),
     };
     let with_features = |change: fn(&mut Features)| {
-        let mut features = profile.map_or_else(Features::default, |it| it.features().clone());
+        let mut features = profile.map_or_else(Features::default, |it| it.behaviour().features);
         change(&mut features);
         builder.clone().export(export(known(16 * MIB))).features(features)
     };
@@ -466,12 +466,13 @@ fn configure(
 
 /// Configurations that a release can't be brought into.
 fn lacks(profile: &Profile, configuration: &str) -> Result<(), String> {
-    let features = profile.features();
+    let behaviour = profile.behaviour();
+    let features = &behaviour.features;
     let reason = match configuration {
         "no-list" => "it always answers NBD_OPT_LIST",
         "newstyle" => "it is always fixed newstyle",
         "no-structured" if features.structured_reply => "it can't turn structured replies off",
-        "oldstyle" if !profile.manners().oldstyle_without_name => "it is newstyle only",
+        "oldstyle" if !behaviour.oldstyle_without_name => "it is newstyle only",
         "bitmap" if !features.dirty_bitmaps => "it exports no dirty bitmaps",
         _ => return Ok(()),
     };

@@ -9,7 +9,7 @@ use protocol::values::{InfoType, OptionType, ReplyType, TransmissionFlags};
 
 use super::contexts;
 use crate::answer::{Answer, Next, message, refuse};
-use crate::fault::Fault;
+use crate::distortion::AnswerFault;
 use crate::outgoing::{Part, Parts};
 use crate::session_end::Ending;
 
@@ -18,7 +18,7 @@ const TOO_LONG: usize = 5000;
 
 /// Changes the answer to an option.
 pub(crate) fn distort_answer(
-    fault: Fault,
+    fault: AnswerFault,
     request: &OptionRequest,
     answer: &mut Answer,
     no_zeroes: bool,
@@ -32,7 +32,9 @@ pub(crate) fn distort_answer(
                 }
             }
             match option {
-                OptionType::ABORT if fault == Fault::AbortWithoutAck => answer.parts.list.clear(),
+                OptionType::ABORT if fault == AnswerFault::AbortWithoutAck => {
+                    answer.parts.list.clear()
+                }
                 OptionType::LIST => list(fault, answer),
                 OptionType::INFO | OptionType::GO => info(fault, request, answer),
                 OptionType::LIST_META_CONTEXT | OptionType::SET_META_CONTEXT => {
@@ -46,30 +48,32 @@ pub(crate) fn distort_answer(
 }
 
 /// Faults that any reply shows.
-fn distort_each(fault: Fault, reply: &mut OptionReply) {
+fn distort_each(fault: AnswerFault, reply: &mut OptionReply) {
     match (fault, &mut reply.body) {
-        (Fault::OptionReplyOtherCode, _) => reply.option.0 = reply.option.0.wrapping_add(1),
-        (Fault::OptionMessageTooLong, ReplyBody::Message(text)) => {
+        (AnswerFault::OptionReplyOtherCode, _) => reply.option.0 = reply.option.0.wrapping_add(1),
+        (AnswerFault::OptionMessageTooLong, ReplyBody::Message(text)) => {
             *text = WireString(vec![b'a'; TOO_LONG]);
         }
-        (Fault::OptionMessageNotUtf8, ReplyBody::Message(text)) => text.0.extend([0xff, 0xfe]),
-        (Fault::OptionMessageWithNul, ReplyBody::Message(text)) => text.0.push(0),
-        (Fault::AckWithData, body) if reply.reply == ReplyType::ACK => {
+        (AnswerFault::OptionMessageNotUtf8, ReplyBody::Message(text)) => {
+            text.0.extend([0xff, 0xfe])
+        }
+        (AnswerFault::OptionMessageWithNul, ReplyBody::Message(text)) => text.0.push(0),
+        (AnswerFault::AckWithData, body) if reply.reply == ReplyType::ACK => {
             *body = ReplyBody::Raw(b"done".to_vec());
         }
         _ => {}
     }
-    if fault == Fault::OptionErrorWithoutBit && reply.reply.is_error() {
+    if fault == AnswerFault::OptionErrorWithoutBit && reply.reply.is_error() {
         reply.reply.0 &= 0x7fff_ffff;
     }
 }
 
-fn general(fault: Fault, request: &OptionRequest, answer: &mut Answer) {
+fn general(fault: AnswerFault, request: &OptionRequest, answer: &mut Answer) {
     match fault {
-        Fault::OptionTwoFinalReplies if matches!(answer.next, Next::Option) => {
+        AnswerFault::OptionTwoFinalReplies if matches!(answer.next, Next::Option) => {
             answer.parts.list.extend(answer.parts.list.last().cloned());
         }
-        Fault::OptionReplyOtherMagic => {
+        AnswerFault::OptionReplyOtherMagic => {
             for part in &mut answer.parts.list {
                 if let Part::Message(message @ Message::OptionReply(_)) = part {
                     let mut bytes = message.to_bytes();
@@ -78,19 +82,13 @@ fn general(fault: Fault, request: &OptionRequest, answer: &mut Answer) {
                 }
             }
         }
-        Fault::ExtendedDataAccepted
-            if request.option == OptionType::EXTENDED_HEADERS
-                && request.body != OptionBody::Empty =>
-        {
+        AnswerFault::StructuredAfterExtended if answers(answer, ReplyType::ERR_EXT_HEADER_REQD) => {
             acknowledge(request.option, answer);
         }
-        Fault::StructuredAfterExtended if answers(answer, ReplyType::ERR_EXT_HEADER_REQD) => {
-            acknowledge(request.option, answer);
-        }
-        Fault::OptionUnknownCloses if request.option.name().is_none() => {
+        AnswerFault::OptionUnknownCloses if request.option.name().is_none() => {
             *answer = hang_up("an unknown option");
         }
-        Fault::OptionUnknownAcked if request.option.name().is_none() => {
+        AnswerFault::OptionUnknownAcked if request.option.name().is_none() => {
             acknowledge(request.option, answer);
         }
         _ => {}
@@ -116,9 +114,9 @@ fn hang_up(why: &str) -> Answer {
     Answer { parts: Parts::default(), next: Next::Close(ending) }
 }
 
-fn export_name(fault: Fault, answer: &mut Answer, no_zeroes: bool) {
+fn export_name(fault: AnswerFault, answer: &mut Answer, no_zeroes: bool) {
     let refused = answer.parts.list.is_empty();
-    if refused && fault == Fault::ExportNameUnknownAnswered {
+    if refused && fault == AnswerFault::ExportNameUnknownAnswered {
         let why = "there is no such export";
         *answer = refuse(OptionType::EXPORT_NAME, ReplyType::ERR_UNKNOWN, why);
         return;
@@ -126,13 +124,13 @@ fn export_name(fault: Fault, answer: &mut Answer, no_zeroes: bool) {
     for part in &mut answer.parts.list {
         let Part::Message(Message::ExportInfo(info)) = part else { continue };
         match fault {
-            Fault::ExportNameByteOrder => info.size = info.size.swap_bytes(),
-            Fault::NoZeroesIgnored => info.padding = Padding::Zeroes,
-            Fault::ExportNameUnpadded => info.padding = Padding::Absent,
-            Fault::ExportNamePaddingFilled if !no_zeroes => {
+            AnswerFault::ExportNameByteOrder => info.size = info.size.swap_bytes(),
+            AnswerFault::NoZeroesIgnored => info.padding = Padding::Zeroes,
+            AnswerFault::ExportNameUnpadded => info.padding = Padding::Absent,
+            AnswerFault::ExportNamePaddingFilled if !no_zeroes => {
                 info.padding = Padding::Other(Box::new([0xff; 124]));
             }
-            Fault::ExportNamePaddingShort if !no_zeroes => {
+            AnswerFault::ExportNamePaddingShort if !no_zeroes => {
                 let mut bytes = Message::ExportInfo(info.clone()).to_bytes();
                 bytes.truncate(110);
                 *part = Part::Bytes(bytes);
@@ -142,13 +140,13 @@ fn export_name(fault: Fault, answer: &mut Answer, no_zeroes: bool) {
     }
 }
 
-fn list(fault: Fault, answer: &mut Answer) {
+fn list(fault: AnswerFault, answer: &mut Answer) {
     for message in answer.parts.messages_mut() {
         let Message::OptionReply(OptionReply { reply, body, .. }) = message else { continue };
         let ReplyBody::Server { name, .. } = body else { continue };
         match fault {
-            Fault::ListNamesUnusable => name.0.extend_from_slice(b".img"),
-            Fault::ListInfoReplies => {
+            AnswerFault::ListNamesUnusable => name.0.extend_from_slice(b".img"),
+            AnswerFault::ListInfoReplies => {
                 *reply = ReplyType::INFO;
                 *body = ReplyBody::Info(Info::Name(name.clone()));
             }
@@ -157,7 +155,7 @@ fn list(fault: Fault, answer: &mut Answer) {
     }
 }
 
-fn info(fault: Fault, request: &OptionRequest, answer: &mut Answer) {
+fn info(fault: AnswerFault, request: &OptionRequest, answer: &mut Answer) {
     let unknown = answer.parts.messages_mut().any(|message| {
         matches!(message, Message::OptionReply(reply) if reply.reply == ReplyType::ERR_UNKNOWN)
     });
@@ -168,20 +166,22 @@ fn info(fault: Fault, request: &OptionRequest, answer: &mut Answer) {
     let size = Info::Export { size: 1 << 20, flags: TransmissionFlags(1) };
     let export = message(request.option, ReplyType::INFO, ReplyBody::Info(size));
     match fault {
-        Fault::InfoUnknownRequestRefused if asked(|info| info.name().is_none()) => {
+        AnswerFault::InfoUnknownRequestRefused if asked(|info| info.name().is_none()) => {
             let why = "an information request is unknown";
             *answer = refuse(request.option, ReplyType::ERR_INVALID, why);
         }
-        Fault::BlockSizeRequiredAnyway if asked(|info| *info == InfoType::BLOCK_SIZE) => {
+        AnswerFault::BlockSizeRequiredAnyway if asked(|info| *info == InfoType::BLOCK_SIZE) => {
             let why = "ask for NBD_INFO_BLOCK_SIZE";
             *answer = refuse(request.option, ReplyType::ERR_BLOCK_SIZE_REQD, why);
         }
-        Fault::GoUnknownCloses if unknown => *answer = hang_up("an export that is not there"),
-        Fault::GoUnknownAfterInfo if unknown => answer.parts.list.insert(0, Part::Message(export)),
-        Fault::GoPadded if matches!(answer.next, Next::Transmit(_)) => {
+        AnswerFault::GoUnknownCloses if unknown => *answer = hang_up("an export that is not there"),
+        AnswerFault::GoUnknownAfterInfo if unknown => {
+            answer.parts.list.insert(0, Part::Message(export))
+        }
+        AnswerFault::GoPadded if matches!(answer.next, Next::Transmit(_)) => {
             answer.parts.list.push(Part::Bytes(vec![0; 124]));
         }
-        Fault::InfoExportTwice => {
+        AnswerFault::InfoExportTwice => {
             let first = answer.parts.list.first().cloned();
             if let Some(Part::Message(Message::OptionReply(OptionReply {
                 body: ReplyBody::Info(_),
@@ -192,7 +192,7 @@ fn info(fault: Fault, request: &OptionRequest, answer: &mut Answer) {
                 answer.parts.list.rotate_right(1);
             }
         }
-        Fault::InfoWithoutExport => answer.parts.list.retain(|part| {
+        AnswerFault::InfoWithoutExport => answer.parts.list.retain(|part| {
             !matches!(
                 part,
                 Part::Message(Message::OptionReply(OptionReply {
@@ -211,34 +211,38 @@ fn info(fault: Fault, request: &OptionRequest, answer: &mut Answer) {
 }
 
 /// Faults in one item of information.
-fn item(fault: Fault, option: OptionType, info: &mut Info) {
+fn item(fault: AnswerFault, option: OptionType, info: &mut Info) {
     match (fault, &mut *info) {
-        (Fault::InfoGoDiffer, Info::Export { size, .. }) if option == OptionType::GO => {
+        (AnswerFault::InfoGoDiffer, Info::Export { size, .. }) if option == OptionType::GO => {
             *size = size.saturating_sub(512);
         }
-        (Fault::StatusPayloadFlag, Info::Export { flags, .. }) => {
+        (AnswerFault::StatusPayloadFlag, Info::Export { flags, .. }) => {
             *flags = *flags | TransmissionFlags::BLOCK_STATUS_PAYLOAD;
         }
-        (Fault::InfoExportLength, Info::Export { size, flags }) => {
+        (AnswerFault::InfoExportLength, Info::Export { size, flags }) => {
             let mut data = size.to_be_bytes().to_vec();
             data.extend_from_slice(&flags.0.to_be_bytes());
             data.extend_from_slice(&[0; 2]);
             *info = Info::Raw { info: InfoType::EXPORT, data };
         }
-        (Fault::InfoBlockSizeLength, Info::BlockSize { minimum, preferred, .. }) => {
+        (AnswerFault::InfoBlockSizeLength, Info::BlockSize { minimum, preferred, .. }) => {
             let data = [minimum.to_be_bytes(), preferred.to_be_bytes()].concat();
             *info = Info::Raw { info: InfoType::BLOCK_SIZE, data };
         }
-        (Fault::InfoNameDiffers, Info::Name(name)) => name.0.push(b'!'),
-        (Fault::InfoDescriptionDiffers, Info::Description(text)) => text.0.push(b'!'),
-        (Fault::BlockSizeMinimumOdd, Info::BlockSize { minimum, .. }) => *minimum = 1000,
-        (Fault::BlockSizeMinimumHuge, Info::BlockSize { minimum, preferred, .. }) => {
+        (AnswerFault::InfoNameDiffers, Info::Name(name)) => name.0.push(b'!'),
+        (AnswerFault::InfoDescriptionDiffers, Info::Description(text)) => text.0.push(b'!'),
+        (AnswerFault::BlockSizeMinimumOdd, Info::BlockSize { minimum, .. }) => *minimum = 1000,
+        (AnswerFault::BlockSizeMinimumHuge, Info::BlockSize { minimum, preferred, .. }) => {
             *minimum = 1 << 17;
             *preferred = 1 << 17;
         }
-        (Fault::BlockSizePreferredOdd, Info::BlockSize { preferred, .. }) => *preferred = 5000,
-        (Fault::BlockSizePreferredSmall, Info::BlockSize { preferred, .. }) => *preferred = 256,
-        (Fault::BlockSizeMaximumSmall, Info::BlockSize { preferred, maximum, .. }) => {
+        (AnswerFault::BlockSizePreferredOdd, Info::BlockSize { preferred, .. }) => {
+            *preferred = 5000
+        }
+        (AnswerFault::BlockSizePreferredSmall, Info::BlockSize { preferred, .. }) => {
+            *preferred = 256
+        }
+        (AnswerFault::BlockSizeMaximumSmall, Info::BlockSize { preferred, maximum, .. }) => {
             *maximum = *preferred / 2;
         }
         _ => {}

@@ -5,7 +5,7 @@ use protocol::message::{Message, OptionBody, OptionReply, OptionRequest, ReplyBo
 use protocol::values::{OptionType, ReplyType};
 
 use crate::answer::{Answer, message, refuse};
-use crate::fault::Fault;
+use crate::distortion::AnswerFault;
 use crate::outgoing::{Part, Parts};
 
 /// Longer than any name may be, in bytes.
@@ -14,14 +14,14 @@ const TOO_LONG: usize = 5000;
 const KNOWN: [&[u8]; 2] = [b"base:", b"qemu:"];
 
 /// Changes the answer to an option about contexts.
-pub(super) fn distort(fault: Fault, request: &OptionRequest, answer: &mut Answer) {
+pub(super) fn distort(fault: AnswerFault, request: &OptionRequest, answer: &mut Answer) {
     for reply in answer.parts.messages_mut() {
         if let Message::OptionReply(reply) = reply {
             each(fault, reply);
         }
     }
     let OptionRequest { option, body: OptionBody::Meta { queries, .. } } = request else {
-        if fault == Fault::ContextMalformedAccepted {
+        if fault == AnswerFault::ContextMalformedAccepted {
             *answer = acknowledged(request.option);
         }
         return;
@@ -35,27 +35,29 @@ pub(super) fn distort(fault: Fault, request: &OptionRequest, answer: &mut Answer
         matches!(reply, Message::OptionReply(reply) if reply.reply == ReplyType::META_CONTEXT)
     });
     match fault {
-        Fault::ContextUnknownRefused if unknown => {
+        AnswerFault::ContextUnknownRefused if unknown => {
             let why = "a namespace is unknown";
             *answer = refuse(*option, ReplyType::ERR_INVALID, why);
         }
-        Fault::ContextNoneRefused if listing && none => {
+        AnswerFault::ContextNoneRefused if listing && none => {
             *answer = refuse(*option, ReplyType::ERR_UNKNOWN, "there is no such context");
         }
-        Fault::ContextListEmpty if listing && queries.is_empty() => {
+        AnswerFault::ContextListEmpty if listing && queries.is_empty() => {
             *answer = acknowledged(*option);
         }
-        Fault::ContextListTooBig if listing && queries.is_empty() => {
+        AnswerFault::ContextListTooBig if listing && queries.is_empty() => {
             *answer = refuse(*option, ReplyType::ERR_TOO_BIG, "there are too many contexts");
         }
-        Fault::ContextUnlisted if listing && !queries.is_empty() => {
+        AnswerFault::ContextUnlisted if listing && !queries.is_empty() => {
             *answer = acknowledged(*option);
         }
-        Fault::ContextSelectedTwice if !listing => twice(queries.len(), &mut answer.parts),
-        Fault::BitmapWildcardUnlisted if listing && is(b"qemu:dirty-bitmap:") => {
+        AnswerFault::ContextSelectedTwice if !listing => twice(queries.len(), &mut answer.parts),
+        AnswerFault::BitmapWildcardUnlisted if listing && is(b"qemu:dirty-bitmap:") => {
             *answer = acknowledged(*option);
         }
-        Fault::QemuWildcardUnlisted if listing && is(b"qemu:") => *answer = acknowledged(*option),
+        AnswerFault::QemuWildcardUnlisted if listing && is(b"qemu:") => {
+            *answer = acknowledged(*option)
+        }
         _ => {}
     }
 }
@@ -71,30 +73,30 @@ fn twice(queries: usize, parts: &mut Parts) {
 }
 
 /// Faults that one context shows.
-fn each(fault: Fault, OptionReply { option, reply, body }: &mut OptionReply) {
+fn each(fault: AnswerFault, OptionReply { option, reply, body }: &mut OptionReply) {
     let ReplyBody::MetaContext { id, name } = body else { return };
     let listing = *option == OptionType::LIST_META_CONTEXT;
     match fault {
-        Fault::ContextListId if listing => *id = 7,
-        Fault::ContextIdOther if !listing => *id = id.wrapping_add(1),
-        Fault::ContextNameBare => name.0.retain(|byte| *byte != b':'),
-        Fault::ContextNamespaceEmpty => {
+        AnswerFault::ContextListId if listing => *id = 7,
+        AnswerFault::ContextIdOther if !listing => *id = id.wrapping_add(1),
+        AnswerFault::ContextNameBare => name.0.retain(|byte| *byte != b':'),
+        AnswerFault::ContextNamespaceEmpty => {
             if let Some(colon) = name.0.iter().position(|byte| *byte == b':') {
                 name.0.drain(..colon);
             }
         }
-        Fault::ContextNamespaceOther => {
+        AnswerFault::ContextNamespaceOther => {
             name.0.splice(..0, *b"acme");
         }
-        Fault::ContextNameNotUtf8 => name.0.extend([0xff, 0xfe]),
-        Fault::ContextNameTooLong => name.0.resize(TOO_LONG, b'a'),
-        Fault::ContextReplyShort => *body = ReplyBody::Raw(vec![0, 1]),
-        Fault::ContextReplyUnfit => {
+        AnswerFault::ContextNameNotUtf8 => name.0.extend([0xff, 0xfe]),
+        AnswerFault::ContextNameTooLong => name.0.resize(TOO_LONG, b'a'),
+        AnswerFault::ContextReplyShort => *body = ReplyBody::Raw(vec![0, 1]),
+        AnswerFault::ContextReplyUnfit => {
             let name = std::mem::take(name);
             *reply = ReplyType::SERVER;
             *body = ReplyBody::Server { name, description: Default::default() };
         }
-        Fault::QemuContextOther if name.as_bytes() == b"qemu:allocation-depth" => {
+        AnswerFault::QemuContextOther if name.as_bytes() == b"qemu:allocation-depth" => {
             *name = "qemu:allocation".into();
         }
         _ => {}

@@ -6,7 +6,7 @@ use protocol::text::WireString;
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
 use super::status;
-use crate::fault::Fault;
+use crate::distortion::ReplyFault;
 use crate::outgoing::{Part, Parts, chunk, is_read};
 
 /// Longer than any message may be, in bytes.
@@ -15,7 +15,12 @@ const TOO_LONG: usize = 5000;
 const CACHE_DATA: u64 = 1 << 20;
 
 /// Changes the answer to a request.
-pub(crate) fn distort_reply(fault: Fault, structured: bool, request: &Request, parts: &mut Parts) {
+pub(crate) fn distort_reply(
+    fault: ReplyFault,
+    structured: bool,
+    request: &Request,
+    parts: &mut Parts,
+) {
     for message in parts.messages_mut() {
         match message {
             Message::SimpleReply(reply) => {
@@ -35,21 +40,21 @@ pub(crate) fn distort_reply(fault: Fault, structured: bool, request: &Request, p
     }
     if structured {
         sequence(fault, request, parts);
-    } else if fault == Fault::SimpleErrorWithData && is_read(request) && failed(parts) {
+    } else if fault == ReplyFault::SimpleErrorWithData && is_read(request) && failed(parts) {
         parts.list.push(Part::Bytes(vec![0; request.length.min(1 << 20) as usize]));
     }
     status::distort(fault, request, parts);
     match fault {
-        Fault::ExtendedSimpleReply
+        ReplyFault::ExtendedSimpleReply
             if request.form == RequestForm::Extended
                 && !is_read(request)
                 && request.command != Command::BLOCK_STATUS =>
         {
             simple(request, parts);
         }
-        Fault::ReplyTwice => parts.list.extend(parts.list.clone()),
-        Fault::ReplyMissing if request.command == Command::FLUSH => parts.list.clear(),
-        Fault::ReplyOldMagic => {
+        ReplyFault::ReplyTwice => parts.list.extend(parts.list.clone()),
+        ReplyFault::ReplyMissing if request.command == Command::FLUSH => parts.list.clear(),
+        ReplyFault::ReplyOldMagic => {
             for part in &mut parts.list {
                 if let Part::Message(message @ Message::SimpleReply(_)) = part {
                     let mut bytes = message.to_bytes();
@@ -62,19 +67,19 @@ pub(crate) fn distort_reply(fault: Fault, structured: bool, request: &Request, p
     }
 }
 
-fn cookie(fault: Fault, cookie: &mut u64) {
+fn cookie(fault: ReplyFault, cookie: &mut u64) {
     match fault {
-        Fault::CookieWrong => *cookie = cookie.wrapping_add(1),
-        Fault::CookieTruncated => *cookie &= 0xffff_ffff,
+        ReplyFault::CookieWrong => *cookie = cookie.wrapping_add(1),
+        ReplyFault::CookieTruncated => *cookie &= 0xffff_ffff,
         _ => {}
     }
 }
 
-fn error(fault: Fault, error: &mut ErrorCode) {
+fn error(fault: ReplyFault, error: &mut ErrorCode) {
     match fault {
         _ if *error == ErrorCode::OK => {}
-        Fault::ErrorUnknownValue => *error = ErrorCode(71),
-        Fault::ErrorUnexpectedOverflow => *error = ErrorCode::EOVERFLOW,
+        ReplyFault::ErrorUnknownValue => *error = ErrorCode(71),
+        ReplyFault::ErrorUnexpectedOverflow => *error = ErrorCode::EOVERFLOW,
         _ => {}
     }
 }
@@ -88,35 +93,37 @@ fn failed(parts: &Parts) -> bool {
 }
 
 /// Faults that one chunk shows.
-fn each_chunk(fault: Fault, request: &Request, chunk: &mut Chunk) {
+fn each_chunk(fault: ReplyFault, request: &Request, chunk: &mut Chunk) {
     match (fault, &mut chunk.body) {
-        (Fault::ChunkSpareFlag, _) => chunk.flags.0 |= 1 << 3,
-        (Fault::DoneMissing, _) => chunk.flags = ReplyFlags::EMPTY,
-        (Fault::DoneTwice, _) => chunk.flags = ReplyFlags::DONE,
-        (Fault::ChunkNoneWithData, body @ ChunkBody::Empty) => {
+        (ReplyFault::ChunkSpareFlag, _) => chunk.flags.0 |= 1 << 3,
+        (ReplyFault::DoneMissing, _) => chunk.flags = ReplyFlags::EMPTY,
+        (ReplyFault::DoneTwice, _) => chunk.flags = ReplyFlags::DONE,
+        (ReplyFault::ChunkNoneWithData, body @ ChunkBody::Empty) => {
             *body = ChunkBody::Raw(request.offset.to_be_bytes().to_vec());
         }
-        (Fault::ChunkTypeUnfit, body @ ChunkBody::Empty) if request.command == Command::WRITE => {
+        (ReplyFault::ChunkTypeUnfit, body @ ChunkBody::Empty)
+            if request.command == Command::WRITE =>
+        {
             chunk.chunk = ChunkType::OFFSET_HOLE;
             *body = ChunkBody::Hole { offset: request.offset, size: request.length.max(1) as u32 };
         }
-        (Fault::ChunkHoleLength, body @ ChunkBody::Hole { .. }) => {
+        (ReplyFault::ChunkHoleLength, body @ ChunkBody::Hole { .. }) => {
             let mut data = Vec::new();
             body.encode(&mut data);
             data.extend_from_slice(&[0; 4]);
             *body = ChunkBody::Raw(data);
         }
-        (Fault::ErrorChunkZero, ChunkBody::Error { error, .. }) => *error = ErrorCode::OK,
-        (Fault::ErrorChunkMessageTooLong, ChunkBody::Error { message, .. }) => {
+        (ReplyFault::ErrorChunkZero, ChunkBody::Error { error, .. }) => *error = ErrorCode::OK,
+        (ReplyFault::ErrorChunkMessageTooLong, ChunkBody::Error { message, .. }) => {
             *message = WireString(vec![b'a'; TOO_LONG]);
         }
-        (Fault::ErrorChunkMessageOverrun, body @ ChunkBody::Error { .. }) => {
+        (ReplyFault::ErrorChunkMessageOverrun, body @ ChunkBody::Error { .. }) => {
             let mut data = Vec::new();
             body.encode(&mut data);
             data[4..6].copy_from_slice(&u16::MAX.to_be_bytes());
             *body = ChunkBody::Raw(data);
         }
-        (Fault::ErrorChunkShort, body @ ChunkBody::Error { .. }) => {
+        (ReplyFault::ErrorChunkShort, body @ ChunkBody::Error { .. }) => {
             let mut data = Vec::new();
             body.encode(&mut data);
             data.truncate(4);
@@ -127,29 +134,29 @@ fn each_chunk(fault: Fault, request: &Request, chunk: &mut Chunk) {
 }
 
 /// Faults that only an extended chunk shows.
-fn extended(fault: Fault, chunk: &mut Chunk) {
+fn extended(fault: ReplyFault, chunk: &mut Chunk) {
     let ChunkForm::Extended { offset } = &mut chunk.form else { return };
     match (fault, &mut chunk.body) {
-        (Fault::ExtendedOffsetZero, _) => *offset = 0,
-        (Fault::ExtendedCompactChunks, body)
+        (ReplyFault::ExtendedOffsetZero, _) => *offset = 0,
+        (ReplyFault::ExtendedCompactChunks, body)
             if !matches!(body, ChunkBody::BlockStatusExt { .. }) =>
         {
             chunk.form = ChunkForm::Structured;
         }
-        (Fault::ExtendedStatusCompact, body) => {
+        (ReplyFault::ExtendedStatusCompact, body) => {
             if let ChunkBody::BlockStatusExt { id, extents, .. } = body {
                 let (id, extents) = (*id, std::mem::take(extents));
                 *body = ChunkBody::BlockStatus { id, extents };
                 chunk.chunk = ChunkType::BLOCK_STATUS;
             }
         }
-        (Fault::ExtendedStatusCount, ChunkBody::BlockStatusExt { count, .. }) => {
+        (ReplyFault::ExtendedStatusCount, ChunkBody::BlockStatusExt { count, .. }) => {
             *count = count.saturating_add(1);
         }
-        (Fault::ExtendedStatusUpper, ChunkBody::BlockStatusExt { extents, .. }) => {
+        (ReplyFault::ExtendedStatusUpper, ChunkBody::BlockStatusExt { extents, .. }) => {
             extents.iter_mut().for_each(|extent| extent.status |= 1 << 32);
         }
-        (Fault::ExtendedStatusEmpty, ChunkBody::BlockStatusExt { extents, .. }) => {
+        (ReplyFault::ExtendedStatusEmpty, ChunkBody::BlockStatusExt { extents, .. }) => {
             extents.iter_mut().take(1).for_each(|extent| extent.length = 0);
         }
         _ => {}
@@ -157,22 +164,22 @@ fn extended(fault: Fault, chunk: &mut Chunk) {
 }
 
 /// Faults in the order and number of chunks.
-fn sequence(fault: Fault, request: &Request, parts: &mut Parts) {
+fn sequence(fault: ReplyFault, request: &Request, parts: &mut Parts) {
     let none = |flags| Part::Message(chunk(request, flags, ChunkType::NONE, ChunkBody::Empty));
     match fault {
-        Fault::ChunkAfterDone => parts.list.push(none(ReplyFlags::DONE)),
-        Fault::ChunkNoneNotLast => parts.list.insert(0, none(ReplyFlags::EMPTY)),
-        Fault::CacheWithData if request.command == Command::CACHE && !failed(parts) => {
+        ReplyFault::ChunkAfterDone => parts.list.push(none(ReplyFlags::DONE)),
+        ReplyFault::ChunkNoneNotLast => parts.list.insert(0, none(ReplyFlags::EMPTY)),
+        ReplyFault::CacheWithData if request.command == Command::CACHE && !failed(parts) => {
             let length = request.length.clamp(1, CACHE_DATA);
             let body = ChunkBody::Data { offset: request.offset, length };
             parts.list.clear();
             parts.message(chunk(request, ReplyFlags::DONE, ChunkType::OFFSET_DATA, body));
             parts.list.push(Part::Bytes(vec![0; length as usize]));
         }
-        Fault::SimpleReadError if is_read(request) && failed(parts) => simple(request, parts),
-        Fault::SimpleToStructuredRead if is_read(request) => simple(request, parts),
+        ReplyFault::SimpleReadError if is_read(request) && failed(parts) => simple(request, parts),
+        ReplyFault::SimpleToStructuredRead if is_read(request) => simple(request, parts),
         _ if !is_read(request) || failed(parts) || request.length < 2 => {}
-        Fault::ChunksOverlap => {
+        ReplyFault::ChunksOverlap => {
             split(request, parts);
             // One byte more at the front of the second chunk.
             change_data(parts, 1, |offset, range| {
@@ -180,28 +187,28 @@ fn sequence(fault: Fault, request: &Request, parts: &mut Parts) {
                 range.start -= 1;
             });
         }
-        Fault::ChunkOutOfBounds => {
+        ReplyFault::ChunkOutOfBounds => {
             let body =
                 ChunkBody::Hole { offset: request.offset.wrapping_add(request.length), size: 512 };
             let extra = chunk(request, ReplyFlags::EMPTY, ChunkType::OFFSET_HOLE, body);
             parts.list.insert(0, Part::Message(extra));
         }
-        Fault::ChunkDataEmpty => {
+        ReplyFault::ChunkDataEmpty => {
             let body = ChunkBody::Raw(request.offset.to_be_bytes().to_vec());
             let extra = chunk(request, ReplyFlags::EMPTY, ChunkType::OFFSET_DATA, body);
             parts.list.insert(0, Part::Message(extra));
         }
-        Fault::ChunkHoleEmpty => {
+        ReplyFault::ChunkHoleEmpty => {
             let body = ChunkBody::Hole { offset: request.offset, size: 0 };
             let extra = chunk(request, ReplyFlags::EMPTY, ChunkType::OFFSET_HOLE, body);
             parts.list.insert(0, Part::Message(extra));
         }
-        Fault::ReadShort => {
+        ReplyFault::ReadShort => {
             split(request, parts);
             change_data(parts, 1, |_, range| range.end -= 1);
         }
-        Fault::DfFragmented if request.flags.has(CommandFlags::DF) => split(request, parts),
-        Fault::DoneTwice => {
+        ReplyFault::DfFragmented if request.flags.has(CommandFlags::DF) => split(request, parts),
+        ReplyFault::DoneTwice => {
             split(request, parts);
             for message in parts.messages_mut() {
                 if let Message::Chunk(chunk) = message {

@@ -4,12 +4,12 @@ use protocol::message::{Chunk, ChunkBody, Extent, Message, Request, SimpleReply}
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
 use crate::contexts::{Context, Selected};
-use crate::fault::Fault;
+use crate::distortion::{ExtentFault, ReplyFault};
 use crate::outgoing::{Part, Parts, chunk};
 
 /// Changes the extents of a context.
 pub(crate) fn distort_extents(
-    fault: Fault,
+    fault: ExtentFault,
     request: &Request,
     size: u64,
     selected: &Selected,
@@ -19,38 +19,38 @@ pub(crate) fn distort_extents(
     let context = &selected.context;
     let Some(last) = extents.last_mut() else { return };
     match fault {
-        Fault::StatusExtentEmpty => extents.insert(0, Extent { length: 0, status: 0 }),
-        Fault::StatusNoExtent => extents.clear(),
-        Fault::StatusOneLonger if one => last.length += 65_536,
-        Fault::StatusOneTwice if one => split(extents),
-        Fault::StatusExtentTooMany if !one => {
+        ExtentFault::StatusExtentEmpty => extents.insert(0, Extent { length: 0, status: 0 }),
+        ExtentFault::StatusNoExtent => extents.clear(),
+        ExtentFault::StatusOneLonger if one => last.length += 65_536,
+        ExtentFault::StatusOneTwice if one => split(extents),
+        ExtentFault::StatusExtentTooMany if !one => {
             let status = u64::from(last.status == 0);
             extents.push(Extent { length: 512, status });
         }
-        Fault::StatusBeyondExport if !one => last.length += size,
-        Fault::StatusNeighboursEqual if !one => split(extents),
-        Fault::StatusCutAnywhere if !one => {
+        ExtentFault::StatusBeyondExport if !one => last.length += size,
+        ExtentFault::StatusNeighboursEqual if !one => split(extents),
+        ExtentFault::StatusCutAnywhere if !one => {
             if let Some(first) = extents.first_mut().filter(|first| first.length > 1000) {
                 first.length = 1000;
                 extents.truncate(1);
             }
         }
-        Fault::StatusReservedBits if matches!(context, Context::Allocation) => {
+        ExtentFault::StatusReservedBits if matches!(context, Context::Allocation) => {
             extents.iter_mut().for_each(|extent| extent.status |= 1 << 4);
         }
-        Fault::StatusDataAsZero if matches!(context, Context::Allocation) => {
+        ExtentFault::StatusDataAsZero if matches!(context, Context::Allocation) => {
             extents.iter_mut().for_each(|extent| extent.status = 3);
         }
-        Fault::StatusHolesHidden if matches!(context, Context::Allocation) => {
+        ExtentFault::StatusHolesHidden if matches!(context, Context::Allocation) => {
             extents.iter_mut().for_each(|extent| extent.status = 0);
         }
-        Fault::BitmapOtherBits if matches!(context, Context::Bitmap(_)) => {
+        ExtentFault::BitmapOtherBits if matches!(context, Context::Bitmap(_)) => {
             extents.iter_mut().for_each(|extent| extent.status |= 2);
         }
-        Fault::BitmapInverted if matches!(context, Context::Bitmap(_)) => {
+        ExtentFault::BitmapInverted if matches!(context, Context::Bitmap(_)) => {
             extents.iter_mut().for_each(|extent| extent.status ^= 1);
         }
-        Fault::DepthFromZero if matches!(context, Context::Depth) => {
+        ExtentFault::DepthFromZero if matches!(context, Context::Depth) => {
             let less = |extent: &mut Extent| extent.status = extent.status.saturating_sub(1);
             extents.iter_mut().for_each(less);
         }
@@ -69,7 +69,7 @@ fn split(extents: &mut Vec<Extent>) {
 }
 
 /// Changes the chunks of an answer.
-pub(super) fn distort(fault: Fault, request: &Request, parts: &mut Parts) {
+pub(super) fn distort(fault: ReplyFault, request: &Request, parts: &mut Parts) {
     if request.command != Command::BLOCK_STATUS {
         return;
     }
@@ -83,15 +83,15 @@ pub(super) fn distort(fault: Fault, request: &Request, parts: &mut Parts) {
         return;
     }
     match fault {
-        Fault::StatusChunkMissing => {
+        ReplyFault::StatusChunkMissing => {
             let none = chunk(request, ReplyFlags::DONE, ChunkType::NONE, ChunkBody::Empty);
             parts.list = vec![Part::Message(none)];
         }
-        Fault::StatusSimple => {
+        ReplyFault::StatusSimple => {
             let reply = SimpleReply { error: ErrorCode::OK, cookie: request.cookie };
             parts.list = vec![Part::Message(Message::SimpleReply(reply))];
         }
-        Fault::StatusChunkLength => {
+        ReplyFault::StatusChunkLength => {
             for message in parts.messages_mut() {
                 let Message::Chunk(Chunk { body, .. }) = message else { continue };
                 let mut data = Vec::new();

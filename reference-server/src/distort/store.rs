@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::fault::Fault;
+use crate::distortion::StoreFault;
 use crate::store::{PAGE_SIZE, Run, Store, Stretch, push_run};
 
 /// How many pages a cache holds; later ones are not cached.
@@ -17,13 +17,13 @@ const PIECE: u64 = 64 << 20;
 /// not written, since some faults let them through.
 #[derive(Debug)]
 pub(crate) struct FaultyStore {
-    fault: Fault,
+    fault: StoreFault,
     inner: Arc<dyn Store>,
     cache: Mutex<BTreeMap<u64, Vec<u8>>>,
 }
 
 impl FaultyStore {
-    pub(crate) fn new(fault: Fault, inner: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(fault: StoreFault, inner: Arc<dyn Store>) -> Self {
         Self { fault, inner, cache: Mutex::default() }
     }
 
@@ -109,7 +109,7 @@ impl FaultyStore {
 
     /// Writes what only the cache has, if that is the fault.
     fn write_back(&self) -> io::Result<()> {
-        if self.fault != Fault::MultiConnWriteBack {
+        if self.fault != StoreFault::MultiConnWriteBack {
             return Ok(());
         }
         for (index, page) in std::mem::take(&mut *self.cached()) {
@@ -128,9 +128,9 @@ impl FaultyStore {
         let end = offset + length;
         let (start, end) = match self.fault {
             _ if length == 0 => (offset, end),
-            Fault::ZeroesNeighbours => (offset / 4096 * 4096, end.div_ceil(4096) * 4096),
-            Fault::ZeroesInwards => (offset.div_ceil(4096) * 4096, end / 4096 * 4096),
-            Fault::ZeroesFirstPiece => (offset, offset + length.min(PIECE)),
+            StoreFault::ZeroesNeighbours => (offset / 4096 * 4096, end.div_ceil(4096) * 4096),
+            StoreFault::ZeroesInwards => (offset.div_ceil(4096) * 4096, end / 4096 * 4096),
+            StoreFault::ZeroesFirstPiece => (offset, offset + length.min(PIECE)),
             _ => (offset, end),
         };
         (start, self.inside(start, end.saturating_sub(start)))
@@ -138,7 +138,7 @@ impl FaultyStore {
 
     /// A connection sees its own writes even through a stale cache.
     fn forget(&self, offset: u64, length: u64) {
-        if self.fault == Fault::CacheStale {
+        if self.fault == StoreFault::CacheStale {
             return;
         }
         let mut cache = self.cached();
@@ -158,8 +158,8 @@ impl Store for FaultyStore {
 
     fn read(&self, offset: u64, buffer: &mut [u8], runs: &mut Vec<Run>) -> io::Result<()> {
         match self.fault {
-            Fault::ReadOtherOffset => self.read_inside(offset & !0xfff, buffer, runs),
-            Fault::ReadErrorHidden => {
+            StoreFault::ReadOtherOffset => self.read_inside(offset & !0xfff, buffer, runs),
+            StoreFault::ReadErrorHidden => {
                 let mut found = Vec::new();
                 if self.read_inside(offset, buffer, &mut found).is_err() {
                     buffer.fill(0);
@@ -169,8 +169,8 @@ impl Store for FaultyStore {
                 runs.append(&mut found);
                 Ok(())
             }
-            Fault::MultiConnStaleCache => self.read_cached(offset, buffer, runs, true),
-            Fault::MultiConnWriteBack | Fault::CacheStale => {
+            StoreFault::MultiConnStaleCache => self.read_cached(offset, buffer, runs, true),
+            StoreFault::MultiConnWriteBack | StoreFault::CacheStale => {
                 self.read_cached(offset, buffer, runs, false)
             }
             _ => self.read_inside(offset, buffer, runs),
@@ -179,10 +179,10 @@ impl Store for FaultyStore {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let inside = self.inside(offset, data.len() as u64) as usize;
-        if inside == 0 || self.fault == Fault::WriteNotStored {
+        if inside == 0 || self.fault == StoreFault::WriteNotStored {
             return Ok(());
         }
-        if self.fault == Fault::MultiConnWriteBack {
+        if self.fault == StoreFault::MultiConnWriteBack {
             return self.write_cached(offset, &data[..inside]);
         }
         self.inner.write(offset, &data[..inside])?;
@@ -192,7 +192,7 @@ impl Store for FaultyStore {
 
     fn zero(&self, offset: u64, length: u64, provision: bool) -> io::Result<()> {
         let (offset, inside) = self.zeroed(offset, self.inside(offset, length));
-        if inside == 0 || self.fault == Fault::ZeroesNotStored {
+        if inside == 0 || self.fault == StoreFault::ZeroesNotStored {
             return Ok(());
         }
         self.write_back()?;
@@ -203,12 +203,12 @@ impl Store for FaultyStore {
 
     fn zero_fast(&self, offset: u64, length: u64, provision: bool) -> io::Result<bool> {
         let inside = self.inside(offset, length);
-        if inside == 0 || self.fault == Fault::ZeroesNotStored {
+        if inside == 0 || self.fault == StoreFault::ZeroesNotStored {
             return Ok(true);
         }
         self.write_back()?;
         self.forget(offset, inside);
-        if self.fault == Fault::FastZeroHalfDone {
+        if self.fault == StoreFault::FastZeroHalfDone {
             self.inner.zero(offset, inside.div_ceil(2), provision)?;
             return Ok(false);
         }
@@ -217,7 +217,7 @@ impl Store for FaultyStore {
 
     fn cache(&self, offset: u64, length: u64) -> io::Result<()> {
         let inside = self.inside(offset, length);
-        if self.fault == Fault::CacheStale {
+        if self.fault == StoreFault::CacheStale {
             let mut cache = self.cached();
             for index in offset / PAGE_SIZE..(offset + inside).div_ceil(PAGE_SIZE) {
                 if cache.len() < CACHED_PAGES {
@@ -237,7 +237,7 @@ impl Store for FaultyStore {
 
     fn trim(&self, offset: u64, length: u64) -> io::Result<()> {
         let (mut offset, mut length) = (offset, self.inside(offset, length));
-        if self.fault == Fault::TrimNeighbours {
+        if self.fault == StoreFault::TrimNeighbours {
             let end = (offset + length).div_ceil(4096).saturating_add(1) * 4096;
             offset = (offset / 4096).saturating_sub(1) * 4096;
             length = self.inside(offset, end - offset);

@@ -2,17 +2,16 @@
 
 use std::fmt;
 
-use crate::config::Features;
-use crate::manners::Manners;
+use crate::behaviour::Behaviour;
 
 /// A release of qemu, as a server and as a client.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Profile {
     pub(super) version: &'static str,
     pub(super) name: &'static str,
     pub(super) peer: &'static str,
-    pub(super) features: Features,
-    pub(super) manners: Manners,
+    /// What it does otherwise than the release before, or than a server does by default.
+    pub(super) changes: fn(&mut Behaviour),
     pub(super) psk: bool,
     pub(super) tls_over_unix: bool,
     pub(super) habits: Habits,
@@ -70,18 +69,6 @@ impl Profile {
         self.peer
     }
 
-    /// What the release offers as a server.
-    #[must_use]
-    pub fn features(&self) -> &Features {
-        &self.features
-    }
-
-    /// How it answers.
-    #[must_use]
-    pub fn manners(&self) -> &Manners {
-        &self.manners
-    }
-
     /// Whether it can do TLS with pre-shared keys.
     #[must_use]
     pub fn has_psk(&self) -> bool {
@@ -100,6 +87,15 @@ impl Profile {
         &self.habits
     }
 }
+
+/// There is one of each release.
+impl PartialEq for Profile {
+    fn eq(&self, other: &Self) -> bool {
+        self.version == other.version
+    }
+}
+
+impl Eq for Profile {}
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,8 +5,7 @@ use std::fmt;
 use protocol::values::{DEFAULT_MAXIMUM_PAYLOAD, ErrorCode};
 
 use super::release::{Habits, Profile};
-use crate::config::Features;
-use crate::manners::{Manners, MultiConn};
+use crate::behaviour::{Behaviour, FlagChecks, MultiConn};
 
 /// The names of a release.
 macro_rules! named {
@@ -29,46 +28,7 @@ const V2_6: Profile = named!(
         version: "",
         name: "",
         peer: "",
-        features: Features {
-            no_zeroes: false,
-            info_and_go: false,
-            block_size: false,
-            structured_reply: false,
-            extended_headers: false,
-            meta_context: false,
-            base_allocation: false,
-            dirty_bitmaps: false,
-            allocation_depth: false,
-            status_payload: false,
-            write_zeroes: false,
-            fast_zero: false,
-            cache: false,
-            df: false,
-            multi_conn: false,
-            ..Features::EVERYTHING
-        },
-        manners: Manners {
-            name_limit: 256,
-            error_texts: false,
-            info_name: false,
-            tells_unasked: true,
-            export_last: true,
-            serves_unaligned: true,
-            structured_once: true,
-            past_end: ErrorCode::EINVAL,
-            read_only: ErrorCode::EPERM,
-            ignores_flags: true,
-            large_write_closes: true,
-            simple_success: true,
-            holes_in_reads: false,
-            one_extent: true,
-            zeroes_are_holes: false,
-            trim_on_read_only: true,
-            multi_conn: MultiConn::Never,
-            size_unit: 512,
-            oldstyle_without_name: true,
-            ..Manners::DEFAULT
-        },
+        changes: v2_6,
         psk: false,
         tls_over_unix: false,
         habits: Habits {
@@ -92,13 +52,7 @@ const V2_6: Profile = named!(
 const V2_8: Profile = named!(
     "2.8",
     Profile {
-        features: Features { no_zeroes: true, write_zeroes: true, ..V2_6.features },
-        manners: Manners {
-            error_texts: true,
-            past_end: ErrorCode::ENOSPC,
-            ignores_flags: false,
-            ..V2_6.manners
-        },
+        changes: v2_8,
         habits: Habits {
             no_zeroes: true,
             largest: DEFAULT_MAXIMUM_PAYLOAD,
@@ -109,21 +63,13 @@ const V2_8: Profile = named!(
     }
 );
 
-const V2_10: Profile = named!(
-    "2.10",
-    Profile {
-        features: Features { info_and_go: true, block_size: true, ..V2_8.features },
-        manners: Manners { least_minimum: 512, info_insists: true, ..V2_8.manners },
-        habits: Habits { go: true, ..V2_8.habits },
-        ..V2_8
-    }
-);
+const V2_10: Profile =
+    named!("2.10", Profile { changes: v2_10, habits: Habits { go: true, ..V2_8.habits }, ..V2_8 });
 
 const V2_11: Profile = named!(
     "2.11",
     Profile {
-        features: Features { structured_reply: true, df: true, ..V2_10.features },
-        manners: Manners { info_name: true, ..V2_10.manners },
+        changes: v2_11,
         habits: Habits { structured_reply: true, minds_read_only: true, ..V2_10.habits },
         ..V2_10
     }
@@ -132,43 +78,18 @@ const V2_11: Profile = named!(
 const V2_12: Profile = named!(
     "2.12",
     Profile {
-        features: Features { meta_context: true, base_allocation: true, ..V2_11.features },
-        manners: Manners {
-            past_end: ErrorCode::EINVAL,
-            read_only: ErrorCode::EINVAL,
-            holes_in_reads: true,
-            ..V2_11.manners
-        },
+        changes: v2_12,
         habits: Habits { base_allocation: true, aligns: true, ..V2_11.habits },
         ..V2_11
     }
 );
 
-const V3_0: Profile = named!(
-    "3.0",
-    Profile {
-        // CACHE is the command of 3.0 on the bit and with the answer of 3.1.
-        features: Features { dirty_bitmaps: true, cache: true, ..V2_12.features },
-        manners: Manners { bitmaps_run_over: true, ..V2_12.manners },
-        psk: true,
-        ..V2_12
-    }
-);
+const V3_0: Profile = named!("3.0", Profile { changes: v3_0, psk: true, ..V2_12 });
 
 const V4_2: Profile = named!(
     "4.2",
     Profile {
-        features: Features { fast_zero: true, multi_conn: true, ..V3_0.features },
-        manners: Manners {
-            name_limit: 4096,
-            least_minimum: 1,
-            info_insists: false,
-            one_extent: false,
-            trim_on_read_only: false,
-            multi_conn: MultiConn::SharedReadOnly,
-            oldstyle_without_name: false,
-            ..V3_0.manners
-        },
+        changes: v4_2,
         habits: Habits { takes_any_refusal: true, fast_zero: true, ..V3_0.habits },
         ..V3_0
     }
@@ -177,41 +98,137 @@ const V4_2: Profile = named!(
 const V5_2: Profile = named!(
     "5.2",
     Profile {
-        features: Features { allocation_depth: true, ..V4_2.features },
-        manners: Manners {
-            bitmaps_run_over: false,
-            multi_conn: MultiConn::ReadOnly,
-            ..V4_2.manners
-        },
+        changes: v5_2,
         habits: Habits { largest_effect: u32::MAX as u64, last_flushes: 1, ..V4_2.habits },
         ..V4_2
     }
 );
 
-const V7_1: Profile = named!(
-    "7.1",
-    Profile {
-        manners: Manners {
-            lists_contexts_early: true,
-            zeroes_are_holes: true,
-            multi_conn: MultiConn::Shared,
-            ..V5_2.manners
-        },
-        tls_over_unix: true,
-        ..V5_2
-    }
-);
+const V7_1: Profile = named!("7.1", Profile { changes: v7_1, tls_over_unix: true, ..V5_2 });
 
 const V8_2: Profile = named!(
     "8.2",
     Profile {
-        features: Features { extended_headers: true, status_payload: true, ..V7_1.features },
+        changes: v8_2,
         habits: Habits { extended_headers: true, largest_effect: u64::MAX, ..V7_1.habits },
         ..V7_1
     }
 );
 
+fn v2_6(b: &mut Behaviour) {
+    b.features.no_zeroes = false;
+    b.features.info_and_go = false;
+    b.features.block_size = false;
+    b.features.structured_reply = false;
+    b.features.extended_headers = false;
+    b.features.meta_context = false;
+    b.features.base_allocation = false;
+    b.features.dirty_bitmaps = false;
+    b.features.allocation_depth = false;
+    b.features.status_payload = false;
+    b.features.write_zeroes = false;
+    b.features.fast_zero = false;
+    b.features.cache = false;
+    b.features.df = false;
+    b.features.multi_conn = false;
+    b.name_limit = 256;
+    b.error_texts = false;
+    b.info_name = false;
+    b.tells_unasked = true;
+    b.export_last = true;
+    b.serves_unaligned = true;
+    b.structured_once = true;
+    b.past_end = ErrorCode::EINVAL;
+    b.read_only = Some(ErrorCode::EPERM);
+    b.flag_checks = FlagChecks::Known;
+    b.large_write_closes = true;
+    b.simple_success = true;
+    b.holes_in_reads = false;
+    b.one_extent = true;
+    b.zeroes_are_holes = false;
+    b.trim_on_read_only = true;
+    b.multi_conn = MultiConn::Never;
+    b.size_unit = 512;
+    b.oldstyle_without_name = true;
+}
+
+fn v2_8(b: &mut Behaviour) {
+    b.features.no_zeroes = true;
+    b.features.write_zeroes = true;
+    b.error_texts = true;
+    b.past_end = ErrorCode::ENOSPC;
+    b.flag_checks = FlagChecks::All;
+}
+
+fn v2_10(b: &mut Behaviour) {
+    b.features.info_and_go = true;
+    b.features.block_size = true;
+    b.least_minimum = 512;
+    b.info_insists = true;
+}
+
+fn v2_11(b: &mut Behaviour) {
+    b.features.structured_reply = true;
+    b.features.df = true;
+    b.info_name = true;
+}
+
+fn v2_12(b: &mut Behaviour) {
+    b.features.meta_context = true;
+    b.features.base_allocation = true;
+    b.past_end = ErrorCode::EINVAL;
+    b.read_only = Some(ErrorCode::EINVAL);
+    b.holes_in_reads = true;
+}
+
+fn v3_0(b: &mut Behaviour) {
+    // CACHE is the command of 3.0 on the bit and with the answer of 3.1.
+    b.features.dirty_bitmaps = true;
+    b.features.cache = true;
+    b.bitmaps_run_over = true;
+}
+
+fn v4_2(b: &mut Behaviour) {
+    b.features.fast_zero = true;
+    b.features.multi_conn = true;
+    b.name_limit = 4096;
+    b.least_minimum = 1;
+    b.info_insists = false;
+    b.one_extent = false;
+    b.trim_on_read_only = false;
+    b.multi_conn = MultiConn::SharedReadOnly;
+    b.oldstyle_without_name = false;
+}
+
+fn v5_2(b: &mut Behaviour) {
+    b.features.allocation_depth = true;
+    b.bitmaps_run_over = false;
+    b.multi_conn = MultiConn::ReadOnly;
+}
+
+fn v7_1(b: &mut Behaviour) {
+    b.lists_contexts_early = true;
+    b.zeroes_are_holes = true;
+    b.multi_conn = MultiConn::Shared;
+}
+
+fn v8_2(b: &mut Behaviour) {
+    b.features.extended_headers = true;
+    b.features.status_payload = true;
+}
+
 impl Profile {
+    /// How the release behaves as a server.
+    #[must_use]
+    pub fn behaviour(&self) -> Behaviour {
+        let mut behaviour = Behaviour::DEFAULT;
+        let last = Self::ALL.iter().position(|profile| profile == self).unwrap_or_default();
+        for profile in &Self::ALL[..=last] {
+            (profile.changes)(&mut behaviour);
+        }
+        behaviour
+    }
+
     /// All profiles, the oldest release first.
     pub const ALL: &'static [Self] = &PROFILES;
 
