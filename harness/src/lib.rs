@@ -19,5 +19,6 @@ pub mod report;
 pub mod run;
 pub mod scenarios;
 pub mod script;
+pub mod selftest;
 pub mod tls;
 pub mod transcribe;

@@ -51,7 +51,7 @@ fn data_comes_through_between_all_releases() {
 /// What is wrong with a server is seen: data that is lost, and a read that is cut.
 #[test]
 fn data_that_does_not_come_through_fails_the_pair() {
-    let fault = |fault| Target::Reference { fault: Some(fault) };
+    let fault = |fault| Target::faulty(fault);
     let interop = Interop {
         servers: vec![fault(Fault::WriteNotStored), fault(Fault::ReadShort)],
         clients: vec![ClientTarget::Reference],
@@ -69,7 +69,7 @@ fn data_that_does_not_come_through_fails_the_pair() {
 #[test]
 fn a_server_that_stays_open_is_a_warning() {
     let interop = Interop {
-        servers: vec![Target::Reference { fault: Some(Fault::DiscIgnored) }],
+        servers: vec![Target::faulty(Fault::DiscIgnored)],
         clients: vec![ClientTarget::Reference, ClientTarget::Profile(&Profile::ALL[0])],
         jobs: 2,
         limit: Duration::from_secs(20),

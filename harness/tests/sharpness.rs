@@ -1,79 +1,26 @@
-//! The tester is tested: the reference server breaks one rule at a time on purpose, and the suite
-//! must name it. The honest server passes everything (`tests/run.rs`), so a finding is the fault's.
+//! The tester is tested, as `nbdcheck selftest` does: the reference server breaks one rule at a time on
+//! purpose, and the suite must name it. The honest server passes everything (`tests/run.rs`), so a finding is the fault's.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
 
-use dissector::session::Rule;
 use harness::finding::Verdict;
-use harness::run::runner::{Options, run_target};
-use harness::run::target::{Access, Target};
+use harness::run::runner::run_target;
+use harness::run::target::Target;
 use harness::scenarios;
-use harness::script::ast::{Replies, Script, Segmentation};
-use protocol::message::Side;
+use harness::script::ast::Replies;
+use harness::selftest::{self, Outcome, concerned, options};
 use reference_server::Fault;
-
-/// The scenarios that could show a fault, the likeliest first: those that check what it breaks, and
-/// where the judge checks it, whatever traffic there is.
-fn concerned(fault: Fault, all: &[Arc<Script>]) -> Vec<Vec<Arc<Script>>> {
-    let judged = |id: &str| Rule::ALL.iter().any(|rule| rule.id() == id);
-    let by_judge = fault.expected().iter().any(|id| judged(id));
-    let servers = all.iter().filter(|script| script.header.tests == Side::Server).cloned();
-    let (direct, others): (Vec<_>, Vec<_>) = servers.partition(|script| {
-        let checks = &script.header.checks;
-        checks.iter().any(|check| fault.expected().contains(&check.node.as_str()))
-    });
-    let mut batches = vec![direct];
-    if by_judge {
-        batches.extend(others.chunks(10).map(<[_]>::to_vec));
-    }
-    batches
-}
-
-fn options(replies: Replies) -> Options {
-    Options {
-        write: true,
-        hazard: true,
-        jobs: 4,
-        timeout: Duration::from_millis(700),
-        capture: None,
-        replies,
-        segmentation: Segmentation::Whole,
-        access: Access::default(),
-        again: String::new(),
-        limits: Default::default(),
-    }
-}
-
-async fn found(fault: Fault, all: &[Arc<Script>]) -> BTreeSet<&'static str> {
-    let options = options(Replies::Default);
-    let mut ids = BTreeSet::new();
-    for batch in concerned(fault, all) {
-        let (events, _) = tokio::sync::mpsc::unbounded_channel();
-        let target = Target::Reference { fault: Some(fault) };
-        let run = run_target(&target, &batch, None, &options, events).await;
-        let findings = run.outcomes.iter().flat_map(|outcome| &outcome.findings);
-        ids.extend(findings.map(|finding| finding.requirement.id));
-        if fault.expected().iter().all(|id| ids.contains(id)) {
-            break;
-        }
-    }
-    ids
-}
 
 fn check(part: usize, of: usize) {
     let all = scenarios::all().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut missed = Vec::new();
     for fault in Fault::ALL.iter().skip(part).step_by(of) {
-        let found = runtime.block_on(found(*fault, &all));
-        let silent: Vec<&str> =
-            fault.expected().iter().filter(|id| !found.contains(*id)).copied().collect();
-        if !silent.is_empty() {
-            missed.push(format!("{fault}: {silent:?} not found, but {found:?}"));
+        let trial = runtime.block_on(selftest::test(*fault, &all, false));
+        if trial.outcome != Outcome::Named {
+            missed.push(format!("{fault}: {:?} not found, but {:?}", trial.missed(), trial.found));
         }
     }
     assert!(missed.is_empty(), "faults that nothing names:\n{}", missed.join("\n"));
@@ -114,7 +61,7 @@ fn a_failed_read_breaks_the_rule_of_its_form() {
         (Replies::Structured, "read-error-chunk-required"),
         (Replies::Extended, "read-error-chunk-required"),
     ] {
-        let target = Target::Reference { fault: Some(Fault::ReadErrorHidden) };
+        let target = Target::faulty(Fault::ReadErrorHidden);
         let (events, _) = tokio::sync::mpsc::unbounded_channel();
         let options = options(replies);
         let run = runtime.block_on(run_target(&target, &io_error, None, &options, events));
@@ -136,7 +83,7 @@ fn a_server_that_keeps_connections_is_charged_by_the_scenarios_about_that() {
         .into_iter()
         .filter(|script| ids.contains(&script.id.as_str()))
         .collect();
-    let target = Target::Reference { fault: Some(Fault::DiscIgnored) };
+    let target = Target::faulty(Fault::DiscIgnored);
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     let options = options(Replies::Default);
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -160,7 +107,7 @@ fn a_request_beyond_the_end_that_succeeds_is_no_mere_warning() {
     for fault in faults {
         let direct = concerned(fault, &all).swap_remove(0);
         let (events, _) = tokio::sync::mpsc::unbounded_channel();
-        let target = Target::Reference { fault: Some(fault) };
+        let target = Target::faulty(fault);
         let run = runtime.block_on(run_target(
             &target,
             &direct,

@@ -9,7 +9,7 @@ use protocol::values::{
 };
 
 use crate::distortion::{AnswerFault, ExtentFault, ReplyFault, StoreFault};
-use crate::export::Export;
+use crate::export::{BlockSizes, Export};
 use crate::features::Features;
 
 /// How a server behaves. By default it does what the specification recommends.
@@ -23,6 +23,15 @@ pub struct Behaviour {
     pub oldstyle_without_name: bool,
     /// The unit to which the sizes of exports are rounded up, in bytes; a power of 2.
     pub(crate) size_unit: u32,
+
+    /// Connections at once, if not as many as the limits allow.
+    pub(crate) connections: Option<usize>,
+    /// Whether further connections wait for their turn; else they are closed without a greeting.
+    pub(crate) lets_connections_wait: bool,
+    /// Requests of one session that are served at once, if not as many as the limits allow.
+    pub(crate) in_flight: Option<u32>,
+    /// Whether everything is sent in pieces of a few bytes.
+    pub(crate) dribbles: bool,
 
     // The greeting.
     /// Handshake flags that a newstyle greeting has besides those of the features.
@@ -41,6 +50,12 @@ pub struct Behaviour {
     pub(crate) name_limit: usize,
     /// Whether errors of options come with a text.
     pub(crate) error_texts: bool,
+    /// Whether those texts are in a language that takes more than ASCII.
+    pub(crate) foreign_texts: bool,
+    /// How long the answer to an option takes.
+    pub(crate) option_delay: Duration,
+    /// Whether `NBD_OPT_LIST` names no export.
+    pub(crate) lists_nothing: bool,
     /// An option that has no data, and is served with any.
     pub(crate) ignores_data_of: Option<OptionType>,
     /// Whether the data of an unknown option is taken for the next option.
@@ -73,6 +88,12 @@ pub struct Behaviour {
     // Information about exports.
     /// Whether `NBD_INFO_NAME` is sent to those who ask for it.
     pub(crate) info_name: bool,
+    /// Whether `NBD_INFO_DESCRIPTION` is.
+    pub(crate) info_description: bool,
+    /// Whether information comes in the reversed order.
+    pub(crate) info_reversed: bool,
+    /// The size constraints of exports that have none of their own.
+    pub(crate) block_sizes: Option<BlockSizes>,
     /// Whether description and size constraints are sent to those too who do not ask for them.
     pub(crate) tells_unasked: bool,
     /// Whether `NBD_INFO_EXPORT` comes after all other information; else before.
@@ -104,6 +125,10 @@ pub struct Behaviour {
     pub(crate) lists_contexts_early: bool,
     /// Whether `NBD_OPT_SET_META_CONTEXT` is.
     pub(crate) sets_contexts_early: bool,
+    /// Whether contexts are listed and selected in the reversed order.
+    pub(crate) contexts_reversed: bool,
+    /// How contexts are numbered.
+    pub(crate) context_ids: ContextIds,
     /// What the queries of `NBD_OPT_SET_META_CONTEXT` select.
     pub(crate) selects: Selects,
     /// Whether a selection survives one that fails.
@@ -114,7 +139,7 @@ pub struct Behaviour {
     // Requests.
     /// The form of replies.
     pub(crate) reply_form: ReplyForm,
-    /// Requests that are treated in a way of their own, before anything else is looked at.
+    /// Requests that are treated in a way of their own.
     pub(crate) exceptions: Vec<Exception>,
     /// Whether requests off the minimum block size are served.
     pub(crate) serves_unaligned: bool,
@@ -136,12 +161,24 @@ pub struct Behaviour {
     pub(crate) large_write_closes: bool,
     /// Whether the payload of a refused request is taken for the next request.
     pub(crate) keeps_refused_payload: bool,
+    /// What `NBD_CMD_TRIM` does.
+    pub(crate) trims: Trims,
+    /// Whether `NBD_CMD_WRITE_ZEROES` never makes a hole.
+    pub(crate) zeroes_provision: bool,
     /// What the store does with what it is told, unlawfully.
     pub(crate) store_fault: Option<StoreFault>,
 
     // Block status.
     /// Whether an answer about `base:allocation` has one extent only.
     pub(crate) one_extent: bool,
+    /// How many extents of a context are told at most.
+    pub(crate) extents_at_most: Option<usize>,
+    /// Whether the status of the first half of a range is told only.
+    pub(crate) status_half: bool,
+    /// Whether the last extent of each context may run past the request.
+    pub(crate) extents_run_over: bool,
+    /// Whether the contexts come in the reversed order.
+    pub(crate) status_reversed: bool,
     /// Whether zeroes that are not stored are called holes too; else they are zero only.
     pub(crate) zeroes_are_holes: bool,
     /// Whether the last extent of a dirty bitmap may run past the request.
@@ -163,12 +200,37 @@ pub struct Behaviour {
     pub(crate) simple_success: bool,
     /// Whether structured reads show holes as such.
     pub(crate) holes_in_reads: bool,
+    /// Whether zeroes that were read are sent as holes.
+    pub(crate) finds_zeroes: bool,
+    /// Whether holes are sent in several chunks.
+    pub(crate) splits_holes: bool,
+    /// The lengths of data chunks one after the other, in bytes, multiples of 512; then from the first
+    /// again. None: chunks end where holes begin.
+    pub(crate) chunk_lengths: &'static [u64],
+    /// The order of the content chunks of a read.
+    pub(crate) chunk_order: ChunkOrder,
+    /// Whether each structured reply ends with a chunk that says nothing else.
+    pub(crate) done_apart: bool,
+    /// The text of error chunks.
+    pub(crate) chunk_error_text: ErrorText,
+    /// Whether an error within the export is told with its offset.
+    pub(crate) errors_by_offset: bool,
+    /// Whether what could be read is sent before the error.
+    pub(crate) data_before_error: bool,
+    /// Whether the session ends after a simple read that failed.
+    pub(crate) closes_after_read_error: bool,
+    /// How long each reply takes.
+    pub(crate) reply_delay: Duration,
+    /// The order of replies that could be sent at the same time.
+    pub(crate) reply_order: ReplyOrder,
     /// What is changed in the replies, unlawfully.
     pub(crate) reply_fault: Option<ReplyFault>,
 
     // The end.
     /// What comes of `NBD_CMD_DISC`.
     pub(crate) disc: Disc,
+    /// How long the connection is kept after the last word.
+    pub(crate) closing_delay: Duration,
 }
 
 /// When `CAN_MULTI_CONN` is advertised.
@@ -209,6 +271,61 @@ pub(crate) enum Selects {
     Begun,
 }
 
+/// How contexts are numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ContextIds {
+    /// Far from each other, and never as an index: clients must not guess.
+    Scattered,
+    /// From 0 upwards.
+    FromZero,
+    /// From the largest number downwards.
+    Descending,
+}
+
+/// What `NBD_CMD_TRIM` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trims {
+    /// It makes holes.
+    Holes,
+    /// Nothing.
+    Nothing,
+    /// It makes holes, and garbage in the beginning of the range.
+    Garbage,
+}
+
+/// The order of the content chunks of a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChunkOrder {
+    /// By offset.
+    Ascending,
+    /// By offset, the last one first.
+    Reversed,
+    /// The first, third, fifth and so on, and then the others.
+    EvenFirst,
+}
+
+/// The text of error chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorText {
+    /// Why the request failed.
+    Why,
+    /// None.
+    None,
+    /// The longest that there may be.
+    Long,
+}
+
+/// The order of replies that could be sent at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplyOrder {
+    /// As they were made.
+    AsMade,
+    /// The last one first.
+    Reversed,
+    /// A chunk of each in turn.
+    Interleaved,
+}
+
 /// The form of replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReplyForm {
@@ -244,7 +361,7 @@ pub(crate) enum Disc {
     DropsInFlight,
 }
 
-/// Requests that are treated in a way of their own, before anything else is looked at.
+/// Requests that are treated in a way of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exception {
     pub(crate) commands: Commands,
@@ -269,6 +386,7 @@ pub(crate) enum Commands {
 pub(crate) enum Lengths {
     Any,
     Zero,
+    NotZero,
     /// More than so many bytes.
     Above(u64),
     /// More than the maximum payload.
@@ -280,7 +398,7 @@ pub(crate) enum Lengths {
 pub(crate) enum Treatment {
     /// The request is served, whatever is wrong with it.
     Serve,
-    /// It fails with this error.
+    /// It fails with this error, unless it fails for another reason.
     Fail(ErrorCode),
     /// The session ends.
     Close,
@@ -293,6 +411,10 @@ impl Behaviour {
         opening: Duration::ZERO,
         oldstyle_without_name: false,
         size_unit: 1,
+        connections: None,
+        lets_connections_wait: false,
+        in_flight: None,
+        dribbles: false,
         spare_handshake_flags: 0,
         shows_fixed_newstyle: true,
         oldstyle_handshake_flags: 0,
@@ -300,6 +422,9 @@ impl Behaviour {
         checks_client_flags: true,
         name_limit: STRING_LIMIT,
         error_texts: true,
+        foreign_texts: false,
+        option_delay: Duration::ZERO,
+        lists_nothing: false,
         ignores_data_of: None,
         keeps_unknown_data: false,
         structured_once: false,
@@ -314,6 +439,9 @@ impl Behaviour {
         serves_tls_only_bare: false,
         wants_tls_inside_tls: false,
         info_name: true,
+        info_description: true,
+        info_reversed: false,
+        block_sizes: None,
         tells_unasked: false,
         export_last: false,
         least_minimum: 1,
@@ -327,6 +455,8 @@ impl Behaviour {
         flags_hidden: TransmissionFlags::EMPTY,
         lists_contexts_early: false,
         sets_contexts_early: false,
+        contexts_reversed: false,
+        context_ids: ContextIds::Scattered,
         selects: Selects::Named,
         keeps_selection: false,
         selects_for_any_export: false,
@@ -342,8 +472,14 @@ impl Behaviour {
         ignores_flags_of: None,
         large_write_closes: false,
         keeps_refused_payload: false,
+        trims: Trims::Holes,
+        zeroes_provision: false,
         store_fault: None,
         one_extent: false,
+        extents_at_most: None,
+        status_half: false,
+        extents_run_over: false,
+        status_reversed: false,
         zeroes_are_holes: true,
         bitmaps_run_over: false,
         marks_bitmaps: true,
@@ -353,8 +489,20 @@ impl Behaviour {
         extent_fault: None,
         simple_success: false,
         holes_in_reads: true,
+        finds_zeroes: false,
+        splits_holes: false,
+        chunk_lengths: &[],
+        chunk_order: ChunkOrder::Ascending,
+        done_apart: false,
+        chunk_error_text: ErrorText::Why,
+        errors_by_offset: false,
+        data_before_error: false,
+        closes_after_read_error: false,
+        reply_delay: Duration::ZERO,
+        reply_order: ReplyOrder::AsMade,
         reply_fault: None,
         disc: Disc::Ends,
+        closing_delay: Duration::ZERO,
     };
 
     /// Treats some requests in a way of their own.

@@ -29,20 +29,24 @@ impl Transmission {
         if large && self.config.behaviour.large_write_closes {
             return Verdict::Close(format!("a write of {} bytes", request.length));
         }
-        let exceptions = &self.config.behaviour.exceptions;
-        if let Some(exception) = exceptions.iter().find(|it| self.is_about(it, request)) {
-            return match exception.treatment {
-                Treatment::Serve => Verdict::Serve,
-                Treatment::Fail(error) => Verdict::Refuse(Failure::new(error, "it is not served")),
-                Treatment::Close => Verdict::Close(format!("{}", request.command)),
-            };
+        let mut exceptions = self.config.behaviour.exceptions.iter();
+        let exception = exceptions.find(|it| self.is_about(it, request));
+        match exception.map(|exception| exception.treatment) {
+            Some(Treatment::Serve) => return Verdict::Serve,
+            Some(Treatment::Close) => return Verdict::Close(format!("{}", request.command)),
+            Some(Treatment::Fail(_)) | None => {}
         }
         let checks =
             [Self::check_command, Self::check_flags, Self::check_access, Self::check_status];
         let ranged = [Self::check_range, Self::check_sizes];
         let ranged = if request.command == Command::FLUSH { &[][..] } else { &ranged };
         match checks.iter().chain(ranged).try_for_each(|check| check(self, request)) {
-            Ok(()) => Verdict::Serve,
+            Ok(()) => match exception.map(|exception| exception.treatment) {
+                Some(Treatment::Fail(error)) => {
+                    Verdict::Refuse(Failure::new(error, "it is not served"))
+                }
+                _ => Verdict::Serve,
+            },
             Err(failure) => Verdict::Refuse(failure),
         }
     }
@@ -57,6 +61,7 @@ impl Transmission {
         let lengths = match exception.lengths {
             Lengths::Any => true,
             Lengths::Zero => length == 0,
+            Lengths::NotZero => length > 0,
             Lengths::Above(limit) => length > limit,
             Lengths::AboveMaximum => length > self.maximum(),
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use protocol::codec::{self, Step};
 use protocol::message::{OptionBody, OptionRequest, Request};
 use protocol::values::{Command, ErrorCode};
-use tokio::io::{AsyncRead, AsyncWriteExt as _, BufWriter, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
@@ -18,6 +18,7 @@ use crate::negotiation::Negotiation;
 use crate::outgoing::Parts;
 use crate::overhear::Hearing;
 use crate::reply;
+use crate::reply_writer::{Outgoing, Writer, pause, put};
 use crate::session_end::Ending;
 use crate::stream::BoxedStream;
 use crate::tls::Acceptor;
@@ -75,6 +76,9 @@ pub(crate) async fn serve(
             transmit(Arc::new(terms), incoming, states).await
         }
         Err(ending) => {
+            if ending == Ending::Aborted {
+                pause(config.behaviour.closing_delay).await;
+            }
             let _ = timeout(LINGER_TIME, incoming.stream().shutdown()).await;
             linger(&mut incoming, &ending).await;
             ending
@@ -95,13 +99,10 @@ async fn haggle(
     hearing: Option<&Hearing>,
     states: &watch::Receiver<State>,
 ) -> Result<Transmission, Ending> {
-    let opening = config.behaviour.opening;
-    if !opening.is_zero() {
-        tokio::time::sleep(opening).await;
-    }
+    pause(config.behaviour.opening).await;
     let mut negotiation = Negotiation::new(config.clone());
     let greeting = negotiation.greeting();
-    send(incoming, &greeting.parts).await?;
+    send(config, incoming, &greeting.parts).await?;
     match greeting.next {
         Next::Transmit(terms) => return Ok(*terms),
         Next::Close(ending) => return Err(ending),
@@ -125,7 +126,8 @@ async fn haggle(
             let why = "bytes in the clear behind NBD_OPT_STARTTLS";
             return Err(Ending::Refused(why.to_owned()));
         }
-        send(incoming, &answer.parts).await?;
+        pause(config.behaviour.option_delay).await;
+        send(config, incoming, &answer.parts).await?;
         match answer.next {
             Next::Option => {}
             Next::Tls(acceptor) => match start_tls(&acceptor, incoming, hearing).await {
@@ -184,17 +186,14 @@ fn decode_option(config: &Config, bytes: &[u8]) -> codec::Decoded<OptionRequest>
     })
 }
 
-async fn send(incoming: &mut Incoming<BoxedStream>, parts: &Parts) -> Result<(), Ending> {
+async fn send(
+    config: &Config,
+    incoming: &mut Incoming<BoxedStream>,
+    parts: &Parts,
+) -> Result<(), Ending> {
     let stream = incoming.stream();
-    stream.write_all(&parts.to_bytes()).await?;
+    put(stream, &parts.to_bytes(), config.behaviour.dribbles).await?;
     Ok(stream.flush().await?)
-}
-
-/// A reply on its way, and what it holds until it is written.
-struct Outgoing {
-    parts: Parts,
-    _slot: OwnedSemaphorePermit,
-    _memory: Option<OwnedSemaphorePermit>,
 }
 
 async fn transmit(
@@ -203,7 +202,7 @@ async fn transmit(
     mut states: watch::Receiver<State>,
 ) -> Ending {
     let (mut incoming, outgoing) = incoming.map(tokio::io::split);
-    let stall = terms.config.limits.stall;
+    let writer = Writer::new(terms.clone());
     // Bounded by the slots: each reply holds one.
     let (replies, receiver) = mpsc::unbounded_channel();
     let dropped = Arc::new(AtomicBool::new(false));
@@ -221,7 +220,7 @@ async fn transmit(
         drop((requests, replies));
         ending
     };
-    let (ending, written) = tokio::join!(reading, write(outgoing, receiver, stall, &dropped));
+    let (ending, written) = tokio::join!(reading, writer.write(outgoing, receiver, &dropped));
     match written {
         Err(lost) if !matches!(ending, Ending::Left | Ending::Disconnected) => lost,
         _ => {
@@ -301,7 +300,7 @@ impl Requests {
                     within(limits.stall, incoming.skip(length)).await??;
                 }
                 let parts = reply::answer(&self.terms, &request, Outcome::Failed(failure));
-                let _ = self.replies.send(Outgoing { parts, _slot: slot, _memory: None });
+                let _ = self.replies.send(Outgoing::new(parts, slot, None));
                 Ok(())
             }
             Verdict::Serve => {
@@ -337,7 +336,7 @@ impl Requests {
             let outcome = terms.perform(&request, &payload);
             drop(payload);
             let parts = reply::answer(&terms, &request, outcome);
-            let _ = replies.send(Outgoing { parts, _slot: slot, _memory: Some(memory) });
+            let _ = replies.send(Outgoing::new(parts, slot, Some(memory)));
         };
         if blocks {
             tokio::task::spawn_blocking(work);
@@ -351,7 +350,7 @@ impl Requests {
             Disc::Ignored => return Ok(()),
             Disc::Answered => {
                 let parts = reply::answer(&self.terms, request, Outcome::Done);
-                let _ = self.replies.send(Outgoing { parts, _slot: slot, _memory: None });
+                let _ = self.replies.send(Outgoing::new(parts, slot, None));
             }
             Disc::Ends | Disc::DropsInFlight => {}
         }
@@ -375,36 +374,4 @@ async fn acquire(semaphore: &Arc<Semaphore>, count: u32) -> Result<OwnedSemaphor
 
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Ending> {
     timeout(limit, work).await.map_err(|_| Ending::TimedOut("a payload"))
-}
-
-/// Writes replies, each whole, until no more can come.
-async fn write(
-    outgoing: WriteHalf<BoxedStream>,
-    mut replies: mpsc::UnboundedReceiver<Outgoing>,
-    stall: Duration,
-    dropped: &AtomicBool,
-) -> Result<(), Ending> {
-    let mut outgoing = BufWriter::with_capacity(64 << 10, outgoing);
-    let mut scratch = Vec::new();
-    while let Some(reply) = replies.recv().await {
-        if dropped.load(Ordering::Relaxed) {
-            continue;
-        }
-        for part in &reply.parts.list {
-            let bytes = reply.parts.bytes(part, &mut scratch);
-            stalls(stall, outgoing.write_all(bytes)).await?;
-        }
-        if replies.is_empty() {
-            stalls(stall, outgoing.flush()).await?;
-        }
-    }
-    stalls(stall, outgoing.flush()).await?;
-    stalls(stall, outgoing.shutdown()).await
-}
-
-async fn stalls(
-    limit: Duration,
-    work: impl Future<Output = std::io::Result<()>>,
-) -> Result<(), Ending> {
-    Ok(timeout(limit, work).await.map_err(|_| Ending::TimedOut("a reply"))??)
 }

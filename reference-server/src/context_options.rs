@@ -29,7 +29,7 @@ pub(crate) fn list(
 ) -> Answer {
     match query(agreed, config, tls, request) {
         Ok((export, queries)) => {
-            let all = contexts::available(&config.behaviour.features, &export);
+            let all = available(config, &export);
             let listed = contexts::listed(all, queries);
             tell(request.option, listed.into_iter().map(|context| (0, context)))
         }
@@ -51,14 +51,14 @@ pub(crate) fn set(
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
-    let all = contexts::available(&config.behaviour.features, &export);
+    let all = available(config, &export);
     let named = match config.behaviour.selects {
         Selects::AllWithoutQuery if queries.is_empty() => all,
         Selects::Listed if !queries.is_empty() => contexts::listed(all, queries),
         Selects::Begun => contexts::begun(all, queries),
         _ => contexts::named(all, queries),
     };
-    let selected = agreed.select(export, named);
+    let selected = agreed.select(export, named, config.behaviour.context_ids);
     tell(request.option, selected.iter().map(|it| (it.id, it.context.clone())))
 }
 
@@ -109,6 +109,15 @@ fn query<'a>(
             refusal(ReplyType::ERR_UNKNOWN, &why)
         }
     }
+}
+
+/// The contexts of an export, in the order in which they are told.
+fn available(config: &Config, export: &Export) -> Vec<Context> {
+    let mut all = contexts::available(&config.behaviour.features, export);
+    if config.behaviour.contexts_reversed {
+        all.reverse();
+    }
+    all
 }
 
 /// A reply for each context, and the ACK.

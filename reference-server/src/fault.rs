@@ -11,42 +11,53 @@ use crate::behaviour::{Behaviour, Disc, FlagChecks, Lengths, ReplyForm, Selects}
 use crate::distortion::{AnswerFault, ExtentFault, ReplyFault, StoreFault};
 
 macro_rules! faults {
-    ($($variant:ident = $name:literal, $what:literal, [$($id:literal),+], $set:expr;)*) => {
+    ($($area:literal {
+        $($variant:ident = $name:literal, $what:literal, [$($id:literal),+], $set:expr;)*
+    })*) => {
         /// A rule that the server breaks on purpose.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Fault {
-            $(
+            $($(
                 #[doc = concat!("The server ", $what, ".\n\nTrips", $(" `", $id, "`",)+ ".")]
                 $variant,
-            )*
+            )*)*
         }
 
         impl Fault {
             /// Every fault, in the order of a session.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            pub const ALL: &'static [Self] = &[$($(Self::$variant,)*)*];
+
+            /// The areas of the protocol that faults are in, in the order of a session.
+            pub const AREAS: &'static [&'static str] = &[$($area),*];
+
+            /// The area of the protocol that it is in.
+            #[must_use]
+            pub const fn area(self) -> &'static str {
+                match self { $($(Self::$variant => $area,)*)* }
+            }
 
             /// The name on the command line.
             #[must_use]
             pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
+                match self { $($(Self::$variant => $name,)*)* }
             }
 
             /// What the server does, as the rest of a sentence that begins with "the server".
             #[must_use]
             pub const fn summary(self) -> &'static str {
-                match self { $(Self::$variant => $what,)* }
+                match self { $($(Self::$variant => $what,)*)* }
             }
 
             /// What it changes of how a server behaves.
             #[must_use]
             pub(crate) const fn change(self) -> fn(&mut Behaviour) {
-                match self { $(Self::$variant => $set,)* }
+                match self { $($(Self::$variant => $set,)*)* }
             }
 
             /// The requirements that the fault must be seen to break. It may break more.
             #[must_use]
             pub const fn expected(self) -> &'static [&'static str] {
-                match self { $(Self::$variant => &[$($id),+],)* }
+                match self { $($(Self::$variant => &[$($id),+],)*)* }
             }
         }
     };
@@ -54,6 +65,7 @@ macro_rules! faults {
 
 faults! {
     // Greeting and client flags.
+    "greeting" {
     HandshakeSpareFlag = "handshake-spare-flag",
         "sets bit 7 of the handshake flags", ["handshake-flags-no-others"],
         |b| b.spare_handshake_flags = 1 << 7;
@@ -71,8 +83,10 @@ faults! {
         "carries on when the client's flags have unknown bits",
         ["handshake-server-closes-on-unknown-client-flags"],
         |b| b.checks_client_flags = false;
+    }
 
     // NBD_OPT_EXPORT_NAME.
+    "export-name" {
     NoZeroesIgnored = "no-zeroes-ignored",
         "pads the answer to `NBD_OPT_EXPORT_NAME` although no-zeroes was agreed",
         ["handshake-no-zeroes-honoured"],
@@ -94,8 +108,10 @@ faults! {
     ExportNameByteOrder = "export-name-byte-order",
         "tells the size of an export in little-endian order", ["info-export-equals-export-name"],
         |b| b.answer_fault = Some(AnswerFault::ExportNameByteOrder);
+    }
 
     // Options in general.
+    "options" {
     OptionReplyOtherCode = "option-reply-other-code",
         "puts the next option's number into its replies", ["option-reply-echoes-option"],
         |b| b.answer_fault = Some(AnswerFault::OptionReplyOtherCode);
@@ -134,18 +150,22 @@ faults! {
         "closes on `NBD_OPT_ABORT` without a reply", ["opt-abort-acked"],
         |b| b.answer_fault = Some(AnswerFault::AbortWithoutAck);
 
-    // NBD_OPT_LIST.
     ListDataAccepted = "list-data-accepted",
         "answers an `NBD_OPT_LIST` with data as if there were none", ["opt-list-data-invalid"],
         |b| b.ignores_data_of = Some(OptionType::LIST);
+    ListEmpty = "list-empty",
+        "lists no export, and serves them all the same", ["opt-list-reply"],
+        |b| b.lists_nothing = true;
     ListNamesUnusable = "list-names-unusable",
         "lists names that `NBD_OPT_GO` does not know", ["rep-server-name-usable"],
         |b| b.answer_fault = Some(AnswerFault::ListNamesUnusable);
     ListInfoReplies = "list-info-replies",
         "answers `NBD_OPT_LIST` with `NBD_REP_INFO`", ["opt-list-reply"],
         |b| b.answer_fault = Some(AnswerFault::ListInfoReplies);
+    }
 
     // NBD_OPT_INFO and NBD_OPT_GO.
+    "information" {
     InfoWithoutExport = "info-without-export",
         "acknowledges INFO and GO without `NBD_INFO_EXPORT`", ["opt-info-export-required"],
         |b| b.answer_fault = Some(AnswerFault::InfoWithoutExport);
@@ -209,8 +229,10 @@ faults! {
     GoNameLengthCut = "go-name-length-cut",
         "reads the length of the name in GO as 8 bits", ["opt-info-missing-export-unknown"],
         |b| b.cuts_name_lengths = true;
+    }
 
     // NBD_OPT_STARTTLS.
+    "tls" {
     TlsInjection = "tls-injection",
         "acts inside TLS on options that came in the clear behind `NBD_OPT_STARTTLS`",
         ["tls-no-plaintext-after-ack"],
@@ -244,8 +266,10 @@ faults! {
         "answers unknown options inside TLS with `NBD_REP_ERR_TLS_REQD`",
         ["tls-no-tls-reqd-inside-tls"],
         |b| b.wants_tls_inside_tls = true;
+    }
 
     // NBD_OPT_STRUCTURED_REPLY and transmission flags.
+    "flags" {
     StructuredDataAccepted = "structured-data-accepted",
         "acknowledges `NBD_OPT_STRUCTURED_REPLY` with data", ["opt-structured-data-invalid"],
         |b| b.ignores_data_of = Some(OptionType::STRUCTURED_REPLY);
@@ -273,8 +297,10 @@ faults! {
     FastZeroAlone = "fast-zero-alone",
         "sets SEND_FAST_ZERO without SEND_WRITE_ZEROES", ["tflag-fast-zero-needs-write-zeroes"],
         |b| { b.flags_hidden = TransmissionFlags::SEND_WRITE_ZEROES; b.flags_added = TransmissionFlags::SEND_FAST_ZERO; };
+    }
 
     // Replies in general.
+    "replies" {
     CookieWrong = "cookie-wrong",
         "adds 1 to the cookies of replies", ["cookie-echoed"],
         |b| b.reply_fault = Some(ReplyFault::CookieWrong);
@@ -311,8 +337,10 @@ faults! {
     ErrorUnexpectedOverflow = "error-unexpected-overflow",
         "fails requests with `NBD_EOVERFLOW` whatever the cause", ["error-eoverflow-scope"],
         |b| b.reply_fault = Some(ReplyFault::ErrorUnexpectedOverflow);
+    }
 
     // Chunks.
+    "chunks" {
     ChunksOverlap = "chunks-overlap",
         "begins the second content chunk one byte early", ["chunk-content-no-overlap"],
         |b| b.reply_fault = Some(ReplyFault::ChunksOverlap);
@@ -362,8 +390,10 @@ faults! {
     ErrorChunkShort = "error-chunk-short",
         "sends error chunks of 4 bytes", ["chunk-error-length"],
         |b| b.reply_fault = Some(ReplyFault::ErrorChunkShort);
+    }
 
     // READ.
+    "reads" {
     ReadShort = "read-short",
         "leaves out the last byte of a structured read", ["read-structured-covers-request"],
         |b| b.reply_fault = Some(ReplyFault::ReadShort);
@@ -396,8 +426,10 @@ faults! {
     DfRefused = "df-refused",
         "fails every READ with DF", ["read-df-65536-served"],
         |b| b.except(Only(Command::READ), F::DF, Lengths::Any, Fail(E::EINVAL));
+    }
 
     // WRITE, TRIM, WRITE_ZEROES, FLUSH.
+    "writes" {
     WriteNotStored = "write-not-stored",
         "answers WRITE without storing anything", ["write-stored"],
         |b| b.store_fault = Some(StoreFault::WriteNotStored);
@@ -456,8 +488,10 @@ faults! {
         "zeroes half of a range before it fails FAST_ZERO with `NBD_ENOTSUP`",
         ["write-zeroes-fast-enotsup-unchanged"],
         |b| b.store_fault = Some(StoreFault::FastZeroHalfDone);
+    }
 
     // CACHE.
+    "cache" {
     CacheWithData = "cache-with-data",
         "answers CACHE with the data where structured replies were agreed",
         ["chunk-type-fits-command"],
@@ -472,8 +506,10 @@ faults! {
     CacheFlagsUnchecked = "cache-flags-unchecked",
         "overlooks all flags of CACHE", ["cache-unknown-flags-rejected"],
         |b| b.ignores_flags_of = Some(Command::CACHE);
+    }
 
     // Flags and commands.
+    "commands" {
     FuaRefusedOnRead = "fua-refused-on-read",
         "fails READ with FUA", ["cmdflag-fua-accepted-everywhere"],
         |b| b.except(Only(Command::READ), F::FUA, Lengths::Any, Fail(E::EINVAL));
@@ -490,8 +526,10 @@ faults! {
     CommandUnknownSucceeds = "command-unknown-succeeds",
         "reports success for unknown commands", ["error-unknown-command-einval"],
         |b| b.except(Commands::Unknown, F::EMPTY, Lengths::Any, Serve);
+    }
 
     // Metadata contexts.
+    "contexts" {
     ContextMalformedAccepted = "context-malformed-accepted",
         "acknowledges context options whose data is malformed", ["opt-meta-malformed-invalid"],
         |b| b.answer_fault = Some(AnswerFault::ContextMalformedAccepted);
@@ -571,8 +609,10 @@ faults! {
     BitmapWildcardUnlisted = "bitmap-wildcard-unlisted",
         "lists nothing for the query `qemu:dirty-bitmap:`", ["qemu-list-wildcard-dirty-bitmap"],
         |b| b.answer_fault = Some(AnswerFault::BitmapWildcardUnlisted);
+    }
 
     // NBD_CMD_BLOCK_STATUS.
+    "block-status" {
     StatusPastEnd = "status-past-end",
         "tells the status of what is beyond the end", ["status-beyond-end-einval"],
         |b| b.serves_past_end = Some(Command::BLOCK_STATUS);
@@ -637,8 +677,10 @@ faults! {
     DepthFromZero = "depth-from-zero",
         "counts allocation depths from 0", ["qemu-allocation-depth-status"],
         |b| b.extent_fault = Some(ExtentFault::DepthFromZero);
+    }
 
     // Extended headers.
+    "extended-headers" {
     ExtendedDataAccepted = "extended-data-accepted",
         "acknowledges `NBD_OPT_EXTENDED_HEADERS` with data", ["ext-opt-data-invalid"],
         |b| b.ignores_data_of = Some(OptionType::EXTENDED_HEADERS);
@@ -685,8 +727,10 @@ faults! {
         "accepts unknown and repeated ids in the payload of BLOCK_STATUS",
         ["ext-status-payload-bad-einval"],
         |b| b.checks_status_ids = false;
+    }
 
     // NBD_CMD_DISC.
+    "end" {
     DiscAnswered = "disc-answered",
         "answers `NBD_CMD_DISC`", ["disc-no-reply"],
         |b| b.disc = Disc::Answered;
@@ -696,6 +740,7 @@ faults! {
     DiscIgnored = "disc-ignored",
         "keeps the connection after `NBD_CMD_DISC`", ["disc-server-closes"],
         |b| b.disc = Disc::Ignored;
+    }
 }
 
 impl fmt::Display for Fault {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use protocol::values::TransmissionFlags;
 
+use crate::behaviour::ContextIds;
 use crate::config::Config;
 use crate::contexts::{Context, Selected};
 use crate::export::Export;
@@ -55,17 +56,27 @@ impl Negotiated {
     }
 
     /// Selects contexts of an export, with new ids.
-    pub(crate) fn select(&mut self, export: Arc<Export>, contexts: Vec<Context>) -> &[Selected] {
+    pub(crate) fn select(
+        &mut self,
+        export: Arc<Export>,
+        contexts: Vec<Context>,
+        ids: ContextIds,
+    ) -> &[Selected] {
         let contexts =
-            contexts.into_iter().map(|context| Selected { id: self.id(), context }).collect();
+            contexts.into_iter().map(|context| Selected { id: self.id(ids), context }).collect();
         &self.selection.insert(Selection { export, contexts }).contexts
     }
 
-    /// The next id: unlike those before it, and unlike an index, for clients must not guess.
-    fn id(&mut self) -> u32 {
+    /// The next id, which no context of this session has had.
+    fn id(&mut self, ids: ContextIds) -> u32 {
+        let count = self.ids;
         self.ids = self.ids.wrapping_add(1);
-        // An odd factor: no two numbers give the same product.
-        self.ids.wrapping_mul(0x9e37_79b1)
+        match ids {
+            // An odd factor: no two numbers give the same product.
+            ContextIds::Scattered => self.ids.wrapping_mul(0x9e37_79b1),
+            ContextIds::FromZero => count,
+            ContextIds::Descending => !count,
+        }
     }
 
     /// What can be done with an export, given what was agreed.

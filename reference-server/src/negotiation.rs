@@ -22,6 +22,9 @@ use crate::outgoing::Parts;
 use crate::session_end::Ending;
 use crate::transmission::Transmission;
 
+/// What errors say in a language that takes more than ASCII.
+const FOREIGN: &str = "Das läßt sich so nicht machen — これはできません";
+
 /// A session up to its transmission phase.
 #[derive(Debug)]
 pub(crate) struct Negotiation {
@@ -109,8 +112,11 @@ impl Negotiation {
             return close("too many options");
         }
         let mut answer = self.honest(request, shutdown);
-        if !self.config.behaviour.error_texts {
-            answer.parts.messages_mut().for_each(silence);
+        let behaviour = &self.config.behaviour;
+        match (behaviour.error_texts, behaviour.foreign_texts) {
+            (false, _) => answer.parts.messages_mut().for_each(|it| say(it, "")),
+            (true, true) => answer.parts.messages_mut().for_each(|it| say(it, FOREIGN)),
+            (true, false) => {}
         }
         if let Some(fault) = self.config.behaviour.answer_fault {
             distort::distort_answer(fault, request, &mut answer, self.no_zeroes);
@@ -270,7 +276,9 @@ impl Negotiation {
             return refuse(option, ReplyType::ERR_INVALID, "NBD_OPT_LIST takes no data");
         }
         let mut parts = Parts::default();
-        for export in self.config.exports.iter().filter(|export| export.is_listed()) {
+        let nothing = self.config.behaviour.lists_nothing;
+        let listed = |export: &&Arc<Export>| export.is_listed() && !nothing;
+        for export in self.config.exports.iter().filter(listed) {
             parts.message(message(
                 option,
                 ReplyType::SERVER,
@@ -347,7 +355,8 @@ impl Negotiation {
         if asked(InfoType::NAME) && behaviour.info_name {
             items.push(Info::Name(export.name().into()));
         }
-        if told(InfoType::DESCRIPTION) && !export.description().is_empty() {
+        let description = behaviour.info_description && !export.description().is_empty();
+        if told(InfoType::DESCRIPTION) && description {
             items.push(Info::Description(export.description().into()));
         }
         if behaviour.features.block_size && (told(InfoType::BLOCK_SIZE) || sizes_anyway) {
@@ -362,6 +371,9 @@ impl Negotiation {
         }
         if behaviour.export_last {
             items.rotate_left(1);
+        }
+        if behaviour.info_reversed {
+            items.reverse();
         }
         items
     }
@@ -390,10 +402,10 @@ impl Negotiation {
     }
 }
 
-/// Takes the text out of an error.
-fn silence(message: &mut Message) {
+/// Puts another text into an error.
+fn say(message: &mut Message, words: &str) {
     if let Message::OptionReply(OptionReply { body: ReplyBody::Message(text), .. }) = message {
-        *text = WireString::default();
+        *text = words.into();
     }
 }
 

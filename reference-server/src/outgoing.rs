@@ -21,6 +21,8 @@ pub(crate) enum Part {
 pub(crate) struct Parts {
     pub(crate) list: Vec<Part>,
     pub(crate) payload: Vec<u8>,
+    /// Whether nothing follows it.
+    pub(crate) ends: bool,
 }
 
 impl Parts {

@@ -7,9 +7,16 @@ use std::ops::Range;
 use protocol::message::{Extent, Request};
 use protocol::values::{Command, CommandFlags, ErrorCode};
 
+use crate::behaviour::Trims;
 use crate::contexts::{Context, HOLE, ZERO};
 use crate::distort;
+use crate::store::push_run;
 use crate::transmission::{Failure, Outcome, Transmission, effect_length};
+
+/// How much of a trimmed range is garbage at most, in bytes.
+const GARBAGE: u64 = 64 << 10;
+/// The unit in which a range is cut, in bytes.
+const UNIT: u64 = 512;
 
 impl Transmission {
     /// Does what a request that passed [`Transmission::check`] asks for.
@@ -26,19 +33,24 @@ impl Transmission {
             Command::READ => {
                 let length = usize::try_from(length).map_err(io::Error::other)?;
                 let (mut bytes, mut runs) = (vec![0; length], Vec::new());
-                self.store.read(offset, &mut bytes, &mut runs)?;
-                return Ok(Outcome::Data { bytes, runs });
+                return match self.store.read(offset, &mut bytes, &mut runs) {
+                    Ok(()) => Ok(Outcome::Data { bytes, runs }),
+                    Err(error) if self.config.behaviour.data_before_error => {
+                        Ok(self.read_up_to_error(request, &error))
+                    }
+                    Err(error) => Err(error),
+                };
             }
             Command::WRITE => {
                 self.mark(offset, length);
                 self.store.write(offset, payload)?;
             }
             Command::TRIM => {
-                self.mark(offset, length);
-                self.store.trim(offset, length)?;
+                self.trim(offset, length)?;
             }
             Command::WRITE_ZEROES => {
-                let provision = request.flags.has(CommandFlags::NO_HOLE);
+                let provision = request.flags.has(CommandFlags::NO_HOLE)
+                    || self.config.behaviour.zeroes_provision;
                 if !request.flags.has(CommandFlags::FAST_ZERO) {
                     self.mark(offset, length);
                     self.store.zero(offset, length, provision)?;
@@ -67,6 +79,37 @@ impl Transmission {
         Ok(Outcome::Done)
     }
 
+    fn trim(&self, offset: u64, length: u64) -> io::Result<()> {
+        let trims = self.config.behaviour.trims;
+        if trims == Trims::Nothing {
+            return Ok(());
+        }
+        self.mark(offset, length);
+        self.store.trim(offset, length)?;
+        if trims == Trims::Garbage {
+            self.store.write(offset, &vec![0xa5; length.min(GARBAGE) as usize])?;
+        }
+        Ok(())
+    }
+
+    /// What can be read before the error.
+    fn read_up_to_error(&self, request: &Request, error: &io::Error) -> Outcome {
+        let failure = Failure::new(code_of(error), error.to_string());
+        let (mut bytes, mut runs) = (Vec::new(), Vec::new());
+        while (bytes.len() as u64) < request.length {
+            let at = request.offset + bytes.len() as u64;
+            let step = (UNIT - at % UNIT).min(request.length - bytes.len() as u64);
+            let mut piece = vec![0; step as usize];
+            let mut found = Vec::new();
+            if self.store.read(at, &mut piece, &mut found).is_err() {
+                break;
+            }
+            bytes.extend(piece);
+            found.iter().for_each(|run| push_run(&mut runs, run.length, run.hole));
+        }
+        Outcome::Part { bytes, runs, failure }
+    }
+
     /// Notes a change in the dirty bitmaps, before it is made: they may say too much for a moment,
     /// but never too little.
     fn mark(&self, offset: u64, length: u64) {
@@ -90,6 +133,11 @@ impl Transmission {
             Some(status) if behaviour.filters_contexts => status.ids.contains(id),
             _ => true,
         };
+        if behaviour.status_half {
+            let half = ((range.end - range.start) / 2).next_multiple_of(unit.max(UNIT));
+            range.end = range.end.min(range.start + half);
+        }
+        let most = behaviour.extents_at_most.map_or(most, |few| few.min(most));
         let mut all = Vec::new();
         for selected in self.contexts.iter().filter(|selected| asked(&selected.id)) {
             let context = &selected.context;
@@ -97,6 +145,9 @@ impl Transmission {
             let limit = if few { 1 } else { most };
             let mut extents = context.extents(&*self.store, range.clone(), unit, limit)?;
             self.shape(context, &range, one, &mut extents);
+            if behaviour.extents_run_over && !one {
+                self.run_over(context, &range, unit, &mut extents)?;
+            }
             if let Some(fault) = behaviour.extent_fault {
                 distort::distort_extents(
                     fault,
@@ -108,7 +159,35 @@ impl Transmission {
             }
             all.push((selected.id, extents));
         }
+        if behaviour.status_reversed {
+            all.reverse();
+        }
         Ok(Outcome::Status(all))
+    }
+
+    /// Lets the last extent reach as far as the export is like that.
+    fn run_over(
+        &self,
+        context: &Context,
+        range: &Range<u64>,
+        unit: u64,
+        extents: &mut [Extent],
+    ) -> io::Result<()> {
+        let (end, size) = (range.end, self.export.size());
+        let whole: u64 = extents.iter().map(|extent| extent.length).sum();
+        if end >= size || range.start + whole != end || end % unit != 0 {
+            return Ok(());
+        }
+        let mut more = context.extents(&*self.store, end..size, unit, 1)?;
+        self.shape(context, &(end..size), true, &mut more);
+        if let (Some(last), Some(next)) = (extents.last_mut(), more.first())
+            && last.status == next.status
+            // Of the compact form, whose lengths have 32 bits.
+            && last.length + next.length <= u64::from(u32::MAX)
+        {
+            last.length += next.length;
+        }
+        Ok(())
     }
 
     /// Makes of a range's extents what the server's choices make of them.

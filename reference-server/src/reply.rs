@@ -2,14 +2,21 @@
 
 use protocol::message::{ChunkBody, Extent, Message, Request, RequestForm, SimpleReply};
 use protocol::text::WireString;
-use protocol::values::{ChunkType, CommandFlags, ErrorCode, ReplyFlags};
+use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
+use crate::behaviour::{Behaviour, ChunkOrder, ErrorText};
 use crate::distort;
 use crate::features::Replies;
-use crate::outgoing::{Part, Parts, chunk};
+use crate::outgoing::{Part, Parts, chunk, is_read};
 use crate::store::{Run, push_run};
-use crate::transmission::{Failure, Outcome, Transmission};
+use crate::transmission::{Failure, Outcome, Transmission, effect_length};
 
+/// Where chunks are cut, in bytes.
+const UNIT: u64 = 512;
+/// No read is cut into many more chunks than this, however short they should be.
+const CHUNKS_AT_MOST: u64 = 512;
+/// The length of a long text, in bytes: as long as a string should be at most.
+const LONG_TEXT: usize = 256;
 /// The shortest hole that gets a chunk of its own, in bytes.
 const SHORTEST_HOLE: u64 = 4096;
 /// No read is cut into more than about twice as many chunks.
@@ -18,8 +25,14 @@ const HOLES_AT_MOST: u64 = 64;
 /// The whole answer to a request.
 pub(crate) fn answer(terms: &Transmission, request: &Request, outcome: Outcome) -> Parts {
     let chunks = terms.replies != Replies::Simple;
+    let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Part { .. });
     let mut parts =
         if chunks { structured(terms, request, outcome) } else { simple(request, outcome) };
+    let behaviour = &terms.config.behaviour;
+    if chunks && behaviour.done_apart {
+        end_apart(request, &mut parts);
+    }
+    parts.ends = behaviour.closes_after_read_error && !chunks && failed && is_read(request);
     if let Some(fault) = terms.config.behaviour.reply_fault {
         distort::distort_reply(fault, chunks, request, &mut parts);
     }
@@ -29,7 +42,7 @@ pub(crate) fn answer(terms: &Transmission, request: &Request, outcome: Outcome) 
 fn simple(request: &Request, outcome: Outcome) -> Parts {
     let mut parts = Parts::default();
     let error = match &outcome {
-        Outcome::Failed(failure) => failure.error,
+        Outcome::Failed(failure) | Outcome::Part { failure, .. } => failure.error,
         _ => ErrorCode::OK,
     };
     parts.message(Message::SimpleReply(SimpleReply { error, cookie: request.cookie }));
@@ -45,22 +58,23 @@ fn structured(terms: &Transmission, request: &Request, outcome: Outcome) -> Part
     let mut parts = Parts::default();
     let done = ReplyFlags::DONE;
     match outcome {
-        Outcome::Failed(Failure { error, why }) => {
-            let body = ChunkBody::Error {
-                error,
-                message: WireString::from(why),
-                offset: None,
-                rest: Vec::new(),
-            };
-            parts.message(chunk(request, done, ChunkType::ERROR, body));
+        Outcome::Failed(failure) => {
+            let inside = effect_length(request) > 0
+                && request
+                    .offset
+                    .checked_add(effect_length(request))
+                    .is_some_and(|end| end <= terms.export.size());
+            let at = inside.then_some(request.offset);
+            parts.message(error(behaviour, request, failure, at));
+        }
+        Outcome::Part { bytes, runs, failure } => {
+            let at = request.offset + bytes.len() as u64;
+            content(&mut parts, request, cut(behaviour, request, &bytes, &runs), ReplyFlags::EMPTY);
+            parts.payload = bytes;
+            parts.message(error(behaviour, request, failure, Some(at)));
         }
         Outcome::Data { bytes, runs } if !bytes.is_empty() => {
-            let whole = request.flags.has(CommandFlags::DF);
-            let mut pieces = pieces(&runs, whole);
-            if !behaviour.holes_in_reads {
-                pieces = vec![Run { length: bytes.len() as u64, hole: false }];
-            }
-            content(&mut parts, request, &pieces);
+            content(&mut parts, request, cut(behaviour, request, &bytes, &runs), done);
             parts.payload = bytes;
         }
         Outcome::Status(contexts) => statuses(&mut parts, request, contexts),
@@ -75,11 +89,108 @@ fn structured(terms: &Transmission, request: &Request, outcome: Outcome) -> Part
     parts
 }
 
-fn content(parts: &mut Parts, request: &Request, pieces: &[Run]) {
+/// The error chunk that ends a reply; `at` is where the error is, within the request.
+fn error(
+    behaviour: &Behaviour,
+    request: &Request,
+    Failure { error, why }: Failure,
+    at: Option<u64>,
+) -> Message {
+    let by_offset = behaviour.errors_by_offset && request.command != Command::FLUSH;
+    let offset = at.filter(|_| by_offset);
+    let message = match behaviour.chunk_error_text {
+        ErrorText::Why => WireString::from(why),
+        ErrorText::None => WireString::default(),
+        ErrorText::Long => WireString(vec![b'e'; LONG_TEXT]),
+    };
+    let kind = if offset.is_some() { ChunkType::ERROR_OFFSET } else { ChunkType::ERROR };
+    let body = ChunkBody::Error { error, message, offset, rest: Vec::new() };
+    chunk(request, ReplyFlags::DONE, kind, body)
+}
+
+/// Ends a structured reply with a chunk that says nothing else.
+fn end_apart(request: &Request, parts: &mut Parts) {
+    let last = parts.messages_mut().last();
+    if let Some(Message::Chunk(last)) = last
+        && last.chunk != ChunkType::NONE
+    {
+        last.flags = last.flags.without(ReplyFlags::DONE);
+        parts.message(chunk(request, ReplyFlags::DONE, ChunkType::NONE, ChunkBody::Empty));
+    }
+}
+
+/// A piece of what was read: where it begins in it, and what it is.
+type Piece = (u64, Run);
+
+/// What was read as its chunks will show it, in the order in which they are sent.
+fn cut(behaviour: &Behaviour, request: &Request, bytes: &[u8], runs: &[Run]) -> Vec<Piece> {
+    let whole = request.flags.has(CommandFlags::DF);
+    let found;
+    let mut runs = runs;
+    if behaviour.finds_zeroes {
+        found = zeroes(request.offset, bytes);
+        runs = &found;
+    }
+    let mut pieces = pieces(runs, whole);
+    if !behaviour.holes_in_reads && !bytes.is_empty() {
+        pieces = vec![Run { length: bytes.len() as u64, hole: false }];
+    }
     let mut at = 0;
-    for (index, piece) in pieces.iter().enumerate() {
-        let last = index + 1 == pieces.len();
-        let flags = if last { ReplyFlags::DONE } else { ReplyFlags::EMPTY };
+    let mut all: Vec<Piece> = Vec::new();
+    let scale = (bytes.len() as u64 / CHUNKS_AT_MOST / UNIT).max(1);
+    let mut lengths = behaviour.chunk_lengths.iter().cycle().map(|length| length * scale);
+    for mut piece in pieces {
+        while !whole && piece.length > 0 {
+            let length = match piece.hole {
+                true if behaviour.splits_holes => SHORTEST_HOLE * scale,
+                true => u64::MAX,
+                false => lengths.next().unwrap_or(u64::MAX),
+            };
+            // Chunks end at multiples of the unit.
+            let begun = (request.offset + at) % UNIT;
+            let length = piece.length.min(length.saturating_sub(begun));
+            if length == piece.length {
+                break;
+            }
+            all.push((at, Run { length, ..piece }));
+            at += length;
+            piece.length -= length;
+        }
+        all.push((at, piece));
+        at += piece.length;
+    }
+    match behaviour.chunk_order {
+        ChunkOrder::Ascending => {}
+        ChunkOrder::Reversed => all.reverse(),
+        ChunkOrder::EvenFirst => {
+            let (even, odd): (Vec<_>, Vec<_>) =
+                all.into_iter().enumerate().partition(|(index, _)| index % 2 == 0);
+            all = even.into_iter().chain(odd).map(|(_, piece)| piece).collect();
+        }
+    }
+    all
+}
+
+/// Which of the bytes are zeroes, by blocks of the export.
+fn zeroes(offset: u64, bytes: &[u8]) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let mut rest = bytes;
+    let mut at = offset;
+    while !rest.is_empty() {
+        let length = ((UNIT - at % UNIT) as usize).min(rest.len());
+        let (block, later) = rest.split_at(length);
+        push_run(&mut runs, length as u64, block.iter().all(|byte| *byte == 0));
+        at += length as u64;
+        rest = later;
+    }
+    runs
+}
+
+/// Chunks of these pieces; the last has the flags.
+fn content(parts: &mut Parts, request: &Request, pieces: Vec<Piece>, last_flags: ReplyFlags) {
+    let last = pieces.len().saturating_sub(1);
+    for (index, (at, piece)) in pieces.into_iter().enumerate() {
+        let flags = if index == last { last_flags } else { ReplyFlags::EMPTY };
         let offset = request.offset.wrapping_add(at);
         let end = at + piece.length;
         if piece.hole {
@@ -92,7 +203,6 @@ fn content(parts: &mut Parts, request: &Request, pieces: &[Run]) {
             parts.message(chunk(request, flags, ChunkType::OFFSET_DATA, body));
             parts.list.push(Part::Payload(at as usize..end as usize));
         }
-        at = end;
     }
 }
 

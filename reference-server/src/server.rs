@@ -17,11 +17,12 @@ use tokio::time::timeout;
 use crate::behaviour::Behaviour;
 use crate::config::{Config, Limits, ServerTls, TlsMode};
 use crate::connection::{self, State, reached};
-use crate::export::{BadExport, Export, Exports};
+use crate::export::{BadExport, BlockSizes, Export, Exports};
 use crate::fault::Fault;
 use crate::features::{Features, Handshake, Replies};
 use crate::overhear::{Ear, EarMaker, Hearing};
 use crate::profile::Profile;
+use crate::quirk::Quirk;
 use crate::session_end::Ending;
 use crate::stream::{BoxedStream, Stream};
 
@@ -98,6 +99,7 @@ pub struct Builder {
     profile: Option<&'static Profile>,
     limits: Limits,
     tls: Option<ServerTls>,
+    quirks: Vec<Quirk>,
     fault: Option<Fault>,
     tcp: Vec<SocketAddr>,
     unix: Vec<PathBuf>,
@@ -169,6 +171,13 @@ impl Builder {
         self
     }
 
+    /// Makes lawful choices that few servers make, one after the other.
+    #[must_use]
+    pub fn quirks(mut self, quirks: impl IntoIterator<Item = Quirk>) -> Self {
+        self.quirks.extend(quirks);
+        self
+    }
+
     /// Breaks one rule on purpose.
     #[must_use]
     pub fn fault(mut self, fault: impl Into<Option<Fault>>) -> Self {
@@ -215,6 +224,9 @@ impl Builder {
         if self.exports.is_empty() {
             return Err(StartError::NoExport);
         }
+        for quirk in &self.quirks {
+            quirk.change()(&mut self.behaviour);
+        }
         if let Some(fault) = self.fault {
             fault.change()(&mut self.behaviour);
         }
@@ -247,11 +259,25 @@ impl Builder {
             }
         }
         let unit = self.behaviour.size_unit;
-        let exports = self.exports.into_iter().map(|export| export.rounded_up(unit));
+        // Whoever can't be asked for sizes has none that are special.
+        let features = &self.behaviour.features;
+        let tells = features.handshake == Handshake::FixedNewstyle
+            && features.info_and_go
+            && features.block_size;
+        let sizes = self.behaviour.block_sizes.filter(|_| tells);
+        let exports = self.exports.into_iter().map(|export| match sizes {
+            Some(sizes) if export.block_sizes() == BlockSizes::default() => {
+                export.with_block_sizes(sizes).rounded_up(unit)
+            }
+            _ => export.rounded_up(unit),
+        });
+        let mut limits = self.limits;
+        limits.connections = self.behaviour.connections.unwrap_or(limits.connections);
+        limits.in_flight = self.behaviour.in_flight.unwrap_or(limits.in_flight);
         let config = Config {
             exports: Exports::new(exports.collect(), self.default)?,
             behaviour: self.behaviour,
-            limits: self.limits,
+            limits,
             tls: self.tls,
         };
         Ok(Server(Arc::new(Shared {
@@ -370,8 +396,12 @@ impl Server {
         let ear = shared.ears.as_ref().and_then(|make| make(connection, &peer));
         let hearing = ear.map(Hearing::new);
         (shared.observer)(Event::Opened { connection, peer });
-        let ending = match shared.connections.try_acquire() {
-            Ok(_slot) => {
+        let slot = match shared.config.behaviour.lets_connections_wait {
+            true => shared.connections.acquire().await.ok(),
+            false => shared.connections.try_acquire().ok(),
+        };
+        let ending = match slot {
+            Some(_slot) => {
                 let states = shared.state.subscribe();
                 connection::serve(shared.config.clone(), stream, hearing, states, |terms| {
                     (shared.observer)(Event::Entered {
@@ -382,7 +412,7 @@ impl Server {
                 })
                 .await
             }
-            Err(_) => Ending::Refused("too many connections".into()),
+            None => Ending::Refused("too many connections".into()),
         };
         (shared.observer)(Event::Closed { connection, ending: ending.clone() });
         ending

@@ -58,6 +58,12 @@ pub(crate) enum Outcome {
         bytes: Vec<u8>,
         runs: Vec<Run>,
     },
+    /// What could be read before it failed.
+    Part {
+        bytes: Vec<u8>,
+        runs: Vec<Run>,
+        failure: Failure,
+    },
     /// The extents of each context, by its id.
     Status(Vec<(u32, Vec<Extent>)>),
     Failed(Failure),

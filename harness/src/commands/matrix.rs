@@ -165,7 +165,7 @@ fn test(args: &Args) -> Result<(Vec<Grid>, Vec<Tested>), (String, u8)> {
 
 /// The reference server and every shipped peer that is here.
 async fn installed() -> Vec<Target> {
-    let mut targets = vec![Target::Reference { fault: None }];
+    let mut targets = vec![Target::reference()];
     for name in shipped_servers() {
         if let Ok(file) = PeerFile::find(&name)
             && !matches!(file.version().await, Err(StartError::Missing { .. }))

@@ -12,6 +12,7 @@ pub mod list;
 pub mod matrix;
 pub mod probe;
 pub mod run;
+pub mod selftest;
 pub mod serve;
 pub mod shell;
 pub mod targets;
@@ -65,6 +66,8 @@ pub enum Command {
     Fmt(fmt::Args),
     /// Show how many requirements are checked, and by what
     Coverage(coverage::Args),
+    /// Test nbdcheck itself: is each deliberate fault of the reference server found?
+    Selftest(selftest::Args),
     /// Print a shell completion script
     Completions(shell::CompletionArgs),
     /// Print the manual page
@@ -87,6 +90,7 @@ pub fn dispatch(cli: Cli) -> u8 {
         Command::Explain(args) => explain::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Coverage(args) => coverage::run(args),
+        Command::Selftest(args) => selftest::run(args),
         Command::Completions(args) => shell::completions(args),
         Command::Man => shell::man(),
     };

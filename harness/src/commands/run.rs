@@ -382,7 +382,7 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
     }
     if servers.is_empty() && clients.is_empty() {
         // The tool proves itself, both ways.
-        servers.push((Target::Reference { fault: None }, Deviations::default()));
+        servers.push((Target::reference(), Deviations::default()));
         clients.extend(ClientTarget::find("self").map_err(Refusal::Usage)?);
     }
     let (for_servers, for_clients): (Vec<_>, Vec<_>) = scripts
@@ -581,7 +581,7 @@ fn options(args: &Args, plan: &Plan, target: &Target, form: Form) -> Options {
 fn client_options(args: &Args, plan: &Plan, client: &ClientTarget) -> Options {
     let (replies, segmentation) = (Replies::Default, Segmentation::Whole);
     let form = Form { replies, segmentation, access: Access::default() };
-    let target = Target::Reference { fault: None };
+    let target = Target::reference();
     Options { again: again::client(args, client), ..options(args, plan, &target, form) }
 }
 

@@ -12,8 +12,8 @@ use reference_server::spec::ExportSpec;
 use reference_server::store::MemoryStore;
 use reference_server::tls::{Acceptor, ClientCertificates, Identity, PskKeys, Versions};
 use reference_server::{
-    Builder, Ear, Event, Export, Fault, Features, Handshake, Limits, Profile, Server, ServerTls,
-    StartError, TlsMode,
+    Builder, Ear, Event, Export, Fault, Features, Handshake, Limits, Profile, Quirk, Server,
+    ServerTls, StartError, TlsMode,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -55,6 +55,7 @@ Examples:
   nbdcheck serve --export disk=mem:1GiB,backing=file:base.img,bitmap=b0
   nbdcheck serve --profile qemu-2.6 --export disk=mem:1GiB
   nbdcheck serve --judge --sessions 1 --judge-report json=client.json
+  nbdcheck serve --quirk chunks-tiny --quirk replies-reversed
   nbdcheck serve --fault cookie-truncated")]
 pub struct Args {
     /// Listen on this TCP address; port 0 picks a free port [default: 127.0.0.1:10809, unless
@@ -82,6 +83,14 @@ pub struct Args {
     /// Break one rule on purpose
     #[arg(long, value_name = "NAME", value_parser = parse_fault)]
     fault: Option<Fault>,
+
+    /// Do something lawful that few servers do. Can be repeated
+    #[arg(long = "quirk", value_name = "NAME", value_parser = parse_quirk)]
+    quirks: Vec<Quirk>,
+
+    /// List the quirks and why each one is lawful, then exit
+    #[arg(long)]
+    list_quirks: bool,
 
     /// List the faults and the requirement that each one breaks, then exit
     #[arg(long)]
@@ -188,7 +197,7 @@ fn parse_profile(text: &str) -> Result<&'static Profile, String> {
     Profile::find(text).map_err(|error| error.to_string())
 }
 
-fn parse_fault(text: &str) -> Result<Fault, String> {
+pub(super) fn parse_fault(text: &str) -> Result<Fault, String> {
     text.parse().map_err(|error| {
         let near = |fault: &&Fault| strsim::jaro_winkler(fault.name(), text);
         let nearest = Fault::ALL.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
@@ -197,11 +206,23 @@ fn parse_fault(text: &str) -> Result<Fault, String> {
     })
 }
 
+fn parse_quirk(text: &str) -> Result<Quirk, String> {
+    text.parse().map_err(|error| {
+        let near = |quirk: &&Quirk| strsim::jaro_winkler(quirk.name(), text);
+        let nearest = Quirk::ALL.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
+        let nearest = nearest.map_or("", |quirk| quirk.name());
+        format!("{error}\nhint: the nearest is `{nearest}`; `--list-quirks` shows all")
+    })
+}
+
 /// Runs the command; gives the exit status.
 #[must_use]
 pub fn run(args: Args) -> u8 {
     if args.list_faults {
         return list_faults();
+    }
+    if args.list_quirks {
+        return list_quirks();
     }
     for report in args.judge_report.iter().filter(|report| !report.is_stdout()) {
         // What can't be written is told before clients come, not after.
@@ -299,8 +320,18 @@ fn list_faults() -> u8 {
     exit::OK
 }
 
+fn list_quirks() -> u8 {
+    let mut out = String::new();
+    for quirk in Quirk::ALL {
+        let _ = writeln!(out, "{quirk}: the server {}", quirk.summary());
+        let _ = writeln!(out, "    lawful: {}", quirk.lawful());
+    }
+    output::print(&out);
+    exit::OK
+}
+
 fn builder(args: &Args) -> Result<Builder, String> {
-    let mut builder = Server::builder().fault(args.fault);
+    let mut builder = Server::builder().quirks(args.quirks.iter().copied()).fault(args.fault);
     let mut features = Features::default();
     if let Some(profile) = args.profile {
         builder = builder.profile(profile);

@@ -91,9 +91,9 @@ pub fn started(name: &str) -> Result<Vec<Target>, String> {
         Ok(Target::Peer(Box::new(file)))
     };
     match name {
-        "self" => Ok(vec![Target::Reference { fault: None }]),
+        "self" => Ok(vec![Target::reference()]),
         "all" => {
-            let reference = Ok(Target::Reference { fault: None });
+            let reference = Ok(Target::reference());
             let peers = shipped_servers().into_iter().map(|name| peer(&name));
             std::iter::once(reference).chain(peers).collect()
         }

@@ -8,7 +8,7 @@ use protocol::payload::place;
 use protocol::values::DEFAULT_MAXIMUM_PAYLOAD;
 use reference_server::store::{MemoryStore, Store};
 use reference_server::{
-    BlockSizes, Builder, DirtyBitmap, Export, Fault, Features, Handshake, Profile, Server,
+    BlockSizes, Builder, DirtyBitmap, Export, Fault, Features, Handshake, Profile, Quirk, Server,
     ServerHandle,
 };
 
@@ -41,6 +41,8 @@ pub enum Target {
     },
     /// The reference server, in this process.
     Reference {
+        /// What it does that few do.
+        quirks: Vec<Quirk>,
         /// What it does wrong on purpose.
         fault: Option<Fault>,
     },
@@ -134,12 +136,22 @@ impl Target {
         }
     }
 
-    /// The deliberate fault of the reference server.
-    fn fault(&self) -> Option<Fault> {
-        match self {
-            Self::Reference { fault } => *fault,
-            _ => None,
-        }
+    /// The reference server, which keeps to the rules.
+    #[must_use]
+    pub const fn reference() -> Self {
+        Self::Reference { quirks: Vec::new(), fault: None }
+    }
+
+    /// The reference server with a deliberate fault.
+    #[must_use]
+    pub const fn faulty(fault: Fault) -> Self {
+        Self::Reference { quirks: Vec::new(), fault: Some(fault) }
+    }
+
+    /// The reference server with quirks.
+    #[must_use]
+    pub const fn quirky(quirks: Vec<Quirk>) -> Self {
+        Self::Reference { quirks, fault: None }
     }
 
     /// Whether the harness starts it.
@@ -264,7 +276,13 @@ impl Target {
                     }
                     _ => None,
                 };
-                let builder = builder.tls(server).fault(self.fault());
+                let builder = match self {
+                    Self::Reference { quirks, fault } => {
+                        builder.quirks(quirks.iter().copied()).fault(*fault)
+                    }
+                    _ => builder,
+                };
+                let builder = builder.tls(server);
                 let failed = |error: String| Unavailable::Failed(error);
                 if access.transport == Transport::Unix {
                     let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;

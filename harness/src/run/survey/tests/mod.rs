@@ -22,7 +22,7 @@ fn whom(address: &Address) -> Whom<'_> {
 
 #[tokio::test]
 async fn the_reference_server_has_all_but_what_hangs_on_its_setup() {
-    let target = Target::Reference { fault: None };
+    let target = Target::reference();
     let instance = target.start("default", Access::default()).await.unwrap();
     let ask = Ask::offers(instance.export.as_deref(), LIMIT);
     let found = survey(whom(&instance.address), &ask, "default").await.unwrap();

@@ -1,0 +1,196 @@
+//! `nbdcheck selftest`: does the suite find each deliberate fault of the reference server?
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use reference_server::Fault;
+
+use crate::exit;
+use crate::output;
+use crate::report::Report;
+use crate::scenarios;
+use crate::script::ast::Script;
+use crate::selftest::{self, Outcome, Trial};
+
+/// Command line of `nbdcheck selftest`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Plays the scenarios on the reference server with one deliberate fault at a time, until everything that
+the fault breaks has been named. `nbdcheck serve --list-faults` lists the faults. The exit status is 1
+if a fault survives, or if one that breaks a MUST causes warnings only.
+
+Examples:
+  nbdcheck selftest
+  nbdcheck selftest --area tls --area greeting
+  nbdcheck selftest --fault cookie-wrong
+  nbdcheck selftest --outside --report json=faults.json")]
+pub struct Args {
+    /// Try only the faults of this area. Can be repeated
+    #[arg(long, value_name = "AREA", value_parser = clap::builder::PossibleValuesParser::new(Fault::AREAS))]
+    area: Vec<String>,
+
+    /// Try only this fault. Can be repeated
+    #[arg(long, value_name = "NAME", value_parser = super::serve::parse_fault)]
+    fault: Vec<Fault>,
+
+    /// Test the faulty servers like those that somebody else runs, as `run --target` does
+    #[arg(long)]
+    outside: bool,
+
+    /// Try this many faults at the same time
+    #[arg(long, value_name = "N", default_value_t = super::run::default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+
+    /// Also write the result to a file: `json=PATH`; `-` for standard output
+    #[arg(long, value_name = "FORMAT=PATH")]
+    report: Vec<Report<Json>>,
+}
+
+/// The one format of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Json;
+
+impl FromStr for Json {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "json" => Ok(Self),
+            other => Err(format!("`{other}` is not a format; there is `json`")),
+        }
+    }
+}
+
+/// Runs the command; gives the exit status.
+#[must_use]
+pub fn run(args: Args) -> u8 {
+    let scripts = match scenarios::all_or_tell() {
+        Ok(scripts) => scripts,
+        Err(status) => return status,
+    };
+    let wanted = |fault: &&Fault| {
+        let all = args.area.is_empty() && args.fault.is_empty();
+        all || args.fault.contains(fault) || args.area.iter().any(|area| area == fault.area())
+    };
+    let faults: Vec<Fault> = Fault::ALL.iter().filter(wanted).copied().collect();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            crate::say!("error: {error}");
+            return exit::NO_VERDICT;
+        }
+    };
+    let trials = runtime.block_on(trials(faults, &scripts, &args));
+    if !args.report.iter().any(Report::is_stdout) {
+        output::print(&told(&trials));
+    }
+    for report in &args.report {
+        if let Err(error) = report.put(&json(&trials)) {
+            crate::say!("error: can't write {}: {error}", report.path.display());
+            return exit::USAGE;
+        }
+    }
+    let bad = |trial: &Trial| matches!(trial.outcome, Outcome::OnlyWarned | Outcome::Survived);
+    if trials.iter().any(bad) { exit::FAILED } else { exit::OK }
+}
+
+/// Tries the faults, some at the same time.
+async fn trials(faults: Vec<Fault>, scripts: &[Arc<Script>], args: &Args) -> Vec<Trial> {
+    let mut waiting = faults.into_iter();
+    let mut running = tokio::task::JoinSet::new();
+    let mut trials = Vec::new();
+    loop {
+        while running.len() < usize::from(args.jobs)
+            && let Some(fault) = waiting.next()
+        {
+            let (scripts, outside) = (scripts.to_vec(), args.outside);
+            running.spawn(async move { selftest::test(fault, &scripts, outside).await });
+        }
+        match running.join_next().await {
+            Some(Ok(trial)) => trials.push(trial),
+            Some(Err(error)) => crate::say!("error: a trial came to no end: {error}"),
+            None => break,
+        }
+    }
+    trials.sort_by_key(|trial| trial.fault);
+    trials
+}
+
+/// The result for people.
+fn told(trials: &[Trial]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["area", "faults", "named", "found", "only warned", "survived"]);
+    let row = |name: &str, trials: &[&Trial]| {
+        let count = |outcome| trials.iter().filter(|trial| trial.outcome == outcome).count();
+        let mut counts = vec![trials.len()];
+        counts.extend(
+            [Outcome::Named, Outcome::Found, Outcome::OnlyWarned, Outcome::Survived].map(count),
+        );
+        let mut cells = vec![Cell::new(name)];
+        cells
+            .extend(counts.into_iter().map(|it| Cell::new(it).set_alignment(CellAlignment::Right)));
+        cells
+    };
+    for area in Fault::AREAS {
+        let of: Vec<&Trial> = trials.iter().filter(|trial| trial.fault.area() == *area).collect();
+        if !of.is_empty() {
+            table.add_row(row(area, &of));
+        }
+    }
+    table.add_row(row("all", &trials.iter().collect::<Vec<_>>()));
+    let mut out = format!("{table}\n");
+    for trial in trials.iter().filter(|trial| trial.outcome != Outcome::Named) {
+        let Trial { fault, outcome, found } = trial;
+        let _ = writeln!(out, "{}: {fault}: the server {}", outcome.name(), fault.summary());
+        let _ = writeln!(out, "    not named: {}", trial.missed().join(", "));
+        if !found.is_empty() {
+            let found: Vec<_> = found.iter().copied().collect();
+            let _ = writeln!(out, "    found: {}", found.join(", "));
+        }
+    }
+    out
+}
+
+/// The result for programs.
+fn json(trials: &[Trial]) -> String {
+    let faults: Vec<_> = trials
+        .iter()
+        .map(|trial| {
+            serde_json::json!({
+                "fault": trial.fault.name(),
+                "area": trial.fault.area(),
+                "outcome": trial.outcome.name(),
+                "breaks": trial.fault.expected(),
+                "found": trial.found,
+            })
+        })
+        .collect();
+    let mut text = format!("{:#}", serde_json::json!({ "faults": faults }));
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_is_told() {
+        let trial = |fault, outcome, found: &[&'static str]| Trial {
+            fault,
+            outcome,
+            found: found.iter().copied().collect(),
+        };
+        let trials = [
+            trial(Fault::CookieWrong, Outcome::Named, &["cookie-echoed"]),
+            trial(Fault::ReplyTwice, Outcome::Found, &["session-client-in-sync"]),
+            trial(Fault::ReplyMissing, Outcome::OnlyWarned, &["string-soft-limit-256"]),
+            trial(Fault::DiscIgnored, Outcome::Survived, &[]),
+        ];
+        insta::assert_snapshot!(told(&trials));
+        insta::assert_snapshot!("json", json(&trials));
+    }
+}
