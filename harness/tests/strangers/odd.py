@@ -129,15 +129,14 @@ class Odd(Session):
             return EINVAL
         if has("trim-fails") and kind == TRIM and not past and not flags:
             return EIO
-        if has("status-fails") and kind == STATUS and not past and not flags & ~REQ_ONE:
-            return EIO
         if has("df-overflows") and kind == READ and flags & DF and length > 65536:
             return EOVERFLOW
         if has("only-has-flags") and kind in (FLUSH, TRIM, CACHE, ZEROES):
             return EINVAL
         if has("einval-beyond") and kind in (WRITE, ZEROES) and past:
             return EINVAL
-        return super().check(kind, flags, offset, length, payload)
+        error = super().check(kind, flags, offset, length, payload)
+        return EIO if has("status-fails") and kind == STATUS and not error else error
 
     def do(self, kind, flags, cookie, offset, length, data):
         self.df = bool(flags & DF)
