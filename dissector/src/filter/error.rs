@@ -5,6 +5,9 @@ use std::fmt;
 use protocol::notation::ast::Span;
 use protocol::notation::error::NotationError;
 
+/// How many characters of a text are shown.
+const SHOWN: usize = 120;
+
 /// Why a text is no filter, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct FilterError {
@@ -45,10 +48,17 @@ impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { text, span, message, hint } = self;
         // A control character would put the caret elsewhere, or worse.
-        let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
         let width = |part: Option<&str>| part.map_or(0, |part| part.chars().count());
         let before = width(text.get(..span.start));
-        let marked = width(text.get(span.start..span.end)).max(1);
+        let marked = width(text.get(span.start..span.end)).clamp(1, SHOWN);
+        // Of a long text only what is near the place.
+        let left_out = match width(Some(text)) {
+            all if all > SHOWN => before.saturating_sub(SHOWN / 2),
+            _ => 0,
+        };
+        let shown: String = shown.skip(left_out).take(SHOWN).collect();
+        let before = before - left_out;
         write!(f, "not a filter: {message}\n    {shown}\n    {:before$}{:^<marked$}", "", "")?;
         match hint {
             Some(hint) => write!(f, "\nhint: {hint}"),

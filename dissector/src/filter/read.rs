@@ -2,7 +2,7 @@
 
 use protocol::build::constant;
 use protocol::describe::Value;
-use protocol::notation::ast::{BinaryOp, Expr, Spanned};
+use protocol::notation::ast::{BinaryOp, Expr, Span, Spanned};
 use protocol::notation::error::did_you_mean;
 use protocol::notation::parser::parse_expr;
 
@@ -12,9 +12,18 @@ use super::fields::{self, Field, names};
 use super::units::Units;
 use super::values::Holds;
 
+/// So many conditions a filter may join: they are taken one inside of the other.
+const CONDITIONS: usize = 1000;
+
 /// Reads a filter.
 pub(super) fn read(text: &str) -> Result<Condition, FilterError> {
     let units = Units::read(text);
+    let joins = |word: &&str| matches!(*word, "and" | "or" | "not");
+    if text.split(|c: char| !c.is_alphabetic()).filter(joins).count() > CONDITIONS {
+        let message = format!("more than {CONDITIONS} conditions");
+        let span = Span { start: 0, end: 0 };
+        return Err(Mistake::new(span, message, None).within(text, span));
+    }
     let condition = parse_expr(&units.text)
         .map_err(Mistake::from)
         .and_then(|expr| Reader { units: &units }.condition(&expr));

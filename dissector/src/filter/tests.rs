@@ -111,6 +111,25 @@ fn mistakes_are_told_with_their_place_and_advice() {
 }
 
 #[test]
+fn a_mistake_far_behind_is_shown_with_what_is_near_it() {
+    let text = format!("{}frm == server", " ".repeat(70_000));
+    let error = text.parse::<Expression>().unwrap_err().to_string();
+    assert!(error.contains("frm == server\n"), "{error}");
+    assert!(error.len() < 1000, "{error}");
+    let lines: Vec<_> = error.lines().collect();
+    assert_eq!(lines[1].find("frm"), lines[2].find('^'), "{error}");
+}
+
+#[test]
+fn conditions_without_end_are_refused() {
+    let text = format!("{}from == server", "from == server and ".repeat(10_000));
+    let error = text.parse::<Expression>().unwrap_err().to_string();
+    assert!(error.contains(": more than 1000 conditions\n"), "{error}");
+    let text = format!("{}from == server", "from == server and ".repeat(900));
+    assert!(text.parse::<Expression>().is_ok());
+}
+
+#[test]
 fn flags_are_compared_by_name_and_by_bits_with_or_without_braces() {
     let fua = lines("flags has {FUA}", CAPTURE);
     assert_eq!(fua.len(), 1);

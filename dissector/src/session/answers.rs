@@ -203,7 +203,10 @@ impl Session {
             }
             // "Transmission": the reply has the request's cookie.
             None => {
-                let text = format!("{hex} is that of no request in flight");
+                let near = self.flight.one_bit_off(cookie).map_or_else(String::new, |near| {
+                    format!("; it is one bit off the open request {:#x}", near.0)
+                });
+                let text = format!("{hex} is that of no request in flight{near}");
                 found.server(Rule::CookieEchoed, "cookie", text);
             }
         }

@@ -10,6 +10,8 @@ use protocol::values::{Command, CommandFlags};
 use super::commands::{self, CommandRow, Payload};
 use super::progress::Progress;
 
+/// So many requests with a cookie that one in flight has are kept.
+const SAME_COOKIE: usize = 64;
 /// How many answered cookies are remembered, to tell a second answer from a wrong cookie.
 const ANSWERED: usize = 256;
 
@@ -54,8 +56,12 @@ impl InFlight {
 #[derive(Debug)]
 struct Group {
     first: InFlight,
-    /// The other ones that a reply may be meant for.
+    /// The other ones that a reply may be meant for; at most [`SAME_COOKIE`].
     more: Vec<InFlight>,
+    /// There is more than one, whether kept or not.
+    several: bool,
+    /// The simple payload of all has the same length.
+    same_payload: bool,
     /// How many of all these were not answered.
     open: usize,
 }
@@ -153,12 +159,22 @@ impl Flight {
         self.open += 1;
         match self.groups.entry(cookie) {
             Entry::Vacant(entry) => {
-                entry.insert(Group { first: request, more: Vec::new(), open: 1 });
+                entry.insert(Group {
+                    first: request,
+                    more: Vec::new(),
+                    several: false,
+                    same_payload: true,
+                    open: 1,
+                });
             }
             Entry::Occupied(mut entry) => {
                 let group = entry.get_mut();
-                group.more.push(request);
+                group.several = true;
+                group.same_payload &= request.simple_payload() == group.first.simple_payload();
                 group.open += 1;
+                if group.more.len() < SAME_COOKIE {
+                    group.more.push(request);
+                }
             }
         }
         false
@@ -167,10 +183,9 @@ impl Flight {
     /// The request that waited for its payload has become message `number`.
     pub(super) fn numbered(&mut self, cookie: Cookie, number: u64) {
         if let Some(group) = self.groups.get_mut(&cookie) {
-            let mut all = std::iter::once(&mut group.first).chain(&mut group.more);
-            if let Some(request) = all.find(|request| request.number.is_none()) {
-                request.number = Some(number);
-            }
+            // Payload comes with one request at a time: the last one.
+            let last = group.more.last_mut().unwrap_or(&mut group.first);
+            last.number.get_or_insert(number);
         }
     }
 
@@ -178,11 +193,10 @@ impl Flight {
     pub(super) fn find(&mut self, cookie: Cookie) -> Match<'_> {
         match self.groups.get_mut(&cookie) {
             None => Match::None,
-            Some(group) if group.more.is_empty() => Match::One(&mut group.first),
+            Some(group) if !group.several => Match::One(&mut group.first),
             Some(group) => {
                 let payload = group.first.simple_payload();
-                let same = group.more.iter().all(|request| request.simple_payload() == payload);
-                Match::Several(same.then_some(payload))
+                Match::Several(group.same_payload.then_some(payload))
             }
         }
     }
@@ -202,6 +216,11 @@ impl Flight {
         {
             self.recycle(progress);
         }
+    }
+
+    /// A cookie in flight that differs from this one in one bit.
+    pub(super) fn one_bit_off(&self, cookie: Cookie) -> Option<Cookie> {
+        (0..64).map(|bit| Cookie(cookie.0 ^ 1 << bit)).find(|other| self.has(*other))
     }
 
     /// How a cookie that is not in flight was answered not long ago.

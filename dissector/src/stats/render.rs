@@ -81,6 +81,9 @@ pub(super) fn text(
             at(1.0),
         )?;
     }
+    if stats.left_out > 0 {
+        writeln!(out, "  {:<24} {:>8}", "(other commands)", stats.left_out)?;
+    }
     for (command, stats) in &stats.commands {
         if stats.answered > 1 {
             writeln!(out, "\n  latency of {command}")?;

@@ -12,6 +12,8 @@ use crate::session::Seen;
 
 /// How many of the slowest requests are kept.
 const SLOWEST: usize = 5;
+/// So many commands have statistics of their own; more a hostile client makes up.
+const COMMANDS: usize = 32;
 /// Longer latencies count as this one, in nanoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000;
 
@@ -90,6 +92,8 @@ struct Waiting {
 pub struct SessionStats {
     /// By the command's number.
     pub commands: BTreeMap<Command, CommandStats>,
+    /// Requests of further commands.
+    pub left_out: u64,
     /// Requests without a complete reply, over time.
     pub depth: Timeline,
     /// The slowest first.
@@ -116,6 +120,10 @@ impl SessionStats {
 
     fn request(&mut self, start_ns: u64, seen: &Seen, request: &Request) {
         let length = request.status.as_ref().map_or(request.length, |s| s.effect_length);
+        if self.commands.len() >= COMMANDS && !self.commands.contains_key(&request.command) {
+            self.left_out += 1;
+            return;
+        }
         let stats = self.commands.entry(request.command).or_default();
         stats.count += 1;
         stats.bytes = stats.bytes.saturating_add(length);
@@ -140,7 +148,7 @@ impl SessionStats {
         let Some(waiting) = self.waiting.remove(&number) else { return };
         self.deepen(seen.end_ns.saturating_sub(start_ns));
         let latency = between(waiting.since, seen.end_ns);
-        let stats = self.commands.entry(waiting.request.command).or_default();
+        let Some(stats) = self.commands.get_mut(&waiting.request.command) else { return };
         stats.answered += 1;
         stats.errors += u64::from(waiting.failed);
         let Some(latency) = latency else { return };

@@ -1,4 +1,6 @@
 use protocol::build::parse_line;
+use protocol::message::Message;
+use protocol::values::Command;
 
 use super::*;
 use crate::dissect::{Options, dissect};
@@ -69,4 +71,20 @@ fn a_filter_chooses_requests_with_their_replies() {
     assert_eq!(json["commands"][0]["answered"], 6);
     let columns = json["depth"]["columns"].as_array().unwrap();
     assert!(columns.iter().any(|column| *column == 0), "the depth falls: {columns:?}");
+}
+
+#[test]
+fn commands_that_a_client_makes_up_cost_no_more_than_a_few() {
+    let mut stats = SessionStats::default();
+    for number in 0..65_536u64 {
+        let mut seen =
+            seen(number + 1, [0, 0], None, "C: NBD_CMD_READ cookie=0x1 offset=0 length=1");
+        if let Message::Request(request) = &mut seen.message {
+            request.command = Command(number as u16);
+        }
+        stats.message(0, &seen);
+    }
+    assert!(stats.commands.len() <= 32);
+    // NBD_CMD_DISC is not counted.
+    assert_eq!(stats.left_out, 65_535 - 32);
 }

@@ -8,6 +8,8 @@ use protocol::message::Side;
 
 /// How many connections' secrets are kept; beyond that the oldest are dropped.
 const MAX_CONNECTIONS: usize = 1 << 16;
+/// So much of a log is read without a secret in it, in bytes.
+const MAX_IDLE: usize = 16 << 20;
 /// Longer lines are no secrets.
 const MAX_LINE: usize = 1024;
 
@@ -130,9 +132,10 @@ impl KeyLog {
     /// Adds the secrets of a log of any size, as [`KeyLog::add`] does.
     ///
     /// # Errors
-    /// Reading fails.
+    /// Reading fails, or there is no secret in 16 MiB, as in a device that never ends.
     pub fn read(&mut self, mut log: impl BufRead) -> io::Result<usize> {
         let mut found = 0;
+        let mut idle = 0;
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -140,7 +143,13 @@ impl KeyLog {
             if line.is_empty() {
                 return Ok(found);
             }
-            found += self.add(&line);
+            let new = self.add(&line);
+            found += new;
+            idle = if new > 0 { 0 } else { idle + line.len() };
+            if idle > MAX_IDLE {
+                let text = "not a key log: 16 MiB in a row without a secret";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
         }
     }
 
@@ -245,6 +254,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_never_ends_and_holds_no_secret_is_given_up() {
+        let endless = io::BufReader::new(io::repeat(0));
+        let error = KeyLog::default().read(endless).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
 
     fn line(label: &str, random: u8, secret: u8, length: usize) -> String {
         let hex = |byte: u8, count: usize| format!("{byte:02x}").repeat(count);

@@ -3,6 +3,7 @@
 use protocol::values::{Command, CommandFlags, ErrorCode, OptionType};
 
 use super::dsl::*;
+use crate::session::{Config, Session};
 
 const ZEROES: Command = Command::WRITE_ZEROES;
 const FAST: CommandFlags = CommandFlags::FAST_ZERO;
@@ -243,4 +244,40 @@ fn replies_amid_an_option_that_is_longer_than_what_was_sent_are_nobodys_fault() 
         talk.close(Client).close(Server).finish();
         assert!(!talk.violations().iter().any(|it| it.party == Server), "{}", talk.lines());
     }
+}
+
+#[test]
+fn a_cookie_that_is_one_bit_off_is_told_with_the_request() {
+    let mut talk = Talk::new();
+    talk.simple().c(read(0x4b, 0, 512)).s(err(0x0b, ErrorCode::EIO));
+    let text = &talk.violations()[0].text;
+    assert_eq!(
+        text,
+        "cookie=0xb is that of no request in flight; it is one bit off the open request 0x4b"
+    );
+}
+
+#[test]
+fn many_requests_with_one_cookie_cost_what_others_do() {
+    let mut session = Session::new(Config::default());
+    let mut talk = Talk::new();
+    talk.simple();
+    for (side, bytes) in &talk.sent {
+        session.received(*side, 0, bytes);
+    }
+    let (ask, answer) = (read(1, 0, 512).to_bytes(), err(1, ErrorCode::EIO).to_bytes());
+    let mut events = 0;
+    for _ in 0..60_000 {
+        session.received(Client, 0, &ask);
+        while session.next_event().is_some() {
+            events += 1;
+        }
+    }
+    for _ in 0..60_000 {
+        session.received(Server, 0, &answer);
+        while session.next_event().is_some() {
+            events += 1;
+        }
+    }
+    assert!(events >= 120_000);
 }
