@@ -6,6 +6,7 @@
 
 mod compressed;
 mod connection;
+mod item;
 mod map;
 mod order;
 mod pcap;
@@ -18,8 +19,9 @@ mod writer;
 mod tests;
 
 pub use connection::{ConnectionWriter, Conversation};
+pub use item::{Item, MAX_BLOCK, Packet, ReadError};
 pub(crate) use map::Mapping;
-pub use reader::{CaptureReader, Item, MAX_BLOCK, Packet, ReadError};
+pub use reader::CaptureReader;
 pub use source::Input;
 pub(crate) use source::prefetch;
 pub use writer::CaptureWriter;

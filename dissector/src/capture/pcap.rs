@@ -3,8 +3,8 @@
 use pcap_parser::parse_pcap_header;
 
 use super::LinkType;
+use super::item::{Item, MAX_BLOCK, Packet, ReadError};
 use super::order::ByteOrder;
-use super::reader::{Item, MAX_BLOCK, Packet, ReadError};
 use super::source::Source;
 
 /// What the file's header says.

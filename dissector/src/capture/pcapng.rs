@@ -3,8 +3,8 @@
 use pcap_parser::{Block, SecretsType, parse_block_be, parse_block_le};
 
 use super::LinkType;
+use super::item::{Item, MAX_BLOCK, Packet, ReadError};
 use super::order::ByteOrder;
-use super::reader::{Item, MAX_BLOCK, Packet, ReadError};
 use super::source::Source;
 
 /// Section header block; the same in both byte orders.

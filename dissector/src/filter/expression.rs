@@ -1,15 +1,12 @@
 //! What a filter says: conditions on the fields of a message.
 
 use std::fmt;
-use std::str::FromStr;
 
 use protocol::describe::{Description, Kind, Value};
 use protocol::notation::ast::BinaryOp;
 use protocol::values::{ClientFlags, CommandFlags, HandshakeFlags, ReplyFlags, TransmissionFlags};
 
-use super::error::FilterError;
 use super::fields::Field;
-use super::read::read;
 use crate::session::Seen;
 
 /// A filter: `name == NBD_CMD_READ and length >= 64KiB`, `latency > 10ms`, `error != ok`,
@@ -60,15 +57,11 @@ pub(super) struct Subject<'a> {
     pub(super) described: &'a Description,
 }
 
-impl FromStr for Expression {
-    type Err = FilterError;
-
-    fn from_str(text: &str) -> Result<Self, FilterError> {
-        Ok(Self { condition: read(text)? })
-    }
-}
-
 impl Expression {
+    pub(super) fn new(condition: Condition) -> Self {
+        Self { condition }
+    }
+
     /// Whether it asks for times that take memory to know.
     pub(super) fn asks_latency(&self) -> bool {
         self.condition.asks("latency")

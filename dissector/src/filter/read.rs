@@ -1,5 +1,7 @@
 //! From the text of a filter to conditions; words that no message can have are refused.
 
+use std::str::FromStr;
+
 use protocol::build::constant;
 use protocol::describe::Value;
 use protocol::notation::ast::{BinaryOp, Expr, Span, Spanned};
@@ -7,16 +9,24 @@ use protocol::notation::error::did_you_mean;
 use protocol::notation::parser::parse_expr;
 
 use super::error::{FilterError, Mistake};
-use super::expression::{Condition, Item, Wanted};
+use super::expression::{Condition, Expression, Item, Wanted};
 use super::fields::{self, Field, names};
 use super::units::Units;
 use super::values::Holds;
+
+impl FromStr for Expression {
+    type Err = FilterError;
+
+    fn from_str(text: &str) -> Result<Self, FilterError> {
+        read(text).map(Self::new)
+    }
+}
 
 /// So many conditions a filter may join: they are taken one inside of the other.
 const CONDITIONS: usize = 1000;
 
 /// Reads a filter.
-pub(super) fn read(text: &str) -> Result<Condition, FilterError> {
+fn read(text: &str) -> Result<Condition, FilterError> {
     let units = Units::read(text);
     let joins = |word: &&str| matches!(*word, "and" | "or" | "not");
     if text.split(|c: char| !c.is_alphabetic()).filter(joins).count() > CONDITIONS {

@@ -14,11 +14,8 @@ use std::io::{self, Write};
 
 use crate::dissect::{Record, Sink};
 use crate::render::Renderer;
-pub use session::{CommandStats, SessionStats, Slow};
+pub use session::{CommandStats, REMEMBERED, SessionStats, Slow};
 pub use timeline::Timeline;
-
-/// How many requests without a complete reply are remembered for each session.
-pub const REMEMBERED: usize = 1 << 16;
 
 /// Writes the statistics of each session when it ends.
 pub struct StatsRenderer<W> {

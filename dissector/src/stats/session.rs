@@ -6,10 +6,12 @@ use hdrhistogram::Histogram;
 use protocol::message::{ChunkBody, Message, Request};
 use protocol::values::{Command, ErrorCode, ReplyFlags};
 
-use super::{REMEMBERED, Timeline};
+use super::Timeline;
 use crate::latency::between;
 use crate::session::Seen;
 
+/// How many requests without a complete reply are remembered for each session.
+pub const REMEMBERED: usize = 1 << 16;
 /// How many of the slowest requests are kept.
 const SLOWEST: usize = 5;
 /// So many commands have statistics of their own; more a hostile client makes up.

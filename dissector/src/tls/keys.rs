@@ -6,18 +6,8 @@ use super::handshake::ServerHello;
 use super::keylog::{Growth, KeyLog};
 use super::opener::Opener;
 use super::version::Version;
+use super::wait::Wait;
 use super::{Connection, Protection, Reason, derive};
-
-/// Whether secrets are waited for that were not there when they were needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Wait {
-    /// They were not needed yet.
-    #[default]
-    NotYet,
-    /// The connection stands still.
-    Now,
-    Over,
-}
 
 impl Connection {
     /// Whether it stands still until its secrets come, and they are not among these.

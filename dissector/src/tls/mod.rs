@@ -20,6 +20,7 @@ mod suites;
 #[cfg(test)]
 pub(crate) mod tests;
 mod version;
+mod wait;
 
 use std::fmt;
 use std::ops::Range;
@@ -28,9 +29,9 @@ use protocol::message::Side;
 
 use handshake::{Messages, ServerHello};
 use keylog::Secret;
-use keys::Wait;
 use opener::Opener;
 use record::{NoRecord, Records};
+use wait::Wait;
 
 use crate::plural::Plural;
 
