@@ -160,6 +160,9 @@ fn headline(finding: &Finding) -> Option<String> {
         EventKind::Close => format!("closes the connection {on}"),
         EventKind::CutOff => format!("closes the connection in the middle of a message {on}"),
         EventKind::Reset => format!("resets the connection {on}"),
+        EventKind::Garbage if sent == Sent::Bytes => {
+            "sends bytes that are not a message".to_owned()
+        }
         EventKind::Garbage => format!("sends bytes that are not a message {on}"),
         EventKind::Stalled => match sent {
             Sent::Option(_) | Sent::Request(_) => {

@@ -4,6 +4,7 @@
 mod evidence;
 mod features;
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
@@ -142,15 +143,24 @@ fn brief(title: &str, weight: Weight, causes: &[Cause<'_>], view: View, out: &mu
     if weight == Weight::Warning && view.strict {
         return;
     }
+    let named = |ids: &[&str]| {
+        let whom = if view.verbose { ids.join(", ") } else { digest::whom(ids) };
+        wrapped(&whom).join("\n  ")
+    };
     let mut lines = Vec::new();
+    // Entries of a record with one reason are one line, whatever the events.
+    let mut known: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for cause in causes.iter().filter(|cause| cause.weight == weight) {
         let rule = cause.requirement();
-        let whom = if view.verbose { cause.ids().join(", ") } else { digest::whom(&cause.ids()) };
-        let whom = wrapped(&whom).join("\n  ");
         if let Some(reason) = &cause.finding.known {
-            lines.push(format!("  {whom}  {}: {reason}", rule.id));
+            let ids = cause.ids();
+            match known.iter_mut().find(|(id, of, _)| (*id, *of) == (rule.id, reason)) {
+                Some((_, _, all)) => all.extend(ids),
+                None => known.push((rule.id, reason, ids)),
+            }
             continue;
         }
+        let whom = named(&cause.ids());
         let message = cause.message();
         lines.push(format!("  {whom}  {} ({}): {}", rule.id, rule.level, clean(&message)));
         let detail = &cause.finding.detail;
@@ -162,6 +172,11 @@ fn brief(title: &str, weight: Weight, causes: &[Cause<'_>], view: View, out: &mu
             let word = if index == 0 { "expected" } else { "      or" };
             lines.push(format!("      {word}  {}", digest::shortened(expected)));
         }
+    }
+    for (id, reason, mut ids) in known {
+        let mut seen = HashSet::new();
+        ids.retain(|id| seen.insert(*id));
+        lines.push(format!("  {}  {id}: {reason}", named(&ids)));
     }
     list(title, DOUBT, &lines, out);
 }
