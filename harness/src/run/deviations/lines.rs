@@ -2,9 +2,9 @@
 //!
 //! `sometimes` is for a race inside the peer: an entry that does not show is then no difference from the record.
 
-use super::{Deviation, DeviationError, Deviations};
+use super::entry::{Deviation, DeviationError};
 
-pub(super) fn parse(path: &str, text: &str) -> Result<Deviations, DeviationError> {
+pub(super) fn parse(path: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
     let mut entries = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -15,7 +15,7 @@ pub(super) fn parse(path: &str, text: &str) -> Result<Deviations, DeviationError
         let entry = entry(line, &at).map_err(|message| DeviationError::Line { at, message })?;
         entries.push(entry);
     }
-    Ok(Deviations { entries, ..Deviations::default() })
+    Ok(entries)
 }
 
 fn entry(line: &str, at: &str) -> Result<Deviation, String> {

@@ -3,11 +3,13 @@
 //!
 //! A record is TOML ([`record`]), as those that are shipped, or has one entry per line ([`lines`]), for `--expect`.
 
+mod entry;
 mod lines;
 mod record;
 
 use std::sync::Arc;
 
+pub use entry::{Deviation, DeviationError};
 use include_dir::{Dir, include_dir};
 
 use super::Outcome;
@@ -18,33 +20,6 @@ use crate::finding::{Finding, Severity};
 /// The shipped records, one a peer.
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/known");
 
-/// One entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deviation {
-    /// The scenario's id.
-    pub scenario: String,
-    /// The requirement's id.
-    pub requirement: String,
-    /// It shows only sometimes, since it is a race inside the peer.
-    pub sometimes: bool,
-    /// Why it is so, with the section of the specification and the evidence.
-    pub reason: String,
-    /// Place of the entry: `qemu-nbd.toml:12`.
-    pub at: String,
-    /// The versions of the peer that do so; `None` for all.
-    pub versions: Option<Arc<Versions>>,
-}
-
-impl Deviation {
-    /// Whether the entry is about this version; what is not known may be any.
-    fn is_about(&self, version: Option<&str>) -> bool {
-        match (&self.versions, version) {
-            (Some(versions), Some(version)) => versions.has(version),
-            _ => true,
-        }
-    }
-}
-
 /// The entries about one target.
 #[derive(Debug, Clone, Default)]
 pub struct Deviations {
@@ -53,29 +28,6 @@ pub struct Deviations {
     versions: Vec<Arc<Versions>>,
     /// The version of the target, if it is known.
     version: Option<String>,
-}
-
-/// A record that can't be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeviationError {
-    /// A line of a record with one entry per line.
-    #[error("{at}: {message}\nhint: an entry is `SCENARIO REQUIREMENT [sometimes] # reason`")]
-    Line {
-        /// Path and line.
-        at: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A record in TOML.
-    #[error(
-        "{at}: {message}\nhint: an entry is `[[known]]` with `scenario`, `requirement` and `reason`, and perhaps `versions`, `evidence` and `sometimes = true`"
-    )]
-    Record {
-        /// Path, and the line if it is known.
-        at: String,
-        /// What is wrong.
-        message: String,
-    },
 }
 
 /// How a run differs from a record.
@@ -119,7 +71,12 @@ impl Deviations {
     /// # Errors
     /// An entry that can't be read, or that names an unknown requirement.
     pub fn parse(path: &str, text: &str) -> Result<Self, DeviationError> {
-        if path.ends_with(".toml") { record::parse(path, text) } else { lines::parse(path, text) }
+        let (entries, examined) = if path.ends_with(".toml") {
+            record::parse(path, text)?
+        } else {
+            (lines::parse(path, text)?, None)
+        };
+        Ok(Self { entries, versions: examined.into_iter().collect(), version: None })
     }
 
     /// The entries of two records, of the other one those that are about the same version.
