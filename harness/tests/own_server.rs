@@ -46,6 +46,18 @@ fn a_server_without_an_image_gets_its_content_through_the_protocol() {
     }
 }
 
+/// It turns everybody else away while it still has the connection before.
+#[test]
+fn a_server_with_one_place_is_not_taken_for_dead() {
+    let server = format!(
+        "{NBDCHECK} serve --max-connections 1 --bind 127.0.0.1:{{port}} --export =file:{{image}}"
+    );
+    for scenario in ["2.6-options", "2.6-disconnect", "security"] {
+        let output = run(&server, &["--scenario", scenario]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    }
+}
+
 #[test]
 fn a_server_can_be_given_sizes_and_be_told_to_be_read_only() {
     let dir = tempfile::tempdir().unwrap();
