@@ -82,6 +82,8 @@ pub struct Behaviour {
     pub(crate) options_before_tls: bool,
     /// Whether exports that take TLS are served in the clear.
     pub(crate) serves_tls_only_bare: bool,
+    /// Whether they are by `NBD_OPT_EXPORT_NAME`.
+    pub(crate) serves_tls_only_by_name: bool,
     /// Whether unknown options inside TLS are said to need TLS.
     pub(crate) wants_tls_inside_tls: bool,
 
@@ -437,6 +439,7 @@ impl Behaviour {
         export_name_before_tls: false,
         options_before_tls: false,
         serves_tls_only_bare: false,
+        serves_tls_only_by_name: false,
         wants_tls_inside_tls: false,
         info_name: true,
         info_description: true,

@@ -9,6 +9,7 @@ use crate::behaviour::Commands::{self, Only};
 use crate::behaviour::Treatment::{Close, Fail, Serve};
 use crate::behaviour::{Behaviour, Disc, FlagChecks, Lengths, ReplyForm, Selects};
 use crate::distortion::{AnswerFault, ExtentFault, ReplyFault, StoreFault};
+use crate::export::BlockSizes;
 
 macro_rules! faults {
     ($($area:literal {
@@ -106,12 +107,24 @@ faults! {
         ["opt-export-name-refusal-closes"],
         |b| b.answer_fault = Some(AnswerFault::ExportNameUnknownAnswered);
     ExportNameByteOrder = "export-name-byte-order",
-        "tells the size of an export in little-endian order", ["info-export-equals-export-name"],
+        "reports the size of an export in little-endian order", ["info-export-equals-export-name"],
         |b| b.answer_fault = Some(AnswerFault::ExportNameByteOrder);
     }
 
     // Options in general.
     "options" {
+    OptionMessageLong = "option-message-long",
+        "sends error replies with messages of 300 bytes", ["string-soft-limit-256"],
+        |b| b.answer_fault = Some(AnswerFault::OptionMessageLong);
+    OptionRefusalCloses = "option-refusal-closes",
+        "hangs up where it refuses an option", ["session-server-errors-options"],
+        |b| b.answer_fault = Some(AnswerFault::OptionRefusalCloses);
+    AbortDataRefused = "abort-data-refused",
+        "refuses an `NBD_OPT_ABORT` with data", ["opt-abort-data-ignored"],
+        |b| b.answer_fault = Some(AnswerFault::AbortDataRefused);
+    PeekAcked = "peek-acked",
+        "acknowledges the withdrawn `NBD_OPT_PEEK_EXPORT`", ["opt-peek-export-withdrawn"],
+        |b| b.answer_fault = Some(AnswerFault::PeekAcked);
     OptionReplyOtherCode = "option-reply-other-code",
         "puts the next option's number into its replies", ["option-reply-echoes-option"],
         |b| b.answer_fault = Some(AnswerFault::OptionReplyOtherCode);
@@ -150,6 +163,15 @@ faults! {
         "closes on `NBD_OPT_ABORT` without a reply", ["opt-abort-acked"],
         |b| b.answer_fault = Some(AnswerFault::AbortWithoutAck);
 
+    ListUnsupported = "list-unsupported",
+        "does not know `NBD_OPT_LIST`", ["baseline-list"],
+        |b| b.answer_fault = Some(AnswerFault::ListUnsupported);
+    ListNameOverrun = "list-name-overrun",
+        "sends an `NBD_REP_SERVER` whose name is longer than the reply", ["rep-server-name-length"],
+        |b| b.answer_fault = Some(AnswerFault::ListNameOverrun);
+    ListDetailsNotUtf8 = "list-details-not-utf8",
+        "lists descriptions that are not UTF-8", ["rep-server-details-are-text"],
+        |b| b.answer_fault = Some(AnswerFault::ListDetailsNotUtf8);
     ListDataAccepted = "list-data-accepted",
         "answers an `NBD_OPT_LIST` with data as if there were none", ["opt-list-data-invalid"],
         |b| b.ignores_data_of = Some(OptionType::LIST);
@@ -170,7 +192,7 @@ faults! {
         "acknowledges INFO and GO without `NBD_INFO_EXPORT`", ["opt-info-export-required"],
         |b| b.answer_fault = Some(AnswerFault::InfoWithoutExport);
     InfoGoDiffer = "info-go-differ",
-        "tells another size in GO than in INFO", ["opt-info-go-consistent"],
+        "reports another size in GO than in INFO", ["opt-info-go-consistent"],
         |b| b.answer_fault = Some(AnswerFault::InfoGoDiffer);
     InfoExportLength = "info-export-length",
         "sends an `NBD_INFO_EXPORT` of 14 bytes", ["info-export-length"],
@@ -182,32 +204,53 @@ faults! {
         "sends an `NBD_INFO_BLOCK_SIZE` of 10 bytes", ["info-block-size-length"],
         |b| b.answer_fault = Some(AnswerFault::InfoBlockSizeLength);
     InfoNameDiffers = "info-name-differs",
-        "tells another canonical name than `NBD_OPT_LIST`", ["info-name-matches-list"],
+        "reports another canonical name than `NBD_OPT_LIST`", ["info-name-matches-list"],
         |b| b.answer_fault = Some(AnswerFault::InfoNameDiffers);
     InfoDescriptionDiffers = "info-description-differs",
-        "tells another description than `NBD_OPT_LIST`", ["info-description-matches-list"],
+        "reports another description than `NBD_OPT_LIST`", ["info-description-matches-list"],
         |b| b.answer_fault = Some(AnswerFault::InfoDescriptionDiffers);
     InfoUnknownRequestRefused = "info-unknown-request-refused",
         "refuses INFO and GO with an unknown information request",
         ["opt-info-unknown-requests-ignored"],
         |b| b.answer_fault = Some(AnswerFault::InfoUnknownRequestRefused);
+    GoUnsupported = "go-unsupported",
+        "does not know `NBD_OPT_INFO` and `NBD_OPT_GO`", ["baseline-info-go"],
+        |b| b.features.info_and_go = false;
+    GoAloneUnsupported = "go-alone-unsupported",
+        "knows `NBD_OPT_INFO`, but not `NBD_OPT_GO`", ["ext-go-not-unsup"],
+        |b| b.answer_fault = Some(AnswerFault::GoAloneUnsupported);
+    GoStays = "go-stays",
+        "goes on with options after the ACK of GO", ["opt-go-enters-transmission"],
+        |b| b.answer_fault = Some(AnswerFault::GoStays);
+    InfoShort = "info-short",
+        "sends an `NBD_REP_INFO` of 1 byte", ["info-layout"],
+        |b| b.answer_fault = Some(AnswerFault::InfoShort);
+    InfoSizeOdd = "info-size-odd",
+        "reports a size that is not a multiple of the minimum block size", ["export-size-multiple-of-min"],
+        |b| { b.block_sizes = BlockSizes::new(512, 4096, 1 << 25).ok(); b.answer_fault = Some(AnswerFault::InfoSizeOdd); };
+    BlockSizeMaximumTiny = "block-size-maximum-tiny",
+        "reports a maximum payload of 64 KiB", ["block-size-max-1-mib"],
+        |b| b.answer_fault = Some(AnswerFault::BlockSizeMaximumTiny);
+    BlockSizeInsists = "block-size-insists",
+        "serves only those who ask for the block sizes", ["interop-block-size-not-required"],
+        |b| b.answer_fault = Some(AnswerFault::BlockSizeInsists);
     InfoMalformedAccepted = "info-malformed-accepted",
         "overlooks trailing bytes in INFO and GO", ["opt-info-go-malformed-invalid"],
         |b| b.takes_malformed_info = true;
     BlockSizeMinimumOdd = "block-size-minimum-odd",
-        "tells a minimum block size of 1000", ["block-size-min-power-of-2"],
+        "reports a minimum block size of 1000", ["block-size-min-power-of-2"],
         |b| b.answer_fault = Some(AnswerFault::BlockSizeMinimumOdd);
     BlockSizeMinimumHuge = "block-size-minimum-huge",
-        "tells a minimum block size of 131072", ["block-size-min-limit-65536"],
+        "reports a minimum block size of 131072", ["block-size-min-limit-65536"],
         |b| b.answer_fault = Some(AnswerFault::BlockSizeMinimumHuge);
     BlockSizePreferredOdd = "block-size-preferred-odd",
-        "tells a preferred block size of 5000", ["block-size-preferred-power-of-2"],
+        "reports a preferred block size of 5000", ["block-size-preferred-power-of-2"],
         |b| b.answer_fault = Some(AnswerFault::BlockSizePreferredOdd);
     BlockSizePreferredSmall = "block-size-preferred-small",
-        "tells a preferred block size of 256", ["block-size-preferred-lower-bound"],
+        "reports a preferred block size of 256", ["block-size-preferred-lower-bound"],
         |b| b.answer_fault = Some(AnswerFault::BlockSizePreferredSmall);
     BlockSizeMaximumSmall = "block-size-maximum-small",
-        "tells a maximum payload below the preferred block size", ["block-size-max-lower-bound"],
+        "reports a maximum payload below the preferred block size", ["block-size-max-lower-bound"],
         |b| b.answer_fault = Some(AnswerFault::BlockSizeMaximumSmall);
     BlockSizeRequiredAnyway = "block-size-required-anyway",
         "demands the block size request of those who made it", ["block-size-reqd-not-if-requested"],
@@ -240,6 +283,12 @@ faults! {
     TlsStateKept = "tls-state-kept",
         "keeps what was agreed before `NBD_OPT_STARTTLS`", ["opt-starttls-resets-state"],
         |b| b.keeps_state_at_tls = true;
+    StarttlsUnfit = "starttls-unfit",
+        "answers `NBD_OPT_STARTTLS` with `NBD_REP_SERVER`", ["opt-starttls-reply"],
+        |b| b.answer_fault = Some(AnswerFault::StarttlsUnfit);
+    TlsOnlyByName = "tls-only-by-name",
+        "serves exports that take TLS in the clear by `NBD_OPT_EXPORT_NAME`", ["tls-selective-export-name-closes"],
+        |b| b.serves_tls_only_by_name = true;
     TlsTwice = "tls-twice",
         "acknowledges `NBD_OPT_STARTTLS` inside TLS", ["tls-starttls-twice-invalid"],
         |b| b.tls_twice = true;
@@ -277,6 +326,9 @@ faults! {
         "acknowledges `NBD_OPT_STRUCTURED_REPLY` and sends simple replies all the same",
         ["read-structured-no-simple"],
         |b| b.reply_form = ReplyForm::NeverStructured;
+    ResizeFlag = "resize-flag",
+        "sets the transmission flag of the experimental extension RESIZE", ["tflag-resize-experimental"],
+        |b| b.flags_added = TransmissionFlags(1 << 9);
     HasFlagsClear = "has-flags-clear",
         "clears HAS_FLAGS", ["tflag-has-flags"],
         |b| b.flags_hidden = TransmissionFlags::HAS_FLAGS;
@@ -301,6 +353,18 @@ faults! {
 
     // Replies in general.
     "replies" {
+    ErrorEnomem = "error-enomem",
+        "fails requests with `NBD_ENOMEM` whatever the cause", ["error-no-enomem"],
+        |b| b.reply_fault = Some(ReplyFault::ErrorEnomem);
+    ErrorEnotsup = "error-enotsup",
+        "fails requests with `NBD_ENOTSUP` whatever the cause", ["error-enotsup-scope"],
+        |b| b.reply_fault = Some(ReplyFault::ErrorEnotsup);
+    ErrorsSimple = "errors-simple",
+        "fails all but READ and BLOCK_STATUS with simple replies although structured ones were agreed", ["structured-errors-preferred"],
+        |b| b.reply_fault = Some(ReplyFault::ErrorsSimple);
+    ExtendedUnasked = "extended-unasked",
+        "sends extended replies where structured ones were agreed", ["magic-extended-only-negotiated"],
+        |b| b.reply_fault = Some(ReplyFault::ExtendedUnasked);
     CookieWrong = "cookie-wrong",
         "adds 1 to the cookies of replies", ["cookie-echoed"],
         |b| b.reply_fault = Some(ReplyFault::CookieWrong);
@@ -377,6 +441,21 @@ faults! {
     ChunkAfterDone = "chunk-after-done",
         "sends another chunk after the one with DONE", ["structured-done-last"],
         |b| b.reply_fault = Some(ReplyFault::ChunkAfterDone);
+    ErrorChunkTwice = "error-chunk-twice",
+        "sends two error chunks", ["chunk-error-once"],
+        |b| b.reply_fault = Some(ReplyFault::ErrorChunkTwice);
+    ErrorOffsetOutside = "error-offset-outside",
+        "reports errors at offsets outside of the request", ["chunk-error-offset-in-bounds"],
+        |b| { b.errors_by_offset = true; b.reply_fault = Some(ReplyFault::ErrorOffsetOutside); };
+    ErrorOffsetTwice = "error-offset-twice",
+        "reports an error at the same offset twice", ["chunk-error-offset-no-repeat"],
+        |b| { b.errors_by_offset = true; b.reply_fault = Some(ReplyFault::ErrorOffsetTwice); };
+    ErrorsMixed = "errors-mixed",
+        "reports an error with an offset, and one without", ["read-errors-not-mixed"],
+        |b| { b.errors_by_offset = true; b.reply_fault = Some(ReplyFault::ErrorsMixed); };
+    ChunksOdd = "chunks-odd",
+        "cuts the data of reads at multiples of 1000", ["read-chunks-multiple-of-512"],
+        |b| b.reply_fault = Some(ReplyFault::ChunksOdd);
     ErrorChunkZero = "error-chunk-zero",
         "sends error chunks with the error value 0", ["chunk-error-nonzero"],
         |b| b.reply_fault = Some(ReplyFault::ErrorChunkZero);
@@ -384,7 +463,7 @@ faults! {
         "sends error chunks with messages of 5000 bytes", ["chunk-error-message-limit"],
         |b| b.reply_fault = Some(ReplyFault::ErrorChunkMessageTooLong);
     ErrorChunkMessageOverrun = "error-chunk-message-overrun",
-        "tells message lengths in error chunks that exceed the chunk",
+        "reports message lengths in error chunks that exceed the chunk",
         ["chunk-error-message-fits"],
         |b| b.reply_fault = Some(ReplyFault::ErrorChunkMessageOverrun);
     ErrorChunkShort = "error-chunk-short",
@@ -420,6 +499,9 @@ faults! {
     ReadLargeCloses = "read-large-closes",
         "hangs up on payloads above 1 MiB", ["size-32-mib-not-dos"],
         |b| b.except(Commands::WithData, F::EMPTY, Lengths::Above(1 << 20), Close);
+    DfHole = "df-hole",
+        "answers READ with DF with a hole", ["read-df-mixed-is-data"],
+        |b| b.reply_fault = Some(ReplyFault::DfHole);
     DfFragmented = "df-fragmented",
         "answers READ with DF in two content chunks", ["read-df-one-content-chunk"],
         |b| b.reply_fault = Some(ReplyFault::DfFragmented);
@@ -430,6 +512,24 @@ faults! {
 
     // WRITE, TRIM, WRITE_ZEROES, FLUSH.
     "writes" {
+    WriteEmptyCloses = "write-empty-closes",
+        "hangs up on a WRITE of length 0", ["write-zero-length-no-disconnect"],
+        |b| b.except(Only(Command::WRITE), F::EMPTY, Lengths::Zero, Close);
+    TrimEmptyCloses = "trim-empty-closes",
+        "hangs up on a TRIM of length 0", ["trim-zero-length-no-disconnect"],
+        |b| b.except(Only(Command::TRIM), F::EMPTY, Lengths::Zero, Close);
+    LargeFails = "large-fails",
+        "fails payloads above 16 MiB, and advertises no maximum", ["size-default-max-32-mib"],
+        |b| { b.features.block_size = false; b.except(Commands::WithData, F::EMPTY, Lengths::Above(16 << 20), Fail(E::EINVAL)); };
+    ZeroesEnotsupUnadvertised = "zeroes-enotsup-unadvertised",
+        "fails WRITE_ZEROES with `NBD_ENOTSUP`, and does not set SEND_FAST_ZERO", ["write-zeroes-unadvertised-no-enotsup"],
+        |b| { b.features.fast_zero = false; b.except(Only(Command::WRITE_ZEROES), F::EMPTY, Lengths::Any, Fail(E::ENOTSUP)); };
+    WriteErrorHidden = "write-error-hidden",
+        "reports success for a WRITE that failed", ["write-error-code"],
+        |b| b.reply_fault = Some(ReplyFault::WriteErrorHidden);
+    ZeroesErrorHidden = "zeroes-error-hidden",
+        "reports success for a WRITE_ZEROES that failed", ["write-zeroes-error-code"],
+        |b| b.reply_fault = Some(ReplyFault::ZeroesErrorHidden);
     WriteNotStored = "write-not-stored",
         "answers WRITE without storing anything", ["write-stored"],
         |b| b.store_fault = Some(StoreFault::WriteNotStored);
@@ -530,6 +630,12 @@ faults! {
 
     // Metadata contexts.
     "contexts" {
+    ContextListWantsExtended = "context-list-wants-extended",
+        "refuses to list contexts without extended headers", ["ext-list-meta-base-no-error"],
+        |b| b.answer_fault = Some(AnswerFault::ContextListWantsExtended);
+    ContextSetWantsExtended = "context-set-wants-extended",
+        "refuses to select contexts without extended headers", ["ext-set-meta-base-no-error"],
+        |b| b.answer_fault = Some(AnswerFault::ContextSetWantsExtended);
     ContextMalformedAccepted = "context-malformed-accepted",
         "acknowledges context options whose data is malformed", ["opt-meta-malformed-invalid"],
         |b| b.answer_fault = Some(AnswerFault::ContextMalformedAccepted);
@@ -563,13 +669,13 @@ faults! {
         "leaves the namespace out of the names of contexts", ["meta-namespace-characters"],
         |b| b.answer_fault = Some(AnswerFault::ContextNamespaceEmpty);
     ContextNamespaceOther = "context-namespace-other",
-        "tells contexts of a namespace that is not registered", ["meta-namespace-registered"],
+        "reports contexts of a namespace that is not registered", ["meta-namespace-registered"],
         |b| b.answer_fault = Some(AnswerFault::ContextNamespaceOther);
     ContextNameNotUtf8 = "context-name-not-utf8",
-        "tells names of contexts that are not UTF-8", ["rep-meta-context-utf8"],
+        "reports names of contexts that are not UTF-8", ["rep-meta-context-utf8"],
         |b| b.answer_fault = Some(AnswerFault::ContextNameNotUtf8);
     ContextNameTooLong = "context-name-too-long",
-        "tells names of contexts of 5000 bytes", ["meta-name-string-limits"],
+        "reports names of contexts of 5000 bytes", ["meta-name-string-limits"],
         |b| b.answer_fault = Some(AnswerFault::ContextNameTooLong);
     ContextReplyShort = "context-reply-short",
         "sends an `NBD_REP_META_CONTEXT` of 2 bytes", ["rep-meta-context-layout"],
@@ -582,7 +688,7 @@ faults! {
         ["opt-set-meta-unique-ids", "opt-set-meta-reply"],
         |b| b.answer_fault = Some(AnswerFault::ContextSelectedTwice);
     ContextIdOther = "context-id-other",
-        "tells other ids in haggling than in status chunks", ["status-one-chunk-per-context"],
+        "reports other ids in haggling than in status chunks", ["status-one-chunk-per-context"],
         |b| b.answer_fault = Some(AnswerFault::ContextIdOther);
     ContextWithoutQuery = "context-without-query",
         "selects all contexts when there is no query", ["opt-set-meta-zero-queries"],
@@ -601,7 +707,7 @@ faults! {
         "takes a selection for whatever export is entered", ["status-without-context-einval"],
         |b| b.selects_for_any_export = true;
     QemuContextOther = "qemu-context-other",
-        "tells a context of the namespace qemu that does not exist", ["qemu-context-names"],
+        "reports a context of the namespace qemu that does not exist", ["qemu-context-names"],
         |b| b.answer_fault = Some(AnswerFault::QemuContextOther);
     QemuWildcardUnlisted = "qemu-wildcard-unlisted",
         "lists nothing for the query `qemu:`", ["qemu-list-wildcard-namespace"],
@@ -614,7 +720,7 @@ faults! {
     // NBD_CMD_BLOCK_STATUS.
     "block-status" {
     StatusPastEnd = "status-past-end",
-        "tells the status of what is beyond the end", ["status-beyond-end-einval"],
+        "reports the status of what is beyond the end", ["status-beyond-end-einval"],
         |b| b.serves_past_end = Some(Command::BLOCK_STATUS);
     StatusZeroCloses = "status-zero-closes",
         "hangs up on an `NBD_CMD_BLOCK_STATUS` of length 0", ["status-zero-length-no-disconnect"],
@@ -638,7 +744,7 @@ faults! {
         "adds an extent behind the end of the request", ["status-sum-before-last"],
         |b| b.extent_fault = Some(ExtentFault::StatusExtentTooMany);
     StatusBeyondExport = "status-beyond-export",
-        "tells extents that reach beyond the export", ["status-within-export"],
+        "reports extents that reach beyond the export", ["status-within-export"],
         |b| b.extent_fault = Some(ExtentFault::StatusBeyondExport);
     StatusOneTwice = "status-one-twice",
         "sends two extents in spite of REQ_ONE", ["status-req-one-single-extent"],
@@ -654,7 +760,7 @@ faults! {
         ["status-extents-multiple-of-512", "status-extents-multiple-of-min"],
         |b| b.extent_fault = Some(ExtentFault::StatusCutAnywhere);
     StatusBefore = "status-before",
-        "tells the status of what lies 64 KiB before the request", ["status-extents-consecutive"],
+        "reports the status of what lies 64 KiB before the request", ["status-extents-consecutive"],
         |b| b.status_before = 65_536;
     StatusReservedBits = "status-reserved-bits",
         "sets bit 4 in the status of `base:allocation`", ["base-alloc-reserved-bits-zero"],
@@ -681,6 +787,15 @@ faults! {
 
     // Extended headers.
     "extended-headers" {
+    ExtendedStatusLength = "extended-status-length",
+        "sends extended status chunks with 2 bytes too many", ["ext-block-status-ext-length"],
+        |b| b.reply_fault = Some(ReplyFault::ExtendedStatusLength);
+    ExtendedStatusNone = "extended-status-none",
+        "sends extended status chunks without extents", ["ext-block-status-ext-count-nonzero"],
+        |b| b.reply_fault = Some(ReplyFault::ExtendedStatusNone);
+    ExtendedStatusUnasked = "extended-status-unasked",
+        "sends extended status chunks without extended headers", ["ext-block-status-ext-needs-negotiation"],
+        |b| b.reply_fault = Some(ReplyFault::ExtendedStatusUnasked);
     ExtendedDataAccepted = "extended-data-accepted",
         "acknowledges `NBD_OPT_EXTENDED_HEADERS` with data", ["ext-opt-data-invalid"],
         |b| b.ignores_data_of = Some(OptionType::EXTENDED_HEADERS);
@@ -693,7 +808,7 @@ faults! {
         ["ext-tflag-status-payload-needs-ext", "ext-tflag-status-payload-needs-contexts"],
         |b| b.answer_fault = Some(AnswerFault::StatusPayloadFlag);
     ExtendedOffsetZero = "extended-offset-zero",
-        "tells the offset 0 in the headers of extended replies", ["ext-reply-offset-matches"],
+        "reports the offset 0 in the headers of extended replies", ["ext-reply-offset-matches"],
         |b| b.reply_fault = Some(ReplyFault::ExtendedOffsetZero);
     ExtendedSimpleReply = "extended-simple-reply",
         "answers all but READ and BLOCK_STATUS with simple replies under extended headers",
@@ -720,7 +835,7 @@ faults! {
         ["ext-block-status-ext-extent-nonzero"],
         |b| b.reply_fault = Some(ReplyFault::ExtendedStatusEmpty);
     StatusPayloadIgnored = "status-payload-ignored",
-        "tells of all contexts whatever the payload of BLOCK_STATUS names",
+        "reports all contexts whatever the payload of BLOCK_STATUS names",
         ["ext-status-payload-filters"],
         |b| b.filters_contexts = false;
     StatusPayloadUnchecked = "status-payload-unchecked",

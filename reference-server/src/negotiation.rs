@@ -252,7 +252,7 @@ impl Negotiation {
         let Some(export) = self.config.exports.find(name.as_bytes()) else {
             return close("an export that is not there");
         };
-        if self.withholds(export) {
+        if self.withholds(export) && !self.config.behaviour.serves_tls_only_by_name {
             return close("an export that is served inside TLS only");
         }
         if shutdown {

@@ -17,9 +17,9 @@ use crate::selftest::{self, Outcome, Trial};
 /// Command line of `nbdcheck selftest`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Plays the scenarios on the reference server with one deliberate fault at a time, until everything that
-the fault breaks has been named. `nbdcheck serve --list-faults` lists the faults. The exit status is 1
-if a fault survives, or if one that breaks a MUST causes warnings only.
+Plays the scenarios against the reference server with one deliberate fault at a time, until every \
+requirement that the fault breaks has been named. `nbdcheck serve --list-faults` lists the faults. The \
+exit status is 1 if a fault survives, or if one that breaks a MUST causes only warnings.
 
 Examples:
   nbdcheck selftest
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_parser = super::serve::parse_fault)]
     fault: Vec<Fault>,
 
-    /// Test the faulty servers like those that somebody else runs, as `run --target` does
+    /// Test the faulty servers as external ones, as `run --target` does
     #[arg(long)]
     outside: bool,
 

@@ -35,6 +35,16 @@ pub(crate) fn distort_answer(
                 OptionType::ABORT if fault == AnswerFault::AbortWithoutAck => {
                     answer.parts.list.clear()
                 }
+                OptionType::ABORT
+                    if fault == AnswerFault::AbortDataRefused
+                        && request.body != OptionBody::Empty =>
+                {
+                    *answer = refuse(option, ReplyType::ERR_INVALID, "it takes no data");
+                }
+                OptionType::STARTTLS => starttls(fault, answer),
+                OptionType::LIST if fault == AnswerFault::ListUnsupported => {
+                    *answer = refuse(option, ReplyType::ERR_UNSUP, "it is unknown");
+                }
                 OptionType::LIST => list(fault, answer),
                 OptionType::INFO | OptionType::GO => info(fault, request, answer),
                 OptionType::LIST_META_CONTEXT | OptionType::SET_META_CONTEXT => {
@@ -53,6 +63,9 @@ fn distort_each(fault: AnswerFault, reply: &mut OptionReply) {
         (AnswerFault::OptionReplyOtherCode, _) => reply.option.0 = reply.option.0.wrapping_add(1),
         (AnswerFault::OptionMessageTooLong, ReplyBody::Message(text)) => {
             *text = WireString(vec![b'a'; TOO_LONG]);
+        }
+        (AnswerFault::OptionMessageLong, ReplyBody::Message(text)) => {
+            *text = WireString(vec![b'a'; 300]);
         }
         (AnswerFault::OptionMessageNotUtf8, ReplyBody::Message(text)) => {
             text.0.extend([0xff, 0xfe])
@@ -88,6 +101,12 @@ fn general(fault: AnswerFault, request: &OptionRequest, answer: &mut Answer) {
         AnswerFault::OptionUnknownCloses if request.option.name().is_none() => {
             *answer = hang_up("an unknown option");
         }
+        AnswerFault::PeekAcked if request.option == OptionType::PEEK_EXPORT => {
+            acknowledge(request.option, answer);
+        }
+        AnswerFault::OptionRefusalCloses if is_refusal(answer) => {
+            *answer = hang_up("an option that is refused");
+        }
         AnswerFault::OptionUnknownAcked if request.option.name().is_none() => {
             acknowledge(request.option, answer);
         }
@@ -101,12 +120,28 @@ fn acknowledge(option: OptionType, answer: &mut Answer) {
     answer.parts.message(message(option, ReplyType::ACK, ReplyBody::Empty));
 }
 
+/// Whether the answer refuses a known option that it may be asked again.
+fn is_refusal(answer: &mut Answer) -> bool {
+    answer.parts.messages_mut().any(|message| {
+        matches!(message, Message::OptionReply(reply)
+            if reply.reply.is_error() && reply.reply != ReplyType::ERR_UNSUP)
+    })
+}
+
 /// Whether the answer has a reply of this type.
 fn answers(answer: &mut Answer, wanted: ReplyType) -> bool {
     answer
         .parts
         .messages_mut()
         .any(|message| matches!(message, Message::OptionReply(reply) if reply.reply == wanted))
+}
+
+fn starttls(fault: AnswerFault, answer: &mut Answer) {
+    let option = OptionType::STARTTLS;
+    if fault == AnswerFault::StarttlsUnfit {
+        let body = ReplyBody::Server { name: "tls".into(), description: "".into() };
+        answer.parts.list.insert(0, Part::Message(message(option, ReplyType::SERVER, body)));
+    }
 }
 
 fn hang_up(why: &str) -> Answer {
@@ -143,8 +178,15 @@ fn export_name(fault: AnswerFault, answer: &mut Answer, no_zeroes: bool) {
 fn list(fault: AnswerFault, answer: &mut Answer) {
     for message in answer.parts.messages_mut() {
         let Message::OptionReply(OptionReply { reply, body, .. }) = message else { continue };
-        let ReplyBody::Server { name, .. } = body else { continue };
+        let ReplyBody::Server { name, description } = body else { continue };
         match fault {
+            AnswerFault::ListNameOverrun => {
+                let mut data = Vec::new();
+                data.extend_from_slice(&1000u32.to_be_bytes());
+                data.extend_from_slice(name.as_bytes());
+                *body = ReplyBody::Raw(data);
+            }
+            AnswerFault::ListDetailsNotUtf8 => description.0.extend([0xff, 0xfe]),
             AnswerFault::ListNamesUnusable => name.0.extend_from_slice(b".img"),
             AnswerFault::ListInfoReplies => {
                 *reply = ReplyType::INFO;
@@ -173,6 +215,23 @@ fn info(fault: AnswerFault, request: &OptionRequest, answer: &mut Answer) {
         AnswerFault::BlockSizeRequiredAnyway if asked(|info| *info == InfoType::BLOCK_SIZE) => {
             let why = "ask for NBD_INFO_BLOCK_SIZE";
             *answer = refuse(request.option, ReplyType::ERR_BLOCK_SIZE_REQD, why);
+        }
+        AnswerFault::GoAloneUnsupported if request.option == OptionType::GO => {
+            *answer = refuse(request.option, ReplyType::ERR_UNSUP, "it is unknown");
+        }
+        AnswerFault::GoStays if matches!(answer.next, Next::Transmit(_)) => {
+            answer.next = Next::Option;
+        }
+        AnswerFault::BlockSizeInsists
+            if !unknown && !asked(|info| *info == InfoType::BLOCK_SIZE) =>
+        {
+            let why = "ask for NBD_INFO_BLOCK_SIZE";
+            *answer = refuse(request.option, ReplyType::ERR_BLOCK_SIZE_REQD, why);
+        }
+        AnswerFault::InfoShort if !unknown => {
+            let body = ReplyBody::Raw(vec![0]);
+            let short = message(request.option, ReplyType::INFO, body);
+            answer.parts.list.insert(0, Part::Message(short));
         }
         AnswerFault::GoUnknownCloses if unknown => *answer = hang_up("an export that is not there"),
         AnswerFault::GoUnknownAfterInfo if unknown => {
@@ -236,6 +295,8 @@ fn item(fault: AnswerFault, option: OptionType, info: &mut Info) {
             *minimum = 1 << 17;
             *preferred = 1 << 17;
         }
+        (AnswerFault::InfoSizeOdd, Info::Export { size, .. }) => *size = size.saturating_sub(1),
+        (AnswerFault::BlockSizeMaximumTiny, Info::BlockSize { maximum, .. }) => *maximum = 65_536,
         (AnswerFault::BlockSizePreferredOdd, Info::BlockSize { preferred, .. }) => {
             *preferred = 5000
         }

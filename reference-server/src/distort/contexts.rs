@@ -35,6 +35,14 @@ pub(super) fn distort(fault: AnswerFault, request: &OptionRequest, answer: &mut 
         matches!(reply, Message::OptionReply(reply) if reply.reply == ReplyType::META_CONTEXT)
     });
     match fault {
+        AnswerFault::ContextListWantsExtended if listing => {
+            let why = "ask for extended headers";
+            *answer = refuse(*option, ReplyType::ERR_EXT_HEADER_REQD, why);
+        }
+        AnswerFault::ContextSetWantsExtended if !listing => {
+            let why = "ask for extended headers";
+            *answer = refuse(*option, ReplyType::ERR_EXT_HEADER_REQD, why);
+        }
         AnswerFault::ContextUnknownRefused if unknown => {
             let why = "a namespace is unknown";
             *answer = refuse(*option, ReplyType::ERR_INVALID, why);

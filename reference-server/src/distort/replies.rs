@@ -44,6 +44,14 @@ pub(crate) fn distort_reply(
         parts.list.push(Part::Bytes(vec![0; request.length.min(1 << 20) as usize]));
     }
     status::distort(fault, request, parts);
+    let hidden = match fault {
+        ReplyFault::WriteErrorHidden => Some(Command::WRITE),
+        ReplyFault::ZeroesErrorHidden => Some(Command::WRITE_ZEROES),
+        _ => None,
+    };
+    if hidden == Some(request.command) && failed(parts) {
+        succeed(structured, request, parts);
+    }
     match fault {
         ReplyFault::ExtendedSimpleReply
             if request.form == RequestForm::Extended
@@ -79,6 +87,8 @@ fn error(fault: ReplyFault, error: &mut ErrorCode) {
     match fault {
         _ if *error == ErrorCode::OK => {}
         ReplyFault::ErrorUnknownValue => *error = ErrorCode(71),
+        ReplyFault::ErrorEnomem => *error = ErrorCode::ENOMEM,
+        ReplyFault::ErrorEnotsup => *error = ErrorCode::ENOTSUP,
         ReplyFault::ErrorUnexpectedOverflow => *error = ErrorCode::EOVERFLOW,
         _ => {}
     }
@@ -112,6 +122,18 @@ fn each_chunk(fault: ReplyFault, request: &Request, chunk: &mut Chunk) {
             body.encode(&mut data);
             data.extend_from_slice(&[0; 4]);
             *body = ChunkBody::Raw(data);
+        }
+        (ReplyFault::ExtendedUnasked, _) if chunk.form == ChunkForm::Structured => {
+            chunk.form = ChunkForm::Extended { offset: request.offset };
+        }
+        (ReplyFault::ErrorOffsetOutside, ChunkBody::Error { offset: Some(offset), .. }) => {
+            *offset = offset.wrapping_add(1 << 40);
+        }
+        (ReplyFault::ExtendedStatusUnasked, ChunkBody::BlockStatus { id, extents }) => {
+            let (id, extents) = (*id, std::mem::take(extents));
+            chunk.chunk = ChunkType::BLOCK_STATUS_EXT;
+            let count = extents.len() as u32;
+            chunk.body = ChunkBody::BlockStatusExt { id, count, extents };
         }
         (ReplyFault::ErrorChunkZero, ChunkBody::Error { error, .. }) => *error = ErrorCode::OK,
         (ReplyFault::ErrorChunkMessageTooLong, ChunkBody::Error { message, .. }) => {
@@ -153,6 +175,16 @@ fn extended(fault: ReplyFault, chunk: &mut Chunk) {
         (ReplyFault::ExtendedStatusCount, ChunkBody::BlockStatusExt { count, .. }) => {
             *count = count.saturating_add(1);
         }
+        (ReplyFault::ExtendedStatusNone, ChunkBody::BlockStatusExt { count, extents, .. }) => {
+            *count = 0;
+            extents.clear();
+        }
+        (ReplyFault::ExtendedStatusLength, body @ ChunkBody::BlockStatusExt { .. }) => {
+            let mut data = Vec::new();
+            body.encode(&mut data);
+            data.extend_from_slice(&[0; 2]);
+            *body = ChunkBody::Raw(data);
+        }
         (ReplyFault::ExtendedStatusUpper, ChunkBody::BlockStatusExt { extents, .. }) => {
             extents.iter_mut().for_each(|extent| extent.status |= 1 << 32);
         }
@@ -178,6 +210,23 @@ fn sequence(fault: ReplyFault, request: &Request, parts: &mut Parts) {
         }
         ReplyFault::SimpleReadError if is_read(request) && failed(parts) => simple(request, parts),
         ReplyFault::SimpleToStructuredRead if is_read(request) => simple(request, parts),
+        ReplyFault::ErrorsSimple
+            if !is_read(request)
+                && request.command != Command::BLOCK_STATUS
+                && request.form == RequestForm::Compact
+                && failed(parts) =>
+        {
+            simple(request, parts);
+        }
+        ReplyFault::ErrorChunkTwice | ReplyFault::ErrorOffsetTwice if failed(parts) => {
+            again(parts, |_| {});
+        }
+        ReplyFault::ErrorsMixed if is_read(request) && failed(parts) => again(parts, |chunk| {
+            chunk.chunk = ChunkType::ERROR;
+            if let ChunkBody::Error { offset, .. } = &mut chunk.body {
+                *offset = None;
+            }
+        }),
         _ if !is_read(request) || failed(parts) || request.length < 2 => {}
         ReplyFault::ChunksOverlap => {
             split(request, parts);
@@ -207,6 +256,15 @@ fn sequence(fault: ReplyFault, request: &Request, parts: &mut Parts) {
             split(request, parts);
             change_data(parts, 1, |_, range| range.end -= 1);
         }
+        ReplyFault::DfHole if request.flags.has(CommandFlags::DF) => {
+            let size = u32::try_from(request.length).unwrap_or(u32::MAX);
+            let body = ChunkBody::Hole { offset: request.offset, size };
+            parts.list.clear();
+            parts.message(chunk(request, ReplyFlags::DONE, ChunkType::OFFSET_HOLE, body));
+        }
+        ReplyFault::ChunksOdd if request.length > 2000 && !request.flags.has(CommandFlags::DF) => {
+            split_at(request, parts, 1000);
+        }
         ReplyFault::DfFragmented if request.flags.has(CommandFlags::DF) => split(request, parts),
         ReplyFault::DoneTwice => {
             split(request, parts);
@@ -217,6 +275,27 @@ fn sequence(fault: ReplyFault, request: &Request, parts: &mut Parts) {
             }
         }
         _ => {}
+    }
+}
+
+/// Sends the last chunk twice, the second time changed.
+fn again(parts: &mut Parts, change: impl FnOnce(&mut Chunk)) {
+    if let Some(Part::Message(Message::Chunk(last))) = parts.list.last_mut() {
+        let mut second = last.clone();
+        last.flags = ReplyFlags::EMPTY;
+        change(&mut second);
+        parts.message(Message::Chunk(second));
+    }
+}
+
+/// Reports success.
+fn succeed(structured: bool, request: &Request, parts: &mut Parts) {
+    parts.list.clear();
+    if structured {
+        parts.message(chunk(request, ReplyFlags::DONE, ChunkType::NONE, ChunkBody::Empty));
+    } else {
+        let (error, cookie) = (ErrorCode::OK, request.cookie);
+        parts.message(Message::SimpleReply(protocol::message::SimpleReply { error, cookie }));
     }
 }
 
@@ -238,9 +317,13 @@ fn simple(request: &Request, parts: &mut Parts) {
 
 /// A successful read as two data chunks of about the same length.
 fn split(request: &Request, parts: &mut Parts) {
+    split_at(request, parts, (request.length as usize).div_ceil(2));
+}
+
+/// A successful read as two data chunks, the first of so many bytes.
+fn split_at(request: &Request, parts: &mut Parts, half: usize) {
     let length = request.length as usize;
     parts.payload.resize(length, 0);
-    let half = length.div_ceil(2);
     parts.list.clear();
     for (range, flags) in [(0..half, ReplyFlags::EMPTY), (half..length, ReplyFlags::DONE)] {
         let offset = request.offset.wrapping_add(range.start as u64);
