@@ -119,6 +119,16 @@ fn options() -> Vec<Message> {
     ]
 }
 
+/// Options that are refused here, then ABORT with data.
+fn refusals() -> Vec<Message> {
+    use OptionType as O;
+    vec![
+        option(O::PEEK_EXPORT, OptionBody::Empty),
+        option(O::STARTTLS, OptionBody::Empty),
+        option(O::ABORT, OptionBody::Raw(b"data".to_vec())),
+    ]
+}
+
 fn contexts(kind: OptionType, export: &str, queries: &[&str]) -> Message {
     let queries = queries.iter().map(|query| (*query).into()).collect();
     option(kind, OptionBody::Meta { export: export.into(), queries })
@@ -258,7 +268,10 @@ fn conversations() -> Vec<(Handshake, Vec<u8>)> {
     let mut all = vec![
         (fixed, talk(3, &options())),
         (fixed, talk(0xff, &[option(OptionType::ABORT, OptionBody::Empty)])),
+        (fixed, talk(3, &refusals())),
         (fixed, talk(1, &[name(""), disc()])),
+        (fixed, talk(3, &[go(""), request(Command::WRITE, 0, 0, 0), disc()])),
+        (fixed, talk(3, &[go(""), request(Command::TRIM, 0, 0, 0), disc()])),
         (fixed, talk(3, &[name("nothing")])),
         (fixed, talk(3, &[go(&"a".repeat(256)), disc()])),
         (fixed, talk(3, &[go("large"), request(Command::READ, 0, 0, 2 << 20), disc()])),
