@@ -41,7 +41,11 @@ pub(crate) fn distort_answer(
                 {
                     *answer = refuse(option, ReplyType::ERR_INVALID, "it takes no data");
                 }
-                OptionType::STARTTLS => starttls(fault, answer),
+                OptionType::STARTTLS if fault == AnswerFault::StarttlsUnfit => {
+                    let body = ReplyBody::Server { name: "tls".into(), description: "".into() };
+                    let unfit = message(option, ReplyType::SERVER, body);
+                    answer.parts.list.insert(0, Part::Message(unfit));
+                }
                 OptionType::LIST if fault == AnswerFault::ListUnsupported => {
                     *answer = refuse(option, ReplyType::ERR_UNSUP, "it is unknown");
                 }
@@ -136,14 +140,6 @@ fn answers(answer: &mut Answer, wanted: ReplyType) -> bool {
         .any(|message| matches!(message, Message::OptionReply(reply) if reply.reply == wanted))
 }
 
-fn starttls(fault: AnswerFault, answer: &mut Answer) {
-    let option = OptionType::STARTTLS;
-    if fault == AnswerFault::StarttlsUnfit {
-        let body = ReplyBody::Server { name: "tls".into(), description: "".into() };
-        answer.parts.list.insert(0, Part::Message(message(option, ReplyType::SERVER, body)));
-    }
-}
-
 fn hang_up(why: &str) -> Answer {
     let ending = Ending::Refused(format!("the client asked for {why}"));
     Answer { parts: Parts::default(), next: Next::Close(ending) }
@@ -198,9 +194,7 @@ fn list(fault: AnswerFault, answer: &mut Answer) {
 }
 
 fn info(fault: AnswerFault, request: &OptionRequest, answer: &mut Answer) {
-    let unknown = answer.parts.messages_mut().any(|message| {
-        matches!(message, Message::OptionReply(reply) if reply.reply == ReplyType::ERR_UNKNOWN)
-    });
+    let unknown = answers(answer, ReplyType::ERR_UNKNOWN);
     let asked = |wanted: fn(&InfoType) -> bool| match &request.body {
         OptionBody::Info { requests, .. } => requests.iter().any(wanted),
         _ => false,
