@@ -182,7 +182,7 @@ impl Ear for Listener {
 
     fn failed(&mut self, why: &str) {
         let now = self.now();
-        self.session.tls(now, Tls::Unreadable(Side::Client, Unreadable::Failed(why)));
+        self.session.tls(now, Tls::Unreadable(Side::Client, Unreadable::Failed(why.to_owned())));
         self.drain();
     }
 

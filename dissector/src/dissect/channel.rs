@@ -23,13 +23,9 @@ pub(super) enum Step<'a> {
     /// The judge is told of the end of a direction.
     Closed { from: Side, how: Close },
     /// The judge is told what became of TLS.
-    Tls(Tls<'static>),
-    /// The same, of records that can't be read; `failed`: a side says that TLS failed.
-    Stopped { from: Side, text: String, failed: bool },
+    Tls(Tls),
     /// TLS is open: to be told to the judge, and as a record.
     Opened(TlsOpened),
-    /// The judge is told that TLS was not opened, or not to its end.
-    Sealed(String),
     /// To be told as a record.
     Note(Note),
     /// Nothing; there may be more.
@@ -337,7 +333,8 @@ impl Channel {
         if tls.begin == Begin::Bare {
             return Some(Step::Tls(Tls::Unreadable(Side::Client, Unreadable::Unanswered)));
         }
-        tls.connection.sealed().map(Step::Sealed)
+        let sealed = |text| Step::Tls(Tls::Unreadable(Side::Client, Unreadable::Sealed(text)));
+        tls.connection.sealed().map(sealed)
     }
 }
 
@@ -386,7 +383,7 @@ impl Secure {
             Output::Alert(number) => {
                 let alert = alert(number);
                 let text = format!("the {} reports a fatal error of TLS: {alert}", from.name());
-                Step::Stopped { from, text, failed: true }
+                Step::Tls(Tls::Unreadable(from, Unreadable::Failed(text)))
             }
             Output::Stopped(Stop::NoRecord { first, is_nbd })
                 if self.begin == Begin::Agreed && (first || is_nbd) =>
@@ -395,7 +392,7 @@ impl Secure {
             }
             Output::Stopped(stop) => {
                 let text = format!("{}; the {} can't be followed", why(stop), from.name());
-                Step::Stopped { from, text, failed: false }
+                Step::Tls(Tls::Unreadable(from, Unreadable::Damaged(text)))
             }
         })
     }

@@ -10,9 +10,7 @@ use super::channel::{Channel, Input, Step};
 use super::context::Context;
 use super::{Ended, Note, Record, SessionInfo, Sink, TlsOpened, Totals};
 use crate::plural::Plural;
-use crate::session::{
-    Close, Config, Event, Problem, ProblemKind, Recognize, Session, Start, Tls, Unreadable,
-};
+use crate::session::{Close, Config, Event, Problem, ProblemKind, Recognize, Session, Start, Tls};
 use crate::tcp::{Aside, Delivery};
 
 /// A session.
@@ -249,16 +247,6 @@ fn judged(step: Step<'_>, judge: &mut Session, time_ns: u64) -> Option<Told> {
         Step::Gap { from, missing, cut: false } => judge.gap(from, time_ns, missing),
         Step::Closed { from, how } => judge.closed(from, time_ns, how),
         Step::Tls(event) => judge.tls(time_ns, event),
-        Step::Stopped { from, text, failed } => {
-            let why = match failed {
-                true => Unreadable::Failed(&text),
-                false => Unreadable::Damaged(&text),
-            };
-            judge.tls(time_ns, Tls::Unreadable(from, why));
-        }
-        Step::Sealed(text) => {
-            judge.tls(time_ns, Tls::Unreadable(Side::Client, Unreadable::Sealed(&text)));
-        }
         Step::Opened(opened) => {
             judge.tls(time_ns, Tls::Opened);
             return Some(Told::Opened(opened));

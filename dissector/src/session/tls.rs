@@ -10,15 +10,15 @@ use super::stream::{Mode, Stream};
 use super::{Phase, ProblemKind, Session};
 
 /// What becomes of the TLS of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
     /// Both sides speak TLS, and nobody was seen to ask for it.
     Begins(Begins),
     /// From here on [`Session::received`] is given what is inside TLS, of both directions, from the
     /// first byte; offsets count from 0 again. Comes after [`Session::expects_tls`].
     Opened,
     /// What a side sends inside TLS can't be known, from here on or from the first byte.
-    Unreadable(Side, Unreadable<'a>),
+    Unreadable(Side, Unreadable),
     /// A side is about to end its direction without having closed TLS; [`Session::closed`] follows.
     Unclosed(Side),
 }
@@ -33,12 +33,12 @@ pub enum Begins {
 }
 
 /// Why TLS can't be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreadable<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
     /// So many bytes are missing.
     Gap(u64),
     /// A record is damaged, or makes no sense: one line for people.
-    Damaged(&'a str),
+    Damaged(String),
     /// The side sends bytes that are not TLS, though it was agreed; `first` when these are its first
     /// bytes after that.
     Plaintext {
@@ -46,19 +46,19 @@ pub enum Unreadable<'a> {
         first: bool,
     },
     /// TLS failed, as this line says. Whoever can't go on may leave without a word.
-    Failed(&'a str),
+    Failed(String),
     /// The client begins with TLS, and the server does not speak it.
     Unanswered,
     /// What the side says first is early data. It is followed from the first message on that is
     /// found. Comes after [`Tls::Opened`].
     EarlyData,
     /// It was not opened, or not to its end; nothing more comes.
-    Sealed(&'a str),
+    Sealed(String),
 }
 
 impl Session {
     /// Takes what became of the session's TLS, seen at `time_ns`.
-    pub fn tls(&mut self, time_ns: u64, event: Tls<'_>) {
+    pub fn tls(&mut self, time_ns: u64, event: Tls) {
         self.out.now_ns = time_ns;
         match event {
             Tls::Begins(begins) => self.tls_begins(begins),
@@ -111,16 +111,16 @@ impl Session {
         }
     }
 
-    fn tls_unreadable(&mut self, from: Side, why: Unreadable<'_>) {
+    fn tls_unreadable(&mut self, from: Side, why: Unreadable) {
         match why {
             Unreadable::Gap(missing) => {
                 let (bytes, name) = (Plural(missing, "byte"), from.name());
                 let text = format!("{bytes} of the {name} inside TLS {} missing", bytes.are());
                 self.tls_lost(from, ProblemKind::Gap, &text);
             }
-            Unreadable::Damaged(text) => self.tls_lost(from, ProblemKind::Lost, text),
+            Unreadable::Damaged(text) => self.tls_lost(from, ProblemKind::Lost, &text),
             Unreadable::Plaintext { first } => self.tls_plaintext(from, first),
-            Unreadable::Failed(text) => self.tls_failed(from, text),
+            Unreadable::Failed(text) => self.tls_failed(from, &text),
             Unreadable::Unanswered => {
                 // "TLS support": TLS is an upgrade inside the session, by NBD_OPT_STARTTLS.
                 let text = "a TLS handshake before the greeting";
@@ -135,7 +135,7 @@ impl Session {
                     self.resync(from);
                 }
             }
-            Unreadable::Sealed(text) => self.problem(ProblemKind::Encrypted, from, text),
+            Unreadable::Sealed(text) => self.problem(ProblemKind::Encrypted, from, &text),
         }
     }
 

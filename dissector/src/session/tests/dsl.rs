@@ -118,7 +118,7 @@ impl Talk {
 
     /// A side reports that TLS failed.
     pub(super) fn tls_failed(&mut self, side: Side) -> &mut Self {
-        self.session.tls(0, Tls::Unreadable(side, Unreadable::Failed("TLS failed")));
+        self.session.tls(0, Tls::Unreadable(side, Unreadable::Failed("TLS failed".to_owned())));
         self.fetch()
     }
 

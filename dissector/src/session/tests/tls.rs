@@ -70,7 +70,7 @@ fn the_bytes_behind_the_hand_over_are_counted() {
 fn a_direction_that_can_not_be_opened_stays_lost() {
     let mut talk = Talk::new();
     talk.haggle().agree(STARTTLS);
-    talk.session.tls(0, Tls::Unreadable(Server, Unreadable::Damaged("lost")));
+    talk.session.tls(0, Tls::Unreadable(Server, Unreadable::Damaged("lost".to_owned())));
     talk.session.tls(0, Tls::Opened);
     talk.c(opt(LIST)).s(ack(LIST)).close(Client).finish();
     let listed = talk.messages().filter(|seen| seen.tls).count();
