@@ -31,6 +31,22 @@ impl Deviation {
     }
 }
 
+/// What a record says.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub(super) entries: Vec<Deviation>,
+    /// The versions that somebody examined; none if it is about all.
+    pub(super) examined: Vec<Arc<Versions>>,
+}
+
+/// Whether a requirement is one of the specification's.
+pub(super) fn in_catalogue(requirement: &str) -> Result<(), String> {
+    match protocol::requirements::find(requirement) {
+        Some(_) => Ok(()),
+        None => Err(format!("`{requirement}` is not in the catalogue")),
+    }
+}
+
 /// A record that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviationError {

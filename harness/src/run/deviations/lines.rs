@@ -1,21 +1,31 @@
 //! Records with one entry per line: `SCENARIO REQUIREMENT [sometimes] # reason`.
 //!
 //! `sometimes` is for a race inside the peer: an entry that does not show is then no difference from the record.
+//! A line `# version: PATTERN` says which versions of the peer the entries after it are about: `1.32*`,
+//! `>=1.38 <1.44`, `3.24*, 3.26*`.
 
-use super::entry::{Deviation, DeviationError};
+use std::sync::Arc;
 
-pub(super) fn parse(path: &str, text: &str) -> Result<Vec<Deviation>, DeviationError> {
-    let mut entries = Vec::new();
+use super::entry::{Deviation, DeviationError, Read, in_catalogue};
+use crate::run::versions::Versions;
+
+pub(super) fn parse(path: &str, text: &str) -> Result<Read, DeviationError> {
+    let mut read = Read::default();
+    let mut versions: Option<Arc<Versions>> = None;
     for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
         let at = format!("{path}:{}", index + 1);
-        let entry = entry(line, &at).map_err(|message| DeviationError::Line { at, message })?;
-        entries.push(entry);
+        let fail = |message: String| DeviationError::Line { at: at.clone(), message };
+        let line = line.trim();
+        if let Some(pattern) = line.strip_prefix("# version:") {
+            let these = Arc::new(pattern.parse::<Versions>().map_err(fail)?);
+            read.examined.push(these.clone());
+            versions = Some(these);
+        } else if !line.is_empty() && !line.starts_with('#') {
+            let entry = entry(line, &at).map_err(fail)?;
+            read.entries.push(Deviation { versions: versions.clone(), ..entry });
+        }
     }
-    Ok(entries)
+    Ok(read)
 }
 
 fn entry(line: &str, at: &str) -> Result<Deviation, String> {
@@ -30,9 +40,7 @@ fn entry(line: &str, at: &str) -> Result<Deviation, String> {
             return Err(format!("there are {count} words before the reason instead of 2"));
         }
     };
-    if protocol::requirements::find(requirement).is_none() {
-        return Err(format!("`{requirement}` is not in the catalogue"));
-    }
+    in_catalogue(requirement)?;
     if reason.trim().is_empty() {
         return Err("a reason is missing".to_owned());
     }
@@ -49,6 +57,20 @@ fn entry(line: &str, at: &str) -> Result<Deviation, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_says_which_versions_the_entries_after_it_are_about() {
+        let text =
+            "a/b baseline-read # x\n# version: 10.*\nc/d baseline-read # x\n# version: 9.*\n";
+        let read = parse("x.expect", text).unwrap();
+        let about = |version| -> Vec<&str> {
+            let entries = read.entries.iter().filter(|entry| entry.is_about(Some(version)));
+            entries.map(|entry| entry.at.as_str()).collect()
+        };
+        assert_eq!(about("10.0.2"), ["x.expect:1", "x.expect:3"]);
+        assert_eq!(about("9.1"), ["x.expect:1"]);
+        assert_eq!(read.examined.len(), 2);
+    }
 
     #[test]
     fn an_entry_needs_a_reason_and_a_known_requirement() {

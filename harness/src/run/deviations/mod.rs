@@ -9,6 +9,7 @@ mod record;
 
 use std::sync::Arc;
 
+use entry::Read;
 pub use entry::{Deviation, DeviationError};
 use include_dir::{Dir, include_dir};
 
@@ -71,12 +72,11 @@ impl Deviations {
     /// # Errors
     /// An entry that can't be read, or that names an unknown requirement.
     pub fn parse(path: &str, text: &str) -> Result<Self, DeviationError> {
-        let (entries, examined) = if path.ends_with(".toml") {
-            record::parse(path, text)?
-        } else {
-            (lines::parse(path, text)?, None)
+        let Read { entries, examined } = match path.ends_with(".toml") {
+            true => record::parse(path, text)?,
+            false => lines::parse(path, text)?,
         };
-        Ok(Self { entries, versions: examined.into_iter().collect(), version: None })
+        Ok(Self { entries, versions: examined, version: None })
     }
 
     /// The entries of two records, of the other one those that are about the same version.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::entry::{Deviation, DeviationError};
+use super::entry::{Deviation, DeviationError, Read, in_catalogue};
 use crate::run::versions::Versions;
 
 #[derive(Debug, Deserialize)]
@@ -43,11 +43,7 @@ struct Known {
     evidence: Option<String>,
 }
 
-/// The entries, and the versions that were examined; `None` if the record says nothing about that.
-pub(super) fn parse(
-    path: &str,
-    text: &str,
-) -> Result<(Vec<Deviation>, Option<Arc<Versions>>), DeviationError> {
+pub(super) fn parse(path: &str, text: &str) -> Result<Read, DeviationError> {
     let line = |offset: usize| 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
     let at = |offset: usize| format!("{path}:{}", line(offset));
     let fail = |offset: usize, message: String| DeviationError::Record { at: at(offset), message };
@@ -64,10 +60,8 @@ pub(super) fn parse(
         let start = known.span().start;
         let known = known.into_inner();
         let requirement = known.requirement.get_ref();
-        if protocol::requirements::find(requirement).is_none() {
-            let message = format!("`{requirement}` is not in the catalogue");
-            return Err(fail(known.requirement.span().start, message));
-        }
+        in_catalogue(requirement)
+            .map_err(|message| fail(known.requirement.span().start, message))?;
         let reason = known.reason.get_ref().trim();
         if reason.is_empty() {
             return Err(fail(known.reason.span().start, "the reason is empty".to_owned()));
@@ -85,7 +79,7 @@ pub(super) fn parse(
         });
     }
     let examined = record.examined.as_ref().map(versions).transpose()?;
-    Ok((entries, examined))
+    Ok(Read { entries, examined: examined.into_iter().collect() })
 }
 
 #[cfg(test)]
@@ -108,8 +102,8 @@ mod tests {
     fn evidence_is_shown_with_the_reason() {
         let text = "[[known]]\nscenario = \"a/b\"\nrequirement = \"baseline-read\"\n\
                     reason = \"reads too little\"\nevidence = \"S: x\"\nsometimes = true\n";
-        let (entries, examined) = parse("x.toml", text).unwrap();
+        let Read { entries, examined } = parse("x.toml", text).unwrap();
         assert_eq!(entries[0].reason, "reads too little; evidence: S: x");
-        assert!(entries[0].sometimes && examined.is_none());
+        assert!(entries[0].sometimes && examined.is_empty());
     }
 }
