@@ -11,8 +11,8 @@ use reference_server::Fault;
 
 use crate::finding::{Severity, Verdict};
 use crate::run::runner::{Options, run_target};
-use crate::run::target::{Access, Target};
-use crate::script::ast::{Replies, Script, Segmentation};
+use crate::run::target::Target;
+use crate::script::ast::{Replies, Script};
 
 /// How many other scenarios are played at a time where the judge could see a fault in any of them.
 const BATCH: usize = 10;
@@ -60,26 +60,19 @@ impl Trial {
     /// What the fault breaks and nothing named.
     #[must_use]
     pub fn missed(&self) -> Vec<&'static str> {
-        let expected = self.fault.expected().iter();
-        expected.filter(|id| !self.found.contains(*id)).copied().collect()
+        missed(self.fault, &self.found)
     }
+}
+
+/// What a fault breaks and nothing in `found` names.
+fn missed(fault: Fault, found: &BTreeSet<&'static str>) -> Vec<&'static str> {
+    fault.expected().iter().filter(|id| !found.contains(*id)).copied().collect()
 }
 
 /// How runs are made that look for faults.
 #[must_use]
 pub fn options(replies: Replies) -> Options {
-    Options {
-        write: true,
-        hazard: true,
-        jobs: 4,
-        timeout: PATIENCE,
-        capture: None,
-        replies,
-        segmentation: Segmentation::Whole,
-        access: Access::default(),
-        again: String::new(),
-        limits: Default::default(),
-    }
+    Options { write: true, hazard: true, jobs: 4, timeout: PATIENCE, replies, ..Options::default() }
 }
 
 /// The scenarios that could show a fault, the likeliest first: those that check what it breaks, and
@@ -109,14 +102,14 @@ pub async fn test(fault: Fault, all: &[Arc<Script>], outside: bool) -> Trial {
         let (ids, fails) = play(fault, &batch, outside).await;
         found.extend(ids);
         failed |= fails;
-        if fault.expected().iter().all(|id| found.contains(id)) {
+        if missed(fault, &found).is_empty() {
             break;
         }
     }
     let is_must = |id: &&str| {
         requirements::find(id).is_some_and(|it| Severity::of(it.level) == Severity::Failure)
     };
-    let outcome = if fault.expected().iter().all(|id| found.contains(id)) {
+    let outcome = if missed(fault, &found).is_empty() {
         Outcome::Named
     } else if found.is_empty() {
         Outcome::Survived

@@ -9,10 +9,10 @@ use std::time::Duration;
 use harness::finding::Verdict;
 use harness::run::clients::{ClientTarget, run_client};
 use harness::run::runner::{Options, TargetRun, run_target};
-use harness::run::target::{Access, Target};
+use harness::run::target::Target;
 use harness::run::{Outcome, SkipKind};
 use harness::scenarios;
-use harness::script::ast::{Replies, Script, Segmentation, Version};
+use harness::script::ast::{Script, Version};
 use protocol::message::Side;
 use reference_server::Profile;
 
@@ -22,12 +22,7 @@ fn options() -> Options {
         hazard: true,
         jobs: 8,
         timeout: Duration::from_secs(10),
-        capture: None,
-        replies: Replies::Default,
-        segmentation: Segmentation::Whole,
-        access: Access::default(),
-        again: String::new(),
-        limits: Default::default(),
+        ..Options::default()
     }
 }
 

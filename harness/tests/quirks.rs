@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use harness::finding::Verdict;
 use harness::run::runner::{Options, run_target};
-use harness::run::target::{Access, Target};
+use harness::run::target::Target;
 use harness::scenarios;
-use harness::script::ast::{Replies, Script, Segmentation};
+use harness::script::ast::Script;
 use protocol::message::Side;
 use reference_server::store::MemoryStore;
 use reference_server::{Export, Quirk, Server};
@@ -88,12 +88,7 @@ fn options() -> Options {
         hazard: false,
         jobs: 4,
         timeout: Duration::from_secs(5),
-        capture: None,
-        replies: Replies::Default,
-        segmentation: Segmentation::Whole,
-        access: Access::default(),
-        again: String::new(),
-        limits: Default::default(),
+        ..Options::default()
     }
 }
 

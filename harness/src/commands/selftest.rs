@@ -75,12 +75,9 @@ pub fn run(args: Args) -> u8 {
         all || args.fault.contains(fault) || args.area.iter().any(|area| area == fault.area())
     };
     let faults: Vec<Fault> = Fault::ALL.iter().filter(wanted).copied().collect();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match super::run::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            crate::say!("error: {error}");
-            return exit::NO_VERDICT;
-        }
+        Err(text) => return super::run::complain(&text, exit::NO_VERDICT),
     };
     let trials = runtime.block_on(trials(faults, &scripts, &args));
     if !args.report.iter().any(Report::is_stdout) {

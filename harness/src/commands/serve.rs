@@ -198,21 +198,25 @@ fn parse_profile(text: &str) -> Result<&'static Profile, String> {
 }
 
 pub(super) fn parse_fault(text: &str) -> Result<Fault, String> {
-    text.parse().map_err(|error| {
-        let near = |fault: &&Fault| strsim::jaro_winkler(fault.name(), text);
-        let nearest = Fault::ALL.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
-        let nearest = nearest.map_or("", |fault| fault.name());
-        format!("{error}\nhint: the nearest is `{nearest}`; `--list-faults` shows all")
-    })
+    let names = Fault::ALL.iter().map(|fault| fault.name());
+    text.parse().map_err(|error| unknown(error, text, names, "--list-faults"))
 }
 
 fn parse_quirk(text: &str) -> Result<Quirk, String> {
-    text.parse().map_err(|error| {
-        let near = |quirk: &&Quirk| strsim::jaro_winkler(quirk.name(), text);
-        let nearest = Quirk::ALL.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
-        let nearest = nearest.map_or("", |quirk| quirk.name());
-        format!("{error}\nhint: the nearest is `{nearest}`; `--list-quirks` shows all")
-    })
+    let names = Quirk::ALL.iter().map(|quirk| quirk.name());
+    text.parse().map_err(|error| unknown(error, text, names, "--list-quirks"))
+}
+
+/// An error about a name, with the nearest one and the option that lists all.
+fn unknown(
+    error: impl std::fmt::Display,
+    text: &str,
+    names: impl Iterator<Item = &'static str>,
+    list: &str,
+) -> String {
+    let near = |name: &&str| strsim::jaro_winkler(name, text);
+    let nearest = names.max_by(|a, b| near(a).total_cmp(&near(b))).unwrap_or_default();
+    format!("{error}\nhint: the nearest is `{nearest}`; `{list}` shows all")
 }
 
 /// Runs the command; gives the exit status.

@@ -113,11 +113,6 @@ enum Form {
     Plain,
 }
 
-impl Form {
-    /// What is wrong with the richest is for scenarios to name: then they need content all the more.
-    const ALL: [Self; 2] = [Self::Richest, Self::Plain];
-}
-
 /// Why content can't be had.
 struct Refusal {
     why: String,
@@ -128,6 +123,18 @@ struct Refusal {
 impl Refusal {
     fn new(why: String) -> Self {
         Self { why, misbehaved: false }
+    }
+}
+
+/// The same in either form: in simple replies only where the server breaks the protocol in the
+/// richest. What is wrong is for scenarios to name, and they need content all the more.
+async fn in_either_form<T>(
+    richest: impl Future<Output = Result<T, Refusal>>,
+    plain: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    match richest.await {
+        Err(refusal) if refusal.misbehaved => plain.await,
+        done => done,
     }
 }
 
@@ -191,11 +198,8 @@ impl Place<'_> {
             let _ = client.disconnect().await;
             Ok(same)
         };
-        let mut held = self.in_time(looking(Form::Richest)).await;
-        if held.as_ref().is_err_and(|refusal| refusal.misbehaved) {
-            held = self.in_time(looking(Form::Plain)).await;
-        }
-        held.map_err(unreadable)
+        let [richest, plain] = [Form::Richest, Form::Plain].map(|form| self.in_time(looking(form)));
+        in_either_form(richest, plain).await.map_err(unreadable)
     }
 
     /// What the export holds, as far as scenarios with `needs: content` look.
@@ -213,11 +217,8 @@ impl Place<'_> {
             let _ = client.disconnect().await;
             Ok(there)
         };
-        let mut read = self.in_time(reading(Form::Richest)).await;
-        if read.as_ref().is_err_and(|refusal| refusal.misbehaved) {
-            read = self.in_time(reading(Form::Plain)).await;
-        }
-        read.map_err(unreadable)
+        let [richest, plain] = [Form::Richest, Form::Plain].map(|form| self.in_time(reading(form)));
+        in_either_form(richest, plain).await.map_err(unreadable)
     }
 
     /// Gives the export this content. With `fresh`, nothing is known of it: then what reads as
@@ -236,14 +237,9 @@ impl Place<'_> {
         if within.is_some_and(<[_]>::is_empty) {
             return Ok(());
         }
-        let mut laid = Ok(());
-        for form in Form::ALL {
-            laid = self.lay_in(form, wanted, fresh, within).await;
-            if !laid.as_ref().is_err_and(|refusal| refusal.misbehaved) {
-                break;
-            }
-        }
-        laid.map_err(|refusal| refusal.why)
+        let forms = [Form::Richest, Form::Plain];
+        let [richest, plain] = forms.map(|form| self.lay_in(form, wanted, fresh, within));
+        in_either_form(richest, plain).await.map_err(|refusal| refusal.why)
     }
 
     async fn lay_in(
