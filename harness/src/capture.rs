@@ -14,7 +14,7 @@ use protocol::values::DEFAULT_PORT;
 
 use crate::dial::TapMaker;
 use crate::link::Tap;
-use crate::link::stream::Stream;
+use crate::socket::Socket;
 
 /// Where the captures of a run go, and what went wrong with them.
 #[derive(Debug, Clone)]
@@ -183,8 +183,8 @@ impl Capture {
 }
 
 /// The addresses of client and server; made-up ones on NBD's port where the stream has none.
-fn addresses(stream: &Stream, side: Side, number: u16) -> (SocketAddr, SocketAddr) {
-    if let Stream::Tcp(tcp) = stream
+fn addresses(socket: &Socket, side: Side, number: u16) -> (SocketAddr, SocketAddr) {
+    if let Socket::Tcp(tcp) = socket
         && let (Ok(local), Ok(peer)) = (tcp.local_addr(), tcp.peer_addr())
     {
         return match side {

@@ -12,15 +12,15 @@ use tokio::task::JoinHandle;
 
 use crate::link::Tap;
 use crate::link::carrier::Carrier;
-use crate::link::stream::Stream;
-use crate::peer::{Address, ClientRun, Connected, Ended, StartError};
+use crate::peer::{Address, ClientRun, Ended, StartError};
 use crate::run::plain::NOT_STARTED;
+use crate::socket::Socket;
 
 /// Makes a tap for a new connection, named as the script names it, between two addresses.
-pub type TapMaker = Box<dyn FnMut(&str, &Stream, Side) -> Option<Box<dyn Tap>> + Send + Sync>;
+pub type TapMaker = Box<dyn FnMut(&str, &Socket, Side) -> Option<Box<dyn Tap>> + Send + Sync>;
 
 /// A connection, with its tap if one is wanted.
-pub type Dialed = (Stream, Option<Box<dyn Tap>>);
+pub type Dialed = (Socket, Option<Box<dyn Tap>>);
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,19 +81,19 @@ impl Dialer {
         Ok((stream, tap))
     }
 
-    async fn open(&self, limit: Duration) -> Result<Stream, NotDialed> {
+    async fn open(&self, limit: Duration) -> Result<Socket, NotDialed> {
         match &self.source {
             Source::Connect(address) => try_connect(address, limit).await,
             Source::AcceptTcp(listener) => {
                 let (stream, _) =
                     listener.accept().await.map_err(|error| NotDialed::from(error.to_string()))?;
                 stream.set_nodelay(true).map_err(|error| NotDialed::from(error.to_string()))?;
-                Ok(Stream::Tcp(stream))
+                Ok(Socket::Tcp(stream))
             }
             Source::AcceptUnix(listener) => {
                 let (stream, _) =
                     listener.accept().await.map_err(|error| NotDialed::from(error.to_string()))?;
-                Ok(Stream::Unix(stream))
+                Ok(Socket::Unix(stream))
             }
             Source::Closed => Err("nothing listens any more".to_owned().into()),
         }
@@ -109,7 +109,7 @@ impl Dialer {
             Source::AcceptTcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Stream::Tcp(stream)
+                Socket::Tcp(stream)
             }
             _ => std::future::pending().await,
         };
@@ -138,19 +138,15 @@ impl Dialer {
 ///
 /// # Errors
 /// Why it can't be reached.
-pub async fn connect(address: &Address, limit: Duration) -> Result<Stream, String> {
+pub async fn connect(address: &Address, limit: Duration) -> Result<Socket, String> {
     try_connect(address, limit).await.map_err(|error| error.why)
 }
 
-async fn try_connect(address: &Address, limit: Duration) -> Result<Stream, NotDialed> {
-    match address.connect(limit).await {
-        Ok(Connected::Tcp(stream)) => Ok(Stream::Tcp(stream)),
-        Ok(Connected::Unix(stream)) => Ok(Stream::Unix(stream)),
-        Err(error) => Err(NotDialed {
-            why: format!("can't connect to {address}: {error}"),
-            reset: error.kind() == io::ErrorKind::ConnectionReset,
-        }),
-    }
+async fn try_connect(address: &Address, limit: Duration) -> Result<Socket, NotDialed> {
+    address.connect(limit).await.map_err(|error| NotDialed {
+        why: format!("can't connect to {address}: {error}"),
+        reset: error.kind() == io::ErrorKind::ConnectionReset,
+    })
 }
 
 /// How many of its last words are shown of a client, in lines.

@@ -20,5 +20,6 @@ pub mod run;
 pub mod scenarios;
 pub mod script;
 pub mod selftest;
+pub mod socket;
 pub mod tls;
 pub mod transcribe;

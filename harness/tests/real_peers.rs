@@ -378,7 +378,7 @@ async fn tls_is_insisted_on() {
                 continue;
             }
             let Some(running) = installed(started) else { continue };
-            let mut stream = running.address().connect(LIMIT).await.unwrap().boxed();
+            let mut stream = running.address().connect(LIMIT).await.unwrap();
             let (mut greeting, mut reply) = ([0; 18], [0; 16]);
             stream.read_exact(&mut greeting).await.unwrap();
             stream

@@ -130,7 +130,7 @@ fn check_variant(word: &str, head: Head, variant: Option<&str>) -> Result<()> {
         Some(variant) if !kind.accepts(variant) => Err(BuildError::UnknownVariant {
             variant: variant.to_owned(),
             wanted: kind.wanted(),
-            help: crate::notation::error::did_you_mean(variant, kind.words()),
+            help: crate::nearest::did_you_mean(variant, kind.words()),
         }),
         None if matches!(kind, VariantKind::Style | VariantKind::Error) => {
             Err(BuildError::MissingVariant { head: word.to_owned(), wanted: kind.wanted() })

@@ -5,6 +5,7 @@ pub mod build;
 pub mod codec;
 pub mod describe;
 pub mod message;
+pub mod nearest;
 pub mod notation;
 pub mod payload;
 pub mod requirements;

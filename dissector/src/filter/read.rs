@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use protocol::build::constant;
 use protocol::describe::Value;
+use protocol::nearest::did_you_mean;
 use protocol::notation::ast::{BinaryOp, Expr, Span, Spanned};
-use protocol::notation::error::did_you_mean;
 use protocol::notation::parser::parse_expr;
 
 use super::error::{FilterError, Mistake};

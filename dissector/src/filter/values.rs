@@ -1,7 +1,7 @@
 //! What the fields of a filter hold, and so what they can be compared with.
 
 use protocol::describe::Kind;
-use protocol::notation::error::did_you_mean;
+use protocol::nearest::did_you_mean;
 use protocol::notation::vocabulary::GREETINGS;
 use protocol::values::{
     ChunkType, ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, InfoType, OptionType,

@@ -8,8 +8,9 @@ use std::time::Duration;
 use reference_server::Profile;
 use tokio::task::JoinSet;
 
-use super::run::{self, DEFAULT_TIMEOUT};
-use super::targets::{TlsArgs, servers};
+use super::run;
+use super::runtime::{DEFAULT_TIMEOUT, default_jobs, runtime, stopped, timeout};
+use super::targets::{TlsArgs, known_of, servers};
 use crate::exit;
 use crate::matrix::grid::{Grid, Mark};
 use crate::matrix::interop::{self, Interop};
@@ -44,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "CLIENT")]
     client: Vec<String>,
     /// Number of scenarios to run at the same time
-    #[arg(long, value_name = "N", default_value_t = run::default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     /// Longest time to wait for one answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
@@ -109,7 +110,7 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Tested>, (String, u8)> {
 /// Runs the scenarios of the matrix against each server, and each client against each server.
 fn test(args: &Args) -> Result<(Vec<Grid>, Vec<Tested>), (String, u8)> {
     let usage = |text: String| (text, exit::USAGE);
-    let limit = run::timeout(args.timeout).map_err(usage)?;
+    let limit = timeout(args.timeout).map_err(usage)?;
     let all = scenarios::all().map_err(usage)?;
     let scripts: Vec<Arc<Script>> = all
         .into_iter()
@@ -127,7 +128,7 @@ fn test(args: &Args) -> Result<(Vec<Grid>, Vec<Tested>), (String, u8)> {
     for name in &args.client {
         clients.extend(ClientTarget::find(name).map_err(usage)?);
     }
-    let runtime = run::runtime().map_err(|text| (text, exit::NO_VERDICT))?;
+    let runtime = runtime().map_err(|text| (text, exit::NO_VERDICT))?;
     runtime.block_on(async {
         let working = async {
             let (mut grids, mut tested) = (Vec::new(), Vec::new());
@@ -157,7 +158,7 @@ fn test(args: &Args) -> Result<(Vec<Grid>, Vec<Tested>), (String, u8)> {
         };
         tokio::select! {
             biased;
-            () = run::stopped() => Err(("interrupted".to_owned(), exit::NO_VERDICT)),
+            () = stopped() => Err(("interrupted".to_owned(), exit::NO_VERDICT)),
             made = working => Ok(made),
         }
     })
@@ -190,7 +191,7 @@ async fn play(
     for (index, target) in targets.iter().cloned().enumerate() {
         let (scripts, options, events) = (scripts.to_vec(), options.clone(), events.clone());
         tasks.spawn(async move {
-            let known = run::known_of(&target).await;
+            let known = known_of(&target).await;
             let sanity = scenarios::find(SANITY);
             let mut run = run_target(&target, &scripts, sanity, &options, events).await;
             for outcome in &mut run.outcomes {

@@ -1,6 +1,5 @@
 //! The subcommands, a module each: `Args` for the command line and `run` for the work.
 
-mod again;
 pub mod capture;
 mod color;
 mod court;
@@ -12,17 +11,19 @@ pub mod list;
 pub mod matrix;
 pub mod probe;
 pub mod run;
+mod runtime;
 pub mod selftest;
 pub mod serve;
 pub mod shell;
 pub mod targets;
+mod typed;
 pub mod validate;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use color::Color;
 
@@ -91,8 +92,8 @@ pub fn dispatch(cli: Cli) -> u8 {
         Command::Fmt(args) => fmt::run(args),
         Command::Coverage(args) => coverage::run(args),
         Command::Selftest(args) => selftest::run(args),
-        Command::Completions(args) => shell::completions(args),
-        Command::Man => shell::man(),
+        Command::Completions(args) => shell::completions(args, Cli::command()),
+        Command::Man => shell::man(Cli::command()),
     };
     if output::has_failed() { exit::NO_VERDICT } else { status }
 }

@@ -1,6 +1,7 @@
 //! `nbdcheck probe`: what a server offers.
 
 use super::run;
+use super::runtime::{DEFAULT_TIMEOUT, runtime, stopped, timeout};
 use super::targets::{TlsArgs, servers};
 use crate::exit;
 use crate::output;
@@ -24,7 +25,7 @@ pub struct Args {
     #[command(flatten)]
     tls: TlsArgs,
     /// Longest time to wait for one answer, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = run::DEFAULT_TIMEOUT)]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
     timeout: f64,
     /// Output format
     #[arg(long, value_enum, default_value = "text")]
@@ -44,7 +45,7 @@ enum Format {
 #[must_use]
 pub fn run(args: Args) -> u8 {
     let usage = |text: &str| run::complain(text, exit::USAGE);
-    let limit = match run::timeout(args.timeout) {
+    let limit = match timeout(args.timeout) {
         Ok(limit) => limit,
         Err(text) => return usage(&text),
     };
@@ -54,14 +55,14 @@ pub fn run(args: Args) -> u8 {
         Ok(_) => return usage("one server at a time"),
         Err(text) => return usage(text),
     };
-    let runtime = match run::runtime() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(text) => return run::complain(&text, exit::NO_VERDICT),
     };
     let asked = async {
         tokio::select! {
             biased;
-            () = run::stopped() => Err("interrupted".to_owned()),
+            () = stopped() => Err("interrupted".to_owned()),
             found = ask(target, &args, limit) => found,
         }
     };

@@ -40,7 +40,7 @@ pub struct Args {
     outside: bool,
 
     /// Try this many faults at the same time
-    #[arg(long, value_name = "N", default_value_t = super::run::default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = super::runtime::default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
 
     /// Also write the result to a file: `json=PATH`; `-` for standard output
@@ -75,7 +75,7 @@ pub fn run(args: Args) -> u8 {
         all || args.fault.contains(fault) || args.area.iter().any(|area| area == fault.area())
     };
     let faults: Vec<Fault> = Fault::ALL.iter().filter(wanted).copied().collect();
-    let runtime = match super::run::runtime() {
+    let runtime = match super::runtime::runtime() {
         Ok(runtime) => runtime,
         Err(text) => return super::run::complain(&text, exit::NO_VERDICT),
     };

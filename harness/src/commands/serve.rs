@@ -17,8 +17,8 @@ use reference_server::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::again;
 use super::court::Bench;
+use super::typed::typed;
 use crate::exit;
 use crate::judge::Listener;
 use crate::output;
@@ -300,7 +300,7 @@ fn verdict(bench: &Bench, reports: &[Report]) -> u8 {
     for fault in bench.own_faults() {
         crate::say!("internal fault: the judge accuses this server itself: {fault}");
     }
-    let runs = [bench.run("clients of serve", &again::typed())];
+    let runs = [bench.run("clients of serve", &typed())];
     for report in reports {
         if let Err(error) = report.write(&runs) {
             crate::say!("error: can't write {}: {error}", report.path.display());

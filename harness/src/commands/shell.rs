@@ -1,9 +1,7 @@
 //! `nbdcheck completions` and `nbdcheck man`: what packagers install beside the binary.
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::Cli;
 use crate::exit;
 use crate::output;
 
@@ -14,22 +12,20 @@ pub struct CompletionArgs {
     shell: Shell,
 }
 
-/// Prints a completion script; gives the exit status.
+/// Prints a completion script for a command line; returns the exit status.
 #[must_use]
-pub fn completions(args: CompletionArgs) -> u8 {
+pub fn completions(args: CompletionArgs, mut cli: clap::Command) -> u8 {
     let mut out = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "nbdcheck", &mut out);
-    {
-        output::print(&String::from_utf8_lossy(&out));
-        exit::OK
-    }
+    clap_complete::generate(args.shell, &mut cli, "nbdcheck", &mut out);
+    output::print(&String::from_utf8_lossy(&out));
+    exit::OK
 }
 
-/// Prints the manual page; gives the exit status.
+/// Prints the manual page of a command line; returns the exit status.
 #[must_use]
-pub fn man() -> u8 {
+pub fn man(cli: clap::Command) -> u8 {
     let mut out = Vec::new();
-    match clap_mangen::Man::new(Cli::command()).render(&mut out) {
+    match clap_mangen::Man::new(cli).render(&mut out) {
         Ok(()) => {
             output::print(&String::from_utf8_lossy(&out));
             exit::OK

@@ -3,9 +3,11 @@
 use reference_server::Profile;
 use std::path::{Path, PathBuf};
 
+use protocol::nearest::is_slip;
 use protocol::uri::{Endpoint, Uri};
 
 use crate::peer::{Address, PeerFile, quoted, shipped_servers};
+use crate::run::deviations::Deviations;
 use crate::run::target::Target;
 use crate::tls::{Files, Security};
 
@@ -119,17 +121,33 @@ pub fn servers(text: &str, export: Option<&str>, tls: &TlsArgs) -> Result<Vec<Ta
     }
     match started(text) {
         // Neither a peer nor a file: the name of a host, whose port is the usual one.
-        Err(why) if could_be_host(text, &why) && !path.exists() => {
-            Ok(vec![external(text, export, tls)?])
-        }
+        Err(_) if could_be_host(text) && !path.exists() => Ok(vec![external(text, export, tls)?]),
         peers => peers,
     }
 }
 
 /// Whether a text without a port can name a host, and is no peer's name with a mistake in it.
-fn could_be_host(text: &str, why_no_peer: &str) -> bool {
+fn could_be_host(text: &str) -> bool {
     let letters = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_[]".contains(&byte));
-    letters && !text.ends_with(".toml") && !why_no_peer.contains("did you mean")
+    let peers = shipped_servers();
+    letters && !text.ends_with(".toml") && !is_slip(text, peers.iter().map(String::as_str))
+}
+
+/// The shipped record of a target's known deviations.
+pub(super) async fn known_of(target: &Target) -> Deviations {
+    match target {
+        // A command may start a program that we know.
+        Target::Peer(file) => match file.recognized() {
+            Some(known) => match known.version().await {
+                Ok(version) => Deviations::shipped(known.record(), Some(&version)),
+                Err(_) => Deviations::default(),
+            },
+            None => Deviations::shipped(file.record(), target.version().await.as_deref()),
+        },
+        Target::External { .. } | Target::Reference { .. } | Target::Profile(_) => {
+            Deviations::default()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ const WIDTH: usize = 100;
 
 /// The default of `--jobs` follows the machine's cores.
 fn anywhere(text: &str) -> String {
-    text.replace(&format!("[default: {}]", super::run::default_jobs()), "[default: JOBS]")
+    text.replace(&format!("[default: {}]", super::runtime::default_jobs()), "[default: JOBS]")
 }
 
 #[test]

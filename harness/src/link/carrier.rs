@@ -10,16 +10,16 @@ use bytes::{Buf as _, BytesMut};
 use protocol::message::Side;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Tap;
-use super::stream::Stream;
+use super::tap::Tap;
+use crate::socket::Socket;
 
 /// How much of a handshake is held back until its secrets are known, in bytes. What a capture's
 /// reader needs for decrypting stands before what it decrypts.
 const HELD_LIMIT: usize = 1 << 20;
 
-/// A stream below TLS.
+/// A socket below TLS.
 pub struct Carrier {
-    stream: Stream,
+    socket: Socket,
     before: BytesMut,
     tap: Option<Box<dyn Tap>>,
     side: Side,
@@ -44,35 +44,42 @@ impl Clock {
 
 impl std::fmt::Debug for Carrier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Carrier").field("stream", &self.stream).finish_non_exhaustive()
+        f.debug_struct("Carrier").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
 impl Carrier {
-    /// On top of a stream on which the harness is `side`; `before` was read already, and heard.
+    /// On top of a socket on which the harness is `side`; `before` was read already, and heard.
     pub(super) fn new(
-        stream: Stream,
+        socket: Socket,
         before: BytesMut,
         tap: Option<Box<dyn Tap>>,
         side: Side,
         clock: Clock,
     ) -> Self {
         let held = Some(Vec::new());
-        Self { stream, before, tap, side, clock, held, held_bytes: 0 }
+        Self { socket, before, tap, side, clock, held, held_bytes: 0 }
     }
 
-    /// On top of a fresh stream, all of which is heard as it comes.
-    pub(crate) fn heard(stream: Stream, tap: Option<Box<dyn Tap>>, side: Side) -> Self {
+    /// On top of a fresh socket, all of which is heard as it comes.
+    pub(crate) fn heard(socket: Socket, tap: Option<Box<dyn Tap>>, side: Side) -> Self {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let epoch_ns = u64::try_from(epoch.as_nanos()).unwrap_or(u64::MAX);
         let clock = Clock { started: Instant::now(), epoch_ns };
-        Self { held: None, ..Self::new(stream, BytesMut::new(), tap, side, clock) }
+        Self { held: None, ..Self::new(socket, BytesMut::new(), tap, side, clock) }
+    }
+
+    /// For another handshake; `before` was read from it already.
+    pub(super) fn again(mut self, mut before: BytesMut) -> Self {
+        before.unsplit(self.before);
+        self.before = before;
+        self
     }
 
     /// Stands for one that was taken away.
     pub(super) fn gone(clock: Clock) -> Self {
-        let stream = Stream::Memory(tokio::io::duplex(1).0);
-        Self::new(stream, BytesMut::new(), None, Side::Client, clock)
+        let socket = Socket::Memory(tokio::io::duplex(1).0);
+        Self::new(socket, BytesMut::new(), None, Side::Client, clock)
     }
 
     /// The handshake is over, with these secrets: what was held back is told.
@@ -86,9 +93,9 @@ impl Carrier {
         }
     }
 
-    /// See [`Stream::reset_on_drop`].
+    /// See [`Socket::reset_on_drop`].
     pub(super) fn reset_on_drop(&mut self) {
-        self.stream.reset_on_drop();
+        self.socket.reset_on_drop();
         self.closed(self.side, true);
     }
 
@@ -126,7 +133,7 @@ impl AsyncRead for Carrier {
             return Poll::Ready(Ok(()));
         }
         let start = buf.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let read = Pin::new(&mut this.socket).poll_read(cx, buf);
         let peer = this.side.other();
         match &read {
             Poll::Ready(Ok(())) if buf.filled().len() > start => {
@@ -147,7 +154,7 @@ impl AsyncWrite for Carrier {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        let written = Pin::new(&mut this.socket).poll_write(cx, buf);
         if let Poll::Ready(Ok(count)) = &written {
             this.hear(this.side, &buf[..*count]);
         }
@@ -155,12 +162,12 @@ impl AsyncWrite for Carrier {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+        let shut = Pin::new(&mut this.socket).poll_shutdown(cx);
         if shut.is_ready() {
             this.closed(this.side, false);
         }

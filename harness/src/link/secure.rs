@@ -1,18 +1,18 @@
 //! TLS on a connection: the handshake, what comes of it, and what may still come after it failed.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
 use dissector::session::{Close, Tls};
 use protocol::values::{OPTION_MAGIC, OptionType};
 use reference_server::tls::{KeyLog, TlsStream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::carrier::{Carrier, Clock};
+use super::carrier::Carrier;
+use super::connection::Link;
+use super::end::End;
 use super::stream::Stream;
-use super::{End, Link};
+
 use crate::tls::Starter;
 
 /// Takes the secrets of a handshake.
@@ -145,9 +145,18 @@ impl Link {
         let Some(stream) = self.stream.take() else {
             return Err(NoTls::Failed("the connection is closed".to_owned()));
         };
-        let (clock, tap) = (self.clock(), self.tap.take());
-        let before = std::mem::take(&mut self.inbox);
-        let carrier = Carrier::new(stream, before, tap, self.side, clock);
+        let clock = self.clock();
+        let carrier = match stream {
+            Stream::Plain(socket) => {
+                let before = std::mem::take(&mut self.inbox);
+                Carrier::new(socket, before, self.tap.take(), self.side, clock)
+            }
+            Stream::Below(carrier) => carrier.again(std::mem::take(&mut self.inbox)),
+            Stream::Tls(_) => {
+                self.stream = Some(stream);
+                return Err(NoTls::Failed("the connection is inside TLS already".to_owned()));
+            }
+        };
         let handshake = async {
             match starter {
                 Starter::Connect(connector) => connector.connect(carrier).await,
@@ -174,39 +183,4 @@ impl Link {
             }
         }
     }
-
-    pub(super) fn clock(&self) -> Clock {
-        Clock { started: self.started, epoch_ns: self.epoch_ns }
-    }
-}
-
-/// What an error of a read means for the connection, and what to note.
-pub(super) fn end_of(error: &io::Error) -> (End, String) {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            (End::Close, "-- the peer closes without ending TLS".to_owned())
-        }
-        // An alert, or bytes that are no TLS: nothing more can be read.
-        io::ErrorKind::InvalidData => (End::Close, format!("-- the peer breaks TLS off: {error}")),
-        _ => (End::Reset, "-- the peer resets".to_owned()),
-    }
-}
-
-/// Takes whole alerts off the front of what came in the place of a TLS handshake.
-pub(super) fn skip_alerts(inbox: &mut BytesMut) -> Vec<String> {
-    const ALERT: u8 = 21;
-    let mut notes = Vec::new();
-    while inbox.len() >= 5 && inbox[0] == ALERT && inbox[1] == 3 {
-        let length = usize::from(u16::from_be_bytes([inbox[3], inbox[4]]));
-        if inbox.len() < 5 + length {
-            break;
-        }
-        let what = inbox[5..5 + length].get(1).copied();
-        notes.push(match what {
-            Some(number) if length == 2 => format!("-- a TLS alert: {number}"),
-            _ => "-- a TLS alert".to_owned(),
-        });
-        inbox.advance(5 + length);
-    }
-    notes
 }

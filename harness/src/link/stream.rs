@@ -1,25 +1,20 @@
-//! One byte stream, whatever carries it.
+//! The byte stream of a connection, in the clear or inside TLS.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
-
 use reference_server::tls::TlsStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::carrier::Carrier;
+use crate::socket::Socket;
 
-/// A connected byte stream.
+/// The byte stream of a connection.
 #[derive(Debug)]
 pub enum Stream {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A unix socket.
-    Unix(UnixStream),
-    /// Inside this process.
-    Memory(DuplexStream),
+    /// In the clear.
+    Plain(Socket),
     /// Inside TLS.
     Tls(Box<TlsStream<Carrier>>),
     /// Below a TLS that has failed.
@@ -27,17 +22,13 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Makes the drop of this stream a reset rather than an orderly close, where the carrier knows
+    /// Makes the drop of this stream a reset rather than an orderly close, where the socket knows
     /// the difference.
     pub fn reset_on_drop(&mut self) {
         match self {
-            Self::Tcp(stream) => {
-                // A stream that is already gone needs no reset.
-                let _ = stream.set_zero_linger();
-            }
+            Self::Plain(socket) => socket.reset_on_drop(),
             Self::Tls(stream) => stream.carrier_mut().reset_on_drop(),
             Self::Below(carrier) => carrier.reset_on_drop(),
-            Self::Unix(_) | Self::Memory(_) => {}
         }
     }
 
@@ -51,9 +42,7 @@ impl Stream {
 macro_rules! delegate {
     ($self:ident, $method:ident($($arg:expr),*)) => {
         match $self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).$method($($arg),*),
-            Stream::Unix(stream) => Pin::new(stream).$method($($arg),*),
-            Stream::Memory(stream) => Pin::new(stream).$method($($arg),*),
+            Stream::Plain(stream) => Pin::new(stream).$method($($arg),*),
             Stream::Tls(stream) => Pin::new(&mut **stream).$method($($arg),*),
             Stream::Below(stream) => Pin::new(&mut **stream).$method($($arg),*),
         }

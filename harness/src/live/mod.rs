@@ -9,14 +9,11 @@ use std::time::{Duration, Instant};
 use dissector::capture::{LinkType, Packet};
 use pcap::{Active, Capture, Error, PacketHeader};
 
-use open::NANOSECONDS;
 pub use open::OpenError;
+use open::{DELAY, NANOSECONDS};
 use stop::Signals;
 pub use stop::{Limits, Stop};
 
-/// Packets are handed over after this time at the latest: the kernel fills a block of them
-/// meanwhile, which loses far fewer than one at a time.
-const DELAY: Duration = Duration::from_millis(50);
 /// How often packets are looked for; the buffer holds what comes within many times this.
 const PAUSE: Duration = Duration::from_millis(20);
 /// So many packets are taken before signals and limits are looked at again.

@@ -8,9 +8,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use protocol::uri::{BadUri, Endpoint, Uri};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+
+use crate::socket::Socket;
 
 /// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,7 +89,7 @@ impl Address {
     ///
     /// # Errors
     /// What the system says; [`io::ErrorKind::TimedOut`] when the limit passes.
-    pub async fn connect(&self, limit: Duration) -> io::Result<Connected> {
+    pub async fn connect(&self, limit: Duration) -> io::Result<Socket> {
         let attempt = async {
             match self {
                 Self::Tcp { host, port } => {
@@ -98,9 +99,9 @@ impl Address {
                     };
                     // Where that fails the connection has ended, and reading tells how.
                     let _ = stream.set_nodelay(true);
-                    Ok(Connected::Tcp(stream))
+                    Ok(Socket::Tcp(stream))
                 }
-                Self::Unix(path) => Ok(Connected::Unix(connect_unix(path).await?)),
+                Self::Unix(path) => Ok(Socket::Unix(connect_unix(path).await?)),
             }
         };
         timeout(limit, attempt).await.unwrap_or_else(|_| {
@@ -120,31 +121,6 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
                 tokio::time::sleep(PAUSE).await;
             }
             connected => return connected,
-        }
-    }
-}
-
-/// A fresh connection.
-#[derive(Debug)]
-pub enum Connected {
-    /// With `TCP_NODELAY`.
-    Tcp(TcpStream),
-    /// A unix stream socket.
-    Unix(UnixStream),
-}
-
-/// A byte stream in both directions.
-pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
-
-impl Connected {
-    /// For users that don't care what carries the bytes.
-    #[must_use]
-    pub fn boxed(self) -> Box<dyn ByteStream> {
-        match self {
-            Self::Tcp(stream) => Box::new(stream),
-            Self::Unix(stream) => Box::new(stream),
         }
     }
 }

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::address::Address;
-use super::command::{CommandLine, SHELL};
+use super::command::{CommandLine, SHELL, shown};
+use super::error::{PeerError, StartError};
 use super::file::{self, CLIENT_WORDS, Client};
 use super::process::{Ended, Invocation, Process, search_path};
+use super::release::release;
 use super::schema::ClientTls;
 use super::template::{self, TemplateError, Value, Values};
-use super::{PeerError, StartError, shown};
 use crate::script::ast::TlsKind;
 use crate::tls::Security;
 use protocol::uri::Uri;
@@ -317,12 +318,6 @@ pub async fn run_command(
     };
     let run = conduct(&invocation, command.clone(), with.limit).await;
     run.map_err(|e| failed(format!("the client does not start: {e}"), command))
-}
-
-/// The first two numbers of a version.
-pub(super) fn release(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 fn described(kind: TlsKind) -> ClientTls {

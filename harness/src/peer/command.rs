@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use super::StartError;
-use super::file::nearest;
+use super::error::StartError;
 use super::process::find_program;
 use super::template::{Value, Values};
+use protocol::nearest::nearest;
 
 /// The shell.
 pub(super) const SHELL: &str = "/bin/sh";
@@ -182,8 +182,7 @@ fn placeholder(text: &str) -> Option<(&str, bool, &str)> {
 }
 
 fn unknown(name: &str, known: &[&str]) -> String {
-    let near = nearest(name, known.iter().copied());
-    let hint = match near {
+    let hint = match nearest(name, known.iter().copied()).first() {
         Some(near) => format!("did you mean `{{{near}}}`?"),
         None => {
             let all: Vec<String> = known.iter().map(|name| format!("`{{{name}}}`")).collect();
@@ -280,6 +279,12 @@ pub fn quoted(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
+}
+
+/// A command line as one would type it.
+pub(super) fn shown(program: &str, args: &[String]) -> String {
+    let words = std::iter::once(program).chain(args.iter().map(String::as_str));
+    words.map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

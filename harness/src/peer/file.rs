@@ -7,9 +7,12 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::PeerError;
+use protocol::nearest::did_you_mean;
+
 use super::command::CommandLine;
+use super::error::PeerError;
 use super::image::parse_size;
+use super::release::release;
 use super::schema::{
     ClientText, ClientTls, ConfigurationText, FileText, ImageText, ServerText, StartText, TlsKind,
     Transport, VersionText,
@@ -132,11 +135,8 @@ impl Text {
         let file = SHIPPED.get_file(format!("{name}.toml")).and_then(|file| file.contents_utf8());
         let Some(text) = file else {
             let known = shipped_names(kind);
-            let nearest = nearest(name, known.iter().map(String::as_str));
-            let hint = match nearest {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("shipped are {}; a path has a `/` in it", list(&known)),
-            };
+            let hint = did_you_mean(name, known.iter().map(String::as_str))
+                .unwrap_or_else(|| format!("shipped are {}; a path has a `/` in it", list(&known)));
             return Err(PeerError::Unknown { name: name.to_owned(), hint });
         };
         let (shown, origin) = (format!("peers/{name}.toml"), name.to_owned());
@@ -324,7 +324,7 @@ impl Text {
             if what != "status" && !text.actions.contains_key(what) {
                 return Err(self.error(format!("`since.{what}` is neither an action nor `status`")));
             }
-            if super::client::release(version).is_none() {
+            if release(version).is_none() {
                 let text = format!("`since.{what}`: `{version}` is not a version such as `4.2`");
                 return Err(self.error(text));
             }
@@ -377,8 +377,8 @@ fn resolve(name: &str, all: &BTreeMap<String, ConfigurationText>) -> Result<Conf
             return Err("`like` goes in a circle".to_owned());
         }
         let one = all.get(name).ok_or_else(|| {
-            let hint = nearest(name, all.keys().map(String::as_str));
-            let hint = hint.map(|near| format!("\nhint: did you mean `{near}`?"));
+            let hint = did_you_mean(name, all.keys().map(String::as_str));
+            let hint = hint.map(|hint| format!("\nhint: {hint}"));
             format!(
                 "`like` names a configuration that does not exist: `{name}`{}",
                 hint.unwrap_or_default()
@@ -420,15 +420,6 @@ pub(super) fn shipped_names(kind: &str) -> Vec<String> {
     names
 }
 
-/// The known name that `wanted` may have been meant to be.
-pub(super) fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|name| (strsim::damerau_levenshtein(wanted, name), name))
-        .min()
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .map(|(_, name)| name)
-}
-
 fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
@@ -438,6 +429,5 @@ fn list(names: &[String]) -> String {
 fn key_hint(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let wanted = quoted.next()?;
-    let near = nearest(wanted, quoted)?;
-    message.starts_with("unknown").then(|| format!("did you mean `{near}`?"))
+    if message.starts_with("unknown") { did_you_mean(wanted, quoted) } else { None }
 }

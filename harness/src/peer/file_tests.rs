@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::command::shown;
 use super::file::Text;
 use super::*;
 

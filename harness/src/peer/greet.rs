@@ -24,7 +24,7 @@ const GREETING_LIMIT: usize = 152;
 /// No connection, no NBD greeting, or not within `limit`; what came in time is told.
 pub async fn greet(address: &Address, limit: Duration) -> io::Result<Greeting> {
     let attempt = async {
-        let mut stream = address.connect(limit).await?.boxed();
+        let mut stream = address.connect(limit).await?;
         let mut bytes = Vec::new();
         let greeting = loop {
             match codec::greeting(&bytes).map_err(invalid)? {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::process::{POLL, marked};
+use super::mark::{POLL, marked};
 
 /// The name by which the program knows that it is the janitor.
 const NAME: &str = "nbdcheck-janitor";

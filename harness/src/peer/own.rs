@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::PeerError;
 use super::command::{CommandLine, SHELL};
+use super::error::PeerError;
 use super::file::{Common, Configuration, Server};
 use super::image::Content;
 use super::schema::{ImageText, StartText, TlsKind, Transport, VersionText};

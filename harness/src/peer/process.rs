@@ -18,15 +18,11 @@ use rustix::process::{
 
 use super::janitor;
 use super::listener;
+use super::mark::{MARK, POLL, has_mark, marked};
 use super::tail::Tail;
 
 /// How much of an output stream is kept, in bytes.
 pub(super) const TAIL_LIMIT: usize = 16 << 10;
-/// Marks the processes of a peer, those that left its process group as well: the value is the
-/// peer's directory.
-const MARK: &str = "NBDCHECK_PEER_DIR";
-/// How often the state of a process is looked at.
-pub(super) const POLL: Duration = Duration::from_millis(3);
 /// How long the end of killed processes is awaited.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 
@@ -294,27 +290,6 @@ impl Process {
     fn marked(&self) -> Vec<Pid> {
         marked([self.dir.as_path()])
     }
-}
-
-/// The processes that carry the mark of one of these directories, as of [`Process::marked`].
-pub(super) fn marked<'d>(dirs: impl IntoIterator<Item = &'d Path> + Clone) -> Vec<Pid> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
-            let environ = fs::read(entry.path().join("environ")).ok()?;
-            dirs.clone().into_iter().any(|dir| has_mark(&environ, dir)).then_some(pid)
-        })
-        .collect()
-}
-
-fn has_mark(environ: &[u8], dir: &Path) -> bool {
-    let dir = dir.as_os_str().as_encoded_bytes();
-    environ.split(|b| *b == 0).any(|one| {
-        let value = one.strip_prefix(MARK.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-        value == Some(dir)
-    })
 }
 
 impl Drop for Process {

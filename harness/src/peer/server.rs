@@ -8,15 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::address::Address;
-use super::command::CommandLine;
+use super::command::{CommandLine, shown};
+use super::error::{PeerError, StartError};
 use super::file::{self, Configuration, Server};
+use super::greet::greet;
 use super::image::Content;
+use super::mark::POLL;
 use super::own;
 use super::place::{Place, size_of};
-use super::process::{Ended, Invocation, POLL, Process, TAIL_LIMIT, find_program, search_path};
+use super::process::{Ended, Invocation, Process, TAIL_LIMIT, find_program, search_path};
 use super::schema::{TlsKind, Transport};
 use super::template::{self, TemplateError, Value, Values};
-use super::{PeerError, StartError, greet, shown};
 
 /// How often a start is tried when the address was taken in the meantime.
 const TRIES: usize = 4;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::StartError;
+use super::command::shown;
+use super::error::StartError;
 use super::file::Common;
 use super::process::{Invocation, Process, TAIL_LIMIT, find_program};
-use super::shown;
 
 /// How long a program may take to tell its version.
 const LIMIT: Duration = Duration::from_secs(10);

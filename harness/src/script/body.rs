@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use protocol::nearest::did_you_mean;
 use protocol::notation::ast::{Expr, FieldPattern, Op, Span, Spanned};
-use protocol::notation::error::{NotationError, did_you_mean};
+use protocol::notation::error::NotationError;
 use protocol::notation::lexer::Token;
 use protocol::notation::parser::{Parsed, Parser};
 use protocol::text::WireString;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use protocol::message::Side;
+use protocol::nearest::did_you_mean;
 use protocol::notation::ast::{Expr, Op, Span, Spanned};
-use protocol::notation::error::did_you_mean;
 use protocol::notation::lexer::{Token, lex};
 use protocol::notation::parser::Parser;
 

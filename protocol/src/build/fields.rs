@@ -3,7 +3,7 @@
 use crate::describe::Value;
 use crate::message::Held;
 use crate::message::parts::{DATA, Fallback, Grammar, Part, Source};
-use crate::notation::error::did_you_mean;
+use crate::nearest::did_you_mean;
 use crate::notation::vocabulary::{FieldKind, FieldSpec, Head};
 use crate::payload::Payload;
 use crate::values::parse_number;

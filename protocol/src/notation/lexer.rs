@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::ast::Span;
-use super::error::{NotationError, did_you_mean};
+use super::error::NotationError;
+use crate::nearest::did_you_mean;
 use crate::text::{WireString, unescape};
 
 /// The smallest parts of the notation.

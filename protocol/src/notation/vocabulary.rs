@@ -1,8 +1,8 @@
 //! Which words a line may use: the heads, what second word each takes, and its fields. They
 //! serve [`crate::build`] and the checks of scripts; the fields of a message are those of its parts in [`crate::message`].
 
-use super::error::did_you_mean;
 use crate::message::{Side, chunk, greeting, option, option_reply, request, simple_reply};
+use crate::nearest::did_you_mean;
 use crate::values::{
     ChunkType, ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, InfoType, OptionType,
     ReplyFlags, ReplyType, TransmissionFlags, parse_number,

@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::dial::connect;
-use crate::link::stream::Stream;
 use crate::peer::Address;
+use crate::socket::Socket;
 
 /// How much is passed on at a time, in bytes.
 const PIECE: usize = 64 << 10;
@@ -104,7 +104,7 @@ struct Watched<'a> {
     agreed: &'a Mutex<Agreed>,
 }
 
-async fn relay(client: TcpStream, server: Stream, agreed: &Mutex<Agreed>) {
+async fn relay(client: TcpStream, server: Socket, agreed: &Mutex<Agreed>) {
     let _ = client.set_nodelay(true);
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = tokio::io::split(server);

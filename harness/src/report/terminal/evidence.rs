@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use dissector::render::Plural;
 
-use super::{BAD, DOUBT, GOOD, QUIET, STRONG, View, styled, wrapped};
+use super::style::{BAD, DOUBT, GOOD, QUIET, STRONG, View, styled, wrapped};
 use crate::finding::{Finding, Severity, Verdict};
 use crate::markup::clean;
 use crate::report::causes::{Cause, Weight, message};

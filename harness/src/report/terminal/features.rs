@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
-use super::{BAD, DOUBT, GOOD, QUIET, styled, wrapped};
+use super::style::{BAD, DOUBT, GOOD, QUIET, styled, wrapped};
 use crate::report::digest;
 use crate::run::runner::TargetRun;
 use crate::run::{Feature, FeatureVerdict, Totals, features};

@@ -3,11 +3,15 @@
 
 mod evidence;
 mod features;
+mod style;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
+
+pub use style::View;
+use style::{BAD, DOUBT, GOOD, QUIET, STRONG, styled, wrapped};
 
 use super::causes::{Cause, Weight, causes, count};
 use super::{digest, skips};
@@ -16,28 +20,6 @@ use crate::run::deviations::counts;
 use crate::run::runner::TargetRun;
 use crate::run::{Outcome, SkipKind, Totals};
 use dissector::render::Plural;
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const DOUBT: Style = AnsiColor::Yellow.on_default();
-const QUIET: Style = AnsiColor::BrightBlack.on_default();
-const STRONG: Style = Style::new().bold();
-
-/// How wide a list in a paragraph is, in characters, without what stands before it.
-const WIDTH: usize = 100;
-
-fn styled(style: Style, text: impl std::fmt::Display) -> String {
-    format!("{style}{text}{style:#}")
-}
-
-/// What is wanted of the text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct View {
-    /// Warnings count as failures.
-    pub strict: bool,
-    /// Everything: each failed scenario, each skip with its evidence, the counts of each feature.
-    pub verbose: bool,
-}
 
 /// The whole report of a target. Colours are always in it; the stream it is printed on takes them
 /// out where they are not wanted.
@@ -219,21 +201,4 @@ fn list(title: &str, style: Style, lines: &[String], out: &mut String) {
     if !lines.is_empty() {
         let _ = writeln!(out, "{}\n{}\n", styled(style, title), lines.join("\n"));
     }
-}
-
-/// A text in lines of about [`WIDTH`] characters, broken between words.
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last().map_or(0, |line| line.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > WIDTH {
-            lines.push(word.to_owned());
-        } else if let Some(last) = lines.last_mut() {
-            if line > 0 {
-                last.push(' ');
-            }
-            last.push_str(word);
-        }
-    }
-    lines
 }

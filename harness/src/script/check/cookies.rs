@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::message::Side;
+use protocol::nearest::did_you_mean;
 use protocol::notation::ast::{Expr, MessageLine, Op, Word};
-use protocol::notation::error::did_you_mean;
 use protocol::notation::vocabulary::Head;
 use protocol::values::Command;
 

@@ -1,7 +1,7 @@
 //! The words of `needs`.
 
+use protocol::nearest::did_you_mean;
 use protocol::notation::ast::{Expr, Spanned};
-use protocol::notation::error::did_you_mean;
 use protocol::values::{OptionType, TransmissionFlags};
 
 use super::super::ast::Need;

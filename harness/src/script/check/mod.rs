@@ -9,8 +9,8 @@ mod words;
 
 use std::sync::Arc;
 
+use protocol::nearest::did_you_mean;
 use protocol::notation::ast::{MessageLine, Span, Spanned};
-use protocol::notation::error::did_you_mean;
 use protocol::requirements;
 
 use super::ast::{Script, Source};

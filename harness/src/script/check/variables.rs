@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use protocol::message::Side;
+use protocol::nearest::did_you_mean;
 use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
-use protocol::notation::error::did_you_mean;
 
 use super::super::ast::{Statement, StatementKind};
 use super::super::walk;

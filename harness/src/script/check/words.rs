@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use protocol::message::Side;
+use protocol::nearest::did_you_mean;
 use protocol::notation::ast::{Expr, FieldPattern, MessageLine, Op, Span, Spanned, Word};
-use protocol::notation::error::did_you_mean;
 use protocol::notation::vocabulary::{FieldKind, FieldSpec, Head, VariantKind};
 
 use super::super::ast::{Event, EventLine, Items, Serve, Statement, StatementKind};

@@ -1,7 +1,8 @@
 //! The command that a report names to run one scenario again: everything that was said and can change
 //! its outcome.
 
-use super::run::{Args, DEFAULT_TIMEOUT};
+use super::args::Args;
+use crate::commands::runtime::DEFAULT_TIMEOUT;
 use crate::peer::quoted;
 use crate::run::clients::ClientTarget;
 use crate::run::target::Target;
@@ -41,14 +42,6 @@ pub(super) fn server(args: &Args, target: &Target, form: &str) -> String {
 #[must_use]
 pub(super) fn client(args: &Args, client: &ClientTarget) -> String {
     format!("nbdcheck run --client {}{}", quoted(client.origin()), common(args))
-}
-
-/// The command as it was typed.
-#[must_use]
-pub(super) fn typed() -> String {
-    let words = std::env::args_os().skip(1);
-    let words = words.map(|word| format!(" {}", quoted(&word.to_string_lossy())));
-    std::iter::once("nbdcheck".to_owned()).chain(words).collect()
 }
 
 fn common(args: &Args) -> String {

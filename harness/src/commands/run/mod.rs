@@ -1,14 +1,20 @@
 //! `nbdcheck run`: scenarios against servers and clients, a verdict, reports.
 
-use std::path::PathBuf;
+mod again;
+mod args;
+mod forms;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::again;
-use super::targets::{TlsArgs, external, started};
+pub use args::Args;
+use forms::{Form, forms};
+
+use super::runtime::{runtime, stopped, timeout};
+use super::targets::{external, known_of, started};
 use crate::capture::Captures;
 use crate::finding::Verdict;
-use crate::peer::{PeerFile, Transport};
+use crate::peer::PeerFile;
 use crate::report::begun::Begun;
 use crate::report::terminal::{self, View};
 use crate::report::{self, Report};
@@ -18,241 +24,11 @@ use crate::run::runner::{Limits, Options, SANITY, TargetRun, run_target};
 use crate::run::select::Selection;
 use crate::run::target::{Access, Target};
 use crate::scenarios;
-use crate::script::ast::{Replies, Script, Segmentation, TlsKind, Version};
+use crate::script::ast::{Replies, Script, Segmentation};
 use crate::{exit, output};
 
-/// Command line of `nbdcheck run`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// A running server to test: `host:port`, `[v6]:port`, `nbd://host:port/name` or
-    /// `nbd+unix:///name?socket=path`; `nbds` for TLS. Can be repeated
-    #[arg(long, value_name = "ADDR|URI")]
-    target: Vec<String>,
-    /// A server that nbdcheck starts itself: `self`, `self@V` (behaves like qemu V), `self@all`,
-    /// `qemu-nbd`, `nbdkit`, `nbd-server`, `qemu-storage-daemon`, `all`, or the path of a peer
-    /// file. Can be repeated
-    #[arg(long, value_name = "NAME|FILE")]
-    peer: Vec<String>,
-    /// A shell command that starts your server. It must contain `{port}` or `{socket}`; `{image}`,
-    /// `{size}`, `{read-only:--option}` and others let nbdcheck configure it (see the README). Can
-    /// be repeated
-    #[arg(long, value_name = "CMD")]
-    server: Vec<String>,
-    /// A client to test: `self`, `self@V` (behaves like qemu V), `self@all`, `qemu-img`, `qemu-io`,
-    /// `nbdinfo`, `nbdcopy`, `nbdsh`, `nbd-client`, `all`, the path of a peer file, or a command
-    /// that contains `{uri}`. Can be repeated
-    #[arg(long, value_name = "NAME|FILE|CMD")]
-    client: Vec<String>,
-    /// Allow scenarios to write to `--target`. This overwrites the export that you name, or all
-    /// exports if you name none
-    #[arg(long)]
-    pub(super) allow_write: bool,
-    /// Allow risky scenarios (malformed lengths, sessions that end midway) against `--target`
-    #[arg(long)]
-    pub(super) allow_hazard: bool,
-    /// Scenarios to run: an id, a folder, a glob, or a script file of your own. Can be repeated
-    #[arg(long, value_name = "GLOB|FILE")]
-    scenario: Vec<String>,
-    /// Variants to run the scenarios in: `default`, `all`, or values such as
-    /// `replies=structured,send=bytewise,tls=x509,transport=unix`
-    #[arg(long, value_name = "AXES", default_value = "default")]
-    axes: String,
-    /// Only features that appeared in this qemu version or later
-    #[arg(long, value_name = "VERSION")]
-    since: Option<Version>,
-    /// Only features that appeared in this qemu version or earlier
-    #[arg(long, value_name = "VERSION")]
-    until: Option<Version>,
-    /// Only scenarios of this feature (`nbdcheck list` shows the names)
-    #[arg(long, value_name = "NAME")]
-    feature: Option<String>,
-    /// Name of the export to test on `--target` and `--server`
-    #[arg(long, value_name = "NAME")]
-    pub(super) export: Option<String>,
-    #[command(flatten)]
-    pub(super) tls: TlsArgs,
-    /// Treat warnings (violations of a SHOULD) as failures
-    #[arg(long)]
-    pub(super) strict: bool,
-    /// Print every failed scenario, the reason for every skip, and counts for every feature
-    #[arg(short, long)]
-    verbose: bool,
-    /// Number of scenarios to run at the same time
-    #[arg(long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
-    /// Longest time to wait for one answer, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
-    pub(super) timeout: f64,
-    /// Time limit for the whole run, in seconds; scenarios that did not start by then are reported
-    /// as not run
-    #[arg(long, value_name = "SECONDS")]
-    max_time: Option<f64>,
-    /// Stop after N failed scenarios; known failures do not count
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    max_fail: Option<u32>,
-    /// Stop at the first failure; the same as `--max-fail 1`
-    #[arg(long, conflicts_with = "max_fail")]
-    fail_fast: bool,
-    /// Write a report at the end of the run, even if it was interrupted. FORMAT is `json`, `junit`,
-    /// `tap`, `html` or `markdown`; PATH `-` is standard output. Can be repeated
-    #[arg(long, value_name = "FORMAT=PATH")]
-    report: Vec<Report>,
-    /// Write one pcapng file per scenario to this folder
-    #[arg(long, value_name = "DIR")]
-    capture: Option<PathBuf>,
-    /// File of known failures: TOML, or one `SCENARIO REQUIREMENT # reason` per line; any difference fails
-    /// the run
-    #[arg(long, value_name = "FILE")]
-    expect: Option<PathBuf>,
-    /// Run only part K of N of the scenarios
-    #[arg(long, value_name = "K/N", value_parser = partition)]
-    partition: Option<(usize, usize)>,
-}
-
-/// How long one wait may take, in seconds, if nothing else is said.
-pub(super) const DEFAULT_TIMEOUT: f64 = 5.0;
 /// The longest `--max-time`, in seconds: a week.
 const MAX_TIME: f64 = 604_800.0;
-/// The stack of a thread that plays scripts, in bytes.
-const STACK: usize = 8 << 20;
-
-pub(super) fn default_jobs() -> u16 {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    u16::try_from(cores * 2).unwrap_or(16).clamp(2, 16)
-}
-
-fn partition(text: &str) -> Result<(usize, usize), String> {
-    let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
-    match parts {
-        Some((k, n)) if k >= 1 && k <= n => Ok((k, n)),
-        _ => Err("expected K/N with 1 <= K <= N, such as 1/4".to_owned()),
-    }
-}
-
-/// One combination of forms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Form {
-    replies: Replies,
-    segmentation: Segmentation,
-    access: Access,
-}
-
-/// The combinations that `--axes` asks for.
-fn forms(text: &str) -> Result<Vec<Form>, String> {
-    let plain = Form {
-        replies: Replies::Default,
-        segmentation: Segmentation::Whole,
-        access: Access::default(),
-    };
-    let mut forms = vec![plain];
-    let values: Vec<(&str, &str)> = match text {
-        "default" => Vec::new(),
-        "all" => vec![("replies", "all"), ("send", "all"), ("tls", "all"), ("transport", "all")],
-        values => {
-            let pairs = values.split(',').map(|value| value.split_once('=').ok_or(value));
-            pairs.collect::<Result<_, _>>().map_err(no_axis)?
-        }
-    };
-    for (axis, value) in values {
-        let chosen = axis_values(axis, value).ok_or_else(|| no_axis(&format!("{axis}={value}")))?;
-        forms =
-            forms.iter().flat_map(|form| chosen.iter().map(|change| change.apply(*form))).collect();
-    }
-    Ok(forms)
-}
-
-fn no_axis(value: &str) -> String {
-    format!(
-        "`{value}` is not an axis\nhint: `default`, `all`, `replies=simple|structured|extended|all`, `send=whole|bytewise|coalesced|all`, `tls=plain|x509|psk|all`, `transport=tcp|unix|all`"
-    )
-}
-
-/// A value of an axis.
-#[derive(Clone, Copy)]
-enum Choice {
-    Replies(Replies),
-    Send(Segmentation),
-    Tls(Option<TlsKind>),
-    Transport(Transport),
-}
-
-impl Choice {
-    fn apply(self, form: Form) -> Form {
-        let access = form.access;
-        match self {
-            Self::Replies(replies) => Form { replies, ..form },
-            Self::Send(segmentation) => Form { segmentation, ..form },
-            Self::Tls(tls) => Form { access: Access { tls, ..access }, ..form },
-            Self::Transport(transport) => Form { access: Access { transport, ..access }, ..form },
-        }
-    }
-}
-
-/// What a value of an axis stands for: several forms in the case of `all`.
-fn axis_values(axis: &str, value: &str) -> Option<Vec<Choice>> {
-    let all: &[(&str, Choice)] = match axis {
-        "replies" => &[
-            ("simple", Choice::Replies(Replies::Default)),
-            ("structured", Choice::Replies(Replies::Structured)),
-            ("extended", Choice::Replies(Replies::Extended)),
-        ],
-        "send" => &[
-            ("whole", Choice::Send(Segmentation::Whole)),
-            ("bytewise", Choice::Send(Segmentation::Bytewise)),
-            ("coalesced", Choice::Send(Segmentation::Coalesced)),
-        ],
-        "tls" => &[
-            ("plain", Choice::Tls(None)),
-            ("x509", Choice::Tls(Some(TlsKind::X509))),
-            ("psk", Choice::Tls(Some(TlsKind::Psk))),
-        ],
-        "transport" => &[
-            ("tcp", Choice::Transport(Transport::Tcp)),
-            ("unix", Choice::Transport(Transport::Unix)),
-        ],
-        _ => return None,
-    };
-    let chosen: Vec<Choice> = all
-        .iter()
-        .filter(|(name, _)| value == "all" || *name == value)
-        .map(|(_, choice)| *choice)
-        .collect();
-    (!chosen.is_empty()).then_some(chosen)
-}
-
-impl Form {
-    /// The name of a target's run in this form.
-    fn name(self, target: &Target) -> String {
-        match self.suffix().as_str() {
-            "" => target.name().to_owned(),
-            suffix => format!("{} ({suffix})", target.name()),
-        }
-    }
-
-    /// What to add to a target's name; nothing for the plain form.
-    fn suffix(self) -> String {
-        let mut words = Vec::new();
-        match self.replies {
-            Replies::Default => {}
-            Replies::Structured => words.push("replies=structured"),
-            Replies::Extended => words.push("replies=extended"),
-        }
-        match self.segmentation {
-            Segmentation::Whole => {}
-            Segmentation::Bytewise => words.push("send=bytewise"),
-            Segmentation::Coalesced => words.push("send=coalesced"),
-        }
-        match self.access.tls {
-            None => {}
-            Some(TlsKind::X509) => words.push("tls=x509"),
-            Some(TlsKind::Psk) => words.push("tls=psk"),
-        }
-        if self.access.transport == Transport::Unix {
-            words.push("transport=unix");
-        }
-        words.join(",")
-    }
-}
 
 /// Runs the command; gives the exit status.
 #[must_use]
@@ -268,24 +44,6 @@ pub fn run(args: Args) -> u8 {
             output::tell(&text);
             exit::USAGE
         }
-    }
-}
-
-/// Where scenarios are played: scripts nest, and so do the futures that play them.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, String> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(STACK)
-        .build()
-        .map_err(|error| format!("no runtime: {error}"))
-}
-
-/// The wait that `--timeout` allows.
-pub(super) fn timeout(seconds: f64) -> Result<Duration, String> {
-    if seconds.is_finite() && seconds > 0.0 && seconds <= 3600.0 {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err("--timeout takes more than 0 and at most 3600 seconds".to_owned())
     }
 }
 
@@ -506,42 +264,6 @@ async fn work(args: &Args, plan: &Plan, begun: &Begun, runs: &mut Vec<TargetRun>
             let run = run_client(client, &plan.for_clients, &options, events).await;
             begun.end().await;
             finish(args, run, &known, runs);
-        }
-    }
-}
-
-/// Returns when the user, or the system, wants the run to end: `SIGINT`, `SIGTERM`, `SIGHUP`,
-/// `SIGQUIT`.
-pub(super) async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-        SignalKind::quit(),
-    ];
-    // One that can't be listened to ends the program as it always did.
-    let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
-    std::future::poll_fn(|context| {
-        let came = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
-        if came { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-}
-
-/// The shipped record of a target's known deviations.
-pub(super) async fn known_of(target: &Target) -> Deviations {
-    match target {
-        // A command may start a program that we know.
-        Target::Peer(file) => match file.recognized() {
-            Some(known) => match known.version().await {
-                Ok(version) => Deviations::shipped(known.record(), Some(&version)),
-                Err(_) => Deviations::default(),
-            },
-            None => Deviations::shipped(file.record(), target.version().await.as_deref()),
-        },
-        Target::External { .. } | Target::Reference { .. } | Target::Profile(_) => {
-            Deviations::default()
         }
     }
 }

@@ -1,0 +1,50 @@
+//! What commands that play scenarios share: the runtime, its limits, and the signals that end it.
+
+use std::time::Duration;
+
+/// How long one wait may take, in seconds, if nothing else is said.
+pub(super) const DEFAULT_TIMEOUT: f64 = 5.0;
+/// The stack of a thread that plays scripts, in bytes.
+const STACK: usize = 8 << 20;
+
+pub(super) fn default_jobs() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    u16::try_from(cores * 2).unwrap_or(16).clamp(2, 16)
+}
+
+/// Where scenarios are played: scripts nest, and so do the futures that play them.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK)
+        .build()
+        .map_err(|error| format!("no runtime: {error}"))
+}
+
+/// The wait that `--timeout` allows.
+pub(super) fn timeout(seconds: f64) -> Result<Duration, String> {
+    if seconds.is_finite() && seconds > 0.0 && seconds <= 3600.0 {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("--timeout takes more than 0 and at most 3600 seconds".to_owned())
+    }
+}
+
+/// Returns when the user, or the system, wants the run to end: `SIGINT`, `SIGTERM`, `SIGHUP`,
+/// `SIGQUIT`.
+pub(super) async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+    ];
+    // One that can't be listened to ends the program as it always did.
+    let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+    std::future::poll_fn(|context| {
+        let came = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+        if came { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
