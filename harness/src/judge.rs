@@ -151,7 +151,7 @@ impl Listener {
                 detail.received = line.text();
                 if let (Some(key), Line::Seen(seen)) = (violation.field, line) {
                     detail.mark = matching::find_field(&detail.received, key, &violation.text);
-                    detail.bytes = crate::interpret::seen_bytes(seen, key);
+                    detail.bytes = matching::seen_bytes(seen, key);
                 }
                 place
             }

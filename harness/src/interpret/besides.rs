@@ -1,13 +1,17 @@
 //! What a client lawfully does besides what a script is about: commands that the script does not
 //! speak of are answered as a plain server answers them.
 
-use protocol::message::{Chunk, ChunkBody, ChunkForm, Extent, Request};
+use protocol::message::{Chunk, ChunkBody, ChunkForm, Extent, Message, Request, RequestForm, Side};
+use protocol::notation::ast::{MessageLine, Word};
 use protocol::payload::{Part, Payload};
-use protocol::values::{ChunkType, ErrorCode, ReplyFlags, TransmissionFlags};
+use protocol::values::{ChunkType, Command, ErrorCode, ReplyFlags, TransmissionFlags};
 
-use super::serve::Host;
-use super::*;
-use crate::link::plain;
+use super::conn::Choice;
+use super::events::plain_reply;
+use super::host::Host;
+use super::interpreter::Interpreter;
+use super::matching::Candidate;
+use crate::link::{Said, plain};
 use crate::script::ast::Statement;
 
 /// The commands that change nothing, so that answering them disturbs no script.
@@ -94,7 +98,7 @@ impl Host {
         }
         let chunks = structured && is_read;
         // The names are known.
-        events::plain_reply(request.cookie, error, &data, request.offset, chunks, request.form)
+        plain_reply(request.cookie, error, &data, request.offset, chunks, request.form)
             .unwrap_or_default()
     }
 

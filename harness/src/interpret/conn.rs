@@ -1,12 +1,25 @@
 //! One connection of a scenario: what came on it that no line has looked at, and what a line looks
 //! at next.
 
-use std::time::Instant;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
+use protocol::build;
+use protocol::message::{Cookie, Message, RequestForm, Side};
+use protocol::notation::ast::{Expr, MessageLine, Word};
 use protocol::values::ChunkType;
 
-use super::serve::Host;
-use super::*;
+use super::assemble::{Reply, assemble, is_last};
+use super::eval::{Env, number};
+use super::host::Host;
+use super::labels::Cookies;
+use super::matching;
+use super::matching::Candidate;
+use super::patience::{Cause, Patience};
+use super::stop::Stop;
+use crate::finding::Sent;
+use crate::link::tracker::Phase;
+use crate::link::{End, Incoming, Link, Received};
 
 /// One connection and what came on it that no line has looked at.
 pub(super) struct Conn {

@@ -1,6 +1,22 @@
 //! Blocks: loops, alternatives and groups. They branch on the first received line.
 
-use super::*;
+use protocol::describe::Value;
+use protocol::message::Side;
+use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
+use protocol::requirements;
+
+use super::conn::conn_name;
+use super::interpreter::Interpreter;
+use super::labels::Cookies;
+use super::matching::{Candidate, Difference, Outcome, compare, resolved};
+use super::stop::{Flow, Stop};
+use crate::finding::{Detail, EventKind, Sent};
+use crate::link::End;
+use crate::link::tracker::Phase;
+use crate::script::ast::{Branch, Items, Statement, StatementKind};
+
+/// How many rounds a loop may take.
+const ROUNDS: u64 = 100_000;
 
 impl Interpreter<'_> {
     pub(super) fn items(&self, items: &Items) -> Result<Vec<Value>, Stop> {

@@ -10,13 +10,19 @@ use protocol::values::{
     ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, TransmissionFlags,
 };
 
+use super::interpreter::Interpreter;
 use super::limits::Limits;
-use super::{Flow, Interpreter, PLACE_AGAIN, PLACES_SOUGHT, Stop, Upgrade};
+use super::matching::Candidate;
+use super::open::PLACE_AGAIN;
+use super::setup::Upgrade;
+use super::stop::{Flow, Stop};
 use crate::finding::Detail;
-use crate::interpret::matching::Candidate;
 use crate::link::End;
 use crate::link::tracker::Phase;
 use crate::script::ast::Replies;
+
+/// How often a scenario may enter again because there seems to be no place.
+const PLACES_SOUGHT: u32 = 10;
 
 impl Interpreter<'_> {
     pub(super) async fn reach_haggling(&mut self, name: &str, span: Span) -> Flow {

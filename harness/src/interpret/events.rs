@@ -12,9 +12,11 @@ use protocol::payload::Payload;
 use protocol::text::WireString;
 use protocol::values::{ChunkType, Command, ErrorCode, OptionType, ReplyFlags};
 
-use super::{Choice, Flow, Interpreter, Selector, Sent, Stop, can_say_goodbye};
-use crate::finding::Detail;
-use crate::interpret::matching::Candidate;
+use super::conn::{Choice, Selector};
+use super::interpreter::Interpreter;
+use super::matching::Candidate;
+use super::stop::{Flow, Stop};
+use crate::finding::{Detail, Sent};
 use crate::link::tracker::Phase;
 use crate::link::{End, plain};
 use crate::script::ast::{Event, EventLine};
@@ -336,4 +338,9 @@ pub(super) fn plain_reply(
     };
     let chunk = Chunk { form, flags: ReplyFlags::DONE, chunk, cookie, body };
     Ok(vec![Built { payload: Some(payload), ..plain(Message::Chunk(chunk)) }])
+}
+
+/// Whether a phase allows the harness to say goodbye in the protocol's way.
+fn can_say_goodbye(phase: Phase) -> bool {
+    matches!(phase, Phase::Haggling | Phase::Transmission)
 }

@@ -1,9 +1,26 @@
 //! Expected lines and checks.
 
-use protocol::message::ChunkBody;
-use protocol::values::ErrorCode;
+use std::time::Duration;
 
-use super::*;
+use protocol::describe::Value;
+use protocol::message::{ChunkBody, Message, Side};
+use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
+use protocol::payload::Payload;
+use protocol::requirements;
+use protocol::values::{Command, ErrorCode, OptionType};
+
+use super::assemble::is_last;
+use super::conn::{Choice, conn_name};
+use super::eval::number;
+use super::interpreter::Interpreter;
+use super::labels::Cookies;
+use super::matching;
+use super::matching::{Candidate, Difference, Outcome, resolved};
+use super::rules;
+use super::stop::{Flow, Stop};
+use crate::dial::ClientProcess;
+use crate::finding::{Detail, EventKind, Sent};
+use crate::link::{Entry, Said};
 
 impl Interpreter<'_> {
     pub(super) fn resolve_all<'l>(

@@ -1,8 +1,18 @@
 //! Findings: from the script's lines and from the judge.
 
-use super::*;
-use crate::finding::is_about_leaving;
+use protocol::message::{Message, Side};
+use protocol::notation::ast::Span;
+use protocol::requirements;
 
+use super::interpreter::Interpreter;
+use super::matching;
+use super::matching::{Candidate, seen_bytes};
+use super::stop::{Flow, Stop};
+use crate::finding::{Detail, Finding, Sent, is_about_leaving};
+use crate::link::{Entry, Said};
+
+/// How many lines of the conversation a finding shows.
+const AFTER: usize = 12;
 /// How many findings a scenario may have.
 const FINDINGS: usize = 200;
 /// How much of a line is kept, in bytes.
@@ -173,17 +183,4 @@ pub(crate) fn sent_last(transcript: &[Entry], side: Side, conn: Option<&str>) ->
             Said::Message(_) | Said::Note(_) => None,
         })
         .unwrap_or_default()
-}
-
-/// The bytes of a field of a message that the judge saw.
-pub(crate) fn seen_bytes(seen: &dissector::session::Seen, key: &str) -> Option<String> {
-    let received = Received {
-        message: seen.message.clone(),
-        bulk: bytes::Bytes::new(),
-        bulk_offset: 0,
-        stream_offset: seen.offset,
-        request: None,
-    };
-    let description = seen.describe();
-    matching::field_bytes(&received, &description, key)
 }

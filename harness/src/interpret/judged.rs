@@ -1,9 +1,10 @@
 //! `-- judge`: plain sessions with the reference server, of which the judge hears all.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use dissector::session::{Recognize, Seen};
+use dissector::session::Recognize;
+use protocol::describe::Value;
 use protocol::notation::ast::FieldPattern;
 use protocol::payload::recognize;
 use reference_server::store::{MemoryStore, Store as _};
@@ -11,8 +12,14 @@ use reference_server::{Ear, Export, Server};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::*;
-use crate::judge::{Court, Listener, Told, is_word_of_client};
+use super::collected::{Collected, Heard};
+use super::eval::number;
+use super::interpreter::Interpreter;
+use super::setup::Setup;
+use super::stop::{Flow, Stop};
+use crate::dial::ClientProcess;
+use crate::finding::Detail;
+use crate::judge::{Court, Listener};
 use crate::run::secured::Wanted;
 use crate::script::ast::EventLine;
 
@@ -20,69 +27,8 @@ use crate::script::ast::EventLine;
 const SIZE: u64 = 1_000_448;
 /// How much of what a client has stored is looked at, in bytes.
 const LOOKED_AT: u64 = 1 << 20;
-/// How many messages of clients are kept as evidence of what they ask for.
-const KEPT: usize = 256;
 /// How long a connection may outlive the client's process.
 const AFTERLIFE: Duration = Duration::from_secs(1);
-
-/// What was heard on all connections.
-#[derive(Default)]
-struct Heard {
-    told: Vec<Told>,
-    said: Vec<Entry>,
-    connections: usize,
-    /// Those on which a client has said something.
-    speaking: BTreeSet<u64>,
-    /// What happens from here on is not the client's doing.
-    over: bool,
-}
-
-/// Who listens to all connections of the reference server.
-#[derive(Default)]
-pub(super) struct Collected {
-    heard: Mutex<Heard>,
-    line: usize,
-}
-
-impl Collected {
-    /// What happens from here on is not the client's doing.
-    pub(super) fn over(&self) {
-        self.heard().over = true;
-    }
-
-    /// What the client was told to have broken, and on how many connections it said something.
-    pub(super) fn take(&self) -> (Vec<Told>, usize) {
-        let Heard { told, speaking, .. } = std::mem::take(&mut *self.heard());
-        (told, speaking.len())
-    }
-
-    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Court for Collected {
-    fn told(&self, told: Told) {
-        let mut heard = self.heard();
-        let again = |other: &Told| other.violation.requirement.id == told.violation.requirement.id;
-        let own = told.violation.party == Side::Server;
-        if !heard.over && !own && told.detail.is_some() && !heard.told.iter().any(again) {
-            heard.told.push(told);
-        }
-    }
-
-    fn said(&self, connection: u64, seen: &Seen) {
-        if !is_word_of_client(seen) {
-            return;
-        }
-        let mut heard = self.heard();
-        heard.speaking.insert(connection);
-        if heard.said.len() < KEPT {
-            let said = Said::Message(Box::new(seen.clone()));
-            heard.said.push(Entry { conn: String::new(), line: self.line, said });
-        }
-    }
-}
 
 impl Interpreter<'_> {
     pub(super) async fn judge(&mut self, line: &EventLine, fields: &[FieldPattern]) -> Flow {

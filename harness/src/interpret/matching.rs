@@ -9,7 +9,8 @@ use protocol::payload::{Part, Payload, place_of, recognize};
 use protocol::values::{ErrorCode, ReplyType};
 
 use super::assemble::Reply;
-use super::eval::{self, Env, EvalError, Evaluated};
+use super::eval;
+use super::eval::{Env, EvalError, Evaluated};
 use crate::finding::EventKind;
 use crate::link::{End, Received};
 
@@ -526,6 +527,19 @@ pub fn resolved(line: &MessageLine, env: &Env, labels: &dyn Labels) -> Result<St
 #[must_use]
 pub fn layout_note(message: &Message) -> Option<String> {
     layout_error(message).map(|error| error.to_string())
+}
+
+/// The bytes of a field of a message that the judge saw.
+pub(crate) fn seen_bytes(seen: &dissector::session::Seen, key: &str) -> Option<String> {
+    let received = Received {
+        message: seen.message.clone(),
+        bulk: bytes::Bytes::new(),
+        bulk_offset: 0,
+        stream_offset: seen.offset,
+        request: None,
+    };
+    let description = seen.describe();
+    field_bytes(&received, &description, key)
 }
 
 #[cfg(test)]

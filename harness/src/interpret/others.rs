@@ -3,33 +3,21 @@
 
 use std::sync::Arc;
 
-use protocol::message::{ExportInfo, Greeting, Info, ReplyBody};
+use protocol::message::{ExportInfo, Greeting, Info, Message, ReplyBody, Side};
 use protocol::values::TransmissionFlags;
 use reference_server::Export;
 use reference_server::store::MemoryStore;
 use tokio::task::JoinSet;
 
-use super::judged::Collected;
-use super::*;
-use crate::finding::{Severity, is_about_leaving};
+use super::collected::{Collected, Others};
+use super::conn::Conn;
+use super::interpreter::Interpreter;
+use super::stop::Ending;
+use crate::finding::{Finding, Severity, is_about_leaving};
+use crate::link::tracker::Phase;
 
 /// How many connections are served besides.
 const CONNECTIONS: usize = 64;
-
-/// The connections besides.
-pub(super) struct Others {
-    collected: Arc<Collected>,
-    /// Accepts and serves; nothing, once the script has ended its own connection.
-    serving: Option<JoinSet<()>>,
-}
-
-impl Others {
-    /// Closes all of them, and the port.
-    fn stop(&mut self) {
-        self.collected.over();
-        self.serving = None;
-    }
-}
 
 impl Interpreter<'_> {
     /// Serves whoever else connects, from when the client under test has entered the export.

@@ -9,13 +9,14 @@ use protocol::message::{
 };
 use protocol::notation::ast::{MessageLine, Word};
 use protocol::payload::place_of;
-use protocol::requirements::{self, Level};
+use protocol::requirements;
+use protocol::requirements::Level;
 use protocol::values::{Command, ErrorCode, InfoType, OptionType, ReplyType};
 
 use super::assemble::{Reply, is_last};
-use super::conn::Conn;
+use super::conn::{Conn, conn_name};
+use super::interpreter::Interpreter;
 use super::matching::Candidate;
-use super::{Interpreter, conn_name};
 use crate::finding::Sent;
 use crate::link::End;
 use crate::link::tracker::Phase;

@@ -2,7 +2,25 @@
 
 use std::borrow::Cow;
 
-use super::*;
+use protocol::build;
+use protocol::describe::Value;
+use protocol::message::{Cookie, Message, Side};
+use protocol::notation::ast::{Expr, MessageLine, Word};
+use protocol::payload::Payload;
+use protocol::values::{Command, OptionType};
+use tokio::sync::Semaphore;
+
+use super::assemble::is_last;
+use super::conn::conn_name;
+use super::events::plain_reply;
+use super::interpreter::Interpreter;
+use super::stop::{Flow, Stop};
+
+/// A read of this many bytes or more is not made beside another such: what comes of them is held in
+/// memory.
+const LARGE: u64 = 4 << 20;
+/// Whoever makes large reads, one scenario at a time.
+static LARGE_READS: Semaphore = Semaphore::const_new(1);
 
 impl Interpreter<'_> {
     pub(super) async fn send(&mut self, line: &MessageLine) -> Flow {
@@ -139,7 +157,7 @@ impl Interpreter<'_> {
         let structured = conn.link.tracker().is_structured();
         let form = conn.link.tracker().request_form();
         let messages =
-            events::plain_reply(cookie, &error, &data, offset, structured && read.is_some(), form)
+            plain_reply(cookie, &error, &data, offset, structured && read.is_some(), form)
                 .map_err(Stop::Error)?;
         for message in messages {
             conn.link.send(&message, limit).await;

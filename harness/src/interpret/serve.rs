@@ -3,35 +3,31 @@
 
 use std::collections::BTreeSet;
 
+use protocol::build;
+use protocol::describe::Value;
 use protocol::message::{
-    ExportInfo, Greeting, Info, OptionBody, OptionReply, OptionRequest, Padding, ReplyBody,
+    ExportInfo, Greeting, Message, OptionBody, OptionReply, OptionRequest, Padding, RequestForm,
+    Side,
 };
+use protocol::notation::ast::Span;
 use protocol::text::WireString;
-use protocol::values::{HandshakeFlags, InfoType, ReplyType, TransmissionFlags};
+use protocol::values::{HandshakeFlags, OptionType, ReplyType, TransmissionFlags};
 
-use super::*;
-use crate::script::ast::{EventLine, Serve};
+use super::eval::number;
+use super::host::Host;
+use super::interpreter::Interpreter;
+use super::matching::Candidate;
+use super::setup::Setup;
+use super::stop::{Flow, Stop};
+use crate::finding::Detail;
+use crate::link::tracker::Phase;
+use crate::link::{End, Said};
+use crate::script::ast::{EventLine, Replies, Serve};
 
 /// How many options one connection may bring.
 const OPTIONS: usize = 1000;
 /// How many connections a client may make before one of them enters the export.
 const CONNECTIONS: usize = 64;
-
-/// What is served on a connection.
-#[derive(Debug, Clone)]
-pub(super) struct Host {
-    pub(super) size: u64,
-    pub(super) flags: TransmissionFlags,
-    /// Minimum, preferred and maximum, where any is advertised.
-    sizes: Option<[u32; 3]>,
-    /// Whether the client has said, by asking NBD_OPT_GO for them, that it keeps to them.
-    asked_sizes: bool,
-    replies: Replies,
-    may_structured: bool,
-    contexts: Option<Vec<(u32, WireString)>>,
-    /// The ids of what the client has selected.
-    pub(super) selected: BTreeSet<u32>,
-}
 
 /// Where an option leads to.
 enum Next {
@@ -286,95 +282,5 @@ impl Interpreter<'_> {
         };
         self.find(&rule, message, line.span, detail)?;
         Err(Stop::Failed)
-    }
-}
-
-impl Host {
-    /// The replies to an option that is not NBD_OPT_EXPORT_NAME, the final one last.
-    fn answer(
-        &mut self,
-        option: &OptionRequest,
-        export: &WireString,
-        structured: bool,
-    ) -> Vec<(ReplyType, ReplyBody)> {
-        let only = |reply: ReplyType| vec![(reply, ReplyBody::Empty)];
-        match (option.option, &option.body) {
-            (OptionType::ABORT, _) => only(ReplyType::ACK),
-            (OptionType::LIST, OptionBody::Empty) => {
-                let name = export.clone();
-                let body = ReplyBody::Server { name, description: WireString::default() };
-                vec![(ReplyType::SERVER, body), (ReplyType::ACK, ReplyBody::Empty)]
-            }
-            (OptionType::STRUCTURED_REPLY, OptionBody::Empty) => only(match self.replies {
-                Replies::Default if !self.may_structured => ReplyType::ERR_UNSUP,
-                _ => ReplyType::ACK,
-            }),
-            (OptionType::EXTENDED_HEADERS, OptionBody::Empty) => only(match self.replies {
-                Replies::Extended => ReplyType::ACK,
-                Replies::Default | Replies::Structured => ReplyType::ERR_UNSUP,
-            }),
-            (OptionType::INFO | OptionType::GO, OptionBody::Info { name, requests }) => {
-                self.asked_sizes = requests.contains(&InfoType::BLOCK_SIZE);
-                if name != export {
-                    return only(ReplyType::ERR_UNKNOWN);
-                }
-                let df = TransmissionFlags::SEND_DF;
-                let flags = if structured { self.flags } else { self.flags.without(df) };
-                let size = self.size;
-                let mut replies =
-                    vec![(ReplyType::INFO, ReplyBody::Info(Info::Export { size, flags }))];
-                if let Some([minimum, preferred, maximum]) = self.sizes {
-                    let sizes = Info::BlockSize { minimum, preferred, maximum };
-                    replies.push((ReplyType::INFO, ReplyBody::Info(sizes)));
-                }
-                replies.push((ReplyType::ACK, ReplyBody::Empty));
-                replies
-            }
-            (
-                OptionType::LIST_META_CONTEXT | OptionType::SET_META_CONTEXT,
-                OptionBody::Meta { export: wanted, queries },
-            ) => {
-                let Some(contexts) = &self.contexts else { return only(ReplyType::ERR_UNSUP) };
-                let set = option.option == OptionType::SET_META_CONTEXT;
-                if set {
-                    self.selected.clear();
-                }
-                if !structured {
-                    return only(ReplyType::ERR_INVALID);
-                }
-                if wanted != export {
-                    return only(ReplyType::ERR_UNKNOWN);
-                }
-                let all = !set && queries.is_empty();
-                let asked = |name: &WireString| {
-                    let namespace = |query: &WireString| {
-                        let query = query.as_bytes();
-                        !set && query.ends_with(b":") && name.as_bytes().starts_with(query)
-                    };
-                    queries.iter().any(|query| query == name || namespace(query))
-                };
-                let mut replies = Vec::new();
-                for (id, name) in contexts.iter().filter(|(_, name)| all || asked(name)) {
-                    if set {
-                        self.selected.insert(*id);
-                    }
-                    let body = ReplyBody::MetaContext { id: *id, name: name.clone() };
-                    replies.push((ReplyType::META_CONTEXT, body));
-                }
-                replies.push((ReplyType::ACK, ReplyBody::Empty));
-                replies
-            }
-            (
-                OptionType::LIST
-                | OptionType::STRUCTURED_REPLY
-                | OptionType::EXTENDED_HEADERS
-                | OptionType::INFO
-                | OptionType::GO
-                | OptionType::LIST_META_CONTEXT
-                | OptionType::SET_META_CONTEXT,
-                _,
-            ) => only(ReplyType::ERR_INVALID),
-            _ => only(ReplyType::ERR_UNSUP),
-        }
     }
 }

@@ -5,23 +5,13 @@ use protocol::notation::ast::Span;
 use protocol::values::{OptionType, ReplyType};
 use reference_server::tls::ClientCertificates;
 
-use super::{Flow, Interpreter, Stop};
+use super::interpreter::Interpreter;
+use super::setup::Upgrade;
+use super::stop::{Flow, Stop};
 use crate::finding::{Detail, EventKind};
 use crate::link::secure::{NoTls, Secrets};
 use crate::script::ast::{EventLine, Tls, TlsOutcome};
 use crate::tls::{Security, Starter};
-
-/// When the harness begins TLS of its own accord.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Upgrade {
-    /// Only where the script says so.
-    #[default]
-    Never,
-    /// Before transmission, since the server serves nothing else; options are the script's matter.
-    BeforeTransmission,
-    /// Before haggling: the whole session is to be inside.
-    BeforeHaggling,
-}
 
 impl Interpreter<'_> {
     /// `-- tls`.
