@@ -6,6 +6,9 @@ use crate::exit;
 use crate::script::ast::Script;
 use crate::script::{self, ScriptError, library};
 
+/// The scenario that runs first and last against a target.
+pub const SANITY: &str = "2.6-base/sanity";
+
 /// Every embedded scenario, sorted by id.
 ///
 /// # Errors

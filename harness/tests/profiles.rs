@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use harness::finding::Verdict;
 use harness::run::clients::{ClientTarget, run_client};
-use harness::run::runner::{Options, TargetRun, run_target};
+use harness::run::result::TargetRun;
+use harness::run::runner::{Options, run_target};
 use harness::run::target::Target;
 use harness::run::{Outcome, SkipKind};
 use harness::scenarios;

@@ -14,7 +14,7 @@ use crate::judge::{Court, Told, is_word_of_client};
 use crate::markup::clean;
 use crate::report::digest;
 use crate::run::Outcome;
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 use crate::script::ast::Version;
 
 /// In how many sessions a broken rule is told as it comes, after the first.

@@ -23,7 +23,7 @@ use crate::report::{self, Report};
 use crate::run::clients::ClientTarget;
 use crate::run::deviations::Deviations;
 use crate::run::milestones::MILESTONES;
-use crate::run::runner::{Options, SANITY, run_target};
+use crate::run::runner::{Options, run_target};
 use crate::run::target::Target;
 use crate::scenarios;
 use crate::script::ast::Script;
@@ -192,7 +192,7 @@ async fn play(
         let (scripts, options, events) = (scripts.to_vec(), options.clone(), events.clone());
         tasks.spawn(async move {
             let known = known_of(&target).await;
-            let sanity = scenarios::find(SANITY);
+            let sanity = scenarios::find(scenarios::SANITY);
             let mut run = run_target(&target, &scripts, sanity, &options, events).await;
             for outcome in &mut run.outcomes {
                 known.mark(outcome);

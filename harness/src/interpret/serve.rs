@@ -196,10 +196,7 @@ impl Interpreter<'_> {
             Replies::Structured if !tracker.is_structured() => Some("NBD_OPT_STRUCTURED_REPLY"),
             _ => None,
         };
-        let needs = |wanted: &str| {
-            let needs = &self.script.header.needs;
-            needs.iter().any(|need| need.name.node == wanted)
-        };
+        let needs = |wanted: &str| self.script.header.has_need(wanted);
         let selected = conn.host.as_ref().is_none_or(|host| !host.selected.is_empty());
         let contexts = host.contexts.as_ref().is_some_and(|contexts| !contexts.is_empty());
         // Who has not asked need not know that it must keep to them.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::finding::Verdict;
 use crate::run::milestones::Offer;
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 use crate::run::{Outcome, SkipKind};
 use crate::script::ast::Version;
 

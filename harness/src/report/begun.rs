@@ -12,7 +12,7 @@ use super::announce::Announcer;
 use super::progress::Progress;
 use crate::run::Outcome;
 use crate::run::deviations::Deviations;
-use crate::run::runner::{Event, TargetRun};
+use crate::run::result::{Event, TargetRun};
 
 /// Follows the events of one run after another.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use protocol::requirements::Requirement;
 
 use crate::finding::{EventKind, Finding, Sent, Severity, is_about_leaving};
 use crate::run::Outcome;
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 
 /// How many scenarios a cause must have before others can be told as following from it.
 const WIDE: usize = 4;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::finding::{EventKind, Verdict};
 use crate::markup::clean;
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 use crate::run::{Feature, FeatureVerdict, Outcome, SkipKind};
 
 /// A heading for a run: what was tested, which version, where.

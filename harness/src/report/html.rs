@@ -6,7 +6,7 @@ use super::causes::{Cause, Weight, causes};
 use super::{digest, skips, terminal};
 use crate::finding::{Finding, Verdict};
 use crate::markup::html::{page, text};
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 use crate::run::{Feature, Outcome, Totals, features};
 
 /// The document as text.

@@ -8,7 +8,7 @@ use super::causes::{Cause, causes, count};
 use crate::finding::Finding;
 use crate::markup::json::escaped;
 use crate::run::milestones::Offer;
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 use crate::run::{Outcome, SkipKind, Totals, features};
 
 #[derive(Serialize)]

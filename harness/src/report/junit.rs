@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::terminal;
 use crate::finding::Verdict;
 use crate::run::Outcome;
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 
 /// The document as text.
 ///

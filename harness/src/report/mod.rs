@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 
 /// A file that a command leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use crate::markup::clean;
 use crate::markup::json::escaped;
 use crate::run::milestones::{Level, Offer};
 use crate::run::survey::capacity::CAPACITY;
-use crate::run::survey::content::Kept;
-use crate::run::survey::exports::{DESCRIBED, Export};
+use crate::run::survey::export::{DESCRIBED, Export};
+use crate::run::survey::kept::Kept;
 use crate::run::survey::{Capabilities, Fact, Survey};
 
 /// An opening that takes so long is told.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::finding::Verdict;
-use crate::run::runner::Event;
+use crate::run::result::Event;
 
 /// A line that tells how far a target's run has come; silent where there is no terminal.
 #[derive(Debug)]

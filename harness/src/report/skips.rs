@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::markup::clean;
 use crate::run::SkipKind;
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 
 /// The most reasons that are told one by one.
 pub const FEW: usize = 6;

@@ -6,7 +6,7 @@ use super::{digest, terminal};
 use crate::finding::Verdict;
 use crate::markup::clean;
 use crate::run::Outcome;
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 
 /// The document as text.
 #[must_use]

@@ -16,8 +16,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::plain::{NOT_STARTED, Plain};
+use super::result::{Event, TargetRun};
 use super::runner::halt::Halt;
-use super::runner::{Event, Options, TargetRun, conclude};
+use super::runner::{Options, conclude};
 use super::{Outcome, SkipKind};
 use crate::capture::Capture;
 use crate::dial::{ClientProcess, Dialer, Source};

@@ -8,6 +8,7 @@ pub mod milestones;
 pub mod needs;
 pub mod plain;
 pub mod prepare;
+pub mod result;
 pub mod runner;
 pub mod secured;
 pub mod select;

@@ -35,7 +35,7 @@ impl Plain {
     pub fn learn(&mut self, script: &Script, outcome: &Outcome) {
         let judged = outcome.findings.iter().filter(|finding| finding.detail.judged);
         self.broken.extend(judged.map(|finding| finding.requirement.id));
-        let tls = script.header.needs.iter().any(|need| need.name.node == "tls");
+        let tls = script.header.has_need("tls");
         if tls && outcome.skipped == Some(SkipKind::NotOffered) {
             self.no_tls.clone_from(&outcome.reason);
         }

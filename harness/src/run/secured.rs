@@ -90,7 +90,7 @@ impl Wanted {
 pub fn is_hand_made(script: &Script) -> bool {
     let header = &script.header;
     let configured = header.export.as_ref().is_some_and(|name| Wanted::of(&name.node).1.is_some());
-    let needed = header.needs.iter().any(|need| need.name.node == "tls");
+    let needed = header.has_need("tls");
     configured
         || needed
         || script.source.text.lines().any(|line| {

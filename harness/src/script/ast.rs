@@ -75,6 +75,14 @@ pub struct Header {
     pub action: Option<Spanned<String>>,
 }
 
+impl Header {
+    /// Whether there is a need of this name.
+    #[must_use]
+    pub fn has_need(&self, name: &str) -> bool {
+        self.needs.iter().any(|need| need.name.node == name)
+    }
+}
+
 /// One need: a word, or a comparison.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Need {

@@ -1,5 +1,7 @@
 //! Going through everything in a script.
 
+use std::collections::BTreeSet;
+
 use protocol::notation::ast::{Expr, MessageLine, PartExpr, Pattern, Spanned};
 
 use super::ast::{Event, EventLine, Items, Script, Statement, StatementKind};
@@ -12,6 +14,20 @@ pub(crate) fn statements<'s>(body: &'s [Statement], visit: &mut impl FnMut(&'s S
             statements(block, visit);
         }
     }
+}
+
+/// The names of the connections of a script.
+pub(crate) fn connections(body: &[Statement]) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    statements(body, &mut |statement| {
+        let conn = match &statement.kind {
+            StatementKind::Message(line) => &line.conn,
+            StatementKind::Event(line) => &line.conn,
+            _ => return,
+        };
+        names.insert(conn.as_ref().map_or("", |conn| conn.node.as_str()));
+    });
+    names
 }
 
 /// The blocks of a statement.

@@ -20,7 +20,8 @@ use crate::report::terminal::{self, View};
 use crate::report::{self, Report};
 use crate::run::clients::{ClientTarget, run_client};
 use crate::run::deviations::{Deviations, counts};
-use crate::run::runner::{Limits, Options, SANITY, TargetRun, run_target};
+use crate::run::result::TargetRun;
+use crate::run::runner::{Limits, Options, run_target};
 use crate::run::select::Selection;
 use crate::run::target::{Access, Target};
 use crate::scenarios;
@@ -155,7 +156,7 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
         }
         None => None,
     };
-    let sanity = scenarios::find(SANITY);
+    let sanity = scenarios::find(scenarios::SANITY);
     let forms = forms(&args.axes)?;
     // Better to know now than when all is over.
     report::check(&args.report)?;

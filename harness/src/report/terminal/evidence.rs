@@ -11,7 +11,7 @@ use crate::markup::clean;
 use crate::report::causes::{Cause, Weight, message};
 use crate::report::digest::{self, cut};
 use crate::run::Outcome;
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 
 /// The most ids that are listed one by one where not all are asked for.
 const IDS: usize = 12;

@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use super::style::{BAD, DOUBT, GOOD, QUIET, styled, wrapped};
 use crate::report::digest;
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 use crate::run::{Feature, FeatureVerdict, Totals, features};
 
 /// The features by the qemu version that brought them, those that came out alike together; at the

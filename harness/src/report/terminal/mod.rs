@@ -17,7 +17,7 @@ use super::causes::{Cause, Weight, causes, count};
 use super::{digest, skips};
 use crate::markup::clean;
 use crate::run::deviations::counts;
-use crate::run::runner::TargetRun;
+use crate::run::result::TargetRun;
 use crate::run::{Outcome, SkipKind, Totals};
 use dissector::render::Plural;
 

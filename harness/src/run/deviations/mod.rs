@@ -14,7 +14,7 @@ pub use entry::{Deviation, DeviationError};
 use include_dir::{Dir, include_dir};
 
 use super::Outcome;
-use super::runner::TargetRun;
+use super::result::TargetRun;
 use super::versions::Versions;
 use crate::finding::{Finding, Severity};
 
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_shows_only_sometimes_need_not_show() {
-        let script = crate::scenarios::find(super::super::runner::SANITY).unwrap();
+        let script = crate::scenarios::find(crate::scenarios::SANITY).unwrap();
         let outcome = Outcome { verdict: Verdict::Pass, ..Outcome::new("x", &script, "again") };
         let run = TargetRun { outcomes: vec![outcome], ..TargetRun::new("x") };
         let differs = |word: &str| {

@@ -1,18 +1,14 @@
 //! What an external target holds, and keeping it so while scenarios need it.
 
-use std::collections::HashMap;
-use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::notation::ast::{MessageLine, Word};
 use protocol::values::TransmissionFlags;
-use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 
-use super::decide::writes;
-use super::{Runner, Shared};
+use super::known_content::{Change, Contents, Guard, Laid, There};
+use super::state::{Runner, Shared};
 use crate::run::prepare::{Place, Wanted, is_known};
-use crate::run::survey::content::Kept;
+use crate::run::survey::kept::Kept;
 use crate::run::survey::{Capabilities, TlsMode};
 use crate::run::target::Instance;
 use crate::script::ast::Script;
@@ -23,79 +19,6 @@ const FAR: Wanted = Wanted { blank: false, far: true };
 
 /// How often content is given to a server that hangs up on some connections.
 const TRIES: u32 = 4;
-
-/// What the exports of an external target are known to hold.
-#[derive(Debug, Default)]
-pub(super) struct Contents {
-    /// What was changed, in order.
-    changes: Vec<Change>,
-    /// By the name of the export.
-    exports: HashMap<String, Laid>,
-}
-
-/// What a scenario may have changed.
-#[derive(Debug)]
-struct Change {
-    /// On which export; what others hold may be the same storage.
-    export: String,
-    /// Where; `None` for anywhere.
-    stretches: Option<Vec<Range<u64>>>,
-}
-
-/// What an export is known to hold.
-#[derive(Debug, Default)]
-struct Laid {
-    /// What was given to it, and after how many changes.
-    content: Option<(Wanted, usize)>,
-    /// It has been given something before.
-    touched: bool,
-    /// Why it can't be given anything.
-    refusal: Option<String>,
-    /// What it holds that can't be written to; `None` in it where that can't be read.
-    there: Option<Option<There>>,
-}
-
-/// What an export holds that can't be written to.
-#[derive(Debug, Clone)]
-pub(super) struct There {
-    /// Its bytes from the start on, as far as scenarios look.
-    pub(super) bytes: Arc<[u8]>,
-    /// They are what scenarios know.
-    pub(super) known: bool,
-    /// So is what scenarios about large exports look at.
-    pub(super) far: bool,
-}
-
-/// Holds the content of an external target as it is; dropping it lets others change it.
-pub(super) enum Guard<'r> {
-    Together(#[expect(dead_code, reason = "held")] RwLockReadGuard<'r, Contents>),
-    Alone(RwLockWriteGuard<'r, Contents>),
-}
-
-impl Guard<'_> {
-    /// A scenario that was alone has come to its end, and may have changed nothing but this.
-    pub(super) fn touched(&mut self, stretches: Option<Vec<Range<u64>>>) {
-        if let Self::Alone(contents) = self
-            && let Some(last) = contents.changes.last_mut()
-        {
-            last.stretches = stretches;
-        }
-    }
-}
-
-impl Contents {
-    /// What was changed of an export after so many changes; `None` for all of it.
-    fn since(&self, export: &str, changes: usize) -> Option<Vec<Range<u64>>> {
-        let mut all = Vec::new();
-        for change in &self.changes[changes..] {
-            if change.export != export {
-                return None;
-            }
-            all.extend(change.stretches.clone()?);
-        }
-        Some(all)
-    }
-}
 
 /// Gives a server that the harness started what its configuration says, unless it came with it.
 /// It is nobody's: there is no need to ask.
@@ -143,7 +66,7 @@ impl Runner {
         shared: &Shared,
     ) -> Result<Guard<'_>, String> {
         let wanted = wanted(script, configuration);
-        if wanted.is_none() && !writes(script) {
+        if wanted.is_none() && !script.header.has_need("write") {
             return Ok(Guard::Together(self.contents.read().await));
         }
         let mut contents = self.contents.write().await;
@@ -158,7 +81,7 @@ impl Runner {
                 done?;
             }
         }
-        if writes(script) {
+        if script.header.has_need("write") {
             // Until it has come to its end it may change anything.
             contents.changes.push(Change { export: export.clone(), stretches: None });
             return Ok(Guard::Alone(contents));
@@ -243,7 +166,7 @@ pub(super) fn only_reads(script: &Script) -> bool {
         matches!(&line.head.node, Word::Name(name) if name.starts_with("NBD_REPLY_TYPE_"))
             || line.fields.iter().any(|field| field.key.node == "extents")
     };
-    !writes(script) && !any_line(&script.body, &mut forms)
+    !script.header.has_need("write") && !any_line(&script.body, &mut forms)
 }
 
 /// Whether scenarios look beyond the first 16 MiB in a configuration.
@@ -257,6 +180,6 @@ fn wanted(script: &Script, configuration: &str) -> Option<Wanted> {
     if configuration == "blank" {
         return Some(Wanted { blank: true, far: false });
     }
-    let known = script.header.needs.iter().any(|need| need.name.node == "content");
+    let known = script.header.has_need("content");
     known.then_some(Wanted { blank: false, far })
 }

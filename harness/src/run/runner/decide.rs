@@ -1,11 +1,10 @@
 //! Where a scenario is played, or why it is not.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Runner;
 use super::places::Spot;
 use super::playing::Scene;
+use super::state::Runner;
 use super::verdict::{conclude, older};
 use crate::interpret::Upgrade;
 use crate::link::Touched;
@@ -77,7 +76,7 @@ impl Runner {
         {
             return outcome.skip(SkipKind::NotPossible, reason.clone());
         }
-        let wanted = connections(&script.body).len();
+        let wanted = walk::connections(&script.body).len();
         if wanted > shared.capacity {
             let reason = format!(
                 "it needs {wanted} connections at once, the server serves {}",
@@ -100,7 +99,8 @@ impl Runner {
             there: there.clone(),
             touched: touched.clone(),
         };
-        let alone = shared.owned && (writes(script) || script.header.hazard.is_some());
+        let alone =
+            shared.owned && (script.header.has_need("write") || script.header.hazard.is_some());
         let played = if alone {
             self.play_alone(script, &scene, outcome).await
         } else if shared.owned {
@@ -138,15 +138,6 @@ impl Runner {
     }
 }
 
-/// Whether a scenario says that it writes.
-pub(super) fn writes(script: &Script) -> bool {
-    needs(script, "write")
-}
-
-fn needs(script: &Script, wanted: &str) -> bool {
-    script.header.needs.iter().any(|need| need.name.node == wanted)
-}
-
 /// Whether a scenario has several connections, one of which may stay in the handshake.
 fn haggles_beside(body: &[Statement]) -> bool {
     let mut stays = false;
@@ -154,31 +145,5 @@ fn haggles_beside(body: &[Statement]) -> bool {
         stays |= matches!(&statement.kind, StatementKind::Event(line)
             if matches!(line.event, Event::Connect | Event::ToHaggling));
     });
-    stays && connections(body).len() > 1
-}
-
-/// The names of a scenario's connections.
-pub(in crate::run) fn connections(body: &[Statement]) -> BTreeSet<&str> {
-    let mut names = BTreeSet::new();
-    for statement in body {
-        match &statement.kind {
-            StatementKind::Message(line) => {
-                names.insert(line.conn.as_ref().map_or("", |conn| conn.node.as_str()));
-            }
-            StatementKind::Event(line) => {
-                names.insert(line.conn.as_ref().map_or("", |conn| conn.node.as_str()));
-            }
-            StatementKind::Check { .. } => {}
-            StatementKind::AnyOrder(body)
-            | StatementKind::Maybe(body)
-            | StatementKind::Repeat { body, .. }
-            | StatementKind::Until { body, .. }
-            | StatementKind::For { body, .. }
-            | StatementKind::Given { body, .. } => names.extend(connections(body)),
-            StatementKind::Either(branches) => {
-                names.extend(branches.iter().flat_map(|branch| connections(&branch.body)));
-            }
-        }
-    }
-    names
+    stays && walk::connections(body).len() > 1
 }

@@ -9,13 +9,14 @@ use protocol::text::WireString;
 use protocol::values::{OptionType, ReplyType, TransmissionFlags};
 use tokio::sync::Mutex;
 
-use super::content::{There, is_far, only_reads};
-use super::{Runner, Shared};
+use super::content::{is_far, only_reads};
+use super::known_content::There;
+use super::state::{Runner, Shared};
 use crate::run::SkipKind;
 use crate::run::fitting::unfit;
 use crate::run::needs::{Allowed, apparently_missing, missing};
 use crate::run::prepare::Place;
-use crate::run::survey::exports::Export;
+use crate::run::survey::export::Export;
 use crate::run::survey::{Ask, Capabilities, TlsMode, Whom, probe};
 use crate::run::target::{Target, Unavailable};
 use crate::script::ast::Script;
@@ -104,7 +105,7 @@ impl Runner {
         configuration: &str,
         is_main: bool,
     ) -> Spot {
-        let needs = |word| script.header.needs.iter().any(|need| need.name.node == word);
+        let needs = |word| script.header.has_need(word);
         let mut allowed = self.allowed(&shared.capabilities, is_main);
         let mut there = None;
         let other = if needs("other") { self.other(configuration, &shared) } else { None };

@@ -10,8 +10,8 @@ use protocol::requirements;
 use protocol::text::WireString;
 
 use super::content::fill;
+use super::state::{Runner, Shared};
 use super::visits::Cause;
-use super::{Runner, Shared};
 use crate::capture::Capture;
 use crate::dial::{Dialer, Source};
 use crate::finding::{Detail, EventKind, Finding};

@@ -4,11 +4,10 @@ use protocol::message::Side;
 use protocol::requirements;
 use reference_server::Profile;
 
-use super::SANITY;
-
 use crate::finding::{Detail, EventKind, Finding, Severity, Verdict};
 use crate::interpret::{Ending, Played};
 use crate::run::{Outcome, SkipKind};
+use crate::scenarios::SANITY;
 use crate::script::ast::Version;
 
 /// A maximum payload below this is below what the specification recommends.

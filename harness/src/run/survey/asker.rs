@@ -14,8 +14,8 @@ use protocol::values::{
     TransmissionFlags,
 };
 
-use super::Whom;
 use super::fact::NoAnswer;
+use super::whom::Whom;
 use crate::dial::connect;
 use crate::link::secure::{NoTls, Secrets};
 use crate::link::tracker::{Phase, reply_cookie};

@@ -8,9 +8,9 @@ use protocol::message::{Info, OptionReply, ReplyBody};
 use protocol::text::WireString;
 use protocol::values::{OptionType, ReplyType, TransmissionFlags};
 
-use super::content::Kept;
-use super::exports::Export;
+use super::export::Export;
 use super::fact::Fact;
+use super::kept::Kept;
 use crate::interpret::Limits;
 use crate::script::ast::TlsKind;
 

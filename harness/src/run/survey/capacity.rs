@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::asker::Asker;
 use super::capabilities::Route;
 use super::fact::{NoAnswer, seconds};
-use super::steps::Surveyor;
+use super::surveyor::Surveyor;
 use super::way::Way;
 
 /// How many connections are tried at once, and how many a server that the harness set up is taken

@@ -8,7 +8,8 @@ use protocol::values::{ErrorCode, TransmissionFlags};
 use super::asker::{Answer, Asker};
 use super::capacity;
 use super::fact::{Fact, NoAnswer};
-use super::steps::Surveyor;
+use super::kept::Kept;
+use super::surveyor::Surveyor;
 use super::way::Way;
 use crate::link::End;
 
@@ -18,32 +19,6 @@ const SEED: u16 = 0x7e57;
 const LATE: Duration = Duration::from_millis(300);
 /// How often the first block is read.
 const READS: usize = 4;
-
-/// What becomes of data that was written, and whether data stays as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept {
-    /// It was not tried, or could not be.
-    Unknown(String),
-    /// It reads back: on the same connection, on another one, on a later one.
-    Yes,
-    /// What is read is neither what was written nor what an empty or immutable device shows: that
-    /// is for scenarios to name.
-    Wrong(String),
-    /// The same block reads differently though nothing was written.
-    Changes(String),
-    /// Writes succeed and have no effect.
-    Nothing(String),
-    /// It is gone when the connection is.
-    Private(String),
-    /// Other connections do not see it, as they need not without `CAN_MULTI_CONN`; later ones do.
-    Apart(String),
-}
-
-impl Default for Kept {
-    fn default() -> Self {
-        Self::Unknown("the server was not asked".to_owned())
-    }
-}
 
 /// Reads; writes and reads back, where that is allowed; and counts connections, where that is asked.
 pub(super) async fn look(surveyor: &mut Surveyor<'_>) {

@@ -1,61 +1,19 @@
 //! The exports that a server lists, as it describes them.
 
-use protocol::message::{Info, OptionBody, OptionReply, ReplyBody};
+use protocol::message::{OptionBody, ReplyBody};
 use protocol::text::WireString;
-use protocol::values::{InfoType, OptionType, ReplyType, TransmissionFlags};
+use protocol::values::{InfoType, OptionType, ReplyType};
 
 use super::capabilities::TlsMode;
+use super::export::{DESCRIBED, Export};
 use super::fact::NoAnswer;
-use super::steps::Surveyor;
+use super::surveyor::Surveyor;
 use super::way::Way;
 
-/// More exports than that are counted, not described.
-pub const DESCRIBED: usize = 64;
 /// How many are asked for on one connection: nbdkit closes after 32 options.
 const AT_ONCE: usize = 16;
 /// How many are entered to be known, where there is no INFO.
 const ENTERED: usize = 8;
-
-/// An export.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Export {
-    /// Its name.
-    pub name: WireString,
-    /// Its description, if it has one.
-    pub description: Option<WireString>,
-    /// Size in bytes, if told.
-    pub size: Option<u64>,
-    /// Transmission flags, if told.
-    pub flags: Option<TransmissionFlags>,
-    /// The size constraints, if told: minimum, preferred, maximum.
-    pub block_size: Option<(u32, u32, u32)>,
-    /// The answer that denies information about it.
-    pub refused: Option<ReplyType>,
-    /// It is only served inside TLS, by a server that serves others in the clear. What else is told of
-    /// it was told inside, if there is TLS with the server.
-    pub tls_only: bool,
-}
-
-impl Export {
-    fn named(name: WireString) -> Self {
-        Self { name, ..Self::default() }
-    }
-
-    fn learn(&mut self, replies: Vec<OptionReply>) {
-        for reply in replies {
-            match reply.body {
-                ReplyBody::Info(Info::Export { size, flags }) => {
-                    (self.size, self.flags) = (Some(size), Some(flags));
-                }
-                ReplyBody::Info(Info::Description(text)) => self.description = Some(text),
-                ReplyBody::Info(Info::BlockSize { minimum, preferred, maximum }) => {
-                    self.block_size = Some((minimum, preferred, maximum));
-                }
-                _ => {}
-            }
-        }
-    }
-}
 
 /// Describes the export that was entered and the first [`DESCRIBED`] that are listed, as far as the
 /// server tells.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::steps::Surveyor;
+use super::surveyor::Surveyor;
 
 /// How many sessions must show that the server does not close, or that it does: where several threads
 /// serve a session, it may be now this and now that.

@@ -4,9 +4,8 @@
 use protocol::message::Side;
 use protocol::notation::ast::{Expr, MessageLine, PartExpr, Pattern, Word};
 
-use super::content::Kept;
+use super::kept::Kept;
 use super::{Capabilities, Fact};
-use crate::run::runner::connections;
 use crate::script::ast::{Event, Script, Statement, StatementKind};
 use crate::script::walk;
 
@@ -14,7 +13,7 @@ use crate::script::walk;
 #[must_use]
 pub fn device_prevents(script: &Script, found: &Capabilities) -> Option<String> {
     let body = &script.body;
-    let needs = |name: &str| script.header.needs.iter().any(|need| need.name.node == name);
+    let needs = |name: &str| script.header.has_need(name);
     if found.route.is_some() && lacks_room(body, found) {
         return Some(format!(
             "the export has no room for a request: {} bytes, minimum block size {}",
@@ -57,7 +56,7 @@ fn several(body: &[Statement]) -> bool {
         ends |= matches!(&statement.kind, StatementKind::Event(line)
             if matches!(line.event, Event::Close | Event::Reset));
     });
-    ends || connections(body).len() > 1
+    ends || walk::connections(body).len() > 1
 }
 
 fn is(line: &MessageLine, name: &str) -> bool {

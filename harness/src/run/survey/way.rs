@@ -5,10 +5,10 @@ use std::time::Duration;
 use protocol::text::WireString;
 use protocol::values::{InfoType, OptionType, ReplyType, TransmissionFlags};
 
-use super::Whom;
 use super::asker::{Asker, Style};
 use super::capabilities::{Capabilities, Route};
 use super::fact::NoAnswer;
+use super::whom::Whom;
 
 /// The way into an export.
 #[derive(Debug, Clone)]

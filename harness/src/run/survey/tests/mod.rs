@@ -9,8 +9,9 @@ use protocol::values::OptionType;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::content::Kept;
+use super::kept::Kept;
 use super::*;
+use crate::peer::Address;
 use crate::run::target::{Access, Target};
 use small::{Act, Device, Small};
 
