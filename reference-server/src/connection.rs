@@ -323,7 +323,14 @@ impl Requests {
         memory: OwnedSemaphorePermit,
     ) {
         let (terms, replies) = (self.terms.clone(), self.replies.clone());
+        let send = move |terms: &Transmission, request: &Request, outcome| {
+            let parts = reply::answer(terms, request, outcome);
+            let _ = replies.send(Outgoing::new(parts, slot, Some(memory)));
+        };
         let held_back = terms.config.behaviour.disc == Disc::DropsInFlight;
+        if !held_back && let Some(outcome) = terms.perform_at_once(&request, &payload) {
+            return send(&terms, &request, outcome);
+        }
         let blocks = terms.blocks() || held_back;
         let dropped = Arc::clone(&self.dropped);
         let work = move || {
@@ -335,8 +342,7 @@ impl Requests {
             }
             let outcome = terms.perform(&request, &payload);
             drop(payload);
-            let parts = reply::answer(&terms, &request, outcome);
-            let _ = replies.send(Outgoing::new(parts, slot, Some(memory)));
+            send(&terms, &request, outcome);
         };
         if blocks {
             tokio::task::spawn_blocking(work);

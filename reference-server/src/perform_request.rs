@@ -13,6 +13,9 @@ use crate::distort;
 use crate::store::push_run;
 use crate::transmission::{Failure, Outcome, Transmission, effect_length};
 
+/// Up to which length a request is served where it was read rather than by a task of its own, in
+/// bytes: to hand it over would cost more than to serve it.
+const AT_ONCE: u64 = 32 << 10;
 /// How much of a trimmed range is garbage at most, in bytes.
 const GARBAGE: u64 = 64 << 10;
 /// The unit in which a range is cut, in bytes.
@@ -24,6 +27,30 @@ impl Transmission {
         match self.try_perform(request, payload) {
             Ok(outcome) => outcome,
             Err(error) => Outcome::Failed(Failure::new(code_of(&error), error.to_string())),
+        }
+    }
+
+    /// Does what a small request asks for if that needs no waiting; else nothing has come of it, and
+    /// [`Transmission::perform`] does it from the start.
+    pub(crate) fn perform_at_once(&self, request: &Request, payload: &[u8]) -> Option<Outcome> {
+        let Request { offset, length, .. } = *request;
+        if length > AT_ONCE {
+            return None;
+        }
+        match request.command {
+            Command::READ => {
+                let (mut bytes, mut runs) = (vec![0; length as usize], Vec::new());
+                let done = self.store.read_at_once(offset, &mut bytes, &mut runs);
+                // An error has its own path.
+                done.ok()?.then_some(Outcome::Data { bytes, runs })
+            }
+            Command::WRITE if !request.flags.has(CommandFlags::FUA) => {
+                self.mark(offset, length);
+                self.store.write_at_once(offset, payload).ok()?.then_some(Outcome::Done)
+            }
+            Command::BLOCK_STATUS => None,
+            _ if self.store.blocks() => None,
+            _ => Some(self.perform(request, payload)),
         }
     }
 
@@ -43,6 +70,10 @@ impl Transmission {
             }
             Command::WRITE => {
                 self.mark(offset, length);
+                if request.flags.has(CommandFlags::FUA) {
+                    self.store.write_stable(offset, payload)?;
+                    return Ok(Outcome::Done);
+                }
                 self.store.write(offset, payload)?;
             }
             Command::TRIM => {

@@ -5,16 +5,25 @@ use std::io::{self, Seek as _, SeekFrom as StdSeekFrom};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Advice, FallocateFlags, SeekFrom};
-use rustix::io::Errno;
+use rustix::fs::{Advice, FallocateFlags};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 
+use super::file_extents::{self, FileExtents};
+use super::group_sync::GroupSync;
 use super::{Run, Store, Stretch, end_of, push_run};
 use crate::ranges::Ranges;
 
 /// How much is written at once where zeroes have to be written out, in bytes.
 const ZERO_PIECE: u64 = 1 << 20;
+/// How much is read at once, in bytes.
+const PIECE: u64 = 1 << 20;
+/// From how many bytes on a read asks for a hole before it reads one.
+const ASK_FIRST: u64 = 64 << 10;
+/// The file systems that live in memory: tmpfs and ramfs, by the number that the kernel gives them.
+const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 /// How many provisioned ranges are remembered; beyond that zeroes are written out.
 const PROVISIONED: usize = 1 << 16;
 
@@ -25,8 +34,49 @@ pub struct FileStore {
     path: PathBuf,
     file: File,
     size: u64,
+    extents: FileExtents,
+    syncs: GroupSync,
+    waits: Waits,
     /// Zeroes that were made with space kept for them. Many file systems show these as holes.
     provisioned: Mutex<Ranges>,
+}
+
+/// Whether reads and writes of a file can be had without waiting for a device.
+#[derive(Debug, Default)]
+struct Waits {
+    /// All are: the file lives in memory.
+    never: bool,
+    /// The file system can't say which reads would wait.
+    reads_unknown: AtomicBool,
+    /// The same for writes.
+    writes_unknown: AtomicBool,
+}
+
+impl Waits {
+    fn of(file: &File) -> Self {
+        let kind = rustix::fs::fstatfs(file).ok();
+        // The width of the field differs between machines.
+        #[allow(clippy::unnecessary_cast)]
+        let never = kind.is_some_and(|kind| IN_MEMORY.contains(&(kind.f_type as i64)));
+        Self { never, ..Self::default() }
+    }
+}
+
+/// What came of a call that must not wait: `None` if it would have to, which `unknown` remembers
+/// where it holds for all calls.
+fn unless_it_waits(
+    result: rustix::io::Result<usize>,
+    unknown: &AtomicBool,
+) -> io::Result<Option<usize>> {
+    match result {
+        Ok(length) => Ok(Some(length)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            unknown.store(true, Ordering::Relaxed);
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What has no size or no place to read from.
@@ -56,32 +106,15 @@ impl FileStore {
         let mut file = OpenOptions::new().read(true).write(!read_only).open(&path)?;
         // The end is the size of block devices too, for which the metadata tell 0.
         let size = file.seek(StdSeekFrom::End(0))?;
-        Ok(Self { path, file, size, provisioned: Mutex::default() })
+        let waits = Waits::of(&file);
+        let (extents, syncs) = (FileExtents::default(), GroupSync::default());
+        Ok(Self { path, file, size, extents, syncs, waits, provisioned: Mutex::default() })
     }
 
     /// The file's path, as it was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// How much of the file from `offset` is of one kind, and whether that is a hole.
-    fn run_at(&self, offset: u64, end: u64) -> Run {
-        let data = match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
-            Ok(data) => data,
-            Err(Errno::NXIO) => end,
-            // A file system that can't tell: everything is data.
-            Err(_) => return Run { length: end - offset, hole: false },
-        };
-        if data > offset {
-            return Run { length: data.min(end) - offset, hole: true };
-        }
-        let hole = rustix::fs::seek(&self.file, SeekFrom::Hole(offset)).unwrap_or(end);
-        // A hole that was punched between the two calls may begin right here.
-        if hole <= offset {
-            return Run { length: end - offset, hole: false };
-        }
-        Run { length: hole.min(end) - offset, hole: false }
     }
 
     fn provisioned(&self) -> MutexGuard<'_, Ranges> {
@@ -98,6 +131,7 @@ impl FileStore {
         if !self.fallocate(mode | FallocateFlags::KEEP_SIZE, offset, length)? {
             return Ok(false);
         }
+        self.extents.forget();
         if provision {
             self.provisioned().insert(range);
         } else {
@@ -143,23 +177,86 @@ impl Store for FileStore {
         let end = end_of(offset, buffer.len() as u64, self.size)?;
         let (mut at, mut rest) = (offset, buffer);
         while at < end {
-            let run = self.run_at(at, end);
-            let (now, later) = rest.split_at_mut(run.length as usize);
+            let mut length = (end - at).min(PIECE);
+            let data = match end - at >= ASK_FIRST {
+                true => file_extents::next_data(&self.file, at, end).unwrap_or(at),
+                false => at,
+            };
+            if data > at {
+                length = data - at;
+            }
+            let (now, later) = rest.split_at_mut(length as usize);
             rest = later;
-            if run.hole {
+            if data > at {
                 now.fill(0);
+                push_run(runs, length, true);
             } else {
                 self.file.read_exact_at(now, at)?;
+                file_extents::push_runs(&self.file, at, now, runs);
             }
-            push_run(runs, run.length, run.hole);
-            at += run.length;
+            at += length;
         }
         Ok(())
+    }
+
+    fn read_at_once(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+        runs: &mut Vec<Run>,
+    ) -> io::Result<bool> {
+        end_of(offset, buffer.len() as u64, self.size)?;
+        if self.waits.never {
+            self.read(offset, buffer, runs)?;
+            return Ok(true);
+        }
+        let unknown = &self.waits.reads_unknown;
+        if unknown.load(Ordering::Relaxed) || buffer.is_empty() {
+            return Ok(false);
+        }
+        let mut target = [io::IoSliceMut::new(buffer)];
+        let read = preadv2(&self.file, &mut target, offset, ReadWriteFlags::NOWAIT);
+        let read = unless_it_waits(read, unknown)?;
+        // To ask whether zeroes are a hole may wait.
+        if read != Some(buffer.len()) || file_extents::has_zeroes(offset, buffer) {
+            return Ok(false);
+        }
+        push_run(runs, buffer.len() as u64, false);
+        Ok(true)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         end_of(offset, data.len() as u64, self.size)?;
         self.file.write_all_at(data, offset)
+    }
+
+    fn write_at_once(&self, offset: u64, data: &[u8]) -> io::Result<bool> {
+        end_of(offset, data.len() as u64, self.size)?;
+        if self.waits.never {
+            self.write(offset, data)?;
+            return Ok(true);
+        }
+        let unknown = &self.waits.writes_unknown;
+        if unknown.load(Ordering::Relaxed) || data.is_empty() {
+            return Ok(false);
+        }
+        let source = [io::IoSlice::new(data)];
+        let written = pwritev2(&self.file, &source, offset, ReadWriteFlags::NOWAIT);
+        Ok(unless_it_waits(written, unknown)? == Some(data.len()))
+    }
+
+    fn write_stable(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        end_of(offset, data.len() as u64, self.size)?;
+        let source = [io::IoSlice::new(data)];
+        match pwritev2(&self.file, &source, offset, ReadWriteFlags::DSYNC) {
+            Ok(length) if length == data.len() => Ok(()),
+            // A part, or a kernel that does not know the flag.
+            Ok(_) | Err(Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                self.write(offset, data)?;
+                self.flush()
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn zero(&self, offset: u64, length: u64, provision: bool) -> io::Result<()> {
@@ -197,7 +294,7 @@ impl Store for FileStore {
     }
 
     fn status(&self, offset: u64, end: u64) -> io::Result<Stretch> {
-        let run = self.run_at(offset, end);
+        let run = self.extents.run_at(&self.file, offset, end);
         if !run.hole {
             return Ok(Stretch { length: run.length, hole: false, zero: false, depth: 1 });
         }
@@ -206,7 +303,7 @@ impl Store for FileStore {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.syncs.sync(|| self.file.sync_data())
     }
 }
 
@@ -292,6 +389,26 @@ mod tests {
         store.trim(2 * K, K).unwrap();
         assert_eq!(kinds(&store), [row(0, data), row(1, hole)]);
         store.cache(0, 1 << 20).unwrap();
+    }
+
+    #[test]
+    fn what_needs_no_waiting_is_the_same() {
+        let (_file, store) = store(1 << 20);
+        let data: Vec<u8> = (0..8192_u32).map(|at| at as u8 | 1).collect();
+        store.write_stable(4096, &data).unwrap();
+        if !store.write_at_once(20_000, &data[..100]).unwrap() {
+            store.write(20_000, &data[..100]).unwrap();
+        }
+        for (offset, length) in [(4096, 8192), (5000, 1000), (20_000, 100), (0, 12_288)] {
+            let wanted = read(&store, offset, length);
+            let (mut bytes, mut runs) = (vec![0xee; length], Vec::new());
+            if store.read_at_once(offset, &mut bytes, &mut runs).unwrap() {
+                assert_eq!((bytes, runs), wanted);
+            }
+        }
+        assert!(store.read_at_once(1 << 20, &mut [0], &mut Vec::new()).is_err());
+        assert!(store.write_at_once(1 << 20, &[0]).is_err());
+        assert!(store.write_stable(1 << 20, &[0]).is_err());
     }
 
     #[test]

@@ -254,6 +254,12 @@ impl Store for MemoryStore {
         for (index, within, length) in by_page(offset, end) {
             let (now, later) = rest.split_at(length);
             rest = later;
+            if length == PAGE && !matches!(pages.map.get(&index), Some(Page::Bytes(_))) {
+                // Nothing of what was there is left, so it is not laid out first.
+                let page = Box::<[u8; PAGE]>::try_from(Box::<[u8]>::from(now));
+                pages.set(index, Page::Bytes(page.expect("a part of this length is a page")));
+                continue;
+            }
             let bytes = self.bytes_of(&mut pages, index)?;
             bytes[within..within + length].copy_from_slice(now);
         }

@@ -1,6 +1,8 @@
 //! Where the bytes of an export live: in memory or in a sparse file.
 
 mod file;
+mod file_extents;
+mod group_sync;
 mod memory;
 mod padded;
 
@@ -61,11 +63,51 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Whatever the storage reports.
     fn read(&self, offset: u64, buffer: &mut [u8], runs: &mut Vec<Run>) -> io::Result<()>;
 
+    /// Reads like [`Store::read`] if that needs no waiting; else returns `false`, and `buffer` and
+    /// `runs` hold nothing of use.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    fn read_at_once(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+        runs: &mut Vec<Run>,
+    ) -> io::Result<bool> {
+        let can = !self.blocks();
+        if can {
+            self.read(offset, buffer, runs)?;
+        }
+        Ok(can)
+    }
+
     /// Stores `data` at `offset`.
     ///
     /// # Errors
     /// Whatever the storage reports; what was stored until then is unspecified.
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Stores `data` like [`Store::write`] if that needs no waiting; else returns `false`, and how
+    /// much of it was stored is unspecified.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    fn write_at_once(&self, offset: u64, data: &[u8]) -> io::Result<bool> {
+        let can = !self.blocks();
+        if can {
+            self.write(offset, data)?;
+        }
+        Ok(can)
+    }
+
+    /// Stores `data` at `offset` and makes it stable.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    fn write_stable(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write(offset, data)?;
+        self.flush()
+    }
 
     /// Makes a range read as zeroes; with `provision` space for it stays or becomes allocated.
     ///
