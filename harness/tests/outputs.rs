@@ -1,6 +1,9 @@
 //! What `nbdcheck` leaves behind: where it can't be written that is an error, and known early where
 //! it can be known early.
 
+mod needed;
+mod serve;
+
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -215,5 +218,31 @@ fn an_interrupted_run_says_so_in_every_report() {
         let text = fs::read_to_string(path(format)).expect("a report");
         assert!(text.contains("interrupted after 0 of "), "{format}: {text}");
         assert!(text.contains("interrupted before it began"), "{format}: {text}");
+    }
+}
+
+/// Who reads TAP in CI is `prove`; it counts what failed, and complains of what it can't parse.
+#[test]
+fn prove_reads_tap_green_and_red() {
+    if !needed::here(&["prove"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = serve::Serve::start(&["--fault", "cookie-truncated"]);
+    for (name, target, passes) in [("green.tap", "self", true), ("red.tap", "", false)] {
+        let path = folder.path().join(name);
+        let report = format!("tap={}", path.display());
+        let whom =
+            if target.is_empty() { ["--target", &server.address] } else { ["--peer", target] };
+        let run = nbdcheck(&["run", "--scenario", "2.6-base/*", "--report", &report])
+            .args(whom)
+            .output()
+            .expect("the binary runs");
+        assert_eq!(run.status.success(), passes, "{}", stderr(&run));
+        let read = Command::new("prove").args(["-e", "cat"]).arg(&path).output().expect("prove");
+        let text = String::from_utf8_lossy(&read.stdout) + String::from_utf8_lossy(&read.stderr);
+        assert_eq!(read.status.success(), passes, "{text}");
+        assert!(!text.contains("Parse errors"), "{text}");
+        assert!(passes || text.contains("Failed test"), "{text}");
     }
 }

@@ -13,6 +13,8 @@ const MAXIMUM: u64 = DEFAULT_MAXIMUM_PAYLOAD as u64;
 const BLOCK: u64 = 512;
 /// The size of a page of memory on most machines.
 const PAGE: u64 = 4096;
+/// How many pages a scenario may need in one request.
+const PAGES: u64 = 128;
 
 /// The size of an export and its block sizes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +58,12 @@ impl Limits {
         self.minimum.max(BLOCK).min(self.end()).max(self.minimum)
     }
 
-    /// The same with 4 KiB, and no more than the maximum.
+    /// The same with 4 KiB, or less where [`PAGES`] of them would exceed the maximum or the export.
     #[must_use]
     pub fn page(self) -> u64 {
-        let most = self.maximum - self.maximum % self.minimum;
-        self.minimum.max(PAGE).min(most).min(self.end()).max(self.minimum)
+        let most = self.maximum.min(self.end()) / PAGES;
+        let most = most.checked_ilog2().map_or(1, |bits| 1 << bits);
+        PAGE.min(most).max(self.block())
     }
 
     /// The variables of scripts that follow.
@@ -95,7 +98,10 @@ mod tests {
         assert_eq!(sizes(0, None), [1, 1, 0]);
         assert_eq!(sizes(1 << 20, Some((65536, 65536, 65536))), [65536, 65536, 1 << 20]);
         assert_eq!(sizes(1_000_001, Some((512, 4096, 1 << 25))), [512, 4096, 999_936]);
-        assert_eq!(sizes(1 << 20, Some((1, 512, 1000))), [512, 1000, 1 << 20]);
+        assert_eq!(sizes(1 << 20, Some((1, 512, 1000))), [512, 512, 1 << 20]);
+        assert_eq!(sizes(1 << 20, Some((1, 4096, 64 << 10))), [512, 512, 1 << 20]);
+        assert_eq!(sizes(300_000, None), [512, 2048, 300_000]);
+        assert_eq!(sizes(1 << 20, Some((4096, 4096, 64 << 10))), [4096, 4096, 1 << 20]);
         assert_eq!(sizes(1000, Some((4096, 4096, 1 << 25))), [4096, 4096, 0]);
     }
 

@@ -1,4 +1,4 @@
-//! TAP, version 14: a test point for each scenario.
+//! TAP, version 13, the newest that `prove` of the distributions reads: a test point for each scenario.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::run::result::TargetRun;
 /// The document as text.
 #[must_use]
 pub fn render(runs: &[TargetRun]) -> String {
-    let mut out = "TAP version 14\n".to_owned();
+    let mut out = "TAP version 13\n".to_owned();
     let points = runs.iter().map(|run| run.outcomes.len() + usize::from(run.problem.is_some()));
     let _ = writeln!(out, "1..{}", points.sum::<usize>());
     let mut number = 0;
@@ -69,17 +69,18 @@ fn description(text: &str) -> String {
     text.replace('\\', "\\\\").replace('#', "\\#")
 }
 
-/// A block of YAML. Several lines stand in it as they are; the rest as JSON's strings, which are
-/// YAML's too.
+/// A block of YAML, in the part of it that `prove` reads. Several lines stand in it as they are; the
+/// rest as JSON's strings, which are YAML's too.
 fn diagnostics(fields: &[(&str, &str)], out: &mut String) {
     out.push_str("  ---\n");
     for (key, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
         let value = clean(value).replace('\t', " ");
         let value = value.trim_end_matches('\n');
         if value.contains('\n') {
-            let _ = writeln!(out, "  {key}: |2");
-            for line in value.lines() {
-                let _ = writeln!(out, "{}", format!("    {line}").trim_end());
+            // The first line says how far all are indented, and an empty one must be so, too.
+            let _ = writeln!(out, "  {key}: |");
+            for line in value.trim_start().lines() {
+                let _ = writeln!(out, "    {line}");
             }
         } else {
             let _ = writeln!(out, "  {key}: {}", serde_json::Value::from(value));
