@@ -348,6 +348,22 @@ fn a_newstyle_server_without_the_fixed_flag_lacks_that_and_is_tested() {
 }
 
 #[test]
+fn a_server_whose_option_replies_are_malformed_is_entered_by_name_and_tested() {
+    let tested = Stranger::start("short-option-replies").tested(&[]);
+    tested.within(120, MIB);
+    let failed = tested.with("fail");
+    for id in ["2.6-base/write-read", "2.6-read/payload-steps", "2.6-disconnect/first-request"] {
+        assert!(!failed.contains(&id), "{}", tested.text);
+    }
+    let about = ["2.6-options/", "2.6-handshake/", "2.10-go/", "2.11-structured/", "8.2-extended/"];
+    let others = failed.iter().filter(|id| !about.iter().any(|area| id.starts_with(area)));
+    let others: Vec<_> = others.collect();
+    assert!(others.len() <= 12, "{others:?}\n{}", tested.text);
+    assert!(failing(&tested).contains("option-reply-layout"), "{}", tested.text);
+    assert!(tested.with("pass").len() >= 60, "{}", tested.text);
+}
+
+#[test]
 fn a_server_that_tells_of_holes_once_is_lawful() {
     Stranger::start("status-forgets-holes").tested(&[]).within(60, MIB).is_spotless();
 }

@@ -86,6 +86,7 @@ impl Interpreter<'_> {
     }
 
     /// To transmission, by whichever way there is: GO, else EXPORT_NAME, else the oldstyle greeting.
+    /// GO is not tried where the survey had no proper answer to it: that is for scenarios about GO.
     pub(super) async fn reach_transmission(
         &mut self,
         name: &str,
@@ -142,6 +143,9 @@ impl Interpreter<'_> {
         }
         if !contexts.is_empty() {
             self.select(name, &export, contexts, span).await?;
+        }
+        if self.setup.enters_by_name {
+            return self.by_export_name(name, export, span).await;
         }
         let body = OptionBody::Info { name: export.clone(), requests: vec![InfoType::BLOCK_SIZE] };
         let (items, reply) = self.option(name, OptionType::GO, body, span).await?;

@@ -169,7 +169,7 @@ impl Interpreter<'_> {
                         Candidate::End(
                             End::Close | End::Notified | End::Reset | End::CutOff(_),
                         ) => "session-no-unjustified-hard-disconnect",
-                        Candidate::End(End::Timeout | End::Stalled(..)) => "option-reply-one-final",
+                        Candidate::End(End::Timeout) => "option-reply-one-final",
                         _ => "option-reply-layout",
                     };
                     let expected = format!("S: a reply to {option}");
@@ -232,8 +232,8 @@ impl Interpreter<'_> {
                 came => {
                     let expected = "S: a reply to NBD_OPT_LIST";
                     let rule = match came {
-                        Candidate::End(End::Garbage(_)) => "option-reply-layout",
-                        Candidate::End(End::Timeout | End::Stalled(..)) => "option-reply-one-final",
+                        Candidate::End(End::Garbage(_) | End::Stalled(..)) => "option-reply-layout",
+                        Candidate::End(End::Timeout) => "option-reply-one-final",
                         _ => "session-no-unjustified-hard-disconnect",
                     };
                     return self.stumble(rule, expected, &came, span);

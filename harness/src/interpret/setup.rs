@@ -31,6 +31,8 @@ pub struct Setup {
     pub deadline: Duration,
     /// The server has few places, and may turn away who comes before the last one's is free again.
     pub few_places: bool,
+    /// NBD_OPT_GO has no proper answer, and the export can be entered by NBD_OPT_EXPORT_NAME.
+    pub enters_by_name: bool,
     /// What is known about waiting for this peer.
     pub patience: Arc<Patience>,
     /// The form of reply that `-- to transmission` negotiates when the script leaves it open.

@@ -368,6 +368,7 @@ async fn perform(
         touched: Touched::default(),
         timeout: limit,
         few_places: false,
+        enters_by_name: false,
         deadline: limit.saturating_mul(12),
         patience: Arc::default(),
         replies: options.replies,

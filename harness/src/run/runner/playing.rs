@@ -198,6 +198,7 @@ impl Runner {
             timeout,
             deadline: timeout.saturating_mul(12),
             few_places: scene.shared.capacity < CAPACITY || capabilities.hangs_up.is_some(),
+            enters_by_name: capabilities.enters_by_name(),
             patience: self.patience.clone(),
             replies: self.options.replies,
             segmentation: self.options.segmentation,

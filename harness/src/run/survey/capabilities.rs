@@ -133,6 +133,13 @@ impl Capabilities {
         self.unknown.get(&option).map(String::as_str)
     }
 
+    /// Whether the export can be entered by NBD_OPT_EXPORT_NAME alone, because NBD_OPT_GO has no proper
+    /// answer; one that is refused in order is tried first.
+    #[must_use]
+    pub fn enters_by_name(&self) -> bool {
+        self.route == Some(Route::ExportName) && self.why_unknown(OptionType::GO).is_some()
+    }
+
     /// The line that shows something, the last first: one that contains all of these texts.
     #[must_use]
     pub fn evidence(&self, texts: &[&str]) -> Option<&str> {
