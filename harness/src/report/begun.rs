@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use dissector::render::Plural;
 use tokio::sync::mpsc;
@@ -90,6 +90,7 @@ impl Begun {
         // The sanity scenario runs twice.
         outcomes.sort_by(|a, b| a.id.cmp(&b.id).then(b.verdict.cmp(&a.verdict)));
         outcomes.dedup_by(|a, b| a.id == b.id);
+        let duration = current.since.elapsed().max(Duration::from_millis(1));
         let run = TargetRun {
             problem: Some(format!(
                 "interrupted after {} of {}",
@@ -97,7 +98,8 @@ impl Begun {
                 Plural(current.total as u64, "scenario")
             )),
             outcomes,
-            duration: current.since.elapsed().max(Duration::from_millis(1)),
+            started: SystemTime::now() - duration,
+            duration,
             ..TargetRun::new(&current.name)
         };
         Some((run, current.known))

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use chrono::{DateTime, Utc};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::terminal;
@@ -17,7 +18,7 @@ pub fn render(runs: &[TargetRun]) -> io::Result<String> {
     let mut report = Report::new("nbdcheck");
     for run in runs {
         let mut suite = TestSuite::new(run.name.as_str());
-        suite.set_time(run.duration);
+        suite.set_timestamp(DateTime::<Utc>::from(run.started)).set_time(run.duration);
         suite.add_test_cases(run.outcomes.iter().map(case));
         if let Some(problem) = &run.problem {
             let kind = if run.stopped { NonSuccessKind::Failure } else { NonSuccessKind::Error };
@@ -59,8 +60,21 @@ fn case(outcome: &Outcome) -> TestCase {
         }
     };
     let mut case = TestCase::new(outcome.id.as_str(), status);
-    case.set_classname(format!("{}.{}", outcome.target, outcome.feature));
-    case.set_time(outcome.duration);
+    // Jenkins and GitLab take what is before the last dot for a package, and split that at dots.
+    let words = [&outcome.target, &outcome.feature].map(|word| word.replace('.', "_"));
+    case.set_classname(words.join(".")).set_time(outcome.duration);
+    if let Some(finding) = outcome.findings.first() {
+        if let Some((file, line)) = finding.at.rsplit_once(':') {
+            case.extra.insert("file".into(), file.into());
+            case.extra.insert("line".into(), line.into());
+        }
+        let rule = finding.requirement;
+        case.add_property(("requirement", rule.id)).add_property(("level", rule.level.name()));
+        case.add_property(("section", rule.section));
+    }
+    if let Some(capture) = &outcome.capture {
+        case.add_property(("capture", capture.as_str()));
+    }
     if !outcome.findings.is_empty() && outcome.verdict != Verdict::Fail || outcome.is_known() {
         case.set_system_out(terminal::outcome_text(outcome));
     }

@@ -1,6 +1,6 @@
 //! A sample of each kind of outcome, in each format.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use protocol::message::Side;
 
@@ -80,6 +80,7 @@ fn run(outcomes: Vec<Outcome>) -> TargetRun {
         problem: None,
         outcomes,
         offers: vec![offer(Some(true)), offer(Some(false))],
+        started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         duration: Duration::from_millis(42),
     }
 }

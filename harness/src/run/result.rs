@@ -1,6 +1,6 @@
 //! How a target comes out, and what happens meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Outcome;
 use super::milestones::Offer;
@@ -37,6 +37,8 @@ pub struct TargetRun {
     pub outcomes: Vec<Outcome>,
     /// What a server was seen to offer; empty for clients.
     pub offers: Vec<Offer>,
+    /// When it began.
+    pub started: SystemTime,
     /// How long it all took.
     pub duration: Duration,
 }
@@ -59,6 +61,7 @@ impl TargetRun {
             stopped: false,
             outcomes: Vec::new(),
             offers: Vec::new(),
+            started: SystemTime::now(),
             duration: Duration::ZERO,
         }
     }
