@@ -4,64 +4,18 @@ use protocol::message::{Cookie, Message, Side, SimpleReply};
 use protocol::values::{Command, CommandFlags, ErrorCode, OPTION_MAGIC, TransmissionFlags};
 
 use super::commands::{self, CommandRow, Payload, Writes};
+use super::event::ProblemKind;
+use super::export::Export;
 use super::flight::{Answered, InFlight, Match};
+use super::judge::Session;
+use super::phase::{Farewell, Phase};
+use super::replies::Last;
 use super::rules::{Findings, Rule};
 use super::stream::Mode;
-use super::{Export, Farewell, Phase, ProblemKind, Session, Verdict};
+use super::verdict::Verdict;
 
 /// Reads of up to so many bytes are served in one piece where that is asked for.
 const SERVED_WHOLE: u64 = 1 << 16;
-
-/// What the server said last: tells what garbage after it means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Last {
-    /// Nothing in transmission.
-    #[default]
-    Nothing,
-    /// NBD_REP_ACK to NBD_OPT_GO.
-    Go,
-    /// The answer to NBD_OPT_EXPORT_NAME.
-    ExportName,
-    /// A simple reply with the data of a read.
-    SimpleRead,
-    /// A simple reply that fails a read.
-    SimpleReadError,
-    /// Any other simple reply.
-    SimpleOther,
-    /// A chunk.
-    Chunk,
-}
-
-/// The server's side of transmission.
-#[derive(Debug, Default)]
-pub(super) struct Replies {
-    pub(super) last: Last,
-    doubtful: bool,
-    excused: bool,
-}
-
-impl Replies {
-    /// Where the last reply ends is not known for sure.
-    pub(super) fn set_doubtful(&mut self) {
-        self.doubtful = true;
-    }
-
-    /// The client sent bytes that the server may have taken for requests: its answers to them are
-    /// no fault of its own.
-    pub(super) fn excuse_strays(&mut self) {
-        self.excused = true;
-    }
-
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.doubtful
-    }
-
-    /// A reply that can be followed.
-    pub(super) fn set(&mut self, last: Last) {
-        self.last = last;
-        self.doubtful = false;
-    }
-}
 
 impl Session {
     pub(super) fn simple_reply(&mut self, reply: &SimpleReply, found: &mut Findings) -> Verdict {

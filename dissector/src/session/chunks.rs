@@ -8,14 +8,16 @@ use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
 use crate::plural::Plural;
 
-use super::answers::Last;
 use super::commands::{self, Payload};
 use super::extended::{check_count, check_request_offset, fits_32_bits};
 use super::flight::{Answered, InFlight, Match};
+use super::judge::Session;
 use super::progress::Progress;
+use super::replies::Last;
 use super::rules::{Findings, Rule};
 use super::status::check_count_limit;
-use super::{Session, Verdict, strings};
+use super::strings;
+use super::verdict::Verdict;
 
 impl Session {
     pub(super) fn chunk(&mut self, chunk: &Chunk, found: &mut Findings) -> Verdict {

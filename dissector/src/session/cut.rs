@@ -10,8 +10,9 @@ use protocol::values::{
 };
 
 use super::commands::{self, Payload};
+use super::judge::Session;
+use super::phase::Phase;
 use super::stream::Mode;
-use super::{Phase, Session};
 
 /// Up to the length of a request, all of its fields are there.
 const REQUEST_WITHOUT_LENGTH: usize = 24;

@@ -6,12 +6,12 @@ use protocol::values::{CommandFlags, OptionType, ReplyType, TransmissionFlags};
 
 use crate::plural::Plural;
 
-use super::Session;
 use super::commands::{self, Payload};
-use super::context::Selection;
 use super::flight::InFlight;
-use super::options::Outstanding;
+use super::haggling::Outstanding;
+use super::judge::Session;
 use super::rules::{Findings, Rule};
+use super::selection::Selection;
 
 impl Session {
     /// What was negotiated before `NBD_OPT_STARTTLS` and is used without being negotiated again.

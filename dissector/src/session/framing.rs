@@ -10,11 +10,12 @@ use protocol::values::{
 
 use crate::plural::Plural;
 
-use super::answers::Last;
 use super::event::ProblemKind;
+use super::judge::Session;
+use super::phase::{Farewell, Phase};
+use super::replies::Last;
 use super::rules::Rule;
 use super::stream::Mode;
-use super::{Farewell, Phase, Session};
 
 /// The bytes that stand in the place of the padding of `NBD_OPT_EXPORT_NAME`.
 const PADDING: u32 = 124;

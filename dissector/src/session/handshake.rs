@@ -3,9 +3,12 @@
 use protocol::message::{ExportInfo, Greeting, Padding, Side};
 use protocol::values::{ClientFlags, HandshakeFlags, TransmissionFlags};
 
-use super::answers::Last;
+use super::export::Export;
+use super::judge::Session;
+use super::phase::Phase;
+use super::replies::Last;
 use super::rules::{Findings, Rule};
-use super::{Export, Phase, Session, Verdict};
+use super::verdict::Verdict;
 
 impl Session {
     pub(super) fn greeting(&mut self, greeting: &Greeting, found: &mut Findings) -> Verdict {

@@ -5,9 +5,11 @@ use protocol::values::{InfoType, OptionType, ReplyType};
 
 use crate::plural::Plural;
 
-use super::options::{ITEM_LIMIT, Outstanding};
+use super::export::BlockSize;
+use super::haggling::{ITEM_LIMIT, Outstanding};
+use super::judge::Session;
 use super::rules::{Findings, Rule};
-use super::{BlockSize, Session, strings};
+use super::strings;
 
 impl Session {
     /// One item of information.

@@ -5,12 +5,18 @@ use protocol::values::{HandshakeFlags, OPTION_MAGIC, OptionType, ReplyType, STRI
 
 use crate::plural::Plural;
 
-use super::answers::Last;
-use super::context::{self, Selection};
-use super::options::Outstanding;
+use super::context;
+use super::event::ProblemKind;
+use super::export::Export;
+use super::haggling::Outstanding;
+use super::judge::Session;
+use super::phase::{Negotiated, Phase};
+use super::replies::Last;
 use super::rules::{Findings, Rule};
+use super::selection::Selection;
 use super::stream::Mode;
-use super::{Export, Phase, ProblemKind, Session, Verdict, strings};
+use super::strings;
+use super::verdict::Verdict;
 
 impl Session {
     pub(super) fn option_reply(&mut self, reply: &OptionReply, found: &mut Findings) -> Verdict {
@@ -234,7 +240,7 @@ impl Session {
     /// NBD_OPT_STARTTLS was acknowledged: TLS records follow, and nothing that was negotiated is
     /// preserved.
     fn start_tls(&mut self) {
-        self.negotiated = super::Negotiated {
+        self.negotiated = Negotiated {
             structured_before_tls: self.negotiated.structured,
             extended_before_tls: self.negotiated.extended,
             selection: Some(Selection::default()),

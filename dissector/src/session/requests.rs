@@ -7,11 +7,16 @@ use protocol::values::{Command, CommandFlags, OptionType, TransmissionFlags};
 use crate::plural::Plural;
 
 use super::commands::{self, CommandRow, Fields, Payload};
-use super::context::Selection;
+use super::event::ProblemKind;
+use super::export::Export;
+use super::extended;
 use super::flight::InFlight;
+use super::judge::Session;
+use super::phase::{Farewell, Phase};
 use super::rules::{Findings, Rule};
+use super::selection::Selection;
 use super::stream::Mode;
-use super::{Export, Farewell, Phase, ProblemKind, Session, Verdict, extended};
+use super::verdict::Verdict;
 
 /// The unit of a client that knows no constraints, in bytes.
 const PORTABLE_MINIMUM: u64 = 512;

@@ -14,8 +14,9 @@ use crate::plural::Plural;
 
 use super::commands::{self, CommandRow};
 use super::event::ProblemKind;
+use super::judge::Session;
+use super::phase::Phase;
 use super::stream::Mode;
-use super::{Phase, Session};
 
 /// The longest head of a message that is looked at, in bytes.
 const LONGEST_HEAD: usize = 32;

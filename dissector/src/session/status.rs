@@ -6,11 +6,11 @@ use protocol::values::{ChunkType, CommandFlags, EXTENT_LIMIT};
 
 use crate::plural::Plural;
 
-use super::Session;
-use super::context::{Meaning, Selection};
 use super::flight::InFlight;
+use super::judge::Session;
 use super::progress::Progress;
 use super::rules::{Findings, Rule};
+use super::selection::{Meaning, Selection};
 
 impl Session {
     /// One status chunk.

@@ -10,9 +10,11 @@ use protocol::values::{
 use crate::plural::Plural;
 
 use super::commands::{self, Payload};
+use super::event::{Close, ProblemKind};
+use super::judge::Session;
+use super::phase::Phase;
 use super::rules::Rule;
 use super::stream::Mode;
-use super::{Close, Phase, ProblemKind, Session};
 
 /// How long a server may be silent with requests in flight before a client that hangs up may have
 /// had cause, in nanoseconds.

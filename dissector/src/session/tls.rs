@@ -5,9 +5,11 @@ use protocol::message::Side;
 
 use crate::plural::Plural;
 
+use super::event::ProblemKind;
+use super::judge::Session;
+use super::phase::Phase;
 use super::rules::Rule;
 use super::stream::{Mode, Stream};
-use super::{Phase, ProblemKind, Session};
 
 /// What becomes of the TLS of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]

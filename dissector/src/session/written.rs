@@ -10,24 +10,16 @@ use std::collections::hash_map::HashMap;
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
-use protocol::message::{ChunkBody, Cookie, Message, Side};
+use protocol::message::{ChunkBody, Cookie, Message};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
-
-use super::commands::{self, CommandRow, Payload};
-use super::flight::InFlight;
-use super::{ProblemKind, Session};
 
 /// What is compared as one, in bytes.
 const BLOCK: u64 = 4096;
 /// So many blocks are remembered: all of 64 MiB that are written. Of more every second, fourth and
 /// so on is.
 const BLOCKS: usize = 1 << 14;
-/// What is written at once, in bytes; more is not compared.
-const LONGEST_WRITE: u64 = 1 << 28;
 /// So many trims and the like may be in flight; with more nothing is compared any longer.
 const WIPES: usize = 64;
-/// So many replies in pieces may be in doubt at once.
-const DOUBTS: usize = 64;
 
 /// A block that was written, or is being written.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,21 +38,21 @@ struct Block {
 
 /// What a read contradicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Contradiction {
+pub(super) struct Contradiction {
     /// Where in the export the block begins, in bytes.
-    offset: u64,
+    pub(super) offset: u64,
     /// The message that wrote it.
-    write: u64,
+    pub(super) write: u64,
 }
 
 /// The content that a reply brings, or a part of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Compare {
-    cookie: Cookie,
+    pub(super) cookie: Cookie,
     /// The message that asked for it.
-    read: u64,
+    pub(super) read: u64,
     /// The reply is whole with it, and reports no error.
-    last: bool,
+    pub(super) last: bool,
 }
 
 /// All blocks.
@@ -69,7 +61,7 @@ pub(super) struct Written {
     /// One of 2 to this power is remembered.
     sparse: u32,
     wipes: Vec<(u64, u64)>,
-    doubts: Vec<(Cookie, Contradiction)>,
+    pub(super) doubts: Vec<(Cookie, Contradiction)>,
 }
 
 impl Written {
@@ -84,7 +76,7 @@ impl Written {
     }
 
     /// A write is asked for.
-    fn begin_write(&mut self, range: Range<u64>) {
+    pub(super) fn begin_write(&mut self, range: Range<u64>) {
         let wiped = self.wipes.iter().any(|(start, end)| *start < range.end && range.start < *end);
         for number in blocks_of(&range) {
             if !self.is_kept(number) {
@@ -106,7 +98,7 @@ impl Written {
     }
 
     /// A write is answered, by message `reply`.
-    fn end_write(&mut self, range: Range<u64>, ok: bool, write: u64, reply: u64) {
+    pub(super) fn end_write(&mut self, range: Range<u64>, ok: bool, write: u64, reply: u64) {
         for number in blocks_of(&range) {
             let Some(block) = self.blocks.get_mut(&number) else { continue };
             block.pending = block.pending.saturating_sub(1);
@@ -124,7 +116,7 @@ impl Written {
 
     /// Something else than a write is asked for that may change the range. Gives whether there are
     /// too many of these.
-    fn begin_wipe(&mut self, range: Range<u64>) -> bool {
+    pub(super) fn begin_wipe(&mut self, range: Range<u64>) -> bool {
         self.blocks.retain(|number, block| {
             let start = number * BLOCK;
             if start >= range.end || range.start.saturating_sub(start) >= BLOCK {
@@ -137,7 +129,7 @@ impl Written {
         self.wipes.len() > WIPES
     }
 
-    fn end_wipe(&mut self, range: &Range<u64>) {
+    pub(super) fn end_wipe(&mut self, range: &Range<u64>) {
         if let Some(at) = self.wipes.iter().position(|wipe| *wipe == (range.start, range.end)) {
             self.wipes.swap_remove(at);
         }
@@ -161,7 +153,11 @@ impl Written {
     }
 
     /// A read finds zeroes.
-    fn compare_zeroes(&mut self, range: &Range<u64>, read: u64) -> Option<Contradiction> {
+    pub(super) fn compare_zeroes(
+        &mut self,
+        range: &Range<u64>,
+        read: u64,
+    ) -> Option<Contradiction> {
         let zeroes = xxh3_64(&[0; BLOCK as usize]);
         let start = range.start.div_ceil(BLOCK);
         let whole = start..range.end / BLOCK;
@@ -173,7 +169,7 @@ impl Written {
     }
 
     /// What the reply with this cookie is in doubt about.
-    fn take_doubt(&mut self, cookie: Cookie) -> Option<Contradiction> {
+    pub(super) fn take_doubt(&mut self, cookie: Cookie) -> Option<Contradiction> {
         let at = self.doubts.iter().position(|(doubt, _)| *doubt == cookie)?;
         Some(self.doubts.swap_remove(at).1)
     }
@@ -187,12 +183,12 @@ fn blocks_of(range: &Range<u64>) -> Range<u64> {
 /// Content while it passes.
 pub(super) struct Contents {
     /// Where in the export the next byte belongs.
-    at: u64,
+    pub(super) at: u64,
     /// The reply that it is part of; `None` for what is written.
-    compare: Option<Compare>,
+    pub(super) compare: Option<Compare>,
     /// Of the block so far, if it is of interest.
-    digest: Option<Xxh3>,
-    found: Option<Contradiction>,
+    pub(super) digest: Option<Xxh3>,
+    pub(super) found: Option<Contradiction>,
 }
 
 impl Contents {
@@ -233,138 +229,6 @@ impl Contents {
             }
         }
     }
-}
-
-impl Session {
-    /// From here on nothing that is read is compared with what was written: something that the
-    /// session was told may not be what the parties saw.
-    pub fn forget_written(&mut self) {
-        self.written = None;
-    }
-
-    /// What is compared, unless something was not seen.
-    fn comparable(&mut self) -> Option<&mut Written> {
-        if self.written.is_some() {
-            let sides = [Side::Client, Side::Server];
-            let all = sides.into_iter().all(|side| self.follows(side) && !self.is_patchy(side));
-            if !all || self.flight.is_incomplete() {
-                self.written = None;
-            }
-        }
-        self.written.as_deref_mut()
-    }
-
-    /// A request that will be answered.
-    pub(super) fn changes(&mut self, request: &InFlight) {
-        let Some(written) = self.comparable() else { return };
-        let InFlight { command, offset, length, .. } = *request;
-        let Some(end) = offset.checked_add(length) else { return self.forget_written() };
-        let too_many = match commands::row(command) {
-            // Nobody knows what it does.
-            None => true,
-            Some(row) if !row.may_write() => false,
-            Some(row) if is_compared(row, length) => {
-                written.begin_write(offset..end);
-                false
-            }
-            Some(_) => written.begin_wipe(offset..end),
-        };
-        if too_many {
-            self.forget_written();
-        }
-    }
-
-    /// A request is answered, with success or not.
-    pub(super) fn changed(&mut self, request: &InFlight, ok: bool) {
-        let reply = self.out.next_number();
-        let Some(written) = self.comparable() else { return };
-        let range = request.offset..request.end();
-        match commands::row(request.command) {
-            Some(row) if is_compared(row, request.length) => {
-                let write = request.number.unwrap_or(0);
-                written.end_write(range, ok && write != 0, write, reply);
-            }
-            Some(row) if row.may_write() => written.end_wipe(&range),
-            _ => {}
-        }
-    }
-
-    /// A part of the reply to `request`; `whole`: it is the last one, `ok`: nothing is wrong so far.
-    pub(super) fn comparison(
-        &mut self,
-        request: &InFlight,
-        cookie: Cookie,
-        whole: bool,
-        ok: bool,
-    ) -> Option<Compare> {
-        let written = self.comparable()?;
-        if commands::payload(request.command) != Payload::Reply {
-            return None;
-        }
-        if !ok {
-            written.take_doubt(cookie);
-            return None;
-        }
-        Some(Compare { cookie, read: request.number?, last: whole })
-    }
-
-    /// What to make of the bulk of a message.
-    pub(super) fn contents(
-        &mut self,
-        message: &Message,
-        at: u64,
-        compare: Option<Compare>,
-    ) -> Option<Box<Contents>> {
-        self.written.as_ref()?;
-        let writes = matches!(message, Message::Request(it) if commands::payload(it.command) == Payload::Request);
-        (writes || compare.is_some())
-            .then(|| Box::new(Contents { at, compare, digest: None, found: None }))
-    }
-
-    /// A reply without bulk was told.
-    pub(super) fn compare_hole(&mut self, body: Option<(u64, u32)>, compare: Compare) {
-        let Some(written) = self.comparable() else { return };
-        let found = body.and_then(|(offset, size)| {
-            let range = offset..offset.checked_add(u64::from(size))?;
-            written.compare_zeroes(&range, compare.read)
-        });
-        self.compared(compare, found);
-    }
-
-    /// A message whose bulk was compared was told.
-    pub(super) fn contents_end(&mut self, contents: &Contents) {
-        if let Some(compare) = contents.compare {
-            self.compared(compare, contents.found);
-        }
-    }
-
-    fn compared(&mut self, compare: Compare, found: Option<Contradiction>) {
-        let Compare { cookie, read, last } = compare;
-        let message = self.out.messages;
-        let Some(written) = self.comparable() else { return };
-        if !last {
-            if let Some(found) = found
-                && written.doubts.len() < DOUBTS
-            {
-                written.doubts.push((cookie, found));
-            }
-            return;
-        }
-        let doubt = written.take_doubt(cookie);
-        if let Some(Contradiction { offset, write }) = doubt.or(found) {
-            let text = format!(
-                "message {message}, the data that message {read} read, differs from the write at \
-                 message {write}, from block offset={offset} on (write-stored, unless something \
-                 that was not seen wrote as well)"
-            );
-            self.problem(ProblemKind::DataDiffers, Side::Server, text);
-        }
-    }
-}
-
-/// Whether what a command writes is compared with what is read.
-fn is_compared(row: &CommandRow, length: u64) -> bool {
-    row.payload == Payload::Request && length <= LONGEST_WRITE
 }
 
 /// The hole that a message tells of.

@@ -1,0 +1,303 @@
+//! The judge of one connection: its state, and what becomes of each message.
+
+use std::collections::VecDeque;
+
+use protocol::message::{Message, Side};
+use protocol::payload::{Part, Recognizer};
+use protocol::values::{ClientFlags, HandshakeFlags};
+
+use super::config::{Config, Recognize, Start};
+use super::event::{Close, Event, HEAD, Problem, ProblemKind, Seen};
+use super::export::Export;
+use super::flight::Flight;
+use super::haggling::Options;
+use super::output::Output;
+use super::phase::{Farewell, Negotiated, Phase};
+use super::replies::Replies;
+use super::rules::Findings;
+use super::selection::Selection;
+use super::stream::{Bulk, Mode, Stream};
+use super::written::{Written, hole};
+
+/// Follows both directions of one connection.
+pub struct Session {
+    pub(super) config: Config,
+    pub(super) streams: [Stream; 2],
+    pub(super) out: Output,
+    pub(super) phase: Phase,
+    pub(super) tls: bool,
+    pub(super) greeting: Option<HandshakeFlags>,
+    pub(super) client_flags: Option<ClientFlags>,
+    pub(super) options: Options,
+    pub(super) negotiated: Negotiated,
+    pub(super) export: Option<Export>,
+    pub(super) flight: Flight,
+    pub(super) replies: Replies,
+    pub(super) farewell: Option<Farewell>,
+    /// What was written, where reads are compared with it.
+    pub(super) written: Option<Box<Written>>,
+    /// When each side was heard last.
+    pub(super) heard_ns: [u64; 2],
+    /// Who is known to have received all that the other side has sent so far.
+    pub(super) informed: [bool; 2],
+    /// What is not known of the message that is being judged.
+    pub(super) unknown: &'static [&'static str],
+    /// The server said that it shuts down, and the client has not been accused of going on.
+    pub(super) shuts_down: bool,
+}
+
+impl Session {
+    /// A session of which nothing has been seen.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let flight = Flight::new(config.in_flight);
+        let start = config.start;
+        let compares = config.recognize == Recognize::Contradictions;
+        let mut session = Self {
+            config,
+            streams: [Stream::default(), Stream::default()],
+            out: Output::default(),
+            phase: Phase::Greeting,
+            tls: false,
+            greeting: None,
+            client_flags: None,
+            options: Options::default(),
+            negotiated: Negotiated { selection: Some(Selection::default()), ..Default::default() },
+            export: None,
+            flight,
+            replies: Replies::default(),
+            farewell: None,
+            written: compares.then(|| Box::new(Written::new())),
+            heard_ns: [0; 2],
+            informed: [false; 2],
+            unknown: &[],
+            shuts_down: false,
+        };
+        if start == Start::Midway {
+            session.phase = Phase::Transmission;
+            session.negotiated.selection = None;
+            session.resync(Side::Client);
+            session.resync(Side::Server);
+        }
+        session
+    }
+
+    /// Bytes that `from` sent, in order, seen at `time_ns`. Fetch the events between calls, and
+    /// hand in pieces of moderate size (64 KiB): each message in the piece is an event in memory.
+    /// Gives how many bytes at the end of the piece are TLS, which was agreed in the piece.
+    pub fn received(&mut self, from: Side, time_ns: u64, bytes: &[u8]) -> usize {
+        self.out.now_ns = time_ns;
+        self.heard_ns[from as usize] = time_ns;
+        self.informed[from.other() as usize] = false;
+        let stream = self.stream(from);
+        if stream.closed.is_some() {
+            return 0;
+        }
+        // What was unread of another kind is counted off when TLS is agreed.
+        let before = if matches!(stream.mode, Mode::Tls) { stream.unread } else { 0 };
+        self.follow(from, time_ns, bytes);
+        match self.stream(from) {
+            Stream { mode: Mode::Tls, unread, .. } => {
+                bytes.len().min(unread.saturating_sub(before) as usize)
+            }
+            _ => 0,
+        }
+    }
+
+    /// What `from` sends next, or its end, it sent after it had received all that the other side has
+    /// sent so far: TCP acknowledged it. To be called before [`Session::received`]; without it
+    /// nobody is accused of going on as if nothing had been said.
+    pub fn is_informed(&mut self, from: Side) {
+        self.informed[from as usize] = true;
+    }
+
+    /// `from` will send no more.
+    pub fn closed(&mut self, from: Side, time_ns: u64, how: Close) {
+        self.out.now_ns = time_ns;
+        if self.stream(from).closed.is_none() {
+            self.close(from, how);
+        }
+    }
+
+    /// A hole: `missing` bytes of `from` were not captured. Inside of bulk the session is followed
+    /// over the hole; elsewhere from the next message on that can be found, which is no longer
+    /// judged.
+    pub fn gap(&mut self, from: Side, time_ns: u64, missing: u64) {
+        self.out.now_ns = time_ns;
+        if self.stream(from).closed.is_none() && missing > 0 {
+            self.skip(from, missing);
+        }
+    }
+
+    /// How far the session has come.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether `side` broke a MUST or MUST NOT so far.
+    #[must_use]
+    pub fn broke(&self, side: Side) -> bool {
+        self.out.broke[side as usize]
+    }
+
+    /// What transmission was entered with, if that was seen.
+    #[must_use]
+    pub fn export(&self) -> Option<&Export> {
+        self.export.as_ref()
+    }
+
+    /// How many of the next bytes of `from` are payload, as far as is known: none of them says
+    /// anything that is judged.
+    #[must_use]
+    pub fn bulk(&self, from: Side) -> u64 {
+        match &self.streams[from as usize].mode {
+            // What is compared is judged.
+            Mode::Bulk(bulk) if bulk.contents.is_none() => bulk.left,
+            _ => 0,
+        }
+    }
+
+    /// The oldest event that was not fetched.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.out.events.pop_front()
+    }
+
+    /// All events that were not fetched, for an empty buffer, which is used for the next ones.
+    pub fn swap_events(&mut self, buffer: &mut VecDeque<Event>) {
+        std::mem::swap(&mut self.out.events, buffer);
+    }
+
+    /// No more will be seen: tells what is outstanding.
+    pub fn finish(&mut self) {
+        self.outstanding();
+    }
+
+    pub(super) fn stream(&mut self, side: Side) -> &mut Stream {
+        &mut self.streams[side as usize]
+    }
+
+    /// Whether everything that `side` said so far is known. What a side says when that is not so is
+    /// told, as far as it is found, and not judged.
+    pub(super) fn follows(&self, side: Side) -> bool {
+        !self.streams[side as usize].is_lost()
+    }
+
+    /// Judges a message whose head is complete, and tells it unless bulk follows.
+    pub(super) fn head(&mut self, from: Side, began_ns: u64, message: Message, taken: usize) {
+        let mut found = Findings::default();
+        let verdict = match &message {
+            Message::Greeting(greeting) => self.greeting(greeting, &mut found),
+            Message::ClientFlags(flags) => self.client_flags(*flags, &mut found),
+            Message::Option(option) => self.option(option, &mut found),
+            Message::OptionReply(reply) => self.option_reply(reply, &mut found),
+            Message::ExportInfo(info) => self.export_info(info, &mut found),
+            Message::Request(request) => self.request(request, &mut found),
+            Message::SimpleReply(reply) => self.simple_reply(reply, &mut found),
+            Message::Chunk(chunk) => self.chunk(chunk, &mut found),
+        };
+        // Who is not known in full is not judged, nor who answers requests that may be missing.
+        let answers = from == Side::Server && self.phase == Phase::Transmission;
+        if self.is_patchy(from) || answers && self.is_patchy(Side::Client) {
+            found.0.clear();
+        }
+        for finding in &found.0 {
+            let binding = finding.rule.requirement().level.is_binding();
+            self.out.broke[finding.party as usize] |= binding;
+        }
+        let seen = Seen {
+            number: 0,
+            time_ns: began_ns,
+            end_ns: self.out.now_ns,
+            from,
+            offset: self.streams[from as usize].offset,
+            length: (taken as u64).saturating_add(verdict.bulk),
+            tls: self.tls,
+            message,
+            payload: None,
+            head: None,
+            answers: verdict.answers,
+            unknown: self.unknown,
+        };
+        if verdict.bulk == 0 || !self.stream(from).has_messages() {
+            self.stream(from).offset += seen.length;
+            let hole = verdict.compare.and_then(|_| hole(&seen.message));
+            self.out.message(seen, found);
+            if let Some(compare) = verdict.compare {
+                self.compare_hole(hole, compare);
+            }
+            return;
+        }
+        let recognizer = match self.config.recognize {
+            Recognize::Nothing | Recognize::Contradictions => None,
+            Recognize::Form | Recognize::FormAndHead => Some(Recognizer::new(verdict.at)),
+        };
+        let (left, total) = (verdict.bulk, verdict.bulk);
+        let contents = self.contents(&seen.message, verdict.at, verdict.compare);
+        self.stream(from).mode =
+            Mode::Bulk(Bulk { seen, findings: found, left, total, recognizer, contents });
+    }
+
+    /// Tells a message whose bulk is complete, or cut off.
+    pub(super) fn tail(&mut self, from: Side, bulk: Bulk) {
+        let Bulk { mut seen, findings, left, total, recognizer, contents } = bulk;
+        seen.end_ns = self.out.now_ns;
+        seen.length -= left;
+        if self.config.recognize == Recognize::FormAndHead {
+            seen.head =
+                recognizer.as_ref().map(|it| it.head().iter().copied().take(HEAD).collect());
+        }
+        let payload = Bulk::payload(recognizer, total - left);
+        if !matches!(payload.0[..], [Part::Digest(..)]) {
+            seen.head = None;
+        }
+        seen.payload = Some(payload);
+        let stream = self.stream(from);
+        stream.offset += seen.length;
+        let number = self.out.next_number();
+        match &seen.message {
+            Message::Request(request) => self.flight.numbered(request.cookie, number),
+            Message::Option(_) => self.options.numbered(number),
+            _ => {}
+        }
+        self.out.message(seen, findings);
+        if left == 0
+            && let Some(contents) = contents
+        {
+            self.contents_end(&contents);
+        }
+    }
+
+    pub(super) fn problem(&mut self, kind: ProblemKind, from: Side, text: impl Into<String>) {
+        use ProblemKind::{Ambiguous, Lost, Resumed};
+        if self.stream(from).quiet && matches!(kind, Ambiguous | Lost | Resumed) {
+            return;
+        }
+        let time_ns = self.out.now_ns;
+        let offset = self.stream(from).position();
+        let problem = Problem { kind, from, time_ns, offset, text: text.into() };
+        self.out.events.push_back(Event::Problem(problem));
+    }
+
+    pub(super) fn is_patchy(&self, side: Side) -> bool {
+        self.streams[side as usize].patchy
+    }
+
+    /// `from` can't be followed from here on, or not until a message is found.
+    pub(super) fn lose(&mut self, from: Side, kind: ProblemKind, text: impl Into<String>) {
+        if self.stream(from).has_messages() {
+            self.problem(kind, from, text);
+            if kind == ProblemKind::Ambiguous || self.is_patchy(from) {
+                self.stream(from).untold = kind == ProblemKind::Ambiguous;
+                return self.resync(from);
+            }
+            let stream = self.stream(from);
+            stream.unread += stream.buffer.len() as u64;
+            stream.buffer = Vec::new();
+            stream.mode = Mode::Lost;
+            if from == Side::Server {
+                self.flight.clear();
+            }
+        }
+    }
+}
