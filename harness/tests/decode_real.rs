@@ -273,14 +273,11 @@ fn tshark(capture: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A capture of our own making: tshark sees the messages that we see, and nothing wrong with the
-/// packets. (In captures of real sessions its NBD dissector misses what does not begin a segment.)
-#[test]
-fn tshark_agrees_with_our_captures() {
-    if !needed::here(&["tshark"]) {
-        return;
-    }
-    let reads = 20;
+/// How many reads and how many writes there are.
+const READS: u64 = 20;
+
+/// A session of reads and writes, piece by piece.
+fn reads_and_writes() -> Vec<(Side, Vec<u8>)> {
     let request = |command, cookie, offset, length| {
         let request = Request {
             form: RequestForm::Compact,
@@ -311,7 +308,7 @@ fn tshark_agrees_with_our_captures() {
         (Side::Client, Message::Option(option).to_bytes()),
         (Side::Server, Message::ExportInfo(export).to_bytes()),
     ];
-    for n in 0..reads {
+    for n in 0..READS {
         talk.push((Side::Client, request(NbdCommand::READ, n, n << 20, 300 << 10)));
         talk.push((Side::Server, [reply(n), vec![7; 300 << 10]].concat()));
         let write = request(NbdCommand::WRITE, 1000 + n, n << 20, 1 << 20);
@@ -319,7 +316,17 @@ fn tshark_agrees_with_our_captures() {
         talk.push((Side::Server, reply(1000 + n)));
     }
     talk.push((Side::Client, request(NbdCommand::DISC, 99, 0, 0)));
+    talk
+}
 
+/// A capture of our own making: tshark sees the messages that we see, and nothing wrong with the
+/// packets. (In captures of real sessions its NBD dissector misses what does not begin a segment.)
+#[test]
+fn tshark_agrees_with_our_captures() {
+    if !needed::here(&["tshark"]) {
+        return;
+    }
+    let talk = reads_and_writes();
     let folder = tempfile::tempdir().unwrap();
     for (client, server) in [("127.0.0.1:51234", "127.0.0.1:10809"), ("[::1]:51234", "[::1]:4711")]
     {
@@ -359,7 +366,7 @@ fn tshark_agrees_with_our_captures() {
             };
             *theirs.entry(name).or_default() += 1;
         }
-        assert_eq!(theirs["simple-reply ok"], 2 * reads);
+        assert_eq!(theirs["simple-reply ok"], 2 * READS);
         for (name, count) in theirs {
             assert_eq!(ours[name], count, "{name}");
         }

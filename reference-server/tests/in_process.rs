@@ -379,39 +379,41 @@ async fn a_handshake_takes_no_longer_than_the_limit() {
     assert_eq!(ending.await.unwrap(), Ending::TimedOut("the handshake"));
 }
 
+/// What the client says of a server with this fault.
+async fn violation(fault: Fault, options: &Options) -> Violation {
+    let server = Server::builder()
+        .export(Export::new("", MemoryStore::pattern(1 << 20, 1)))
+        .fault(fault)
+        .build()
+        .unwrap();
+    let (stream, _) = link(&server);
+    let session = async {
+        let client = Client::over(stream, "", options).await?;
+        client.read(1000, 4000).await?;
+        let df = CommandFlags::DF;
+        if client.details().flags.has(TransmissionFlags::SEND_DF) {
+            client.call(Call::new(Command::READ, 0, 4096).with_flags(df)).await?;
+        }
+        if !client.contexts().is_empty() {
+            client.block_status(0, 65_536, false).await?;
+            client.block_status(0, 65_536, true).await?;
+        }
+        client.write(0, &[1; 512]).await?;
+        match client.call(Call::new(Command::READ, 1 << 20, 512)).await {
+            Ok(_) | Err(ClientError::Failed { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        client.disconnect().await
+    };
+    match session.await {
+        Err(ClientError::Misbehaved(violation)) => violation,
+        other => panic!("{fault}: {other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn the_client_notices_what_a_server_gets_wrong() {
     use Violation as V;
-    let violation = async |fault: Fault, options: &Options| {
-        let server = Server::builder()
-            .export(Export::new("", MemoryStore::pattern(1 << 20, 1)))
-            .fault(fault)
-            .build()
-            .unwrap();
-        let (stream, _) = link(&server);
-        let session = async {
-            let client = Client::over(stream, "", options).await?;
-            client.read(1000, 4000).await?;
-            let df = CommandFlags::DF;
-            if client.details().flags.has(TransmissionFlags::SEND_DF) {
-                client.call(Call::new(Command::READ, 0, 4096).with_flags(df)).await?;
-            }
-            if !client.contexts().is_empty() {
-                client.block_status(0, 65_536, false).await?;
-                client.block_status(0, 65_536, true).await?;
-            }
-            client.write(0, &[1; 512]).await?;
-            match client.call(Call::new(Command::READ, 1 << 20, 512)).await {
-                Ok(_) | Err(ClientError::Failed { .. }) => {}
-                Err(error) => return Err(error),
-            }
-            client.disconnect().await
-        };
-        match session.await {
-            Err(ClientError::Misbehaved(violation)) => violation,
-            other => panic!("{fault}: {other:?}"),
-        }
-    };
     let structured = structured();
     let extended = Options::default();
     let by_name = Options { go: false, no_zeroes: false, ..Options::default() };

@@ -2,7 +2,8 @@
 
 use protocol::describe::Value;
 use protocol::message::{
-    ExportInfo, Greeting, Info, Message, OptionBody, OptionRequest, ReplyBody, RequestForm, Side,
+    ExportInfo, Greeting, Info, Message, OptionBody, OptionReply, OptionRequest, ReplyBody,
+    RequestForm, Side,
 };
 use protocol::notation::ast::Span;
 use protocol::text::WireString;
@@ -127,20 +128,7 @@ impl Interpreter<'_> {
             return self.by_export_name(name, export, span).await;
         }
         self.upgrade(name, Upgrade::BeforeTransmission, span).await?;
-        let tracker = self.conns.get(name).map(|conn| conn.link.tracker());
-        let agreed = tracker.is_some_and(|tracker| match wanted {
-            Some(OptionType::EXTENDED_HEADERS) => tracker.request_form() == RequestForm::Extended,
-            Some(_) => tracker.is_structured(),
-            None => true,
-        });
-        let wanted = wanted.filter(|_| !agreed);
-        if let Some(option) = wanted {
-            let (_, reply) = self.option(name, option, OptionBody::Empty, span).await?;
-            if reply.reply != ReplyType::ACK {
-                let line = Message::OptionReply(reply).describe(None);
-                return Err(Stop::Skip(format!("{option} is not offered: S: {line}")));
-            }
-        }
+        self.agree_on(name, wanted, span).await?;
         if !contexts.is_empty() {
             self.select(name, &export, contexts, span).await?;
         }
@@ -172,6 +160,29 @@ impl Interpreter<'_> {
             self.find("baseline-info-go", message, span, detail)?;
             return Err(Stop::Failed);
         }
+        self.learn_from(items);
+        Ok(())
+    }
+
+    /// Negotiates the form of replies that is wanted, unless it is agreed already.
+    async fn agree_on(&mut self, name: &str, wanted: Option<OptionType>, span: Span) -> Flow {
+        let tracker = self.conns.get(name).map(|conn| conn.link.tracker());
+        let agreed = tracker.is_some_and(|tracker| match wanted {
+            Some(OptionType::EXTENDED_HEADERS) => tracker.request_form() == RequestForm::Extended,
+            Some(_) => tracker.is_structured(),
+            None => true,
+        });
+        let Some(option) = wanted.filter(|_| !agreed) else { return Ok(()) };
+        let (_, reply) = self.option(name, option, OptionBody::Empty, span).await?;
+        if reply.reply != ReplyType::ACK {
+            let line = Message::OptionReply(reply).describe(None);
+            return Err(Stop::Skip(format!("{option} is not offered: S: {line}")));
+        }
+        Ok(())
+    }
+
+    /// What the answer to NBD_OPT_GO says of the export.
+    fn learn_from(&mut self, items: Vec<OptionReply>) {
         let mut entered = None;
         let mut told = None;
         for item in items {
@@ -186,7 +197,6 @@ impl Interpreter<'_> {
         if let Some((size, flags)) = entered {
             self.learn(size, flags, told);
         }
-        Ok(())
     }
 
     /// Whether options other than EXPORT_NAME may be sent.

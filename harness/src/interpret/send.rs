@@ -27,24 +27,7 @@ impl Interpreter<'_> {
         self.reach(&line.tags);
         let name = conn_name(line).to_owned();
         self.open(&name, line.span).await?;
-        let head = match &line.head.node {
-            Word::Name(name) => name.clone(),
-            Word::Variable(variable) => match self.env.get(variable) {
-                Some(Value::Name(name)) => name.to_string(),
-                _ => {
-                    return Err(Stop::Error(format!("`${variable}` is not the name of a message")));
-                }
-            },
-            Word::Any => return Err(Stop::Error("`_` can't be sent".to_owned())),
-        };
-        let variant = match line.variant.as_ref().map(|variant| &variant.node) {
-            Some(Word::Name(name)) => Some(name.clone()),
-            Some(Word::Variable(variable)) => match self.env.get(variable) {
-                Some(Value::Name(name)) => Some(name.to_string()),
-                _ => return Err(Stop::Error(format!("`${variable}` is not a name"))),
-            },
-            Some(Word::Any) | None => None,
-        };
+        let (head, variant) = self.words(line)?;
         let limit = self.wait();
         let at = self.script.source.line_of(line.span.start);
         let Some(conn) = self.conns.get_mut(&name) else {
@@ -63,15 +46,7 @@ impl Interpreter<'_> {
             fields.push((key, value));
         }
         if head == "bytes" {
-            let payload = fields.into_iter().find_map(|(_, value)| match value {
-                Value::Payload(payload) => Some(payload),
-                _ => None,
-            });
-            let payload = payload.unwrap_or_default();
-            let length = usize::try_from(payload.length()).unwrap_or(usize::MAX).min(1 << 26);
-            let mut bytes = vec![0; length];
-            payload.fill(0, 0, &mut bytes);
-            conn.link.send_raw(&bytes, limit).await;
+            conn.link.send_raw(&raw(fields), limit).await;
             self.stirred();
             self.collect();
             return Ok(());
@@ -123,6 +98,25 @@ impl Interpreter<'_> {
         Ok(())
     }
 
+    /// The first word of a line that is sent, and the second one if there is one.
+    fn words(&self, line: &MessageLine) -> Result<(String, Option<String>), Stop> {
+        let named = |variable: &str, what: &str| match self.env.get(variable) {
+            Some(Value::Name(name)) => Ok(name.to_string()),
+            _ => Err(Stop::Error(format!("`${variable}` is not {what}"))),
+        };
+        let head = match &line.head.node {
+            Word::Name(name) => name.clone(),
+            Word::Variable(variable) => named(variable, "the name of a message")?,
+            Word::Any => return Err(Stop::Error("`_` can't be sent".to_owned())),
+        };
+        let variant = match line.variant.as_ref().map(|variant| &variant.node) {
+            Some(Word::Name(name)) => Some(name.clone()),
+            Some(Word::Variable(variable)) => Some(named(variable, "a name")?),
+            Some(Word::Any) | None => None,
+        };
+        Ok((head, variant))
+    }
+
     /// `S: reply ...` sent by the harness as a server: the plainest form that is lawful.
     pub(super) async fn send_reply(
         &mut self,
@@ -167,4 +161,17 @@ impl Interpreter<'_> {
         self.collect();
         Ok(())
     }
+}
+
+/// The bytes of a `bytes` line, 64 MiB at most.
+fn raw(fields: Vec<(String, Value)>) -> Vec<u8> {
+    let payload = fields.into_iter().find_map(|(_, value)| match value {
+        Value::Payload(payload) => Some(payload),
+        _ => None,
+    });
+    let payload = payload.unwrap_or_default();
+    let length = usize::try_from(payload.length()).unwrap_or(usize::MAX).min(1 << 26);
+    let mut bytes = vec![0; length];
+    payload.fill(0, 0, &mut bytes);
+    bytes
 }

@@ -43,6 +43,17 @@ pub struct PeerFile {
     stays: Arc<AtomicBool>,
 }
 
+/// The command line that starts a server.
+struct Line {
+    program: PathBuf,
+    args: Vec<String>,
+    /// As one would type it.
+    shown: String,
+    env: BTreeMap<String, String>,
+    /// It runs in the server's own directory, not in the user's.
+    in_its_place: bool,
+}
+
 /// The TLS that a server is to have; where nothing else is said, it insists on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Tls {
@@ -326,36 +337,52 @@ impl PeerFile {
             .make_files(server, wanted, &values, value, size)
             .map_err(|e| failed("its files can't be made", &e))?;
         self.prepare(wanted, &values, &place).await?;
-        let (args, command, env, cwd) = match &server.command {
+        let line = match &server.command {
             Some(line) => {
                 own::set_optional(configuration, value, &mut values);
-                let command = line.fill(&values);
-                let args = line.for_shell(&command);
-                // As at a prompt: in the user's directory.
+                let shown = line.fill(&values);
+                let args = line.for_shell(&shown);
                 let env = BTreeMap::from([("PATH".to_owned(), search_path())]);
-                (args, command, env, None)
+                // As at a prompt: in the user's directory.
+                Line { program, args, shown, env, in_its_place: false }
             }
             None => {
                 let args = template::words(&server.start.args, &values)
                     .map_err(|e| unfilled(configuration, &e))?;
-                let command = shown(&server.common.program, &args);
-                (args, command, server.common.env.clone(), Some(place.dir.path()))
+                let shown = shown(&server.common.program, &args);
+                let env = server.common.env.clone();
+                Line { program, args, shown, env, in_its_place: true }
             }
         };
+        let mut running = self.spawn(configuration, wanted, place, size, line)?;
+        running.wait_until_ready(self).await?;
+        Ok(running)
+    }
+
+    /// Starts the program of a configuration whose files are there.
+    fn spawn(
+        &self,
+        configuration: &str,
+        wanted: &Configuration,
+        place: Place,
+        size: Option<u64>,
+        line: Line,
+    ) -> Result<Running, StartError> {
+        let server = &self.server;
         let process = Process::spawn(&Invocation {
-            program: &program,
-            args: &args,
-            env: &env,
+            program: &line.program,
+            args: &line.args,
+            env: &line.env,
             dir: place.dir.path(),
-            cwd,
+            cwd: line.in_its_place.then(|| place.dir.path()),
             keep: TAIL_LIMIT,
         })
         .map_err(|e| StartError::Failed {
             what: format!("{} does not start: {e}", self.subject()),
-            command: command.clone(),
+            command: line.shown.clone(),
             output: String::new(),
         })?;
-        let mut running = Running {
+        Ok(Running {
             process,
             address: place.address.clone(),
             export: (!wanted.export.is_empty() || server.command.is_none())
@@ -365,12 +392,10 @@ impl PeerFile {
             image: wanted.image.as_ref().map(|_| place.image.clone()),
             content: wanted.image.as_ref().map(|image| image.content),
             size,
-            command,
+            command: line.shown,
             stop_within: server.start.stop_within,
             place,
-        };
-        running.wait_until_ready(self).await?;
-        Ok(running)
+        })
     }
 
     /// Runs the commands that make ready what the server needs.

@@ -82,17 +82,15 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
         return unmet_comparison(name, *op, wanted, capabilities);
     }
     let not_offered = |what: &str, texts: &[&str]| {
-        let evidence = capabilities.evidence(texts).unwrap_or("no line of the server shows it");
-        Some((SkipKind::NotOffered, format!("{what}: {evidence}")))
+        Some((SkipKind::NotOffered, shown_by(what, texts, capabilities)))
     };
     // It offers more than the scenario is about.
     let not_possible = |what: &str, texts: &[&str]| {
-        not_offered(what, texts).map(|(_, reason)| (SkipKind::NotPossible, reason))
+        Some((SkipKind::NotPossible, shown_by(what, texts, capabilities)))
     };
-    let entered: &[&str] = &["size=", "flags="];
     match name {
         "write" if capabilities.flags.has(TransmissionFlags::READ_ONLY) => {
-            not_offered("the export is read-only", entered)
+            not_offered("the export is read-only", ENTERED)
         }
         "write" if !allowed.write => {
             let reason = "it writes: `--allow-write` lets it".to_owned();
@@ -100,7 +98,7 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
         }
         "write" => None,
         "read-only" if !capabilities.flags.has(TransmissionFlags::READ_ONLY) => {
-            not_possible("the export is writable", entered)
+            not_possible("the export is writable", ENTERED)
         }
         "read-only" => None,
         "owned" if !allowed.owned => {
@@ -144,24 +142,41 @@ fn unmet(need: &Need, capabilities: &Capabilities, allowed: Allowed) -> Option<(
         }
         "block-size" => None,
         "list" => option(OptionType::LIST, capabilities),
-        name => {
-            if let Ok(wanted) = name.parse::<OptionType>() {
-                return option(wanted, capabilities);
-            }
-            let (wanted, flag) = match name.strip_prefix("no-") {
-                Some(flag) => (false, flag),
-                None => (true, name),
-            };
-            let flags = capabilities.flags | capabilities.extended_flags;
-            match flag.parse::<TransmissionFlags>() {
-                Ok(mask) if flags.has(mask) == wanted => None,
-                Ok(_) if not_entered(capabilities).is_some() => not_entered(capabilities),
-                Ok(_) if wanted => not_offered(&format!("no {flag}"), entered),
-                Ok(_) => not_possible(&format!("{flag} is set"), entered),
-                Err(_) => Some((SkipKind::NotPossible, format!("`{name}` is not a known need"))),
-            }
-        }
+        name => match name.parse::<OptionType>() {
+            Ok(wanted) => option(wanted, capabilities),
+            Err(_) => unmet_flag(name, capabilities),
+        },
     }
+}
+
+/// A transmission flag that is needed, or with `no-` must not be set.
+fn unmet_flag(name: &str, capabilities: &Capabilities) -> Option<(SkipKind, String)> {
+    let (wanted, flag) = match name.strip_prefix("no-") {
+        Some(flag) => (false, flag),
+        None => (true, name),
+    };
+    let flags = capabilities.flags | capabilities.extended_flags;
+    match flag.parse::<TransmissionFlags>() {
+        Ok(mask) if flags.has(mask) == wanted => None,
+        Ok(_) if not_entered(capabilities).is_some() => not_entered(capabilities),
+        Ok(_) if wanted => {
+            Some((SkipKind::NotOffered, shown_by(&format!("no {flag}"), ENTERED, capabilities)))
+        }
+        Ok(_) => {
+            let what = format!("{flag} is set");
+            Some((SkipKind::NotPossible, shown_by(&what, ENTERED, capabilities)))
+        }
+        Err(_) => Some((SkipKind::NotPossible, format!("`{name}` is not a known need"))),
+    }
+}
+
+/// What a line that tells of the export that was entered has.
+const ENTERED: &[&str] = &["size=", "flags="];
+
+/// A reason, with the first line that has one of these texts.
+fn shown_by(what: &str, texts: &[&str], capabilities: &Capabilities) -> String {
+    let evidence = capabilities.evidence(texts).unwrap_or("no line of the server shows it");
+    format!("{what}: {evidence}")
 }
 
 /// Where no export could be entered, its size and flags are unknown, not missing.

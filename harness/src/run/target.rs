@@ -267,52 +267,7 @@ impl Target {
                 held: Held::Nothing,
             }),
             Self::Reference { .. } | Self::Profile(_) => {
-                let security = made()?;
-                let (builder, export) =
-                    configure(base, self.profile()).map_err(Unavailable::NotPossible)?;
-                let server = match (tls, &security) {
-                    (Some(tls), Some(security)) => {
-                        Some(tls.of_reference(security).map_err(Unavailable::NotPossible)?)
-                    }
-                    _ => None,
-                };
-                let builder = match self {
-                    Self::Reference { quirks, fault } => {
-                        builder.quirks(quirks.iter().copied()).fault(*fault)
-                    }
-                    _ => builder,
-                };
-                let builder = builder.tls(server);
-                let failed = |error: String| Unavailable::Failed(error);
-                if access.transport == Transport::Unix {
-                    let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
-                    let path = folder.path().join("s");
-                    let handle = builder.unix(&path).start().await;
-                    let handle = handle.map_err(unavailable)?;
-                    return Ok(Instance {
-                        address: Address::Unix(path),
-                        export: Some(export.to_owned()),
-                        owned: true,
-                        described: true,
-                        content: true,
-                        security,
-                        held: Held::Reference { _handle: handle, _folder: Some(folder) },
-                    });
-                }
-                let handle =
-                    builder.tcp(([127, 0, 0, 1], 0).into()).start().await.map_err(unavailable)?;
-                let address = handle
-                    .tcp_address()
-                    .ok_or_else(|| Unavailable::Failed("no address".to_owned()))?;
-                Ok(Instance {
-                    address: address.into(),
-                    export: Some(export.to_owned()),
-                    owned: true,
-                    described: true,
-                    content: true,
-                    security,
-                    held: Held::Reference { _handle: handle, _folder: None },
-                })
+                self.start_reference(base, tls, made()?, access.transport).await
             }
             Self::Peer(file) => {
                 let security = made()?;
@@ -336,6 +291,52 @@ impl Target {
                 }
             }
         }
+    }
+
+    /// The reference server, as itself or as a release of qemu.
+    async fn start_reference(
+        &self,
+        base: &str,
+        tls: Option<Wanted>,
+        security: Option<Security>,
+        transport: Transport,
+    ) -> Result<Instance, Unavailable> {
+        let (builder, export) =
+            configure(base, self.profile()).map_err(Unavailable::NotPossible)?;
+        let server = match (tls, &security) {
+            (Some(tls), Some(security)) => {
+                Some(tls.of_reference(security).map_err(Unavailable::NotPossible)?)
+            }
+            _ => None,
+        };
+        let builder = match self {
+            Self::Reference { quirks, fault } => {
+                builder.quirks(quirks.iter().copied()).fault(*fault)
+            }
+            _ => builder,
+        };
+        let builder = builder.tls(server);
+        let failed = |error: String| Unavailable::Failed(error);
+        let (address, handle, folder) = if transport == Transport::Unix {
+            let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
+            let path = folder.path().join("s");
+            let handle = builder.unix(&path).start().await.map_err(unavailable)?;
+            (Address::Unix(path), handle, Some(folder))
+        } else {
+            let handle = builder.tcp(([127, 0, 0, 1], 0).into()).start().await;
+            let handle = handle.map_err(unavailable)?;
+            let address = handle.tcp_address().ok_or_else(|| failed("no address".to_owned()))?;
+            (address.into(), handle, None)
+        };
+        Ok(Instance {
+            address,
+            export: Some(export.to_owned()),
+            owned: true,
+            described: true,
+            content: true,
+            security,
+            held: Held::Reference { _handle: handle, _folder: folder },
+        })
     }
 }
 

@@ -310,23 +310,7 @@ impl Transcriber {
             OptionType::LIST_META_CONTEXT => {
                 self.line("until S: NBD_REP_ACK { S: NBD_REP_META_CONTEXT }");
             }
-            OptionType::SET_META_CONTEXT => {
-                self.needs.insert("NBD_OPT_SET_META_CONTEXT");
-                self.selected.extend(contexts.iter().filter_map(plain));
-                let line = |name: &WireString| format!("S: NBD_REP_META_CONTEXT name={name}");
-                match &contexts[..] {
-                    [] => {}
-                    [name] => self.line(line(name)),
-                    names => {
-                        self.line("any-order {");
-                        for name in names {
-                            self.line(line(name));
-                        }
-                        self.line("}");
-                    }
-                }
-                self.line("S: NBD_REP_ACK");
-            }
+            OptionType::SET_META_CONTEXT => self.selects(&contexts),
             other => {
                 match other {
                     OptionType::STRUCTURED_REPLY => self.needs.insert("structured"),
@@ -344,6 +328,25 @@ impl Transcriber {
                 }
             }
         }
+    }
+
+    /// The contexts that the server selected.
+    fn selects(&mut self, contexts: &[WireString]) {
+        self.needs.insert("NBD_OPT_SET_META_CONTEXT");
+        self.selected.extend(contexts.iter().filter_map(plain));
+        let line = |name: &WireString| format!("S: NBD_REP_META_CONTEXT name={name}");
+        match contexts {
+            [] => {}
+            [name] => self.line(line(name)),
+            names => {
+                self.line("any-order {");
+                for name in names {
+                    self.line(line(name));
+                }
+                self.line("}");
+            }
+        }
+        self.line("S: NBD_REP_ACK");
     }
 
     /// Another server may know what this one did not, and the session would be another: an option

@@ -1,16 +1,14 @@
 //! Runs scenarios against one target: several at once, without one disturbing another.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use protocol::message::Side;
 use protocol::notation::ast::{MessageLine, Word};
-use tokio::sync::{Mutex, RwLock, Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use super::canary::{Canary, Reached};
 use super::content::fill;
-use super::halt::Halt;
 use super::options::Options;
 use super::state::{Runner, Shared};
 use super::verdict;
@@ -41,19 +39,7 @@ pub async fn run_target(
 ) -> TargetRun {
     let began = Instant::now();
     let mut run = TargetRun { version: target.version().await, ..TargetRun::new(target.name()) };
-    let runner = Arc::new(Runner {
-        target: target.clone(),
-        options: options.clone(),
-        events,
-        shared: Mutex::new(HashMap::new()),
-        others: Mutex::default(),
-        contents: RwLock::default(),
-        halt: Halt::new(options.limits.clone()),
-        patience: Arc::default(),
-        together: RwLock::new(()),
-        canary: Mutex::new(None),
-        death: std::sync::Mutex::new(None),
-    });
+    let runner = Arc::new(Runner::new(target, options, events));
     if let Target::External { address, .. } = target {
         run.address = Some(address.to_string());
     }
@@ -98,32 +84,7 @@ pub async fn run_target(
             Verdict::Warn | Verdict::Fail => run.outcomes.push(outcome),
         }
     }
-    // A server with few places would leave a scenario waiting for its greeting.
-    let capacity = match runner.shared("default").await {
-        Ok(shared) => shared.capacity,
-        Err(_) => 1,
-    };
-    let connections_free = Arc::new(Semaphore::new(capacity));
-    let places = Arc::new(Semaphore::new(jobs));
-    let mut tasks = tokio::task::JoinSet::new();
-    for script in scripts {
-        let (runner, script, places) = (runner.clone(), script.clone(), places.clone());
-        let free = connections_free.clone();
-        let wanted = connections(&script.body).len().clamp(1, capacity);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        tasks.spawn(async move {
-            // The semaphores are never closed.
-            let _place = places.acquire().await;
-            let _connections = free.acquire_many(wanted).await;
-            runner.run(&script).await
-        });
-    }
-    while let Some(done) = tasks.join_next().await {
-        match done {
-            Ok(outcome) => run.outcomes.push(outcome),
-            Err(error) => run.problem = Some(format!("a scenario came to no end: {error}")),
-        }
-    }
+    run_all(&runner, scripts, jobs, &mut run).await;
     let broken = |outcome: &Outcome| outcome.id == SANITY && outcome.verdict > Verdict::Warn;
     if let Some(reason) = runner.halt.reason() {
         let left = run.outcomes.iter().filter(|it| it.skipped == Some(SkipKind::NotRun)).count();
@@ -156,6 +117,36 @@ pub async fn run_target(
     verdict::tell_small_maximum(&mut run.outcomes);
     run.duration = began.elapsed();
     run
+}
+
+/// Runs the scenarios, as many at once as the server has places for.
+async fn run_all(runner: &Arc<Runner>, scripts: &[Arc<Script>], jobs: usize, run: &mut TargetRun) {
+    // A server with few places would leave a scenario waiting for its greeting.
+    let capacity = match runner.shared("default").await {
+        Ok(shared) => shared.capacity,
+        Err(_) => 1,
+    };
+    let connections_free = Arc::new(Semaphore::new(capacity));
+    let places = Arc::new(Semaphore::new(jobs));
+    let mut tasks = tokio::task::JoinSet::new();
+    for script in scripts {
+        let (runner, script, places) = (runner.clone(), script.clone(), places.clone());
+        let free = connections_free.clone();
+        let wanted = connections(&script.body).len().clamp(1, capacity);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        tasks.spawn(async move {
+            // The semaphores are never closed.
+            let _place = places.acquire().await;
+            let _connections = free.acquire_many(wanted).await;
+            runner.run(&script).await
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        match done {
+            Ok(outcome) => run.outcomes.push(outcome),
+            Err(error) => run.problem = Some(format!("a scenario came to no end: {error}")),
+        }
+    }
 }
 
 /// What is told of a server that takes this long for a read.

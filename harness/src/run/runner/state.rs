@@ -59,3 +59,26 @@ pub(super) struct Runner {
     /// How an external target died.
     pub(super) death: std::sync::Mutex<Option<String>>,
 }
+
+impl Runner {
+    /// Of a target of which nothing is known yet.
+    pub(super) fn new(
+        target: &Target,
+        options: &Options,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        Self {
+            target: target.clone(),
+            options: options.clone(),
+            events,
+            shared: Mutex::new(HashMap::new()),
+            others: Mutex::default(),
+            contents: RwLock::default(),
+            halt: Halt::new(options.limits.clone()),
+            patience: Arc::default(),
+            together: RwLock::new(()),
+            canary: Mutex::new(None),
+            death: std::sync::Mutex::new(None),
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! What the harness says must be stated in full, and what it waits for is waited for.
 
-use protocol::notation::ast::{Expr, MessageLine, Op, Pattern, Span, Word};
+use protocol::notation::ast::{Expr, FieldPattern, MessageLine, Op, Pattern, Span, Word};
 use protocol::notation::vocabulary::{Head, VariantKind};
 
 use super::super::walk;
@@ -62,6 +62,15 @@ impl Checker<'_> {
             Some(Head::Reply) => self.sent_reply(line),
             _ => {}
         }
+        self.sent_variant(line, head);
+        for field in &line.fields {
+            self.sent_field(field);
+        }
+    }
+
+    /// The second word of a line that is sent, or its lack.
+    fn sent_variant(&mut self, line: &MessageLine, head: Option<Head>) {
+        let span = line.head.span;
         match line.variant.as_ref().map(|word| (&word.node, word.span)) {
             Some((Word::Any, span)) => {
                 self.fail(span, "`_` can't be sent", "expected a word", None);
@@ -84,37 +93,38 @@ impl Checker<'_> {
             }
             _ => {}
         }
-        for field in &line.fields {
-            if field.op != Op::Eq {
-                let message =
-                    format!("`{}` is compared in a line that the harness sends", field.key.node);
-                self.fail(field.key.span, message, "expected `=`", None);
-            }
-            let mut open = Vec::new();
-            walk::expr(&field.value, &mut |part| {
-                let what = match &part.node {
-                    Expr::Any => "`_`",
-                    Expr::Capture(_) => "a capture",
-                    Expr::Payload(parts) => {
-                        match parts.iter().find_map(|part| match part.pattern {
-                            Pattern::Any => Some("`any`"),
-                            Pattern::Digest(_) => Some("`digest`"),
-                            _ => None,
-                        }) {
-                            Some(what) => what,
-                            None => return,
-                        }
+    }
+
+    /// A field of a line that is sent: it needs one value.
+    fn sent_field(&mut self, field: &FieldPattern) {
+        if field.op != Op::Eq {
+            let message =
+                format!("`{}` is compared in a line that the harness sends", field.key.node);
+            self.fail(field.key.span, message, "expected `=`", None);
+        }
+        let mut open = Vec::new();
+        walk::expr(&field.value, &mut |part| {
+            let what = match &part.node {
+                Expr::Any => "`_`",
+                Expr::Capture(_) => "a capture",
+                Expr::Payload(parts) => {
+                    match parts.iter().find_map(|part| match part.pattern {
+                        Pattern::Any => Some("`any`"),
+                        Pattern::Digest(_) => Some("`digest`"),
+                        _ => None,
+                    }) {
+                        Some(what) => what,
+                        None => return,
                     }
-                    _ => return,
-                };
-                open.push((what, part.span));
-            });
-            for (what, span) in open {
-                let help = (what == "`digest`").then_some(
-                    "a digest identifies data but cannot be sent: use `place(1)` instead",
-                );
-                self.fail(span, format!("{what} can't be sent"), "expected a value", help);
-            }
+                }
+                _ => return,
+            };
+            open.push((what, part.span));
+        });
+        for (what, span) in open {
+            let help = (what == "`digest`")
+                .then_some("a digest identifies data but cannot be sent: use `place(1)` instead");
+            self.fail(span, format!("{what} can't be sent"), "expected a value", help);
         }
     }
 
