@@ -8,38 +8,25 @@
 use crate::describe::Value;
 use crate::message::parts::part;
 use crate::message::{
-    Chunk, ChunkBody, Cookie, Message, Side, chunk, greeting, option, option_reply, request,
-    simple_reply,
+    Chunk, ChunkBody, Message, Side, chunk, greeting, option, option_reply, request, simple_reply,
 };
 use crate::notation::vocabulary::{Head, VariantKind};
 use crate::payload::Payload;
-use crate::values::OptionType;
 
 mod constant;
+mod context;
 mod error;
 mod fields;
+mod given;
 #[cfg(test)]
 mod tests;
 
 pub use constant::{at, build_line, constant, parse_line};
+pub use context::Context;
 pub use error::{Blame, BuildError};
 
-pub(crate) use fields::{Data, Fields, Given, at_most};
-
-/// What the conversation so far adds to a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Context {
-    /// Extended headers are in force: requests and chunks without `form` have them.
-    pub extended: bool,
-    /// For a request or reply without `cookie`.
-    pub cookie: Option<Cookie>,
-    /// For an option reply without `option`.
-    pub option: Option<OptionType>,
-    /// For an extended chunk without `request-offset`.
-    pub request_offset: Option<u64>,
-    /// The answer to `NBD_OPT_EXPORT_NAME` without `padding` has its 124 zeroes.
-    pub padded: bool,
-}
+pub(crate) use fields::{Data, Fields, Made};
+pub(crate) use given::{Given, at_most};
 
 /// A message, and what a line says beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,28 +87,47 @@ pub fn build(
         return Err(BuildError::WrongSide { head: head.to_owned(), side: speaker.name() });
     }
     check_variant(head, kind, variant)?;
-    let mut fields = Fields::new(head, kind, variant, fields)?;
+    let mut fields = Fields::new(head, kind.fields(variant), fields)?;
     let second = variant.unwrap_or_default();
-    let mut built = match kind {
-        Head::Greeting => greeting::build(second, &mut fields)?,
-        Head::ClientFlags => greeting::build_client_flags(&mut fields)?,
-        Head::Option(option) => option::build(option, &mut fields)?,
-        Head::OptionReply(reply) => {
-            option_reply::build(reply, second.parse().ok(), &mut fields, context)?
+    let (message, payload) = match kind {
+        Head::Greeting => (Message::Greeting(greeting::build(second, &mut fields)?), None),
+        Head::ClientFlags => {
+            (Message::ClientFlags(greeting::build_client_flags(&mut fields)?), None)
         }
-        Head::ExportInfo => greeting::build_export_info(&mut fields, context)?,
-        Head::Request(command) => request::build(command, &mut fields, context)?,
-        Head::SimpleReply => simple_reply::build(second, &mut fields, context)?,
-        Head::Chunk(chunk) => chunk::build(chunk, &mut fields, context)?,
+        Head::Option(option) => with(Message::Option, option::build(option, &mut fields)?),
+        Head::OptionReply(reply) => {
+            let info = second.parse().ok();
+            let built = option_reply::build(reply, info, &mut fields, context)?;
+            with(Message::OptionReply, built)
+        }
+        Head::ExportInfo => {
+            (Message::ExportInfo(greeting::build_export_info(&mut fields, context)?), None)
+        }
+        Head::Request(command) => {
+            with(Message::Request, request::build(command, &mut fields, context)?)
+        }
+        Head::SimpleReply => {
+            with(Message::SimpleReply, simple_reply::build(second, &mut fields, context)?)
+        }
+        Head::Chunk(chunk) => with(Message::Chunk, chunk::build(chunk, &mut fields, context)?),
         Head::AnyError | Head::Reply | Head::Bytes | Head::End => {
             return Err(BuildError::NotAMessage { head: head.to_owned() });
         }
     };
+    let mut built = Built::new(message, payload);
     built.magic = fields.find(&part("magic"))?;
     if !matches!(built.message, Message::Request(_)) {
         built.announced_length = fields.find(&part("length"))?;
     }
     Ok(built)
+}
+
+/// A message of a family, as any message, and its bulk.
+fn with<T>(
+    any: impl FnOnce(T) -> Message,
+    (message, payload): (T, Option<Payload>),
+) -> (Message, Option<Payload>) {
+    (any(message), payload)
 }
 
 fn check_variant(word: &str, head: Head, variant: Option<&str>) -> Result<()> {

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod codec;
+mod cursor;
 pub mod describe;
 pub mod message;
 pub mod nearest;

@@ -9,89 +9,37 @@
 //! the bytes, the layout, the description, the grammar of a line and its building come, and the
 //! decoder, beside them.
 
-use std::borrow::Cow;
-
 use crate::describe::{Description, Kind, WirePart};
 use crate::payload::Payload;
 use crate::values::ClientFlags;
 
 pub(crate) mod chunk;
+mod cookie;
+mod extent;
 pub(crate) mod greeting;
 mod held;
 pub(crate) mod info;
 pub(crate) mod option;
 pub(crate) mod option_reply;
+mod padding;
 pub(crate) mod parts;
 pub(crate) mod request;
+mod side;
 pub(crate) mod simple_reply;
 
-pub use chunk::{Chunk, ChunkBody, ChunkForm, Extent};
-pub use greeting::{ExportInfo, Greeting, Padding};
+pub use chunk::{Chunk, ChunkBody, ChunkForm};
+pub use cookie::Cookie;
+pub use extent::Extent;
+pub use greeting::{ExportInfo, Greeting};
 pub use info::Info;
 pub use option::{OptionBody, OptionRequest};
 pub use option_reply::{OptionReply, ReplyBody};
+pub use padding::Padding;
 pub use request::{Request, RequestForm, StatusPayload};
+pub use side::Side;
 pub use simple_reply::SimpleReply;
 
-pub(crate) use held::Held;
-use parts::{Describer, Layout, Lies, Show};
-
-/// Who sent a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Side {
-    /// The party that connected.
-    Client,
-    /// The party that serves exports.
-    Server,
-}
-
-impl Side {
-    /// The other party.
-    #[must_use]
-    pub const fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
-    }
-
-    /// `client` or `server`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Server => "server",
-        }
-    }
-
-    /// `C` or `S`, as in the specification's examples.
-    #[must_use]
-    pub const fn letter(self) -> char {
-        match self {
-            Self::Client => 'C',
-            Self::Server => 'S',
-        }
-    }
-}
-
-/// The value that ties replies to a request (section "Transmission"); opaque to the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Cookie(pub u64);
-
-impl From<u64> for Cookie {
-    fn from(raw: u64) -> Self {
-        Self(raw)
-    }
-}
-
-impl From<Cookie> for u64 {
-    fn from(cookie: Cookie) -> Self {
-        cookie.0
-    }
-}
-
-/// The kind, the first and the second word of a description.
-struct Words(Kind, Cow<'static, str>, Option<Cow<'static, str>>);
+use parts::{Describer, Layout, Lies, Show, Words};
 
 /// Any message of either side.
 #[derive(Debug, Clone, PartialEq, Eq)]

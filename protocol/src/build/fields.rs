@@ -1,14 +1,13 @@
 //! The fields of a line, looked up by name and read as what the message wants.
 
 use crate::describe::Value;
-use crate::message::Held;
-use crate::message::parts::{DATA, Fallback, Grammar, Part, Source};
+use crate::message::parts::{DATA, Fallback, Grammar, Held, Part, Source};
 use crate::nearest::did_you_mean;
-use crate::notation::vocabulary::{FieldKind, FieldSpec, Head};
+use crate::notation::field::FieldSpec;
 use crate::payload::Payload;
-use crate::values::parse_number;
 
 use super::error::BuildError;
+use super::given::{Given, at_most};
 
 /// The fields of one line; every one is known to belong to its message.
 pub(crate) struct Fields<'a> {
@@ -16,6 +15,9 @@ pub(crate) struct Fields<'a> {
     specs: Vec<FieldSpec>,
     given: &'a [(String, Value)],
 }
+
+/// What a line makes: a message of a family, and the bulk that follows it.
+pub(crate) type Made<T> = Result<(T, Option<Payload>), BuildError>;
 
 /// Data that no layout describes.
 pub(crate) enum Data {
@@ -28,11 +30,10 @@ pub(crate) enum Data {
 impl<'a> Fields<'a> {
     pub(super) fn new(
         word: &'a str,
-        head: Head,
-        variant: Option<&str>,
+        specs: Vec<FieldSpec>,
         given: &'a [(String, Value)],
     ) -> Result<Self, BuildError> {
-        let fields = Self { head: word, specs: head.fields(variant), given };
+        let fields = Self { head: word, specs, given };
         for (index, (key, _)) in given.iter().enumerate() {
             if !fields.specs.iter().any(|spec| spec.key == key) {
                 return Err(BuildError::UnknownField {
@@ -148,99 +149,4 @@ impl Source for Fields<'_> {
         };
         T::given(&Given { key: part.key, kind: T::KIND, value: &Value::Int(number) }, part)
     }
-}
-
-/// What a line states for a field.
-pub(crate) struct Given<'a> {
-    key: &'a str,
-    kind: FieldKind,
-    pub(crate) value: &'a Value,
-}
-
-impl Given<'_> {
-    pub(crate) fn int(&self) -> Result<u64, BuildError> {
-        match self.value {
-            Value::Int(n) | Value::Hex(n) => self.limited(*n),
-            _ => Err(self.wrong()),
-        }
-    }
-
-    /// A number, or a name that stands for one.
-    pub(crate) fn named(&self) -> Result<u64, BuildError> {
-        match self.value {
-            Value::Name(name) => self.kind.number(name).ok_or_else(|| self.unknown(name)),
-            _ => self.int(),
-        }
-    }
-
-    /// The bits of a set of flags.
-    pub(crate) fn flags(&self) -> Result<u64, BuildError> {
-        match self.value {
-            Value::Names(names) => names.iter().try_fold(0, |bits, name| {
-                self.kind.number(name).map(|flag| bits | flag).ok_or_else(|| self.unknown(name))
-            }),
-            Value::Ids(masks) => {
-                self.limited(masks.iter().fold(0, |bits, mask| bits | u64::from(*mask)))
-            }
-            _ if self.is_empty_set() => Ok(0),
-            _ => self.int(),
-        }
-    }
-
-    /// The number of an information type, by its name or as it is.
-    pub(crate) fn info(&self, name: &str) -> Result<u64, BuildError> {
-        let number = self.kind.number(name).or_else(|| parse_number(name));
-        number.ok_or_else(|| self.unknown(name))
-    }
-
-    /// Whether it is an empty set, which is one of whatever the field wants.
-    pub(crate) fn is_empty_set(&self) -> bool {
-        match self.value {
-            Value::Names(names) => names.is_empty(),
-            Value::Texts(texts) => texts.is_empty(),
-            Value::Ids(ids) => ids.is_empty(),
-            Value::Extents(extents) => extents.is_empty(),
-            _ => false,
-        }
-    }
-
-    /// The number, if the field has room for it.
-    pub(crate) fn limited(&self, value: u64) -> Result<u64, BuildError> {
-        self.at_most(value, self.kind.limit().unwrap_or(u64::MAX))
-    }
-
-    pub(crate) fn at_most(&self, value: u64, limit: u64) -> Result<u64, BuildError> {
-        at_most(self.key, value, limit)
-    }
-
-    /// The error that it can't stand here.
-    pub(crate) fn conflict(&self, why: &'static str) -> BuildError {
-        BuildError::Conflict { key: self.key.to_owned(), why }
-    }
-
-    /// The error that it is of another type.
-    pub(crate) fn wrong(&self) -> BuildError {
-        BuildError::WrongType {
-            key: self.key.to_owned(),
-            wanted: self.kind.wanted(),
-            found: self.value.to_string(),
-        }
-    }
-
-    fn unknown(&self, name: &str) -> BuildError {
-        BuildError::UnknownName {
-            key: self.key.to_owned(),
-            name: name.to_owned(),
-            wanted: self.kind.wanted_item(),
-            help: did_you_mean(name, self.kind.names()),
-        }
-    }
-}
-
-/// The number, or the error that it is too large for the field.
-pub(crate) fn at_most(key: &str, value: u64, limit: u64) -> Result<u64, BuildError> {
-    if value > limit {
-        return Err(BuildError::TooLarge { key: key.to_owned(), value, limit });
-    }
-    Ok(value)
 }

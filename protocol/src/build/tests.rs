@@ -2,8 +2,10 @@
 //! are in `tests/round_trip.rs`.
 
 use super::*;
+use crate::message::Cookie;
 use crate::notation::parser;
 use crate::payload::Part;
+use crate::values::OptionType;
 
 /// The line that a line reads back as.
 fn again(text: &str) -> String {

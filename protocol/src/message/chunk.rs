@@ -1,19 +1,19 @@
 //! Chunks of structured and extended replies (sections "Structured reply chunk message" and
 //! "Extended reply chunk message").
 
-use super::Held;
+use super::cookie::Cookie;
+use super::extent::Extent;
 use super::parts::{
-    COOKIE, Count, DATA, Fallback, Grammar, LENGTH, Part, Show, Source, bodies, part,
+    COOKIE, Count, DATA, Fallback, Grammar, Held, LENGTH, Part, Show, Source, Words, bodies, part,
 };
-use super::{Cookie, Message, SimpleReply, Words};
-use crate::build::{BuildError, Built, Context, Data, Fields, at_most};
-use crate::codec::{BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be16, be32, be64, first};
+use crate::build::{Context, Data, Fields, Made, at_most};
+use crate::cursor::{
+    BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be16, be32, be64, first,
+};
 use crate::describe::Kind;
-use crate::payload::Payload;
 use crate::text::WireString;
 use crate::values::{
-    ChunkType, EXTENDED_REPLY_MAGIC, ErrorCode, ReplyFlags, SIMPLE_REPLY_MAGIC,
-    STRUCTURED_REPLY_MAGIC,
+    ChunkType, EXTENDED_REPLY_MAGIC, ErrorCode, ReplyFlags, STRUCTURED_REPLY_MAGIC,
 };
 
 /// The two forms of chunk header.
@@ -41,15 +41,6 @@ pub struct Chunk {
     pub cookie: Cookie,
     /// The payload.
     pub body: ChunkBody,
-}
-
-/// A stretch of an export with one status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// Length in bytes.
-    pub length: u64,
-    /// Meaning depends on the context.
-    pub status: u64,
 }
 
 const FLAGS: Part = part("flags").or(Fallback::Blank);
@@ -191,22 +182,14 @@ impl Chunk {
     }
 }
 
-/// Decodes a reply of the transmission phase, simple, structured or extended by its magic:
-/// [`Message::SimpleReply`] or [`Message::Chunk`]. Read data is bulk.
+/// Decodes a chunk, structured or extended by its magic. Read data is bulk.
 ///
 /// # Errors
-/// The magic is none of the three.
-pub fn decode_reply(bytes: &[u8], limits: Limits) -> Decoded<Message> {
+/// The magic is neither of the two.
+#[inline]
+pub(crate) fn decode(bytes: &[u8], limits: Limits) -> Decoded<Chunk> {
     let magic = u32::from_be_bytes(first!(bytes, 4));
     let (size, extended) = match magic {
-        SIMPLE_REPLY_MAGIC => {
-            let header = first!(bytes, 16);
-            let reply = SimpleReply {
-                error: ErrorCode(be32(&header, 4)),
-                cookie: Cookie(be64(&header, 8)),
-            };
-            return Ok(Step::Ready(Message::SimpleReply(reply), 16));
-        }
         STRUCTURED_REPLY_MAGIC => (20, false),
         EXTENDED_REPLY_MAGIC => (32, true),
         _ => {
@@ -231,7 +214,7 @@ pub fn decode_reply(bytes: &[u8], limits: Limits) -> Decoded<Message> {
             cookie: Cookie(be64(header, 8)),
             body,
         };
-        Ok(Step::Ready(Message::Chunk(chunk), taken))
+        Ok(Step::Ready(chunk, taken))
     };
     if chunk == ChunkType::OFFSET_DATA && length > 8 {
         return match bytes.get(size..size + 8) {
@@ -287,11 +270,7 @@ pub(crate) fn fields(chunk: ChunkType) -> Grammar {
 }
 
 /// What a line about this chunk says.
-pub(crate) fn build(
-    chunk: ChunkType,
-    fields: &mut Fields<'_>,
-    context: &Context,
-) -> Result<Built, BuildError> {
+pub(crate) fn build(chunk: ChunkType, fields: &mut Fields<'_>, context: &Context) -> Made<Chunk> {
     let form = if fields.extended()?.unwrap_or(context.extended) {
         ChunkForm::Extended { offset: fields.part_or(&REQUEST_OFFSET, context.request_offset)? }
     } else {
@@ -309,15 +288,13 @@ pub(crate) fn build(
         ChunkType::OFFSET_DATA => build_data(fields, limit)?,
         _ => build_body(chunk, fields, limit)?,
     };
-    Ok(Built::new(Message::Chunk(Chunk { form, flags, chunk, cookie, body }), payload))
+    Ok((Chunk { form, flags, chunk, cookie, body }, payload))
 }
 
 const WHOLE: &str = "`data` is the whole payload of the chunk";
 
-type BuiltBody = Result<(ChunkBody, Option<Payload>), BuildError>;
-
 /// The payload of `NBD_REPLY_TYPE_OFFSET_DATA`.
-fn build_data(fields: &mut Fields<'_>, limit: u64) -> BuiltBody {
+fn build_data(fields: &mut Fields<'_>, limit: u64) -> Made<ChunkBody> {
     let Some(offset) = fields.find(&OFFSET)? else {
         return match fields.data(limit)? {
             // More than 8 bytes would have an offset, and data.
@@ -331,7 +308,7 @@ fn build_data(fields: &mut Fields<'_>, limit: u64) -> BuiltBody {
 }
 
 /// The payload of any other chunk.
-fn build_body(chunk: ChunkType, fields: &mut Fields<'_>, limit: u64) -> BuiltBody {
+fn build_body(chunk: ChunkType, fields: &mut Fields<'_>, limit: u64) -> Made<ChunkBody> {
     if chunk.is_error() && fields.has(ERROR.key) {
         return Ok((ChunkBody::of_error(chunk, fields)?, None));
     }

@@ -1,32 +1,14 @@
 //! How a connection begins: the greeting, the client's flags, and the answer to
 //! `NBD_OPT_EXPORT_NAME` (sections "Handshake" and "Newstyle negotiation").
 
-use super::parts::{Fallback, Grammar, Part, Show, Source, TRANSMISSION_FLAGS, part};
-use super::{Message, Words};
-use crate::build::{BuildError, Built, Context, Fields};
-use crate::codec::{BadMagic, Cursor, Decoded, LayoutError, Step, be64, first, head};
+use super::padding::Padding;
+use super::parts::{Fallback, Grammar, Part, Show, Source, TRANSMISSION_FLAGS, Words, part};
+use crate::build::{BuildError, Context, Fields};
+use crate::cursor::{BadMagic, Cursor, Decoded, LayoutError, Step, be64, first, head};
 use crate::describe::{Field, Kind, Value};
 use crate::values::{
     ClientFlags, HandshakeFlags, INIT_MAGIC, OLDSTYLE_MAGIC, OPTION_MAGIC, TransmissionFlags,
 };
-
-/// The reserved bytes after the oldstyle greeting and the answer to `NBD_OPT_EXPORT_NAME`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Padding {
-    /// Not sent (no-zeroes was agreed).
-    Absent,
-    /// 124 zeroes.
-    #[default]
-    Zeroes,
-    /// 124 bytes, some not zero.
-    Other(Box<[u8; 124]>),
-}
-
-impl From<[u8; 124]> for Padding {
-    fn from(bytes: [u8; 124]) -> Self {
-        if bytes == [0; 124] { Self::Zeroes } else { Self::Other(Box::new(bytes)) }
-    }
-}
 
 /// The first message of a server (section "Handshake").
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,7 +189,7 @@ pub(crate) fn export_info_fields() -> Grammar {
 }
 
 /// What a line about a greeting of this style says.
-pub(crate) fn build(style: &str, fields: &mut Fields<'_>) -> Result<Built, BuildError> {
+pub(crate) fn build(style: &str, fields: &mut Fields<'_>) -> Result<Greeting, BuildError> {
     let mut greeting = match style {
         "oldstyle" => Greeting::oldstyle(fields)?,
         _ => Greeting::newstyle(fields)?,
@@ -217,22 +199,22 @@ pub(crate) fn build(style: &str, fields: &mut Fields<'_>) -> Result<Built, Build
     {
         *flags = flags.with(HandshakeFlags::FIXED_NEWSTYLE);
     }
-    Ok(Built::new(Message::Greeting(greeting), None))
+    Ok(greeting)
 }
 
 /// What a line about the client's flags says.
-pub(crate) fn build_client_flags(fields: &mut Fields<'_>) -> Result<Built, BuildError> {
-    Ok(Built::new(Message::ClientFlags(fields.part(&FLAGS)?), None))
+pub(crate) fn build_client_flags(fields: &mut Fields<'_>) -> Result<ClientFlags, BuildError> {
+    fields.part(&FLAGS)
 }
 
 /// What a line about the answer to `NBD_OPT_EXPORT_NAME` says.
 pub(crate) fn build_export_info(
     fields: &mut Fields<'_>,
     context: &Context,
-) -> Result<Built, BuildError> {
+) -> Result<ExportInfo, BuildError> {
     let mut info = ExportInfo::of(fields)?;
     if !context.padded && !fields.has(PADDING.key) {
         info.padding = Padding::Absent;
     }
-    Ok(Built::new(Message::ExportInfo(info), None))
+    Ok(info)
 }

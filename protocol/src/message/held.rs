@@ -1,35 +1,19 @@
 //! What a part of a message can hold: how each type is read, shown, described and built.
 
-use super::parts::{Part, Show, part};
-use super::{Cookie, Extent, Padding};
+use super::cookie::Cookie;
+use super::extent::Extent;
+use super::padding::Padding;
+use super::parts::{Held, Part, Show, part};
 use crate::build::{BuildError, Given};
-use crate::codec::{Cursor, LayoutError};
+use crate::cursor::{Cursor, LayoutError};
 use crate::describe::Value;
-use crate::notation::vocabulary::FieldKind as K;
+use crate::notation::field::FieldKind as K;
 use crate::payload::{self, Payload};
 use crate::text::WireString;
 use crate::values::{
     ClientFlags, CommandFlags, ErrorCode, HandshakeFlags, InfoType, OptionType, ReplyFlags,
     TransmissionFlags,
 };
-
-/// What a part can hold. Its default is nothing: 0, no byte, no item.
-pub(crate) trait Held: Default {
-    /// What a line may state for it.
-    const KIND: K;
-
-    /// Reads it.
-    fn read(part: &Part, from: &mut Cursor<'_>) -> Result<Self, LayoutError>;
-
-    /// Shows its bytes.
-    fn show(&self, part: &Part, to: &mut impl Show);
-
-    /// Its value in a description.
-    fn value(&self) -> Value;
-
-    /// What a line states.
-    fn given(given: &Given<'_>, part: &Part) -> Result<Self, BuildError>;
-}
 
 /// Integers: the type and what it is on the wire, what a line may state, the value in a
 /// description, and how a line states it.

@@ -1,7 +1,7 @@
 //! Items of information about an export (section "Option reply types", `NBD_REP_INFO`).
 
 use super::parts::{DATA, Fallback, Show, Source, TRANSMISSION_FLAGS, bodies, part};
-use crate::codec::{Cursor, LayoutError};
+use crate::cursor::{Cursor, LayoutError};
 use crate::text::WireString;
 use crate::values::{DEFAULT_MAXIMUM_PAYLOAD, InfoType, TransmissionFlags};
 

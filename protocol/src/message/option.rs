@@ -1,10 +1,10 @@
 //! Options and their data (section "Option types").
 
-use super::Held;
-use super::parts::{Count, DATA, Fallback, Grammar, LENGTH, Part, Show, Source, bodies, part};
-use super::{Message, Words};
-use crate::build::{BuildError, Built, Data, Fields};
-use crate::codec::{BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be32, first};
+use super::parts::{
+    Count, DATA, Fallback, Grammar, Held, LENGTH, Part, Show, Source, Words, bodies, part,
+};
+use crate::build::{Data, Fields, Made};
+use crate::cursor::{BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be32, first};
 use crate::describe::Kind;
 use crate::text::WireString;
 use crate::values::{InfoType, OPTION_MAGIC, OptionType};
@@ -135,12 +135,12 @@ pub(crate) fn fields(option: OptionType) -> Grammar {
 const WHOLE: &str = "`data` is the whole data of the option";
 
 /// What a line about this option says.
-pub(crate) fn build(option: OptionType, fields: &mut Fields<'_>) -> Result<Built, BuildError> {
+pub(crate) fn build(option: OptionType, fields: &mut Fields<'_>) -> Made<OptionRequest> {
     let own = Grammar::of(|own| OptionBody::of_type(option, own));
     let (body, payload) = match fields.whole_data(&own, u32::MAX.into(), WHOLE)? {
         Some(Data::Raw(bytes)) => (OptionBody::Raw(bytes), None),
         Some(Data::Bulk(bulk)) => (OptionBody::Bulk(bulk.length() as u32), Some(bulk)),
         None => (OptionBody::of_type(option, fields)?.unwrap_or(OptionBody::Empty), None),
     };
-    Ok(Built::new(Message::Option(OptionRequest { option, body }), payload))
+    Ok((OptionRequest { option, body }, payload))
 }

@@ -1,13 +1,11 @@
 //! Replies to options (section "Option reply types").
 
-use super::Held;
 use super::info::{self, Info};
-use super::parts::{Count, DATA, Grammar, LENGTH, Part, Show, Source, bodies, part};
-use super::{Message, Words};
-use crate::build::{BuildError, Built, Context, Data, Fields};
-use crate::codec::{BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be32, first};
+use super::parts::{Count, DATA, Grammar, Held, LENGTH, Part, Show, Source, Words, bodies, part};
+use crate::build::{BuildError, Context, Data, Fields, Made};
+use crate::cursor::{BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be32, first};
 use crate::describe::Kind;
-use crate::notation::vocabulary::VariantKind;
+use crate::notation::field::VariantKind;
 use crate::text::WireString;
 use crate::values::{InfoType, OPTION_REPLY_MAGIC, OptionType, ReplyType};
 
@@ -159,7 +157,7 @@ pub(crate) fn build(
     info: Option<InfoType>,
     fields: &mut Fields<'_>,
     context: &Context,
-) -> Result<Built, BuildError> {
+) -> Made<OptionReply> {
     let option = fields.part_or(&OPTION, context.option)?;
     let data = fields.whole_data(&own(reply, info), u32::MAX.into(), WHOLE)?;
     let mut payload = None;
@@ -188,5 +186,5 @@ pub(crate) fn build(
             body => body.unwrap_or(ReplyBody::Empty),
         },
     };
-    Ok(Built::new(Message::OptionReply(OptionReply { option, reply, body }), payload))
+    Ok((OptionReply { option, reply, body }, payload))
 }

@@ -5,12 +5,13 @@
 //! places of its fields and its description. A [`Source`] is asked for the parts of a message that
 //! is to be made: from bytes, from the fields of a line, or only to learn which fields there are.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 
-use super::held::Held;
-use crate::codec::{Cursor, LayoutError};
-use crate::describe::{Field, Value, WirePart};
-use crate::notation::vocabulary::{FieldKind, FieldSpec};
+use crate::build::{BuildError, Given};
+use crate::cursor::{Cursor, LayoutError};
+use crate::describe::{Field, Kind, Value, WirePart};
+use crate::notation::field::{FieldKind, FieldSpec};
 use crate::payload::{self, Payload};
 use crate::values::TransmissionFlags;
 
@@ -139,6 +140,24 @@ pub(crate) const COOKIE: Part = part("cookie").first();
 pub(crate) const TRANSMISSION_FLAGS: Part = part("flags")
     .is("transmission flags")
     .or(Fallback::Number(TransmissionFlags::HAS_FLAGS.0 as u64));
+
+/// What a part can hold. Its default is nothing: 0, no byte, no item.
+pub(crate) trait Held: Default {
+    /// What a line may state for it.
+    const KIND: FieldKind;
+
+    /// Reads it.
+    fn read(part: &Part, from: &mut Cursor<'_>) -> Result<Self, LayoutError>;
+
+    /// Shows its bytes.
+    fn show(&self, part: &Part, to: &mut impl Show);
+
+    /// Its value in a description.
+    fn value(&self) -> Value;
+
+    /// What a line states.
+    fn given(given: &Given<'_>, part: &Part) -> Result<Self, BuildError>;
+}
 
 /// Is shown the parts of a message, in order.
 pub(crate) trait Show: Sized {
@@ -355,6 +374,13 @@ impl Source for Grammar {
         Ok(T::default())
     }
 }
+
+/// The kind, the first and the second word of a description.
+pub(crate) struct Words(
+    pub(crate) Kind,
+    pub(crate) Cow<'static, str>,
+    pub(crate) Option<Cow<'static, str>>,
+);
 
 /// Declares what the messages of a family carry: a row for each type that has a layout, with its
 /// parts in the order of the wire, and the other variants. Makes the enum, `of_type`, which asks a

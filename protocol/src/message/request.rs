@@ -1,10 +1,9 @@
 //! Requests, compact and extended (sections "Request message" and "Extended request message").
 
-use super::Held;
-use super::parts::{COOKIE, Fallback, Grammar, Part, Show, Source, part};
-use super::{Cookie, Message, Words};
-use crate::build::{BuildError, Built, Context, Fields, at_most};
-use crate::codec::{BadMagic, Cursor, Decoded, Limits, Step, be16, be32, be64, first};
+use super::cookie::Cookie;
+use super::parts::{COOKIE, Fallback, Grammar, Held, Part, Show, Source, Words, part};
+use crate::build::{Context, Fields, Made, at_most};
+use crate::cursor::{BadMagic, Cursor, Decoded, Limits, Step, be16, be32, be64, first};
 use crate::describe::Kind;
 use crate::values::{Command, CommandFlags, EXTENDED_REQUEST_MAGIC, REQUEST_MAGIC};
 
@@ -183,11 +182,7 @@ pub(crate) fn fields(command: Command) -> Grammar {
 }
 
 /// What a line about this command says.
-pub(crate) fn build(
-    command: Command,
-    fields: &mut Fields<'_>,
-    context: &Context,
-) -> Result<Built, BuildError> {
+pub(crate) fn build(command: Command, fields: &mut Fields<'_>, context: &Context) -> Made<Request> {
     let extended = fields.extended()?.unwrap_or(context.extended);
     let mut flags: CommandFlags = fields.part(&FLAGS)?;
     let payload = fields.payload()?;
@@ -239,5 +234,5 @@ pub(crate) fn build(
     if request.payload_length() > 0 && payload.is_none() && request.status.is_none() {
         return Err(fields.missing("data"));
     }
-    Ok(Built::new(Message::Request(request), payload))
+    Ok((request, payload))
 }

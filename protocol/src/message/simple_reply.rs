@@ -1,10 +1,9 @@
-//! Simple replies (section "Simple reply message"). They are decoded beside the other replies, in
-//! [`super::chunk`]: the magic decides.
+//! Simple replies (section "Simple reply message").
 
-use super::Held;
-use super::parts::{COOKIE, Grammar, Show};
-use super::{Cookie, Message, Words};
-use crate::build::{BuildError, Built, Context, Fields};
+use super::cookie::Cookie;
+use super::parts::{COOKIE, Grammar, Held, Show, Words};
+use crate::build::{Context, Fields, Made};
+use crate::cursor::{Step, be32, be64, head};
 use crate::describe::Kind;
 use crate::values::{ErrorCode, SIMPLE_REPLY_MAGIC};
 
@@ -30,6 +29,18 @@ impl SimpleReply {
     }
 }
 
+/// Decodes a simple reply, whose magic is known to be there.
+#[inline]
+pub(crate) fn decode(bytes: &[u8]) -> Step<SimpleReply> {
+    match head::<16>(bytes) {
+        Ok(header) => {
+            let (error, cookie) = (ErrorCode(be32(&header, 4)), Cookie(be64(&header, 8)));
+            Step::Ready(SimpleReply { error, cookie }, 16)
+        }
+        Err(more) => Step::Need(more),
+    }
+}
+
 /// The fields of a line about a simple reply.
 pub(crate) fn fields() -> Grammar {
     let mut fields = Grammar::default();
@@ -39,14 +50,9 @@ pub(crate) fn fields() -> Grammar {
 }
 
 /// What a line about a simple reply says, whose second word this is.
-pub(crate) fn build(
-    error: &str,
-    fields: &mut Fields<'_>,
-    context: &Context,
-) -> Result<Built, BuildError> {
+pub(crate) fn build(error: &str, fields: &mut Fields<'_>, context: &Context) -> Made<SimpleReply> {
     // The second word was checked to be an error value.
     let error = error.parse().unwrap_or(ErrorCode::OK);
     let cookie = fields.part_or(&COOKIE, context.cookie)?;
-    let message = Message::SimpleReply(SimpleReply { error, cookie });
-    Ok(Built::new(message, fields.payload()?))
+    Ok((SimpleReply { error, cookie }, fields.payload()?))
 }

@@ -3,6 +3,7 @@
 pub mod ast;
 pub mod error;
 mod expr;
+pub mod field;
 pub mod lexer;
 pub mod parser;
 mod print;
