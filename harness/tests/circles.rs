@@ -1,4 +1,4 @@
-//! No modules of a crate import each other in a circle, but for those that `circles.txt` still lists.
+//! No modules of a crate import each other in a circle.
 //! A module is a file; what it imports are the paths in its code that begin with `crate`, `super`,
 //! `self` or the name of one of its own modules. A `pub use` is no import but another name.
 
@@ -262,44 +262,22 @@ fn circles(imports: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<BTreeSet<String>
 #[test]
 fn no_modules_import_each_other_in_a_circle() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let list = std::fs::read_to_string(root.join("harness/tests/circles.txt")).unwrap();
-    let mut listed: Vec<(&str, BTreeSet<String>)> = Vec::new();
-    for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (name, modules) = line.split_once(": ").unwrap();
-        listed.push((name, modules.split(' ').map(str::to_owned).collect()));
-    }
     let mut wrong = String::new();
-    let mut still: BTreeSet<(&str, String)> = BTreeSet::new();
     for name in CRATES {
         let all = modules(&root.join(name).join("src"));
         assert!(all.len() > 5, "the modules of {name}");
         let imports = imports(&all);
         for circle in circles(&imports) {
-            still.extend(circle.iter().map(|module| (name, module.clone())));
-            let known = listed.iter().any(|(of, modules)| *of == name && circle.is_subset(modules));
-            if !known {
-                let line = circle.iter().cloned().collect::<Vec<_>>().join(" ");
-                wrong += &format!("{name}: {line}\n");
-                for (from, to) in &imports {
-                    let ends: Vec<_> = to
-                        .iter()
-                        .map(|to| to.join("::"))
-                        .filter(|to| circle.contains(to.as_str()))
-                        .collect();
-                    if circle.contains(&from.join("::")) {
-                        wrong += &format!("    {} imports {}\n", from.join("::"), ends.join(", "));
-                    }
+            let line = circle.iter().cloned().collect::<Vec<_>>().join(" ");
+            wrong += &format!("{name}: {line}\n");
+            for (from, to) in &imports {
+                let to = to.iter().map(|to| to.join("::"));
+                let ends: Vec<_> = to.filter(|to| circle.contains(to.as_str())).collect();
+                if circle.contains(&from.join("::")) {
+                    wrong += &format!("    {} imports {}\n", from.join("::"), ends.join(", "));
                 }
             }
         }
     }
     assert!(wrong.is_empty(), "these modules import each other in a circle:\n{wrong}");
-    for (name, modules) in &listed {
-        for module in modules {
-            assert!(
-                still.contains(&(name, module.clone())),
-                "`{module}` of {name} is in no circle any more: take it out of circles.txt"
-            );
-        }
-    }
 }
