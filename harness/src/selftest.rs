@@ -1,22 +1,108 @@
-//! The tester tested: the suite is played on the reference server with one deliberate fault at a time.
+//! The tester tested: the suite is played on the reference server, or the reference client, with one
+//! deliberate fault at a time.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dissector::session::Rule;
 use protocol::message::Side;
 use protocol::requirements;
-use reference_server::Fault;
+use reference_server::{ClientFault, Fault};
 
 use crate::finding::{Severity, Verdict};
+use crate::peer::quoted;
+use crate::run::clients::{ClientTarget, run_client};
+use crate::run::plain::Plain;
+use crate::run::result::TargetRun;
 use crate::run::runner::{Options, run_target};
 use crate::run::target::Target;
 use crate::script::ast::{Replies, Script};
 
+/// A deliberate fault of either party.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AnyFault {
+    /// Of the reference server.
+    Server(Fault),
+    /// Of the reference client.
+    Client(ClientFault),
+}
+
+impl AnyFault {
+    /// Every fault of a party, in the order of a session.
+    #[must_use]
+    pub fn all(side: Side) -> Vec<Self> {
+        match side {
+            Side::Server => Fault::ALL.iter().copied().map(Self::Server).collect(),
+            Side::Client => ClientFault::ALL.iter().copied().map(Self::Client).collect(),
+        }
+    }
+
+    /// The areas of the protocol that the faults of a party are in.
+    #[must_use]
+    pub const fn areas(side: Side) -> &'static [&'static str] {
+        match side {
+            Side::Server => Fault::AREAS,
+            Side::Client => ClientFault::AREAS,
+        }
+    }
+
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn side(self) -> Side {
+        match self {
+            Self::Server(_) => Side::Server,
+            Self::Client(_) => Side::Client,
+        }
+    }
+
+    /// The area of the protocol that it is in.
+    #[must_use]
+    pub const fn area(self) -> &'static str {
+        match self {
+            Self::Server(fault) => fault.area(),
+            Self::Client(fault) => fault.area(),
+        }
+    }
+
+    /// The name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Server(fault) => fault.name(),
+            Self::Client(fault) => fault.name(),
+        }
+    }
+
+    /// What the party does, as the rest of a sentence that begins with the party.
+    #[must_use]
+    pub const fn summary(self) -> &'static str {
+        match self {
+            Self::Server(fault) => fault.summary(),
+            Self::Client(fault) => fault.summary(),
+        }
+    }
+
+    /// The requirements that it must be seen to break.
+    #[must_use]
+    pub const fn expected(self) -> &'static [&'static str] {
+        match self {
+            Self::Server(fault) => fault.expected(),
+            Self::Client(fault) => fault.expected(),
+        }
+    }
+}
+
+impl fmt::Display for AnyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// How many other scenarios are played at a time where the judge could see a fault in any of them.
 const BATCH: usize = 10;
-/// How long a faulty server may stay silent: it is local, and what it does not say it never will.
+/// How long a faulty party may stay silent: it is local, and what it does not say it never will.
 const PATIENCE: Duration = Duration::from_millis(700);
 
 /// What became of a fault.
@@ -45,11 +131,11 @@ impl Outcome {
     }
 }
 
-/// What was found in a server with a fault.
+/// What was found in a party with a fault.
 #[derive(Debug, Clone)]
 pub struct Trial {
     /// The fault.
-    pub fault: Fault,
+    pub fault: AnyFault,
     /// What became of it.
     pub outcome: Outcome,
     /// The requirements that were found to be broken, by their ids.
@@ -65,7 +151,7 @@ impl Trial {
 }
 
 /// What a fault breaks and nothing in `found` names.
-fn missed(fault: Fault, found: &BTreeSet<&'static str>) -> Vec<&'static str> {
+fn missed(fault: AnyFault, found: &BTreeSet<&'static str>) -> Vec<&'static str> {
     fault.expected().iter().filter(|id| !found.contains(*id)).copied().collect()
 }
 
@@ -78,28 +164,46 @@ pub fn options(replies: Replies) -> Options {
 /// The scenarios that could show a fault, the likeliest first: those that check what it breaks, and
 /// where the judge checks it, whatever traffic there is.
 #[must_use]
-pub fn concerned(fault: Fault, all: &[Arc<Script>]) -> Vec<Vec<Arc<Script>>> {
+pub fn concerned(fault: AnyFault, all: &[Arc<Script>]) -> Vec<Vec<Arc<Script>>> {
     let judged = |id: &str| Rule::ALL.iter().any(|rule| rule.id() == id);
     let by_judge = fault.expected().iter().any(|id| judged(id));
-    let servers = all.iter().filter(|script| script.header.tests == Side::Server).cloned();
-    let (direct, others): (Vec<_>, Vec<_>) = servers.partition(|script| {
+    let of_side = all.iter().filter(|script| script.header.tests == fault.side()).cloned();
+    let (direct, others): (Vec<_>, Vec<_>) = of_side.partition(|script| {
         let checks = &script.header.checks;
         checks.iter().any(|check| fault.expected().contains(&check.node.as_str()))
     });
+    // A client does what it likes in plain sessions, and the judge listens.
+    let (plain, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|script| Plain::is_one(script));
     let mut batches = vec![direct];
     if by_judge {
+        batches.push(plain);
         batches.extend(others.chunks(BATCH).map(<[_]>::to_vec));
     }
     batches.retain(|batch| !batch.is_empty());
     batches
 }
 
+/// How a faulty party is started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Means {
+    /// Inside this program.
+    #[default]
+    Inside,
+    /// As one that nbdcheck knows nothing of: a server that runs already, and for clients a command:
+    /// the path of nbdcheck.
+    Outside(String),
+}
+
 /// Plays the scenarios that could show a fault until it is named.
-pub async fn test(fault: Fault, all: &[Arc<Script>], outside: bool) -> Trial {
+pub async fn test(fault: AnyFault, all: &[Arc<Script>], means: &Means) -> Trial {
     let mut found = BTreeSet::new();
     let mut failed = false;
     for batch in concerned(fault, all) {
-        let (ids, fails) = play(fault, &batch, outside).await;
+        let (ids, fails) = match fault {
+            AnyFault::Server(fault) => play(fault, &batch, *means != Means::Inside).await,
+            AnyFault::Client(fault) => play_client(fault, &batch, means).await,
+        };
         found.extend(ids);
         failed |= fails;
         if missed(fault, &found).is_empty() {
@@ -144,6 +248,28 @@ async fn play(
     }
     let run = run_target(&target, scripts, None, &options, events).await;
     drop(instance);
+    outcome(&run)
+}
+
+/// The same of a client.
+async fn play_client(
+    fault: ClientFault,
+    scripts: &[Arc<Script>],
+    means: &Means,
+) -> (BTreeSet<&'static str>, bool) {
+    let (events, _) = tokio::sync::mpsc::unbounded_channel();
+    let client = match means {
+        Means::Inside => ClientTarget::Faulty(fault),
+        Means::Outside(program) => ClientTarget::Command(format!(
+            "{} client --fault {fault} {{action}} {{uri}} --offset {{offset}} --length {{length}} --file {{file}}",
+            quoted(program)
+        )),
+    };
+    outcome(&run_client(&client, scripts, &options(Replies::Default), events).await)
+}
+
+/// The requirements that a run finds broken, and whether a scenario fails.
+fn outcome(run: &TargetRun) -> (BTreeSet<&'static str>, bool) {
     let failed = run.outcomes.iter().any(|outcome| outcome.verdict == Verdict::Fail);
     let findings = run.outcomes.iter().flat_map(|outcome| &outcome.findings);
     (findings.map(|finding| finding.requirement.id).collect(), failed)

@@ -10,7 +10,7 @@ use harness::run::runner::run_target;
 use harness::run::target::Target;
 use harness::scenarios;
 use harness::script::ast::Replies;
-use harness::selftest::{self, Outcome, concerned, options};
+use harness::selftest::{self, AnyFault, Means, Outcome, concerned, options};
 use reference_server::Fault;
 
 fn check(part: usize, of: usize) {
@@ -18,7 +18,8 @@ fn check(part: usize, of: usize) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut missed = Vec::new();
     for fault in Fault::ALL.iter().skip(part).step_by(of) {
-        let trial = runtime.block_on(selftest::test(*fault, &all, false));
+        let fault = AnyFault::Server(*fault);
+        let trial = runtime.block_on(selftest::test(fault, &all, &Means::Inside));
         if trial.outcome != Outcome::Named {
             missed.push(format!("{fault}: {:?} not found, but {:?}", trial.missed(), trial.found));
         }
@@ -105,7 +106,7 @@ fn a_request_beyond_the_end_that_succeeds_is_no_mere_warning() {
     let faults =
         [Fault::ReadPastEnd, Fault::WritePastEnd, Fault::ZeroesPastEnd, Fault::StatusPastEnd];
     for fault in faults {
-        let direct = concerned(fault, &all).swap_remove(0);
+        let direct = concerned(AnyFault::Server(fault), &all).swap_remove(0);
         let (events, _) = tokio::sync::mpsc::unbounded_channel();
         let target = Target::faulty(fault);
         let run = runtime.block_on(run_target(

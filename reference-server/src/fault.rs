@@ -1,8 +1,5 @@
 //! Deliberate faults: each breaks one rule, so that whoever judges the server can be judged.
 
-use std::fmt;
-use std::str::FromStr;
-
 use protocol::values::{Command, CommandFlags as F, ErrorCode as E, OptionType, TransmissionFlags};
 
 use crate::behaviour::Commands::{self, Only};
@@ -10,61 +7,11 @@ use crate::behaviour::Treatment::{Close, Fail, Serve};
 use crate::behaviour::{Behaviour, Disc, FlagChecks, Lengths, ReplyForm, Selects};
 use crate::distortion::{AnswerFault, ExtentFault, ReplyFault, StoreFault};
 use crate::export::BlockSizes;
-
-macro_rules! faults {
-    ($($area:literal {
-        $($variant:ident = $name:literal, $what:literal, [$($id:literal),+], $set:expr;)*
-    })*) => {
-        /// A rule that the server breaks on purpose.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Fault {
-            $($(
-                #[doc = concat!("The server ", $what, ".\n\nTrips", $(" `", $id, "`",)+ ".")]
-                $variant,
-            )*)*
-        }
-
-        impl Fault {
-            /// Every fault, in the order of a session.
-            pub const ALL: &'static [Self] = &[$($(Self::$variant,)*)*];
-
-            /// The areas of the protocol that faults are in, in the order of a session.
-            pub const AREAS: &'static [&'static str] = &[$($area),*];
-
-            /// The area of the protocol that it is in.
-            #[must_use]
-            pub const fn area(self) -> &'static str {
-                match self { $($(Self::$variant => $area,)*)* }
-            }
-
-            /// The name on the command line.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $($(Self::$variant => $name,)*)* }
-            }
-
-            /// What the server does, as the rest of a sentence that begins with "the server".
-            #[must_use]
-            pub const fn summary(self) -> &'static str {
-                match self { $($(Self::$variant => $what,)*)* }
-            }
-
-            /// What it changes of how a server behaves.
-            #[must_use]
-            pub(crate) const fn change(self) -> fn(&mut Behaviour) {
-                match self { $($(Self::$variant => $set,)*)* }
-            }
-
-            /// The requirements that the fault must be seen to break. It may break more.
-            #[must_use]
-            pub const fn expected(self) -> &'static [&'static str] {
-                match self { $($(Self::$variant => &[$($id),+],)*)* }
-            }
-        }
-    };
-}
+use crate::rows::faults;
 
 faults! {
+    Fault, "server", Behaviour;
+
     // Greeting and client flags.
     "greeting" {
     HandshakeSpareFlag = "handshake-spare-flag",
@@ -855,29 +802,6 @@ faults! {
     DiscIgnored = "disc-ignored",
         "keeps the connection after `NBD_CMD_DISC`", ["disc-server-closes"],
         |b| b.disc = Disc::Ignored;
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A text that names no fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no fault named `{0}`")]
-pub struct UnknownFault(pub String);
-
-impl FromStr for Fault {
-    type Err = UnknownFault;
-
-    fn from_str(text: &str) -> Result<Self, UnknownFault> {
-        Self::ALL
-            .iter()
-            .find(|fault| fault.name() == text)
-            .copied()
-            .ok_or_else(|| UnknownFault(text.to_owned()))
     }
 }
 

@@ -1,8 +1,6 @@
 //! Quirks: each is a lawful choice that few servers make, so that whoever judges servers can be
 //! tested for false accusations. Quirks can be combined.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use protocol::values::{Command, CommandFlags as F, ErrorCode as E, TransmissionFlags};
@@ -13,53 +11,14 @@ use crate::behaviour::{
     Behaviour, ChunkOrder, ContextIds, ErrorText, Lengths, MultiConn, ReplyOrder, Trims,
 };
 use crate::export::BlockSizes;
-
-macro_rules! quirks {
-    ($($variant:ident = $name:literal, $what:literal, $why:literal, $set:expr;)*) => {
-        /// A lawful choice that few servers make.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Quirk {
-            $(
-                #[doc = concat!("The server ", $what, ". Lawful: ", $why, ".")]
-                $variant,
-            )*
-        }
-
-        impl Quirk {
-            /// Every quirk, in the order of a session.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The name on the command line.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            /// What the server does, as the rest of a sentence that begins with "the server".
-            #[must_use]
-            pub const fn summary(self) -> &'static str {
-                match self { $(Self::$variant => $what,)* }
-            }
-
-            /// Why it may do so: a requirement of the catalogue that permits it, or the title of a
-            /// section of the specification and what that says.
-            #[must_use]
-            pub const fn lawful(self) -> &'static str {
-                match self { $(Self::$variant => $why,)* }
-            }
-
-            /// What it changes of how a server behaves.
-            pub(crate) const fn change(self) -> fn(&mut Behaviour) {
-                match self { $(Self::$variant => $set,)* }
-            }
-        }
-    };
-}
+use crate::rows::quirks;
 
 /// How long slow servers take.
 const SLOW: Duration = Duration::from_millis(30);
 
 quirks! {
+    Quirk, "server", Behaviour;
+
     // Connections and the greeting.
     OneConnection = "one-connection",
         "serves one connection at a time, and lets others wait",
@@ -334,26 +293,6 @@ quirks! {
     DiscSlow = "disc-slow",
         "closes 100 ms after `NBD_CMD_DISC`", "no wait is limited",
         |b| b.closing_delay = Duration::from_millis(100);
-}
-
-impl fmt::Display for Quirk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A text that names no quirk.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no quirk named `{0}`")]
-pub struct UnknownQuirk(pub String);
-
-impl FromStr for Quirk {
-    type Err = UnknownQuirk;
-
-    fn from_str(text: &str) -> Result<Self, UnknownQuirk> {
-        let found = Self::ALL.iter().find(|quirk| quirk.name() == text);
-        found.copied().ok_or_else(|| UnknownQuirk(text.to_owned()))
-    }
 }
 
 #[cfg(test)]

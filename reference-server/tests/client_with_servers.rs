@@ -79,9 +79,12 @@ async fn exercise_some(client: Client, optional: bool) {
 fn forms() -> [Options; 4] {
     [
         Options::default(),
-        Options { extended_headers: false, ..Options::default() },
-        Options { structured_reply: false, ..Options::default() },
-        Options { go: false, no_zeroes: false, ..Options::default() },
+        Options::default().with(|h| h.extended_headers = false),
+        Options::default().with(|h| h.structured_reply = false),
+        Options::default().with(|h| {
+            h.go = false;
+            h.no_zeroes = false;
+        }),
     ]
 }
 

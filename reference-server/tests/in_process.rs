@@ -40,11 +40,11 @@ async fn enter(server: &Server, export: &str, options: &Options) -> Client {
 }
 
 fn simple() -> Options {
-    Options { structured_reply: false, ..Options::default() }
+    Options::default().with(|h| h.structured_reply = false)
 }
 
 fn structured() -> Options {
-    Options { extended_headers: false, ..Options::default() }
+    Options::default().with(|h| h.extended_headers = false)
 }
 
 fn failed(result: Result<Vec<u8>, ClientError>) -> ErrorCode {
@@ -75,17 +75,23 @@ async fn reads_what_was_written_in_every_form_of_session() {
         Options::default(),
         structured(),
         simple(),
-        Options { go: false, ..Options::default() },
-        Options { fixed_newstyle: false, ..Options::default() },
-        Options { fixed_newstyle: false, no_zeroes: false, ..Options::default() },
+        Options::default().with(|h| h.go = false),
+        Options::default().with(|h| h.fixed_newstyle = false),
+        Options::default().with(|h| {
+            h.fixed_newstyle = false;
+            h.no_zeroes = false;
+        }),
     ];
     for options in forms {
         let server = server();
         let (stream, ending) = link(&server);
         let client = Client::over(stream, "", &options).await.unwrap();
-        let chunks = options.structured_reply && options.fixed_newstyle;
+        let chunks = options.habits.structured_reply && options.habits.fixed_newstyle;
         assert_eq!(client.is_structured(), chunks);
-        assert_eq!(client.is_extended(), chunks && options.extended_headers && options.go);
+        assert_eq!(
+            client.is_extended(),
+            chunks && options.habits.extended_headers && options.habits.go
+        );
         let data: Vec<u8> = (0..3 * MIB).map(|at| (at / 7) as u8).collect();
         client.write(100, &data).await.unwrap();
         client.flush().await.unwrap();
@@ -223,7 +229,7 @@ async fn a_read_only_export_stays_as_it_is() {
 #[tokio::test]
 async fn size_constraints_are_told_demanded_and_enforced() {
     let server = server();
-    let unaware = Options { block_size: false, ..Options::default() };
+    let unaware = Options::default().with(|h| h.block_size = false);
     match Client::over(link(&server).0, "blocks", &unaware).await {
         Err(ClientError::Refused { error: ReplyType::ERR_BLOCK_SIZE_REQD, .. }) => {}
         other => panic!("{other:?}"),
@@ -416,10 +422,13 @@ async fn the_client_notices_what_a_server_gets_wrong() {
     use Violation as V;
     let structured = structured();
     let extended = Options::default();
-    let by_name = Options { go: false, no_zeroes: false, ..Options::default() };
+    let by_name = Options::default().with(|h| {
+        h.go = false;
+        h.no_zeroes = false;
+    });
     let base = "base:allocation".to_owned();
     let mapping = Options { contexts: vec![base.clone(), base], ..structured.clone() };
-    let wide = Options { extended_headers: true, ..mapping.clone() };
+    let wide = mapping.clone().with(|h| h.extended_headers = true);
     for (fault, options, requirement) in [
         (Fault::ContextSelectedTwice, &mapping, "opt-set-meta-unique-ids"),
         (Fault::ContextIdOther, &mapping, "status-one-chunk-per-context"),

@@ -203,12 +203,11 @@ fn dial(server: &Server) -> tokio::io::DuplexStream {
 }
 
 fn wanting(form: Form) -> Options {
-    Options {
-        structured_reply: form >= Form::Structured,
-        extended_headers: form >= Form::Extended,
-        contexts: vec!["base:allocation".to_owned()],
-        ..Options::default()
-    }
+    let contexts = vec!["base:allocation".to_owned()];
+    Options { contexts, ..Options::default() }.with(|habits| {
+        habits.structured_reply = form >= Form::Structured;
+        habits.extended_headers = form >= Form::Extended;
+    })
 }
 
 async fn enter(server: &Server, options: &Options) -> Client {

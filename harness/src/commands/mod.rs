@@ -1,6 +1,7 @@
 //! The subcommands, a module each: `Args` for the command line and `run` for the work.
 
 pub mod capture;
+pub mod client;
 mod color;
 mod court;
 pub mod coverage;
@@ -59,6 +60,8 @@ pub enum Command {
     Capture(capture::Args),
     /// Serve exports with the reference server
     Serve(serve::Args),
+    /// Use a server with the reference client
+    Client(client::Args),
     /// List the scenarios
     List(list::Args),
     /// Explain a requirement, or print a scenario
@@ -67,7 +70,7 @@ pub enum Command {
     Fmt(fmt::Args),
     /// Show how many requirements are checked, and by what
     Coverage(coverage::Args),
-    /// Test nbdcheck itself: is each deliberate fault of the reference server found?
+    /// Test nbdcheck itself: are the deliberate faults of its server and client found?
     Selftest(selftest::Args),
     /// Print a shell completion script
     Completions(shell::CompletionArgs),
@@ -87,6 +90,7 @@ pub fn dispatch(cli: Cli) -> u8 {
         Command::Validate(args) => validate::run(args),
         Command::Capture(args) => capture::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Client(args) => client::run(args),
         Command::List(args) => list::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Fmt(args) => fmt::run(args),

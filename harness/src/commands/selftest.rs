@@ -1,41 +1,48 @@
-//! `nbdcheck selftest`: does the suite find each deliberate fault of the reference server?
+//! `nbdcheck selftest`: does the suite find each deliberate fault of the reference server, or client?
 
 use std::fmt::Write as _;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use reference_server::Fault;
+use protocol::message::Side;
 
 use crate::exit;
 use crate::output;
 use crate::report::Report;
 use crate::scenarios;
 use crate::script::ast::Script;
-use crate::selftest::{self, Outcome, Trial};
+use crate::selftest::{self, AnyFault, Means, Outcome, Trial};
 
 /// Command line of `nbdcheck selftest`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Plays the scenarios against the reference server with one deliberate fault at a time, until every \
-requirement that the fault breaks has been named. `nbdcheck serve --list-faults` lists the faults. The \
-exit status is 1 if a fault survives, or if one that breaks a MUST causes only warnings.
+requirement that the fault breaks has been named. With `--client`, it tests the reference client in the \
+same way. `nbdcheck serve --list-faults` and `nbdcheck client --list-faults` list the faults. The exit \
+status is 1 if a fault survives, or if one that breaks a MUST causes only warnings.
 
 Examples:
   nbdcheck selftest
   nbdcheck selftest --area tls --area greeting
   nbdcheck selftest --fault cookie-wrong
+  nbdcheck selftest --client
   nbdcheck selftest --outside --report json=faults.json")]
 pub struct Args {
+    /// Try the faults of the reference client; otherwise those of the server
+    #[arg(long)]
+    client: bool,
+
     /// Try only the faults of this area. Can be repeated
-    #[arg(long, value_name = "AREA", value_parser = clap::builder::PossibleValuesParser::new(Fault::AREAS))]
+    #[arg(long, value_name = "AREA")]
     area: Vec<String>,
 
     /// Try only this fault. Can be repeated
-    #[arg(long, value_name = "NAME", value_parser = super::serve::parse_fault)]
-    fault: Vec<Fault>,
+    #[arg(long, value_name = "NAME")]
+    fault: Vec<String>,
 
-    /// Test the faulty servers as external ones, as `run --target` does
+    /// Test the faulty servers as external ones, as `run --target` does, and the faulty clients as
+    /// commands
     #[arg(long)]
     outside: bool,
 
@@ -70,18 +77,21 @@ pub fn run(args: Args) -> u8 {
         Ok(scripts) => scripts,
         Err(status) => return status,
     };
-    let wanted = |fault: &&Fault| {
-        let all = args.area.is_empty() && args.fault.is_empty();
-        all || args.fault.contains(fault) || args.area.iter().any(|area| area == fault.area())
+    let faults = match wanted(&args) {
+        Ok(faults) => faults,
+        Err(text) => return super::run::complain(&text, exit::USAGE),
     };
-    let faults: Vec<Fault> = Fault::ALL.iter().filter(wanted).copied().collect();
+    let means = match (args.outside, std::env::current_exe()) {
+        (true, Ok(program)) => Means::Outside(program.display().to_string()),
+        _ => Means::Inside,
+    };
     let runtime = match super::runtime::runtime() {
         Ok(runtime) => runtime,
         Err(text) => return super::run::complain(&text, exit::NO_VERDICT),
     };
-    let trials = runtime.block_on(trials(faults, &scripts, &args));
+    let trials = runtime.block_on(trials(faults, &scripts, &means, args.jobs));
     if !args.report.iter().any(Report::is_stdout) {
-        output::print(&told(&trials));
+        output::print(&told(&trials, args.side()));
     }
     for report in &args.report {
         if let Err(error) = report.put(&json(&trials)) {
@@ -93,17 +103,50 @@ pub fn run(args: Args) -> u8 {
     if trials.iter().any(bad) { exit::FAILED } else { exit::OK }
 }
 
+impl Args {
+    fn side(&self) -> Side {
+        if self.client { Side::Client } else { Side::Server }
+    }
+}
+
+/// The faults that are to be tried.
+fn wanted(args: &Args) -> Result<Vec<AnyFault>, String> {
+    let all = AnyFault::all(args.side());
+    let areas = AnyFault::areas(args.side());
+    if let Some(area) = args.area.iter().find(|area| !areas.contains(&area.as_str())) {
+        return Err(format!("there is no area `{area}`\nhint: there are {}", areas.join(", ")));
+    }
+    for name in &args.fault {
+        match args.side() {
+            Side::Server => drop(super::serve::parse_fault(name)?),
+            Side::Client => drop(super::client::parse_fault(name)?),
+        }
+    }
+    let every = args.area.is_empty() && args.fault.is_empty();
+    let wanted = |fault: &AnyFault| {
+        every
+            || args.fault.iter().any(|name| name == fault.name())
+            || args.area.iter().any(|area| area == fault.area())
+    };
+    Ok(all.into_iter().filter(wanted).collect())
+}
+
 /// Tries the faults, some at the same time.
-async fn trials(faults: Vec<Fault>, scripts: &[Arc<Script>], args: &Args) -> Vec<Trial> {
+async fn trials(
+    faults: Vec<AnyFault>,
+    scripts: &[Arc<Script>],
+    means: &Means,
+    jobs: u16,
+) -> Vec<Trial> {
     let mut waiting = faults.into_iter();
     let mut running = tokio::task::JoinSet::new();
     let mut trials = Vec::new();
     loop {
-        while running.len() < usize::from(args.jobs)
+        while running.len() < usize::from(jobs)
             && let Some(fault) = waiting.next()
         {
-            let (scripts, outside) = (scripts.to_vec(), args.outside);
-            running.spawn(async move { selftest::test(fault, &scripts, outside).await });
+            let (scripts, means) = (scripts.to_vec(), means.clone());
+            running.spawn(async move { selftest::test(fault, &scripts, &means).await });
         }
         match running.join_next().await {
             Some(Ok(trial)) => trials.push(trial),
@@ -116,7 +159,7 @@ async fn trials(faults: Vec<Fault>, scripts: &[Arc<Script>], args: &Args) -> Vec
 }
 
 /// The result for people.
-fn told(trials: &[Trial]) -> String {
+fn told(trials: &[Trial], side: Side) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["area", "faults", "named", "found", "only warned", "survived"]);
@@ -131,7 +174,7 @@ fn told(trials: &[Trial]) -> String {
             .extend(counts.into_iter().map(|it| Cell::new(it).set_alignment(CellAlignment::Right)));
         cells
     };
-    for area in Fault::AREAS {
+    for area in AnyFault::areas(side) {
         let of: Vec<&Trial> = trials.iter().filter(|trial| trial.fault.area() == *area).collect();
         if !of.is_empty() {
             table.add_row(row(area, &of));
@@ -141,7 +184,8 @@ fn told(trials: &[Trial]) -> String {
     let mut out = format!("{table}\n");
     for trial in trials.iter().filter(|trial| trial.outcome != Outcome::Named) {
         let Trial { fault, outcome, found } = trial;
-        let _ = writeln!(out, "{}: {fault}: the server {}", outcome.name(), fault.summary());
+        let _ =
+            writeln!(out, "{}: {fault}: the {} {}", outcome.name(), side.name(), fault.summary());
         let _ = writeln!(out, "    not named: {}", trial.missed().join(", "));
         if !found.is_empty() {
             let found: Vec<_> = found.iter().copied().collect();
@@ -173,11 +217,12 @@ fn json(trials: &[Trial]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reference_server::Fault;
 
     #[test]
     fn each_outcome_is_told() {
         let trial = |fault, outcome, found: &[&'static str]| Trial {
-            fault,
+            fault: AnyFault::Server(fault),
             outcome,
             found: found.iter().copied().collect(),
         };
@@ -187,7 +232,7 @@ mod tests {
             trial(Fault::ReplyMissing, Outcome::OnlyWarned, &["string-soft-limit-256"]),
             trial(Fault::DiscIgnored, Outcome::Survived, &[]),
         ];
-        insta::assert_snapshot!(told(&trials));
+        insta::assert_snapshot!(told(&trials, Side::Server));
         insta::assert_snapshot!("json", json(&trials));
     }
 }

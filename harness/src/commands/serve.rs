@@ -193,7 +193,7 @@ fn parse_export(text: &str) -> Result<(String, ExportSpec), String> {
     Ok((name.to_owned(), spec))
 }
 
-fn parse_profile(text: &str) -> Result<&'static Profile, String> {
+pub(super) fn parse_profile(text: &str) -> Result<&'static Profile, String> {
     Profile::find(text).map_err(|error| error.to_string())
 }
 
@@ -208,7 +208,7 @@ fn parse_quirk(text: &str) -> Result<Quirk, String> {
 }
 
 /// An error about a name, with the nearest one and the option that lists all.
-fn unknown(
+pub(super) fn unknown(
     error: impl std::fmt::Display,
     text: &str,
     names: impl Iterator<Item = &'static str>,

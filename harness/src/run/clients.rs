@@ -10,8 +10,9 @@ use protocol::message::{Message, Side};
 use protocol::notation::ast::{Expr, Op};
 use protocol::payload::place;
 use protocol::values::OptionType;
-use reference_server::Profile;
+use reference_server::client::Options as Own;
 use reference_server::tls::has_psk;
+use reference_server::{ClientFault, ClientQuirk, Profile};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -46,6 +47,10 @@ pub enum ClientTarget {
     Reference,
     /// The reference client as a release of qemu, in this process.
     Profile(&'static Profile),
+    /// The reference client with a deliberate fault, in this process.
+    Faulty(ClientFault),
+    /// The reference client with quirks, in this process.
+    Quirky(Vec<ClientQuirk>),
     /// A program that a peer file describes.
     Peer(Box<ClientFile>),
     /// A command of the user's own, with `{uri}` in it.
@@ -90,7 +95,11 @@ impl ClientTarget {
     pub fn record(&self) -> &str {
         match self {
             Self::Peer(file) => file.record(),
-            Self::Reference | Self::Profile(_) | Self::Command(_) => self.name(),
+            Self::Reference
+            | Self::Profile(_)
+            | Self::Faulty(_)
+            | Self::Quirky(_)
+            | Self::Command(_) => self.name(),
         }
     }
 
@@ -98,7 +107,7 @@ impl ClientTarget {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Reference => "self (client)",
+            Self::Reference | Self::Faulty(_) | Self::Quirky(_) => "self (client)",
             Self::Profile(profile) => profile.peer(),
             Self::Peer(file) => file.name(),
             Self::Command(command) => command,
@@ -109,7 +118,7 @@ impl ClientTarget {
     #[must_use]
     pub fn origin(&self) -> &str {
         match self {
-            Self::Reference => "self",
+            Self::Reference | Self::Faulty(_) | Self::Quirky(_) => "self",
             Self::Profile(profile) => profile.peer(),
             Self::Peer(file) => file.origin(),
             Self::Command(command) => command,
@@ -119,7 +128,9 @@ impl ClientTarget {
     /// The version that it tells, if it does.
     pub async fn version(&self) -> Option<String> {
         match self {
-            Self::Reference | Self::Profile(_) => Some(env!("CARGO_PKG_VERSION").to_owned()),
+            Self::Reference | Self::Profile(_) | Self::Faulty(_) | Self::Quirky(_) => {
+                Some(env!("CARGO_PKG_VERSION").to_owned())
+            }
             Self::Peer(file) => file.version().await.ok(),
             Self::Command(_) => None,
         }
@@ -131,8 +142,13 @@ impl ClientTarget {
     /// The reason why not.
     pub fn supports(&self, action: &str) -> Result<(), String> {
         match self {
-            Self::Reference => selfclient::supports(None, action),
-            Self::Profile(profile) => selfclient::supports(Some(profile), action),
+            Self::Reference | Self::Profile(_) | Self::Faulty(_) | Self::Quirky(_) => {
+                let who = match self {
+                    Self::Profile(profile) => format!("qemu {}", profile.version()),
+                    _ => "the reference client".to_owned(),
+                };
+                selfclient::supports(&self.own().habits, &who, action)
+            }
             Self::Peer(file) => file.supports(action),
             Self::Command(_) if action == "info" => Ok(()),
             Self::Command(command) if command.contains("{action}") => Ok(()),
@@ -149,7 +165,21 @@ impl ClientTarget {
                 Err(format!("{profile} has no TLS with pre-shared keys"))
             }
             // The URI has it all.
-            Self::Reference | Self::Profile(_) | Self::Command(_) => Ok(()),
+            Self::Reference
+            | Self::Profile(_)
+            | Self::Faulty(_)
+            | Self::Quirky(_)
+            | Self::Command(_) => Ok(()),
+        }
+    }
+
+    /// What the reference client is to do as this one.
+    fn own(&self) -> Own {
+        match self {
+            Self::Profile(profile) => Own::of_release(profile),
+            Self::Faulty(fault) => Own::of_habits(fault.habits()),
+            Self::Quirky(quirks) => Own::of_habits(ClientQuirk::habits(quirks.iter().copied())),
+            Self::Reference | Self::Peer(_) | Self::Command(_) => Own::default(),
         }
     }
 
@@ -159,14 +189,13 @@ impl ClientTarget {
         with: Parameters,
     ) -> Result<ClientRun, StartError> {
         match self {
-            Self::Reference => Ok(selfclient::act(None, &action, &with).await),
-            Self::Profile(profile) => Ok(selfclient::act(Some(profile), &action, &with).await),
             Self::Peer(file) => file.run(&action, &with).await,
             Self::Command(command) => {
                 let line = client_command(&command)
                     .map_err(|error| StartError::Unsupported(error.to_string()))?;
                 run_command(&line, &action, &with).await
             }
+            own => Ok(selfclient::act(own.own(), &action, &with.uri(), &with).await),
         }
     }
 }

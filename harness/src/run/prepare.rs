@@ -155,13 +155,9 @@ impl Place<'_> {
             any_option: true,
             ..Options::default()
         };
-        let plain = Options {
-            structured_reply: false,
-            extended_headers: false,
-            contexts: Vec::new(),
-            ..options.clone()
-        };
-        let structured = Options { extended_headers: false, ..options.clone() };
+        let structured = options.clone().with(|habits| habits.extended_headers = false);
+        let plain = structured.clone().with(|habits| habits.structured_reply = false);
+        let plain = Options { contexts: Vec::new(), ..plain };
         let forms = match form {
             Form::Richest => vec![options, structured, plain],
             Form::Plain => vec![plain],

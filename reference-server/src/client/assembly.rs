@@ -9,9 +9,12 @@ use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode};
 
 use super::error::{ClientError, Violation};
 use super::extents::Statuses;
+use crate::missteps::{Minds, Overlooks};
 
 /// Content may come in this many separate stretches at once.
 const PIECES: usize = 1 << 16;
+/// How much content is taken that has no place, in bytes, where that is overlooked.
+const ELSEWHERE: usize = 64 << 20;
 
 /// What a reply holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,6 +37,13 @@ pub(crate) struct Assembly {
     contents: usize,
     statuses: Statuses,
     failure: Option<(ErrorCode, WireString)>,
+    overlooks: Option<Overlooks>,
+    minds: Option<Minds>,
+    /// What a client that minds lawful things has met.
+    unbearable: Option<&'static str>,
+    /// Where content goes that has no place, if that is overlooked.
+    elsewhere: Vec<u8>,
+    last_start: u64,
 }
 
 impl Assembly {
@@ -49,7 +59,49 @@ impl Assembly {
             contents: 0,
             statuses: Statuses::default(),
             failure: None,
+            overlooks: None,
+            minds: None,
+            unbearable: None,
+            elsewhere: Vec::new(),
+            last_start: 0,
         }
+    }
+
+    /// For a client that does not notice some mistakes, or can't cope with what is none.
+    pub(crate) fn allow(&mut self, overlooks: Option<Overlooks>, minds: Option<Minds>) {
+        (self.overlooks, self.minds) = (overlooks, minds);
+    }
+
+    /// The request fails: the client can't cope with the reply.
+    pub(crate) fn cant_cope(&mut self, why: &'static str) {
+        self.unbearable.get_or_insert(why);
+    }
+
+    /// What was wrong, unless that is not noticed.
+    pub(crate) fn mind(&self, checked: Result<(), Violation>) -> Result<(), Violation> {
+        match (self.overlooks, &checked) {
+            (Some(Overlooks::ExtentCounts), Err(Violation::ExtentCount { .. }))
+            | (
+                Some(Overlooks::EmptyExtents),
+                Err(Violation::EmptyExtent | Violation::EmptyExtendedExtent),
+            )
+            | (Some(Overlooks::LongStatus), Err(Violation::LongStatus(_)))
+            | (Some(Overlooks::OutOfBounds), Err(Violation::OutOfBounds { .. }))
+            | (Some(Overlooks::Overlap), Err(Violation::Overlap { .. })) => Ok(()),
+            _ => checked,
+        }
+    }
+
+    /// An empty last chunk came.
+    pub(crate) fn nothing_more(&mut self) {
+        if self.minds == Some(Minds::EmptyLastChunk) && self.contents > 0 {
+            self.cant_cope("empty last chunks");
+        }
+    }
+
+    /// What there is, as if it were the whole answer.
+    pub(crate) fn into_whatever_came(self) -> Answered {
+        Answered { bytes: self.bytes, extents: self.statuses.into_whatever_came() }
     }
 
     /// For a block status: the ids of the contexts, and how far request and export go.
@@ -92,9 +144,25 @@ impl Assembly {
         if length == 0 {
             return Err(Violation::EmptyContent(chunk));
         }
-        let place = self.place(offset, length)?;
-        self.cover(&place, offset)?;
+        let place = match self.place(offset, length) {
+            Ok(place) => place,
+            Err(violation) => {
+                self.mind(Err(violation))?;
+                let kept = if chunk == ChunkType::OFFSET_HOLE { 0 } else { length };
+                self.elsewhere = vec![0; usize::try_from(kept).unwrap_or(0).min(ELSEWHERE)];
+                return Ok(&mut self.elsewhere);
+            }
+        };
+        let covered = self.cover(&place, offset);
+        self.mind(covered)?;
         self.contents += 1;
+        if self.minds == Some(Minds::ChunkOrder) && place.start < self.last_start {
+            self.cant_cope("chunks out of order");
+        }
+        if self.minds == Some(Minds::Holes) && chunk == ChunkType::OFFSET_HOLE {
+            self.cant_cope("holes");
+        }
+        self.last_start = place.start;
         if self.contents > 1 && self.flags.has(CommandFlags::DF) {
             return Err(Violation::Fragmented);
         }
@@ -136,7 +204,13 @@ impl Assembly {
         if self.command != Command::BLOCK_STATUS {
             return Err(Violation::UnfitChunk { command: self.command, chunk });
         }
-        self.statuses.add(id, extents)
+        let added = self.statuses.add(id, extents.clone());
+        let overlooked = added.is_err() && self.mind(added.clone()).is_ok();
+        if overlooked {
+            self.statuses.add_anyway(id, extents);
+            return Ok(());
+        }
+        added
     }
 
     /// Notes a failure; the first one counts.
@@ -147,15 +221,51 @@ impl Assembly {
     /// The data of a read, the extents of a block status, nothing for the rest, or why the request
     /// failed.
     pub(crate) fn finish(self) -> Result<Answered, ClientError> {
+        if let Some(why) = self.unbearable {
+            return Err(ClientError::CantCope(why));
+        }
+        if self.passes_over_failure() {
+            return Ok(self.into_whatever_came());
+        }
         if let Some((received, message)) = self.failure {
             let error = received.name().map_or(ErrorCode::EINVAL, |_| received);
             return Err(ClientError::Failed { command: self.command, error, received, message });
         }
         let covered: u64 = self.covered.iter().map(|(start, end)| end - start).sum();
         match self.bytes.len() as u64 - covered {
+            _ if self.overlooks.is_some_and(Self::takes_less) => Ok(self.into_whatever_came()),
             0 => Ok(Answered { bytes: self.bytes, extents: self.statuses.finish()? }),
             missing => Err(Violation::Incomplete { missing }.into()),
         }
+    }
+}
+
+impl Assembly {
+    /// Whether it is not noticed that the request failed.
+    fn passes_over_failure(&self) -> bool {
+        let Some((error, _)) = &self.failure else { return false };
+        let writes = matches!(self.command, Command::WRITE | Command::WRITE_ZEROES);
+        match self.overlooks {
+            Some(Overlooks::Errors) => true,
+            Some(Overlooks::UnknownErrors) => error.name().is_none(),
+            Some(Overlooks::ErrorsAfterData) => self.contents > 0,
+            Some(Overlooks::Writes) => writes,
+            _ => false,
+        }
+    }
+
+    /// Whether it is not noticed that content is missing: with the mistake as such, or as what
+    /// another one leads to.
+    fn takes_less(overlooks: Overlooks) -> bool {
+        matches!(
+            overlooks,
+            Overlooks::Missing
+                | Overlooks::OutOfBounds
+                | Overlooks::UnfitChunks
+                | Overlooks::ErrorChunks
+                | Overlooks::UnknownErrorChunks
+                | Overlooks::Layouts
+        )
     }
 }
 

@@ -69,6 +69,9 @@ pub enum ClientError {
     /// What was asked for would break a rule that binds clients.
     #[error("{0}")]
     Misuse(&'static str),
+    /// Something lawful that this client can't do with.
+    #[error("this client can't cope with {0}")]
+    CantCope(&'static str),
     /// The TLS handshake failed. The connection is given up.
     #[error("the TLS handshake failed: {0}")]
     Tls(String),

@@ -48,6 +48,16 @@ impl Statuses {
         Ok(())
     }
 
+    /// Notes a status chunk, whatever it says.
+    pub(crate) fn add_anyway(&mut self, id: u32, extents: Vec<Extent>) {
+        self.seen.push((id, extents));
+    }
+
+    /// What there is, whether complete or not.
+    pub(crate) fn into_whatever_came(self) -> Vec<(u32, Vec<Extent>)> {
+        self.seen
+    }
+
     /// All of them, of a reply that is complete.
     pub(crate) fn finish(self) -> Result<Vec<(u32, Vec<Extent>)>, Violation> {
         let missing = |id: &&u32| !self.seen.iter().any(|(seen, _)| seen == *id);

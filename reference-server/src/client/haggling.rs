@@ -4,23 +4,30 @@ use std::time::Duration;
 
 use protocol::codec::{self, Limits, layout_error};
 use protocol::message::{
-    ExportInfo, Greeting, Info, Message, OptionBody, OptionReply, OptionRequest, Padding, ReplyBody,
+    Cookie, ExportInfo, Greeting, Info, Message, OptionBody, OptionReply, OptionRequest, Padding,
+    ReplyBody,
 };
 use protocol::text::WireString;
 use protocol::uri::Uri;
 use protocol::values::{
-    ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, STRING_LIMIT, TransmissionFlags,
+    ClientFlags, Command, HandshakeFlags, InfoType, OptionType, ReplyType, STRING_LIMIT,
+    STRING_SOFT_LIMIT, TransmissionFlags,
 };
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::context::MetaContext;
 use super::error::{ClientError, Violation, text};
+use super::leniency;
 use super::options::{Details, Options, is_unknown};
-use super::request::Form;
+use super::request::{Call, Form};
 use super::transmission::Client;
 use super::upgrade::{Upgrade, dial};
+use crate::besides::{OptionBesides, Said, When};
 use crate::export::BlockSizes;
+use crate::habits::Habits;
+use crate::missteps::{DataFault, Entering, Minds, Overlooks, Quitting, TlsFault};
+use crate::reply_writer::{pause, put};
 use crate::stream::BoxedStream;
 use crate::tls::Connector;
 use crate::wire::Incoming;
@@ -67,8 +74,13 @@ impl std::fmt::Debug for Haggling {
 /// Reads the greeting and answers it.
 pub(crate) async fn greet(stream: BoxedStream, options: &Options) -> Result<Greeted, ClientError> {
     let mut incoming = Incoming::new(stream);
-    let limit = options.timeout;
-    let greeting = wait(limit, "a greeting", incoming.next(codec::greeting)).await?;
+    let (limit, habits) = (options.timeout, &options.habits);
+    let any_magic = habits.overlooks(Overlooks::GreetingMagic);
+    let greeting = incoming.next(|bytes| match codec::greeting(bytes) {
+        Err(_) if any_magic => leniency::greeting(bytes),
+        greeting => greeting,
+    });
+    let greeting = wait(limit, "a greeting", greeting).await?;
     let offered = match greeting {
         Greeting::Oldstyle { size, flags, padding, .. } => {
             let details = check_details(size, flags, Some(&padding))?;
@@ -77,9 +89,13 @@ pub(crate) async fn greet(stream: BoxedStream, options: &Options) -> Result<Gree
         }
         Greeting::Newstyle { flags } => flags,
     };
-    let fixed = options.fixed_newstyle && offered.has(HandshakeFlags::FIXED_NEWSTYLE);
-    let no_zeroes = options.no_zeroes && offered.has(HandshakeFlags::NO_ZEROES);
-    let mut flags = ClientFlags::EMPTY;
+    if habits.minds(Minds::SpareGreetingFlags) && offered.unknown() != HandshakeFlags::EMPTY {
+        return Err(ClientError::CantCope("unknown flags in a greeting"));
+    }
+    let offers = |flag| habits.presumes_flags || offered.has(flag);
+    let fixed = habits.fixed_newstyle && offers(HandshakeFlags::FIXED_NEWSTYLE);
+    let no_zeroes = habits.no_zeroes && offers(HandshakeFlags::NO_ZEROES);
+    let mut flags = ClientFlags(habits.spare_flags);
     if fixed {
         flags = flags | ClientFlags::FIXED_NEWSTYLE;
     }
@@ -94,7 +110,9 @@ pub(crate) async fn greet(stream: BoxedStream, options: &Options) -> Result<Gree
         form: Form::Simple,
         contexts: Default::default(),
     };
-    haggling.send(&Message::ClientFlags(flags)).await?;
+    let bytes = Message::ClientFlags(flags).to_bytes();
+    let skipped = if habits.short_flags { 2 } else { 0 };
+    haggling.send_bytes(&bytes[skipped..]).await?;
     Ok(Greeted::Haggling(Box::new(haggling)))
 }
 
@@ -117,7 +135,15 @@ impl Haggling {
     pub async fn connect(uri: &Uri, options: &Options) -> Result<Self, ClientError> {
         let upgrade = Upgrade::of(uri, options)?;
         let haggling = Self::over(dial(&uri.endpoint, options.timeout).await?, options).await?;
-        haggling.upgrade(upgrade).await
+        haggling.upgrade(upgrade, &uri.export).await
+    }
+
+    /// Connects and closes, without a word.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn probe(uri: &Uri, options: &Options) -> Result<(), ClientError> {
+        dial(&uri.endpoint, options.timeout).await.map(drop)
     }
 
     /// The same over a channel of bytes, without TLS.
@@ -146,6 +172,11 @@ impl Haggling {
         self.form.is_chunked()
     }
 
+    /// How the client behaves.
+    pub(super) fn habits(&self) -> &Habits {
+        &self.options.habits
+    }
+
     /// Whether extended headers were agreed.
     #[must_use]
     pub fn is_extended(&self) -> bool {
@@ -154,25 +185,61 @@ impl Haggling {
 
     /// Begins TLS if it is wanted; it comes before any other option, so that nothing is told in
     /// the clear (section "Client-side requirements").
-    pub(crate) async fn upgrade(mut self, tls: Option<Upgrade>) -> Result<Self, ClientError> {
-        let Some(Upgrade { connector, required }) = tls else { return Ok(self) };
-        if !self.fixed {
+    pub(crate) async fn upgrade(
+        mut self,
+        tls: Option<Upgrade>,
+        export: &str,
+    ) -> Result<Self, ClientError> {
+        if let Some(Upgrade { connector, required }) = tls {
+            self.besides(When::BeforeTls, export).await?;
+            self.upgrade_by(&connector, required).await?;
+            if self.options.habits.minds(Minds::Tls) {
+                let _ = self.leave().await;
+                return Err(ClientError::CantCope("TLS"));
+            }
+        }
+        self.besides(When::First, export).await?;
+        Ok(self)
+    }
+
+    async fn upgrade_by(
+        &mut self,
+        connector: &Connector,
+        required: bool,
+    ) -> Result<(), ClientError> {
+        let habits = &self.options.habits;
+        let required = required && !habits.is_tls_fault(TlsFault::PlainAfterRefusal);
+        if !self.fixed && !habits.is_tls_fault(TlsFault::NotFixed) {
             if required {
                 return Err(ClientError::NotOffered("TLS: it has no fixed newstyle"));
             }
-            return Ok(self);
+            return Ok(());
         }
-        match self.starttls(&connector).await {
-            Ok(()) => Ok(self),
-            Err(ClientError::Refused { .. }) if !required => Ok(self),
+        match self.starttls(connector).await {
+            Ok(()) => Ok(()),
+            Err(ClientError::Refused { .. }) if !required => Ok(()),
             Err(error) => {
                 if matches!(error, ClientError::Refused { .. }) {
                     // Its own failure says less than the refusal.
-                    let _ = self.abort().await;
+                    let _ = self.leave().await;
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Sends the options whose time has come that are not needed. Whatever the answers are, they
+    /// change nothing.
+    async fn besides(&mut self, when: When, export: &str) -> Result<(), ClientError> {
+        let all = self.options.habits.options_besides.clone();
+        for option in all.into_iter().filter(|option| option.when == when) {
+            if !self.fixed {
+                continue;
+            }
+            self.send_bytes(&option.to_bytes(export)).await?;
+            while option.awaited && !self.reply().await?.reply.is_final() {}
+        }
+        Ok(())
     }
 
     /// `NBD_OPT_STARTTLS` and the handshake. What was agreed before is forgotten.
@@ -181,8 +248,19 @@ impl Haggling {
     /// The server refuses, or the handshake fails.
     async fn starttls(&mut self, connector: &Connector) -> Result<(), ClientError> {
         let option = OptionType::STARTTLS;
-        if let Some(reply) = self.ask(option, OptionBody::Empty).await?.first() {
-            return Err(Violation::UnfitReply { option, reply: reply.reply }.into());
+        let fault = self.options.habits.tls_fault;
+        match self.ask(option, OptionBody::Empty).await {
+            Err(ClientError::Refused { .. }) if fault == Some(TlsFault::AnyReply) => {}
+            answer => {
+                if let Some(reply) = answer?.first() {
+                    return Err(Violation::UnfitReply { option, reply: reply.reply }.into());
+                }
+            }
+        }
+        match fault {
+            Some(TlsFault::PlainAfterAck) => return Ok(()),
+            Some(TlsFault::LeavesAtAck) => return Err(ClientError::CantCope("TLS")),
+            _ => {}
         }
         if !self.incoming.is_empty() {
             // In the clear behind the ACK: anybody in between could have put it there.
@@ -194,10 +272,22 @@ impl Haggling {
         let shaken = timeout(self.options.timeout, connector.connect(stream)).await;
         match shaken.map_err(|_| ClientError::TimedOut("the TLS handshake"))? {
             Ok(stream) => self.incoming = Incoming::new(Box::new(stream)),
-            Err(failed) => return Err(ClientError::Tls(failed.error.to_string())),
+            Err(mut failed) => {
+                if fault == Some(TlsFault::PlainAfterFailure) {
+                    let request = OptionBesides::empty(When::First, OptionType::LIST);
+                    let carrier = failed.carrier();
+                    carrier.write_all(&request.to_bytes("")).await?;
+                    carrier.flush().await?;
+                }
+                return Err(ClientError::Tls(failed.error.to_string()));
+            }
         }
         self.form = Form::Simple;
         self.contexts = Default::default();
+        if fault == Some(TlsFault::Twice) {
+            // It is refused.
+            let _ = self.ask(option, OptionBody::Empty).await;
+        }
         Ok(())
     }
 
@@ -206,8 +296,23 @@ impl Haggling {
     /// # Errors
     /// The server refuses or misbehaves.
     pub async fn list(&mut self) -> Result<Vec<ListedExport>, ClientError> {
+        let habits = &self.options.habits;
+        if habits.data_fault == Some(DataFault::FailsLists) {
+            return Err(ClientError::CantCope("lists"));
+        }
+        let minds = [Minds::Descriptions, Minds::LongNames].map(|what| habits.minds(what));
         let replies = self.ask(OptionType::LIST, OptionBody::Empty).await?;
         let listed = |reply| match reply {
+            OptionReply { body: ReplyBody::Server { description, .. }, .. }
+                if minds[0] && !description.is_empty() =>
+            {
+                Err(ClientError::CantCope("descriptions of exports"))
+            }
+            OptionReply { body: ReplyBody::Server { name, .. }, .. }
+                if minds[1] && name.len() > STRING_SOFT_LIMIT =>
+            {
+                Err(ClientError::CantCope("long names of exports"))
+            }
             OptionReply { body: ReplyBody::Server { name, description }, .. } => {
                 Ok(ListedExport { name: text(name)?, description: text(description)? })
             }
@@ -254,19 +359,32 @@ impl Haggling {
     /// Agrees on what the options of this client want before an export is entered: the most that
     /// the server has of replies, and contexts of that export.
     pub(crate) async fn agree(&mut self, export: &str) -> Result<(), ClientError> {
-        if !self.fixed || !self.options.structured_reply {
-            return Ok(());
+        let habits = self.options.habits.clone();
+        if !self.fixed || !habits.structured_reply {
+            return self.besides(When::BeforeEntry, export).await;
         }
-        if self.options.extended_headers && self.options.go {
+        if habits.structured_first {
+            let agreed = self.structured_reply().await;
+            self.unless_fatal(agreed).await?;
+        }
+        if habits.extended_headers && habits.go {
             match self.extended_headers().await {
+                Err(error) if is_unknown(&error) && habits.minds(Minds::NoExtended) => {
+                    return self.give_up("servers without extended headers").await;
+                }
                 // Whatever the reason, the next lesser form will do.
                 Ok(()) | Err(ClientError::Refused { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        if !self.is_extended() {
+        if !self.is_structured() {
             let agreed = self.structured_reply().await;
-            self.unless_fatal(agreed).await?;
+            match &agreed {
+                Err(error) if is_unknown(error) && habits.minds(Minds::NoStructured) => {
+                    return self.give_up("servers without structured replies").await;
+                }
+                _ => self.unless_fatal(agreed).await?,
+            }
         }
         if !self.options.contexts.is_empty() && self.is_structured() {
             let wanted = self.options.contexts.clone();
@@ -274,7 +392,13 @@ impl Haggling {
             let selected = self.set_meta_contexts(export, &wanted).await.map(drop);
             self.unless_fatal(selected).await?;
         }
-        Ok(())
+        self.besides(When::BeforeEntry, export).await
+    }
+
+    /// Leaves a server that this client can't cope with.
+    async fn give_up<T>(&mut self, why: &'static str) -> Result<T, ClientError> {
+        let _ = self.leave().await;
+        Err(ClientError::CantCope(why))
     }
 
     /// What cannot be put up with ends the session.
@@ -305,19 +429,47 @@ impl Haggling {
     /// # Errors
     /// The server refuses or misbehaves.
     pub async fn go(mut self, export: &str) -> Result<Client, ClientError> {
-        if !self.fixed || !self.options.go {
+        let entering = self.options.habits.entering;
+        if entering == Entering::Never {
+            return self.give_up("this export").await;
+        }
+        if entering == Entering::ByNameAfterExtended && self.is_extended() {
+            return self.export_name(export).await;
+        }
+        if !self.fixed || !self.options.habits.go {
             return self.by_name(export).await;
         }
         match self.details(OptionType::GO, export).await {
-            Ok(details) => Ok(self.enter(export, details)),
+            Ok(details) => self.enter(export, details).await,
+            Err(ClientError::CantCope(why)) => {
+                // By then it was entered.
+                let client = self.enter(export, nothing_known()).await?;
+                let _ = client.disconnect().await;
+                Err(ClientError::CantCope(why))
+            }
             Err(error) if is_unknown(&error) && self.is_extended() => {
                 Err(Violation::NoWayIn.into())
             }
-            Err(error) if is_unknown(&error) => self.by_name(export).await,
+            Err(error) if is_unknown(&error) && entering != Entering::NeverByName => {
+                self.by_name(export).await
+            }
+            Err(ClientError::Refused { .. }) if entering == Entering::AnyReply => {
+                self.enter(export, nothing_known()).await
+            }
+            Err(ClientError::Refused { .. }) if entering == Entering::ByNameAfterRefusal => {
+                self.by_name(export).await
+            }
             Err(error) => {
-                if matches!(error, ClientError::Refused { .. }) {
+                let word = match error {
+                    ClientError::Refused { error: ReplyType::ERR_SHUTDOWN, .. } => {
+                        self.options.habits.quitting != Quitting::CloseAtShutdown
+                    }
+                    ClientError::Refused { .. } => true,
+                    _ => false,
+                };
+                if word {
                     // Its own failure says less than the refusal.
-                    let _ = self.abort().await;
+                    let _ = self.leave().await;
                 }
                 Err(error)
             }
@@ -327,7 +479,7 @@ impl Haggling {
     /// Enters by `NBD_OPT_EXPORT_NAME`, which the clients of qemu only do with a name that is
     /// listed, where there is a list.
     async fn by_name(mut self, export: &str) -> Result<Client, ClientError> {
-        if self.fixed && self.options.profile.is_some() {
+        if self.fixed && self.options.habits.lists_before_export_name {
             let listed = match self.list().await {
                 Ok(listed) => listed.iter().any(|listed| listed.name == export),
                 Err(error) if is_unknown(&error) => true,
@@ -350,26 +502,48 @@ impl Haggling {
     /// The server hangs up, which is its only way to refuse, or misbehaves, or extended headers
     /// were agreed, which forbid it.
     pub async fn export_name(mut self, export: &str) -> Result<Client, ClientError> {
-        if self.is_extended() {
+        let entering = self.options.habits.entering;
+        if self.is_extended() && entering != Entering::ByNameAfterExtended {
             return Err(ClientError::Misuse("extended headers demand NBD_OPT_GO"));
         }
         let option = OptionType::EXPORT_NAME;
-        let body = OptionBody::Name(check_name(export)?);
+        let mut name = check_name(export)?;
+        if entering == Entering::CountedName {
+            let count = (export.len() as u32).to_be_bytes();
+            name = WireString::from(&[&count[..], export.as_bytes()].concat()[..]);
+        }
+        let body = OptionBody::Name(name);
         self.send(&Message::Option(OptionRequest { option, body })).await?;
         let no_zeroes = self.no_zeroes;
         let answer = self.incoming.next(|bytes| Ok(codec::export_info(bytes, no_zeroes)));
-        let answer =
-            wait(self.options.timeout, "the answer to NBD_OPT_EXPORT_NAME", answer).await?;
-        let ExportInfo { size, flags, padding } = answer;
+        let answer = wait(self.options.timeout, "the answer to NBD_OPT_EXPORT_NAME", answer).await;
+        if answer.is_err() && entering == Entering::EndIsAnswer {
+            return self.enter(export, nothing_known()).await;
+        }
+        let ExportInfo { size, flags, padding } = answer?;
         let details = check_details(size, flags, Some(&padding))?;
-        Ok(self.enter(export, details))
+        if self.options.habits.minds_flags(flags) {
+            let client = self.enter(export, details).await?;
+            let _ = client.disconnect().await;
+            return Err(ClientError::CantCope("unknown transmission flags"));
+        }
+        self.enter(export, details).await
     }
 
     /// The transmission phase. A selection counts for the export that it was made for.
-    fn enter(self, export: &str, details: Details) -> Client {
+    async fn enter(mut self, export: &str, mut details: Details) -> Result<Client, ClientError> {
+        if self.options.habits.data_fault == Some(DataFault::RoundsSizeUp) {
+            details.size = details.size.next_multiple_of(512);
+        }
+        // Whatever the server makes of them, they have no answer that could be told from others.
+        for option in self.options.habits.options_besides.clone() {
+            if option.when == When::AfterEntry {
+                self.send_bytes(&option.to_bytes(export)).await?;
+            }
+        }
         let (of, contexts) = self.contexts;
         let contexts = if of == export { contexts } else { Vec::new() };
-        Client::new(self.incoming, details, self.form, contexts, &self.options)
+        Ok(Client::new(self.incoming, details, self.form, contexts, &self.options))
     }
 
     /// Notes what was selected.
@@ -387,22 +561,32 @@ impl Haggling {
     }
 
     async fn leave(&mut self) -> Result<(), ClientError> {
-        if self.fixed {
-            match self.ask(OptionType::ABORT, OptionBody::Empty).await {
-                Ok(_) | Err(ClientError::Closed(_) | ClientError::Refused { .. }) => {}
-                Err(error) => return Err(error),
+        let habits = self.options.habits.clone();
+        if self.fixed && habits.quitting != Quitting::Close {
+            let data: &[u8] = match habits.quitting {
+                Quitting::AbortWithData => b"goodbye",
+                _ => b"",
+            };
+            let abort = OptionBesides::new(When::First, OptionType::ABORT, Said::Data(data));
+            self.send_bytes(&abort.to_bytes("")).await?;
+            if habits.quitting != Quitting::Unawaited {
+                match self.reply().await {
+                    Err(ClientError::Closed(_)) if !habits.minds(Minds::UnansweredAbort) => {}
+                    answer => drop(answer?),
+                }
+            }
+            let after = habits.options_besides.iter().filter(|it| it.when == When::AfterAbort);
+            for option in after {
+                self.send_bytes(&option.to_bytes("")).await?;
             }
         }
         Ok(self.incoming.stream().shutdown().await?)
     }
 
     async fn details(&mut self, option: OptionType, export: &str) -> Result<Details, ClientError> {
-        // The clients of qemu want nothing but the sizes.
-        let mut requests = match self.options.profile {
-            Some(_) => Vec::new(),
-            None => vec![InfoType::NAME, InfoType::DESCRIPTION],
-        };
-        if self.options.block_size {
+        let habits = self.options.habits.clone();
+        let mut requests = habits.wants.to_vec();
+        if habits.block_size {
             requests.push(InfoType::BLOCK_SIZE);
         }
         let body = OptionBody::Info { name: check_name(export)?, requests };
@@ -412,12 +596,21 @@ impl Haggling {
                 return Err(Violation::UnfitReply { option, reply }.into());
             };
             match info {
+                Info::Export { flags, .. } if habits.minds_flags(flags) => {
+                    return Err(ClientError::CantCope("unknown transmission flags"));
+                }
                 Info::Export { size, flags } => details = Some(check_details(size, flags, None)?),
+                _ if details.is_none() && habits.minds(Minds::InfoOrder) => {
+                    return Err(ClientError::CantCope("information before NBD_INFO_EXPORT"));
+                }
                 Info::Name(told) => name = Some(text(told)?),
                 Info::Description(told) => description = Some(text(told)?),
                 Info::BlockSize { minimum, preferred, maximum } => {
                     let sizes = BlockSizes::new(minimum, preferred, maximum);
                     block_sizes = Some(sizes.map_err(Violation::BlockSizes)?);
+                }
+                Info::Raw { .. } if habits.minds(Minds::UnknownInfo) => {
+                    return Err(ClientError::CantCope("unknown information"));
                 }
                 // What is unknown is ignored (section "Option types", `NBD_OPT_INFO`).
                 Info::Raw { .. } => {}
@@ -433,14 +626,21 @@ impl Haggling {
         option: OptionType,
         body: OptionBody,
     ) -> Result<Vec<OptionReply>, ClientError> {
-        if !self.fixed {
+        let habits = &self.options.habits;
+        let asks_anyway = option == OptionType::STARTTLS && habits.is_tls_fault(TlsFault::NotFixed);
+        if !self.fixed && !asks_anyway {
             return Err(ClientError::NotOffered("fixed newstyle"));
         }
+        let early = option == OptionType::GO && habits.entering == Entering::Early;
         self.send(&Message::Option(OptionRequest { option, body })).await?;
+        if early {
+            let read = Call::new(Command::READ, 0, 512);
+            let read = self.form.header(&read, Cookie(0))?;
+            self.send_bytes(&read).await?;
+        }
         let mut replies = Vec::new();
         loop {
-            let next = self.incoming.next(|bytes| codec::option_reply(bytes, Limits::default()));
-            let reply = wait(self.options.timeout, "a reply to an option", next).await?;
+            let reply = self.reply().await?;
             if reply.option != option && !self.options.any_option {
                 let found = reply.option;
                 return Err(Violation::OtherOption { sent: option, found }.into());
@@ -470,16 +670,33 @@ impl Haggling {
         }
     }
 
+    /// The next reply to an option.
+    async fn reply(&mut self) -> Result<OptionReply, ClientError> {
+        let next = self.incoming.next(|bytes| codec::option_reply(bytes, Limits::default()));
+        wait(self.options.timeout, "a reply to an option", next).await
+    }
+
     async fn send(&mut self, message: &Message) -> Result<(), ClientError> {
+        self.send_bytes(&message.to_bytes()).await
+    }
+
+    async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        let (pace, dribbles) = (self.options.habits.pace, self.options.habits.dribbles);
+        pause(pace).await;
         let stream = self.incoming.stream();
-        let bytes = message.to_bytes();
         let sent = async {
-            stream.write_all(&bytes).await?;
+            put(stream, bytes, dribbles).await?;
             stream.flush().await
         };
         let sent = timeout(self.options.timeout, sent).await;
         Ok(sent.map_err(|_| ClientError::TimedOut("the server to read"))??)
     }
+}
+
+/// What a client goes by that enters where nobody has told it anything.
+fn nothing_known() -> Details {
+    let flags = TransmissionFlags::HAS_FLAGS;
+    Details { size: 1 << 20, flags, name: None, description: None, block_sizes: None }
 }
 
 /// A name must be a string of the protocol (section "Conventions").

@@ -17,9 +17,11 @@
 mod assembly;
 mod connect;
 mod context;
+mod distort;
 mod error;
 mod extents;
 mod haggling;
+mod leniency;
 mod operations;
 mod options;
 mod request;

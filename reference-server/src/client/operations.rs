@@ -1,11 +1,19 @@
 //! What a client can ask for, in as many requests as it takes.
 
-use protocol::values::{Command, CommandFlags, DEFAULT_MAXIMUM_PAYLOAD, TransmissionFlags};
+use protocol::values::{Command, CommandFlags, TransmissionFlags};
+use tokio::task::JoinSet;
 
 use super::error::ClientError;
 use super::request::Call;
 use super::transmission::Client;
 use crate::export::BlockSizes;
+use crate::habits::Alignment;
+use crate::missteps::{DataFault, RequestFault};
+
+/// The longest read that comes in one piece where DF is set, in bytes.
+const WHOLE: u64 = 65_536;
+/// What all clients should keep to, in bytes.
+const PORTABLE: u64 = 512;
 
 impl Client {
     /// `NBD_CMD_READ`, in as many requests as the maximum payload demands.
@@ -13,19 +21,76 @@ impl Client {
     /// # Errors
     /// As for [`Client::call`], or the range breaks the rules for clients.
     pub async fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, ClientError> {
+        let fault = self.habits().data_fault;
         let (from, end) = self.widened(offset, length as u64)?;
         let mut bytes = Vec::new();
-        for (at, piece) in pieces(from, end, self.maximum()) {
-            let part = self.call(Call::new(Command::READ, at, piece)).await?;
-            if bytes.is_empty() {
-                bytes = part;
-            } else {
-                bytes.extend_from_slice(&part);
+        let pieces = pieces(from, end, self.piece(end - from));
+        if self.habits().pipelines {
+            let calls = pieces.map(|(at, piece)| self.reading(at, piece)).collect();
+            for part in self.at_once(calls).await {
+                bytes.extend(part?);
+            }
+        } else {
+            for (at, piece) in pieces {
+                let part = self.call(self.reading(at, piece)).await?;
+                if bytes.is_empty() {
+                    bytes = part;
+                } else {
+                    bytes.extend_from_slice(&part);
+                }
             }
         }
-        bytes.drain(..(offset - from) as usize);
+        bytes.drain(..((offset - from) as usize).min(bytes.len()));
         bytes.truncate(length);
+        match fault {
+            Some(DataFault::ReadsShifted) if !bytes.is_empty() => bytes.rotate_left(1),
+            Some(DataFault::ReadsLess) => bytes.truncate(length / 2),
+            _ => {}
+        }
         Ok(bytes)
+    }
+
+    /// Sends several requests, then waits for the answers, in the order of the requests.
+    async fn at_once(&self, calls: Vec<Call>) -> Vec<Result<Vec<u8>, ClientError>> {
+        let mut all: Vec<_> = calls.iter().map(|_| Ok(Vec::new())).collect();
+        let mut running = JoinSet::new();
+        for (index, call) in calls.into_iter().enumerate() {
+            let client = self.clone();
+            running.spawn(async move { (index, client.call(call).await) });
+        }
+        while let Some(done) = running.join_next().await {
+            if let Ok((index, answer)) = done {
+                all[index] = answer;
+            }
+        }
+        all
+    }
+
+    fn reading(&self, at: u64, piece: u64) -> Call {
+        let flags = self.details().flags;
+        let whole = self.habits().sets_flags
+            && self.is_structured()
+            && piece <= WHOLE
+            && flags.has(TransmissionFlags::SEND_DF);
+        let df = if whole { CommandFlags::DF } else { CommandFlags::EMPTY };
+        Call::new(Command::READ, at, piece).with_flags(df)
+    }
+
+    /// FUA, where it is to be set on what writes.
+    fn fua(&self) -> CommandFlags {
+        let offered = self.details().flags.has(TransmissionFlags::SEND_FUA);
+        let sets = self.habits().sets_flags && offered;
+        if sets { CommandFlags::FUA } else { CommandFlags::EMPTY }
+    }
+
+    /// How long the pieces of an operation of this length are, in bytes.
+    fn piece(&self, length: u64) -> u64 {
+        let unit = u64::from(self.sizes().minimum()).max(PORTABLE);
+        let piece = match self.habits().pipelines {
+            true => (length / 4).next_multiple_of(unit).max(unit),
+            false => u64::MAX,
+        };
+        piece.min(self.maximum())
     }
 
     /// `NBD_CMD_WRITE`, in as many requests as the maximum payload demands.
@@ -34,6 +99,19 @@ impl Client {
     /// As for [`Client::call`], or the range breaks the rules for clients.
     pub async fn write(&self, offset: u64, data: &[u8]) -> Result<(), ClientError> {
         self.minds_read_only()?;
+        let garbled;
+        let (offset, data) = match self.habits().data_fault {
+            Some(DataFault::WritesNothing) => return Ok(()),
+            Some(DataFault::WritesElsewhere) => {
+                (offset.saturating_add(512).min(self.size() - data.len() as u64), data)
+            }
+            Some(DataFault::WritesHalf) => (offset, &data[..data.len() / 2]),
+            Some(DataFault::WritesGarbled) => {
+                garbled = data.iter().map(|byte| byte ^ 1).collect::<Vec<_>>();
+                (offset, &garbled[..])
+            }
+            _ => (offset, data),
+        };
         let (from, end) = self.widened(offset, data.len() as u64)?;
         let whole;
         let data = if end - from == data.len() as u64 {
@@ -46,12 +124,19 @@ impl Client {
             whole = around;
             &whole
         };
-        for (at, piece) in pieces(from, end, self.maximum()) {
+        let calls = pieces(from, end, self.piece(end - from)).map(|(at, piece)| {
             let start = (at - from) as usize;
             let part = data[start..start + piece as usize].to_vec();
-            self.call(Call::write(at, part)).await?;
+            Call::write(at, part).with_flags(self.fua())
+        });
+        if self.habits().pipelines {
+            self.at_once(calls.collect()).await.into_iter().try_for_each(|done| done.map(drop))
+        } else {
+            for call in calls {
+                self.call(call).await?;
+            }
+            Ok(())
         }
-        Ok(())
     }
 
     /// `NBD_CMD_FLUSH`.
@@ -60,6 +145,9 @@ impl Client {
     /// As for [`Client::call`], or it is not offered.
     pub async fn flush(&self) -> Result<(), ClientError> {
         self.needs(TransmissionFlags::SEND_FLUSH, "NBD_CMD_FLUSH")?;
+        if self.habits().data_fault == Some(DataFault::FlushesNot) {
+            return Ok(());
+        }
         self.call(Call::new(Command::FLUSH, 0, 0)).await.map(drop)
     }
 
@@ -82,14 +170,14 @@ impl Client {
     pub async fn zero(&self, offset: u64, length: u64, no_hole: bool) -> Result<(), ClientError> {
         self.minds_read_only()?;
         let offered = self.needs(TransmissionFlags::SEND_WRITE_ZEROES, "NBD_CMD_WRITE_ZEROES");
-        let Some(habits) = self.habits() else {
+        let habits = self.habits();
+        if habits.data_fault == Some(DataFault::ZeroesNot) {
+            return Ok(());
+        }
+        if !habits.writes_zeroes || (habits.write_zeroes && offered.is_ok()) {
             offered?;
-            return self.zeroes(offset, length, no_hole, self.largest_effect()).await;
-        };
-        if habits.write_zeroes && offered.is_ok() {
-            // Cut like a payload where lengths have 32 bits.
-            let extended = self.is_extended();
-            let largest = if extended { u64::MAX } else { u64::from(DEFAULT_MAXIMUM_PAYLOAD) };
+            let longest = if self.is_extended() { u64::MAX } else { habits.largest_zeroes };
+            let largest = self.longest().min(longest);
             return self.zeroes(offset, length, no_hole, largest).await;
         }
         let end = offset.saturating_add(length);
@@ -119,7 +207,8 @@ impl Client {
         no_hole: bool,
         largest: u64,
     ) -> Result<(), ClientError> {
-        let flags = if no_hole { CommandFlags::NO_HOLE } else { CommandFlags::EMPTY };
+        let no_hole = no_hole || self.habits().sets_flags;
+        let flags = if no_hole { CommandFlags::NO_HOLE } else { CommandFlags::EMPTY } | self.fua();
         self.without_payload(Command::WRITE_ZEROES, flags, offset, length, largest).await
     }
 
@@ -141,7 +230,7 @@ impl Client {
     /// Some releases look at the flag before they write; what binds all clients is that they are
     /// prepared for the error.
     fn minds_read_only(&self) -> Result<(), ClientError> {
-        let minds = self.habits().is_some_and(|habits| habits.minds_read_only);
+        let minds = self.habits().minds_read_only;
         if minds && self.details().flags.has(TransmissionFlags::READ_ONLY) {
             return Err(ClientError::NotOffered("writing: the export is read-only"));
         }
@@ -159,15 +248,16 @@ impl Client {
 
     /// The largest payload of a request, in bytes.
     fn maximum(&self) -> u64 {
-        let habit = self.habits().map_or(DEFAULT_MAXIMUM_PAYLOAD, |habits| habits.largest);
+        if self.habits().request_fault == Some(RequestFault::Unlimited) {
+            return u64::MAX;
+        }
         // A server's limit may be none at all.
-        u64::from(self.sizes().maximum().min(habit))
+        u64::from(self.sizes().maximum().min(self.habits().largest))
     }
 
     /// The largest effect of a request without payload, in bytes.
     pub(crate) fn largest_effect(&self) -> u64 {
-        let habit = self.habits().map_or(u64::MAX, |habits| habits.largest_effect);
-        self.longest().min(habit)
+        self.longest().min(self.habits().largest_effect)
     }
 
     /// Up to where a range goes that this client may ask for.
@@ -190,13 +280,15 @@ impl Client {
         if offset.is_multiple_of(minimum) && length.is_multiple_of(minimum) {
             return Ok((offset, end));
         }
-        match self.habits() {
-            Some(habits) if !habits.aligns => Ok((offset, end)),
-            Some(_) => {
+        match self.habits().alignment {
+            Alignment::Ignore => Ok((offset, end)),
+            Alignment::Widen => {
                 let whole = end.next_multiple_of(minimum).min(self.size());
                 Ok((offset - offset % minimum, whole))
             }
-            None => Err(ClientError::Misuse("the range is not aligned to the minimum block size")),
+            Alignment::Refuse => {
+                Err(ClientError::Misuse("the range is not aligned to the minimum block size"))
+            }
         }
     }
 }

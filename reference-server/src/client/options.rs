@@ -6,30 +6,21 @@ use protocol::values::{ReplyType, TransmissionFlags};
 
 use super::error::ClientError;
 use crate::export::BlockSizes;
-use crate::profile::{Habits, Profile};
+use crate::habits::Habits;
+use crate::profile::Profile;
 use crate::tls::{Credentials, KeyLog, Versions};
 
 /// What a client wants of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Answer the handshake flag FIXED_NEWSTYLE; without it only `NBD_OPT_EXPORT_NAME` can be used.
-    pub fixed_newstyle: bool,
-    /// Ask for no padding after `NBD_OPT_EXPORT_NAME`.
-    pub no_zeroes: bool,
-    /// Ask for replies in chunks: for structured replies, if not for more.
-    pub structured_reply: bool,
-    /// Ask for extended headers first; takes `structured_reply`, and `go`, which they prescribe.
-    pub extended_headers: bool,
-    /// Metadata contexts to select, where the server has them; they take `structured_reply`.
+    /// How it behaves.
+    pub habits: Habits,
+    /// Metadata contexts to select, where the server has them; they take replies in chunks.
     pub contexts: Vec<String>,
-    /// Use `NBD_OPT_GO` where the server knows it.
-    pub go: bool,
-    /// Ask for the size constraints.
-    pub block_size: bool,
     /// Take a reply to an option that was not asked for an answer to the one that was: for those who
     /// have seen that fault and want to look past it.
     pub any_option: bool,
-    /// Behave as a release of qemu does; see [`Options::of_release`].
+    /// The release of qemu that it is, which knows so much of TLS; see [`Options::of_release`].
     pub profile: Option<&'static Profile>,
     /// TLS with these credentials; without any, no TLS, unless the URI demands it.
     pub tls: Option<Tls>,
@@ -43,13 +34,8 @@ impl Default for Options {
     /// Everything, and 30 seconds for each answer and for the end.
     fn default() -> Self {
         Self {
-            fixed_newstyle: true,
-            no_zeroes: true,
-            structured_reply: true,
-            extended_headers: true,
+            habits: Habits::DEFAULT,
             contexts: Vec::new(),
-            go: true,
-            block_size: true,
             any_option: false,
             profile: None,
             tls: None,
@@ -63,30 +49,26 @@ impl Options {
     /// What a release of qemu asks for, and 30 seconds.
     #[must_use]
     pub fn of_release(profile: &'static Profile) -> Self {
-        let habits = profile.habits();
-        Self {
-            no_zeroes: habits.no_zeroes,
-            structured_reply: habits.structured_reply,
-            extended_headers: habits.extended_headers,
-            contexts: habits
-                .base_allocation
-                .then(|| "base:allocation".to_owned())
-                .into_iter()
-                .collect(),
-            go: habits.go,
-            profile: Some(profile),
-            ..Self::default()
-        }
+        Self { profile: Some(profile), ..Self::of_habits(profile.habits()) }
     }
 
-    /// What it does as a release of qemu.
-    pub(super) fn habits(&self) -> Option<&'static Habits> {
-        self.profile.map(Profile::habits)
+    /// What a client of these habits asks for, and 30 seconds.
+    #[must_use]
+    pub fn of_habits(habits: Habits) -> Self {
+        let contexts = habits.base_allocation.then(|| "base:allocation".to_owned());
+        Self { contexts: contexts.into_iter().collect(), habits, ..Self::default() }
+    }
+
+    /// The same with other habits.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Habits)) -> Self {
+        change(&mut self.habits);
+        self
     }
 
     /// Whether the refusal of an option that is not needed can be put up with.
     pub(super) fn puts_up_with(&self, error: &ClientError) -> bool {
-        let any = self.habits().is_none_or(|habits| habits.takes_any_refusal);
+        let any = self.habits.takes_any_refusal;
         is_unknown(error) || (any && matches!(error, ClientError::Refused { .. }))
     }
 }

@@ -9,6 +9,7 @@ use super::error::{ClientError, Violation, text};
 use super::haggling::{Haggling, check_name};
 use super::request::Call;
 use super::transmission::Client;
+use crate::missteps::{Minds, RequestFault};
 
 /// How many extents of one map are kept.
 const EXTENTS: usize = 1 << 22;
@@ -38,6 +39,9 @@ impl Haggling {
             };
             if contexts.iter().any(|context| context.id == id) {
                 return Err(Violation::ContextIdTwice(id).into());
+            }
+            if id > 0xffff && self.habits().minds(Minds::LargeContextIds) {
+                return Err(ClientError::CantCope("large ids of contexts"));
             }
             contexts.push(MetaContext { id, name: text(name)? });
         }
@@ -80,13 +84,16 @@ impl Client {
         let context = self.contexts().iter().find(|one| one.name == context);
         let id = context.ok_or(ClientError::NotOffered("the metadata context"))?.id;
         // Of several contexts only the one is asked about, where the server knows how.
+        let habits = self.habits();
         let filters = self.is_extended()
             && self.contexts().len() > 1
             && self.details().flags.has(TransmissionFlags::BLOCK_STATUS_PAYLOAD);
-        let ids = if filters { vec![id] } else { Vec::new() };
-        // The clients of qemu ask for one extent at a time.
-        let one = self.habits().is_some();
-        let flags = if one { CommandFlags::REQ_ONE } else { CommandFlags::EMPTY };
+        let names = matches!(
+            habits.request_fault,
+            Some(RequestFault::NamesContexts | RequestFault::NamesContextsOdd)
+        ) && self.is_extended();
+        let ids = if filters || names { vec![id] } else { Vec::new() };
+        let flags = if habits.one_extent { CommandFlags::REQ_ONE } else { CommandFlags::EMPTY };
         let (mut at, mut map) = (offset, Vec::new());
         while at < end {
             let piece = (end - at).min(self.largest_effect());
@@ -94,10 +101,22 @@ impl Client {
             let call = call.with_ids(ids.clone());
             let told = self.answered(call).await?.extents;
             let extents = told.into_iter().find(|(of, _)| *of == id);
+            let before = at;
             for extent in extents.map(|(_, extents)| extents).unwrap_or_default() {
+                if habits.minds(Minds::SpareStatusBits) && extent.status > 3 {
+                    return Err(ClientError::CantCope("unknown bits of a status"));
+                }
+                let same = map.last().is_some_and(|last: &Extent| last.status == extent.status);
+                if habits.minds(Minds::EqualNeighbours) && same {
+                    return Err(ClientError::CantCope("neighbours of the same status"));
+                }
                 let length = extent.length.min(end - at);
                 push(&mut map, Extent { length, ..extent })?;
                 at += length;
+            }
+            if at == before {
+                // Nobody tells of the rest.
+                break;
             }
         }
         Ok(map)

@@ -1,8 +1,9 @@
 //! The client's side of transmission: requests from many tasks, replies as they come.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +23,11 @@ use super::context::{MetaContext, check_extended};
 use super::error::{ClientError, Violation};
 use super::options::{Details, Options};
 use super::request::{Call, Form};
-
-use crate::profile::Habits;
+use super::{distort, leniency};
+use crate::besides::{RequestBesides, Stage};
+use crate::habits::Habits;
+use crate::missteps::{Leaving, Minds, Overlooks};
+use crate::reply_writer::{pause, put};
 use crate::stream::BoxedStream;
 use crate::wire::Incoming;
 
@@ -35,8 +39,20 @@ const QUEUE: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,
-    outgoing: mpsc::Sender<Vec<u8>>,
+    outgoing: mpsc::Sender<Outgoing>,
     ended: watch::Receiver<bool>,
+}
+
+/// What is to be written.
+#[derive(Debug)]
+enum Outgoing {
+    Bytes(Vec<u8>),
+    /// `NBD_CMD_DISC` and whatever follows it.
+    Last(Vec<u8>),
+    /// The end, without a word; a torn connection does not end TLS either.
+    Close {
+        torn: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -44,16 +60,19 @@ struct Shared {
     details: Details,
     form: Form,
     contexts: Vec<MetaContext>,
-    habits: Option<&'static Habits>,
+    habits: Habits,
     limit: Duration,
     farewell: Duration,
     next_cookie: AtomicU64,
+    /// Whether the server has told of a shutdown.
+    shuts_down: AtomicBool,
     pending: Mutex<Pending>,
 }
 
 #[derive(Debug, Default)]
 struct Pending {
-    by_cookie: HashMap<Cookie, Waiting>,
+    /// Equal cookies are answered in order.
+    by_cookie: BTreeMap<Cookie, VecDeque<Waiting>>,
     failed: Option<ClientError>,
 }
 
@@ -78,10 +97,24 @@ impl Shared {
     fn fail(&self, error: ClientError) {
         let mut pending = self.pending();
         let error = pending.failed.get_or_insert(error).clone();
-        for (_, waiting) in pending.by_cookie.drain() {
-            let _ = waiting.done.send(Err(error.clone()));
+        let lenient = self.habits.overlooks(Overlooks::Closes) && is_end(&error);
+        for waiting in std::mem::take(&mut pending.by_cookie).into_values().flatten() {
+            let answer = if lenient {
+                Ok(waiting.assembly.into_whatever_came())
+            } else {
+                Err(error.clone())
+            };
+            let _ = waiting.done.send(answer);
         }
     }
+}
+
+/// Whether the stream just ended.
+fn is_end(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::Closed(_) | ClientError::Lost { .. } | ClientError::Misbehaved(Violation::Cut)
+    )
 }
 
 impl Client {
@@ -96,10 +129,11 @@ impl Client {
             details,
             form,
             contexts,
-            habits: options.habits(),
+            habits: options.habits.clone(),
             limit: options.timeout,
             farewell: options.farewell,
-            next_cookie: AtomicU64::new(1),
+            next_cookie: AtomicU64::new(0),
+            shuts_down: AtomicBool::new(false),
             pending: Mutex::default(),
         });
         let (incoming, writer) = incoming.map(tokio::io::split);
@@ -145,9 +179,10 @@ impl Client {
         &self.shared.contexts
     }
 
-    /// What it does as a release of qemu.
-    pub(super) fn habits(&self) -> Option<&'static Habits> {
-        self.shared.habits
+    /// How it behaves.
+    #[must_use]
+    pub fn habits(&self) -> &Habits {
+        &self.shared.habits
     }
 
     /// Sends a request as it is, even one that breaks the rules, and waits for its reply: the data
@@ -161,13 +196,17 @@ impl Client {
 
     /// The same with all that the reply holds.
     pub(crate) async fn answered(&self, call: Call) -> Answer {
-        let cookie = Cookie(self.shared.next_cookie.fetch_add(1, Ordering::Relaxed));
+        let habits = self.habits();
+        let number = self.shared.next_cookie.fetch_add(1, Ordering::Relaxed);
+        let cookie = Cookie(habits.cookies.at(number));
         if call.command == Command::READ && call.length > u64::from(DEFAULT_MAXIMUM_PAYLOAD) * 2 {
             return Err(ClientError::Misuse("a read of more than 64 MiB"));
         }
-        let mut bytes = self.shared.form.header(&call, cookie)?;
+        pause(habits.pace).await;
+        let bytes = distort::request(self.shared.form, &call, cookie, habits.request_fault)?;
         let length = call.length as usize;
         let mut assembly = Assembly::new(call.command, call.flags, call.offset, length);
+        assembly.allow(habits.overlooks, habits.minds);
         if call.command == Command::BLOCK_STATUS {
             let ids = match call.ids.is_empty() {
                 true => self.contexts().iter().map(|context| context.id).collect(),
@@ -180,14 +219,18 @@ impl Client {
         {
             let mut pending = self.shared.pending();
             if let Some(error) = &pending.failed {
-                return Err(error.clone());
+                let lenient = habits.overlooks(Overlooks::Closes) && is_end(error);
+                return if lenient {
+                    Ok(assembly.into_whatever_came())
+                } else {
+                    Err(error.clone())
+                };
             }
-            pending.by_cookie.insert(cookie, Waiting { assembly, done });
+            pending.by_cookie.entry(cookie).or_default().push_back(Waiting { assembly, done });
         }
-        bytes.extend_from_slice(&call.data);
         let answered = async {
             // The writer ends only with the connection, whose failure the answer will tell.
-            let _ = self.outgoing.send(bytes).await;
+            let _ = self.outgoing.send(Outgoing::Bytes(bytes)).await;
             answer.await.unwrap_or(Err(ClientError::Closed("a reply")))
         };
         timeout(self.shared.limit, answered).await.unwrap_or(Err(ClientError::TimedOut("a reply")))
@@ -199,20 +242,29 @@ impl Client {
     /// # Errors
     /// The server does not hang up, or the connection fails.
     pub async fn disconnect(self) -> Result<(), ClientError> {
-        let flushes = self.habits().map_or(0, |habits| habits.last_flushes);
+        let flushes = self.habits().last_flushes;
         let flags = self.details().flags;
         if flags.has(TransmissionFlags::SEND_FLUSH) && !flags.has(TransmissionFlags::READ_ONLY) {
             for _ in 0..flushes {
                 self.flush().await?;
             }
         }
+        self.besides(Stage::Last).await;
+        let last = self.last().await?;
+        let leaving = self.habits().leaving;
         let Self { shared, outgoing, mut ended } = self;
-        let disc = shared.form.header(&Call::new(Command::DISC, 0, 0), Cookie(0))?;
+        let closes = matches!(last, Outgoing::Close { .. }) || leaving == Leaving::Impatient;
         let ending = async {
-            let _ = outgoing.send(disc).await;
+            let _ = outgoing.send(last).await;
+            if closes {
+                drop(outgoing);
+            }
             let _ = ended.wait_for(|ended| *ended).await;
         };
         timeout(shared.farewell, ending).await.map_err(|_| ClientError::StaysOpen)?;
+        if closes {
+            return Ok(());
+        }
         match shared.pending().failed.clone() {
             None | Some(ClientError::Closed(_)) => Ok(()),
             // Some end TLS without close-notify; nothing more was to come anyway.
@@ -222,24 +274,82 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The last that is sent.
+    async fn last(&self) -> Result<Outgoing, ClientError> {
+        let (habits, form) = (self.habits(), self.shared.form);
+        let shuts_down = self.shared.shuts_down.load(Ordering::Relaxed);
+        let read = || Call::new(Command::READ, 0, 512);
+        let mut bytes = Vec::new();
+        let mut length = 0;
+        match habits.leaving {
+            Leaving::Close => return Ok(Outgoing::Close { torn: false }),
+            Leaving::CloseAtShutdown if shuts_down => return Ok(Outgoing::Close { torn: false }),
+            Leaving::Torn => return Ok(Outgoing::Close { torn: true }),
+            Leaving::ReadsAtShutdown if shuts_down => {
+                // Refused or not, it was asked.
+                let _ = self.call(read()).await;
+            }
+            Leaving::InFlight => bytes = form.header(&read(), Cookie(u64::MAX - 1))?,
+            Leaving::DiscWithLength => length = 512,
+            _ => {}
+        }
+        let disc = Call::new(Command::DISC, 0, length);
+        bytes.extend(distort::request(form, &disc, Cookie(0), habits.request_fault)?);
+        for besides in habits.requests_besides.iter().filter(|it| it.stage == Stage::AfterDisc) {
+            bytes.extend(form.header(&self.call_of(besides), Cookie(u64::MAX - 2))?);
+        }
+        Ok(Outgoing::Last(bytes))
+    }
+
+    /// Sends the requests whose time has come that are not needed. Whatever the answers are, they
+    /// change nothing.
+    pub(super) async fn besides(&self, stage: Stage) {
+        let all = self.habits().requests_besides.iter().filter(|it| it.stage == stage);
+        for besides in all {
+            let _ = self.call(self.call_of(besides)).await;
+        }
+    }
+
+    fn call_of(&self, besides: &RequestBesides) -> Call {
+        let details = self.details();
+        let maximum = details.block_sizes.unwrap_or_default().maximum();
+        let [offset, length] =
+            [besides.offset, besides.length].map(|it| it.of(details.size, maximum));
+        let call = match besides.command {
+            Command::WRITE => Call::write(offset, vec![0; length as usize]),
+            command => Call::new(command, offset, length),
+        };
+        call.with_flags(besides.flags)
+    }
+}
+
 /// Writes requests until the last client is gone, then `NBD_CMD_DISC`.
 async fn write(
     shared: Arc<Shared>,
     writer: WriteHalf<BoxedStream>,
-    mut queue: mpsc::Receiver<Vec<u8>>,
+    mut queue: mpsc::Receiver<Outgoing>,
     mut ended: watch::Receiver<bool>,
     reader: AbortHandle,
 ) {
     let mut writer = BufWriter::new(writer);
     let writing = async {
         let mut last = false;
-        while let Some(bytes) = queue.recv().await {
+        while let Some(next) = queue.recv().await {
             // A server that misbehaved is told nothing more, not even good-bye.
             if shared.has_failed() {
                 return writer.shutdown().await;
             }
-            last = is_disc(&bytes);
-            writer.write_all(&bytes).await?;
+            let bytes = match next {
+                Outgoing::Close { torn: true } => return Ok(()),
+                Outgoing::Close { torn: false } => return writer.shutdown().await,
+                Outgoing::Bytes(bytes) => bytes,
+                Outgoing::Last(bytes) => {
+                    last = true;
+                    bytes
+                }
+            };
+            put(&mut writer, &bytes, shared.habits.dribbles).await?;
             if queue.is_empty() {
                 writer.flush().await?;
             }
@@ -258,12 +368,12 @@ async fn write(
         shared.fail(error.into());
     }
     // Replies may still come, but not for ever.
-    let _ = timeout(shared.limit, ended.wait_for(|ended| *ended)).await;
+    let waits =
+        !matches!(shared.habits.leaving, Leaving::Impatient | Leaving::Close | Leaving::Torn);
+    if waits {
+        let _ = timeout(shared.limit, ended.wait_for(|ended| *ended)).await;
+    }
     reader.abort();
-}
-
-fn is_disc(request: &[u8]) -> bool {
-    request.get(6..8) == Some(&Command::DISC.0.to_be_bytes())
 }
 
 /// Reads replies until the stream ends.
@@ -286,9 +396,14 @@ async fn reply(
     shared: &Shared,
     incoming: &mut Incoming<ReadHalf<BoxedStream>>,
 ) -> Result<(), ClientError> {
-    let next = incoming.next(|bytes| codec::reply(bytes, Limits::default())).await?;
-    let message = next.ok_or(ClientError::Closed("a reply"))?;
-    if let Some(error) = layout_error(&message) {
+    let any_magic = shared.habits.overlooks(Overlooks::ReplyMagic);
+    let next = incoming.next(|bytes| match codec::reply(bytes, Limits::default()) {
+        Err(_) if any_magic => leniency::reply(bytes),
+        reply => reply,
+    });
+    let message = next.await?.ok_or(ClientError::Closed("a reply"))?;
+    let any_layout = shared.habits.overlooks(Overlooks::Layouts);
+    if let Some(error) = layout_error(&message).filter(|_| !any_layout) {
         return Err(Violation::Layout(error).into());
     }
     match message {
@@ -308,7 +423,21 @@ struct Owed<'a> {
 
 impl<'a> Owed<'a> {
     fn take(shared: &'a Shared, cookie: Cookie) -> Result<Self, Violation> {
-        let waiting = shared.pending().by_cookie.remove(&cookie);
+        let mut pending = shared.pending();
+        let any = shared.habits.overlooks(Overlooks::Cookies)
+            || shared.habits.overlooks(Overlooks::ReplyMagic);
+        let cookie = match pending.by_cookie.first_key_value() {
+            Some((first, _)) if any && !pending.by_cookie.contains_key(&cookie) => *first,
+            _ => cookie,
+        };
+        let mut waiting = None;
+        if let Entry::Occupied(mut entry) = pending.by_cookie.entry(cookie) {
+            waiting = entry.get_mut().pop_front();
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+        drop(pending);
         match waiting {
             Some(waiting) => Ok(Self { shared, cookie, waiting: Some(waiting) }),
             None => Err(Violation::UnknownCookie(cookie)),
@@ -341,7 +470,8 @@ impl<'a> Owed<'a> {
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
         if let Some(waiting) = self.waiting.take() {
-            self.shared.pending().by_cookie.insert(self.cookie, waiting);
+            let mut pending = self.shared.pending();
+            pending.by_cookie.entry(self.cookie).or_default().push_front(waiting);
         }
     }
 }
@@ -353,13 +483,21 @@ async fn simple_reply(
 ) -> Result<(), ClientError> {
     let mut owed = Owed::take(shared, cookie)?;
     let assembly = owed.assembly();
-    if shared.form == Form::Extended {
+    if shared.form == Form::Extended && !shared.habits.overlooks(Overlooks::SimpleUnderExtended) {
         return Err(Violation::SimpleUnderExtended.into());
     }
-    if assembly.is_read() && shared.form.is_chunked() {
+    let any_form = shared.habits.overlooks(Overlooks::SimpleReads)
+        || shared.habits.overlooks(Overlooks::SimpleUnderExtended);
+    if assembly.is_read() && shared.form.is_chunked() && !any_form {
         return Err(Violation::SimpleToStructuredRead.into());
     }
+    if error == ErrorCode::ESHUTDOWN {
+        shared.shuts_down.store(true, Ordering::Relaxed);
+    }
     if error != ErrorCode::OK {
+        if error.name().is_none() && shared.habits.minds(Minds::UnknownErrors) {
+            return Err(ClientError::CantCope("unknown errors"));
+        }
         assembly.failed(error, Default::default());
     } else if assembly.command() == Command::BLOCK_STATUS {
         return Err(Violation::SimpleStatus.into());
@@ -380,11 +518,16 @@ async fn reply_chunk(
     let done = flags.has(ReplyFlags::DONE);
     let assembly = owed.assembly();
     shared.form.check(form, assembly.offset())?;
+    if shared.habits.minds(Minds::SpareReplyFlags) && flags.unknown() != ReplyFlags::EMPTY {
+        assembly.cant_cope("unknown flags of replies");
+    }
+    let overlooks = |what| shared.habits.overlooks(what);
     match body {
         ChunkBody::Empty if chunk == ChunkType::NONE => {
             if !done {
                 return Err(Violation::NoneNotDone.into());
             }
+            assembly.nothing_more();
         }
         ChunkBody::Data { offset, length } => {
             let place = assembly.content(chunk, offset, length)?;
@@ -394,7 +537,9 @@ async fn reply_chunk(
         ChunkBody::Hole { offset, size } => {
             assembly.content(chunk, offset, u64::from(size))?;
         }
-        ChunkBody::BlockStatus { .. } if shared.form == Form::Extended => {
+        ChunkBody::BlockStatus { .. }
+            if shared.form == Form::Extended && !overlooks(Overlooks::CompactStatus) =>
+        {
             return Err(Violation::CompactStatus.into());
         }
         ChunkBody::BlockStatus { id, extents } => assembly.status(chunk, id, extents)?,
@@ -403,20 +548,36 @@ async fn reply_chunk(
         }
         ChunkBody::BlockStatusExt { id, count, extents } => {
             let context = shared.contexts.iter().find(|context| context.id == id);
-            check_extended(context, count, &extents)?;
+            let checked = check_extended(context, count, &extents);
+            assembly.mind(checked)?;
             assembly.status(chunk, id, extents)?;
         }
         ChunkBody::Error { error, message, .. } => {
             if error == ErrorCode::OK {
                 return Err(Violation::ErrorZero.into());
             }
+            if error == ErrorCode::ESHUTDOWN {
+                shared.shuts_down.store(true, Ordering::Relaxed);
+            }
             if message.len() > STRING_LIMIT {
                 return Err(Violation::Text(message.len()).into());
             }
-            assembly.failed(error, message);
+            if !overlooks(Overlooks::ErrorChunks) {
+                assembly.failed(error, message);
+            }
         }
         // An unknown error chunk still is an error.
-        _ if chunk.is_error() => assembly.failed(ErrorCode::EINVAL, Default::default()),
+        _ if chunk.is_error() => {
+            if !overlooks(Overlooks::UnknownErrorChunks) {
+                assembly.failed(ErrorCode::EINVAL, Default::default());
+            }
+        }
+        // Unknown, and without sense: passed over.
+        body if overlooks(Overlooks::UnfitChunks) || overlooks(Overlooks::Layouts) => {
+            if let ChunkBody::Bulk(length) = body {
+                incoming.skip(length).await?;
+            }
+        }
         _ => {
             let command = assembly.command();
             return Err(Violation::UnfitChunk { command, chunk }.into());

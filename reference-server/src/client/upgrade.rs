@@ -8,8 +8,9 @@ use tokio::time::timeout;
 
 use super::error::ClientError;
 use super::options::{Options, Tls};
+use crate::missteps::TlsFault;
 use crate::stream::BoxedStream;
-use crate::tls::{BadTls, Connector, Credentials, Identity};
+use crate::tls::{BadTls, Connector, Credentials, Identity, Versions};
 
 /// TLS as a session needs it.
 #[derive(Debug, Clone)]
@@ -21,7 +22,17 @@ pub(crate) struct Upgrade {
 impl Upgrade {
     /// What options and URI make together; the URI's parameters count.
     pub(super) fn of(uri: &Uri, options: &Options) -> Result<Option<Self>, ClientError> {
+        let habits = &options.habits;
         let tls = match (&options.tls, uri.tls) {
+            (None, false) if habits.tries_tls => {
+                let credentials = Credentials::X509 {
+                    authority: None,
+                    identity: None,
+                    hostname: None,
+                    verify: false,
+                };
+                Tls { required: false, ..Tls::required(credentials) }
+            }
             (None, false) => return Ok(None),
             (Some(tls), _) => tls.clone(),
             (None, true) => Tls::required(of_uri(uri)),
@@ -32,12 +43,18 @@ impl Upgrade {
                 hostname.clone_from(&uri.tls_hostname);
             }
             *verify = uri.tls_verify_peer.unwrap_or(*verify);
+            *verify &= !habits.is_tls_fault(TlsFault::Unverified);
         }
+        let versions = match habits.tls_fault {
+            Some(TlsFault::Only12) => Versions::Only12,
+            Some(TlsFault::Only13) => Versions::Only13,
+            _ => tls.versions,
+        };
         let host = match &uri.endpoint {
             Endpoint::Tcp { host, .. } => host.as_str(),
             Endpoint::Unix(_) => "localhost",
         };
-        let connector = Connector::new(&credentials, host, tls.versions, tls.key_log);
+        let connector = Connector::new(&credentials, host, versions, tls.key_log);
         let connector =
             connector.map_err(|error: BadTls| ClientError::BadTls(error.to_string()))?;
         Ok(Some(Self { connector, required: tls.required || uri.tls }))

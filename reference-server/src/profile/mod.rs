@@ -22,7 +22,7 @@
 mod release;
 mod table;
 
-pub use release::{Habits, Profile};
+pub use release::Profile;
 pub use table::UnknownProfile;
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::fmt;
 
 use protocol::values::{DEFAULT_MAXIMUM_PAYLOAD, ErrorCode};
 
-use super::release::{Habits, Profile};
+use super::release::Profile;
 use crate::behaviour::{Behaviour, FlagChecks, MultiConn};
+use crate::habits::{Alignment, Habits};
 
 /// The names of a release.
 macro_rules! named {
@@ -29,91 +30,34 @@ const V2_6: Profile = named!(
         name: "",
         peer: "",
         changes: v2_6,
+        client_changes: client_2_6,
         psk: false,
         tls_over_unix: false,
-        habits: Habits {
-            no_zeroes: false,
-            go: false,
-            structured_reply: false,
-            extended_headers: false,
-            base_allocation: false,
-            takes_any_refusal: false,
-            largest: 1_044_480,
-            largest_effect: DEFAULT_MAXIMUM_PAYLOAD as u64,
-            aligns: false,
-            write_zeroes: false,
-            fast_zero: false,
-            minds_read_only: false,
-            last_flushes: 2,
-        },
     }
 );
 
-const V2_8: Profile = named!(
-    "2.8",
-    Profile {
-        changes: v2_8,
-        habits: Habits {
-            no_zeroes: true,
-            largest: DEFAULT_MAXIMUM_PAYLOAD,
-            write_zeroes: true,
-            ..V2_6.habits
-        },
-        ..V2_6
-    }
-);
+const V2_8: Profile = named!("2.8", Profile { changes: v2_8, client_changes: client_2_8, ..V2_6 });
 
 const V2_10: Profile =
-    named!("2.10", Profile { changes: v2_10, habits: Habits { go: true, ..V2_8.habits }, ..V2_8 });
+    named!("2.10", Profile { changes: v2_10, client_changes: |h| h.go = true, ..V2_8 });
 
-const V2_11: Profile = named!(
-    "2.11",
-    Profile {
-        changes: v2_11,
-        habits: Habits { structured_reply: true, minds_read_only: true, ..V2_10.habits },
-        ..V2_10
-    }
-);
+const V2_11: Profile =
+    named!("2.11", Profile { changes: v2_11, client_changes: client_2_11, ..V2_10 });
 
-const V2_12: Profile = named!(
-    "2.12",
-    Profile {
-        changes: v2_12,
-        habits: Habits { base_allocation: true, aligns: true, ..V2_11.habits },
-        ..V2_11
-    }
-);
+const V2_12: Profile =
+    named!("2.12", Profile { changes: v2_12, client_changes: client_2_12, ..V2_11 });
 
-const V3_0: Profile = named!("3.0", Profile { changes: v3_0, psk: true, ..V2_12 });
+const V3_0: Profile =
+    named!("3.0", Profile { changes: v3_0, client_changes: |_| {}, psk: true, ..V2_12 });
 
-const V4_2: Profile = named!(
-    "4.2",
-    Profile {
-        changes: v4_2,
-        habits: Habits { takes_any_refusal: true, fast_zero: true, ..V3_0.habits },
-        ..V3_0
-    }
-);
+const V4_2: Profile = named!("4.2", Profile { changes: v4_2, client_changes: client_4_2, ..V3_0 });
 
-const V5_2: Profile = named!(
-    "5.2",
-    Profile {
-        changes: v5_2,
-        habits: Habits { largest_effect: u32::MAX as u64, last_flushes: 1, ..V4_2.habits },
-        ..V4_2
-    }
-);
+const V5_2: Profile = named!("5.2", Profile { changes: v5_2, client_changes: client_5_2, ..V4_2 });
 
-const V7_1: Profile = named!("7.1", Profile { changes: v7_1, tls_over_unix: true, ..V5_2 });
+const V7_1: Profile =
+    named!("7.1", Profile { changes: v7_1, client_changes: |_| {}, tls_over_unix: true, ..V5_2 });
 
-const V8_2: Profile = named!(
-    "8.2",
-    Profile {
-        changes: v8_2,
-        habits: Habits { extended_headers: true, largest_effect: u64::MAX, ..V7_1.habits },
-        ..V7_1
-    }
-);
+const V8_2: Profile = named!("8.2", Profile { changes: v8_2, client_changes: client_8_2, ..V7_1 });
 
 fn v2_6(b: &mut Behaviour) {
     b.features.no_zeroes = false;
@@ -217,6 +161,56 @@ fn v8_2(b: &mut Behaviour) {
     b.features.status_payload = true;
 }
 
+fn client_2_6(h: &mut Habits) {
+    h.no_zeroes = false;
+    h.go = false;
+    h.structured_reply = false;
+    h.extended_headers = false;
+    h.wants = &[];
+    h.takes_any_refusal = false;
+    h.lists_before_export_name = true;
+    h.largest = 1_044_480;
+    h.largest_effect = u64::from(DEFAULT_MAXIMUM_PAYLOAD);
+    h.largest_zeroes = u64::from(DEFAULT_MAXIMUM_PAYLOAD);
+    h.alignment = Alignment::Ignore;
+    h.write_zeroes = false;
+    h.writes_zeroes = true;
+    h.fast_zero = false;
+    h.one_extent = true;
+    h.last_flushes = 2;
+}
+
+fn client_2_8(h: &mut Habits) {
+    h.no_zeroes = true;
+    h.largest = DEFAULT_MAXIMUM_PAYLOAD;
+    h.write_zeroes = true;
+}
+
+fn client_2_11(h: &mut Habits) {
+    h.structured_reply = true;
+    h.minds_read_only = true;
+}
+
+fn client_2_12(h: &mut Habits) {
+    h.base_allocation = true;
+    h.alignment = Alignment::Widen;
+}
+
+fn client_4_2(h: &mut Habits) {
+    h.takes_any_refusal = true;
+    h.fast_zero = true;
+}
+
+fn client_5_2(h: &mut Habits) {
+    h.largest_effect = u64::from(u32::MAX);
+    h.last_flushes = 1;
+}
+
+fn client_8_2(h: &mut Habits) {
+    h.extended_headers = true;
+    h.largest_effect = u64::MAX;
+}
+
 impl Profile {
     /// How the release behaves as a server.
     #[must_use]
@@ -227,6 +221,17 @@ impl Profile {
             (profile.changes)(&mut behaviour);
         }
         behaviour
+    }
+
+    /// How the release behaves as a client.
+    #[must_use]
+    pub fn habits(&self) -> Habits {
+        let mut habits = Habits::DEFAULT;
+        let last = Self::ALL.iter().position(|profile| profile == self).unwrap_or_default();
+        for profile in &Self::ALL[..=last] {
+            (profile.client_changes)(&mut habits);
+        }
+        habits
     }
 
     /// All profiles, the oldest release first.
