@@ -70,6 +70,7 @@ impl Key {
         let (event, after) = match leaves(finding) {
             // By the judge or by a line, and whatever was said before.
             true => (EventKind::Close, None),
+            false if cuts_replies(finding) => (detail.event, None),
             false => (detail.event, (!about_itself).then(|| detail.sent.kind())),
         };
         Self {
@@ -114,7 +115,10 @@ impl<'r> Cause<'r> {
     /// What happens, in a line that holds for all its scenarios.
     #[must_use]
     pub fn message(&self) -> String {
-        message(self.finding)
+        match self.after.len() > 1 && cuts_replies(self.finding) {
+            true => "sends only a part of its answers to options".to_owned(),
+            false => message(self.finding),
+        }
     }
 
     /// After which messages, in words; `None` where the peer had the first word.
@@ -143,6 +147,14 @@ impl<'r> Cause<'r> {
     pub fn ids(&self) -> Vec<&'r str> {
         self.scenarios.iter().map(|outcome| outcome.id.as_str()).collect()
     }
+}
+
+/// Whether the form of a reply to an option is at fault: it has the same form whatever the option.
+fn cuts_replies(finding: &Finding) -> bool {
+    let detail = &finding.detail;
+    finding.requirement.id == "option-reply-layout"
+        && detail.event == EventKind::Stalled
+        && matches!(detail.sent, Sent::Option(_))
 }
 
 /// What happened, in a line that says when.
@@ -354,5 +366,21 @@ mod tests {
             })
             .collect();
         insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn replies_that_are_cut_are_one_cause_whatever_the_option() {
+        let cut = |id, event, option| {
+            let mut finding = finding(id);
+            (finding.detail.event, finding.detail.sent) = (event, Sent::Option(option));
+            Key::of(&finding)
+        };
+        let layout = "option-reply-layout";
+        let go = cut(layout, EventKind::Stalled, OptionType::GO);
+        assert_eq!(go, cut(layout, EventKind::Stalled, OptionType::LIST));
+        assert_ne!(go, cut("option-reply-one-final", EventKind::Stalled, OptionType::LIST));
+        let timeouts = [OptionType::GO, OptionType::LIST]
+            .map(|option| cut("option-reply-one-final", EventKind::Timeout, option));
+        assert_ne!(timeouts[0], timeouts[1]);
     }
 }
