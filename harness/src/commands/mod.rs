@@ -11,6 +11,7 @@ pub mod fmt;
 pub mod list;
 pub mod matrix;
 pub mod probe;
+pub mod report;
 pub mod run;
 mod runtime;
 pub mod selftest;
@@ -50,6 +51,8 @@ pub enum Command {
     Run(run::Args),
     /// Compare servers feature by feature, and show which clients work with which servers
     Matrix(matrix::Args),
+    /// Compare the reports of earlier runs
+    Report(report::Args),
     /// Show what a server offers, and the qemu version whose features it has
     Probe(probe::Args),
     /// Decode NBD traffic from a capture file
@@ -85,6 +88,7 @@ pub fn dispatch(cli: Cli) -> u8 {
     let status = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Matrix(args) => matrix::run(args),
+        Command::Report(args) => report::run(args),
         Command::Probe(args) => probe::run(args),
         Command::Decode(args) => decode::run(args),
         Command::Validate(args) => validate::run(args),

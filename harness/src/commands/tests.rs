@@ -28,6 +28,12 @@ fn help_texts() {
         let long = command.render_long_help().to_string();
         let text = format!("{}\n==== --help ====\n\n{}", short.trim_end(), long.trim_end());
         insta::assert_snapshot!(name.as_str(), anywhere(&text));
+        let parts: Vec<String> =
+            command.get_subcommands().map(|part| part.get_name().to_owned()).collect();
+        for part in parts.iter().filter(|part| *part != "help") {
+            let text = command.find_subcommand_mut(part).expect("it was listed").render_long_help();
+            insta::assert_snapshot!(format!("{name}_{part}"), anywhere(&text.to_string()));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A matrix is a list of [`Grid`]s; terminal, JSON, markdown and HTML are renderings of the same
 //! grids, so that they can't disagree.
 
+pub mod changes;
 pub mod features;
 pub mod grid;
 pub mod html;

@@ -47,6 +47,8 @@ pub struct Scenario {
     pub skipped: Option<SkipKind>,
     /// Why it was skipped, why there is no verdict, or what was found first.
     pub reason: Option<String>,
+    /// The requirement of what was found first.
+    pub requirement: Option<String>,
 }
 
 impl Scenario {
@@ -87,6 +89,7 @@ impl From<&Outcome> for Scenario {
             known: outcome.is_known(),
             skipped: outcome.skipped,
             reason: outcome.reason.clone().or(found),
+            requirement: outcome.findings.first().map(|first| first.requirement.id.to_owned()),
         }
     }
 }
@@ -215,6 +218,7 @@ impl ScenarioJson {
             reason: self
                 .reason
                 .or_else(|| found.map(|one| format!("{}: {}", one.requirement, one.message))),
+            requirement: found.map(|one| one.requirement.clone()),
             id: self.id,
             feature: self.feature,
         })

@@ -105,6 +105,7 @@ fn scenario(since: &str, feature: &str, verdict: Verdict) -> tested::Scenario {
         known: false,
         skipped: None,
         reason: Some("as it was".to_owned()),
+        requirement: None,
     }
 }
 

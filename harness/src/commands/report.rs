@@ -1,0 +1,49 @@
+//! `nbdcheck report`: what can be done with the JSON reports of earlier runs.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::matrix::changes::{Changes, compare, render};
+use crate::matrix::tested::read;
+use crate::{exit, output};
+
+/// Command line of `nbdcheck report`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Compare two reports: which scenarios broke, were mended, came or are not run any more
+    ///
+    /// Exits with 1 if a scenario fails that did not fail before, or if the new run has no verdict.
+    Diff {
+        /// JSON report of the earlier run (`nbdcheck run --report json=OLD`)
+        old: PathBuf,
+        /// JSON report of the later run
+        new: PathBuf,
+    },
+}
+
+/// Runs the command; gives the exit status.
+#[must_use]
+pub fn run(args: Args) -> u8 {
+    let What::Diff { old, new } = args.what;
+    let (old, new) = match (read(&old), read(&new)) {
+        (Ok(old), Ok(new)) => (old, new),
+        (Err(error), _) | (_, Err(error)) => {
+            crate::say!("error: {error}\nhint: `nbdcheck run --report json=PATH` writes a report");
+            return exit::NO_VERDICT;
+        }
+    };
+    let changes = compare(&old, &new);
+    output::print(&render(&old, &new, &changes));
+    if changes.is_empty() {
+        crate::say!("error: the reports have no target in common");
+        return exit::NO_VERDICT;
+    }
+    if changes.iter().any(Changes::is_worse) { exit::FAILED } else { exit::OK }
+}
