@@ -44,6 +44,8 @@ pub enum Change {
     Warns,
     /// It was run before, and is not any more.
     NotRun,
+    /// It fails as before, and a record of known failures says so now.
+    Known,
     /// It does not fail or warn any more.
     Mended,
     /// It was not run before, and passes.
@@ -61,6 +63,7 @@ impl Change {
             Self::FailsOtherwise => "fails otherwise",
             Self::Warns => "warns now",
             Self::NotRun => "not run any more",
+            Self::Known => "known now",
             Self::Mended => "mended",
             Self::Came => "new",
         }
@@ -77,6 +80,7 @@ impl Change {
             (before, now) if before == now => None,
             (_, Standing::NotRun) => Some(Self::NotRun),
             (Standing::NotRun, Standing::Passed) => Some(Self::Came),
+            (Standing::Failed, Standing::Known) => Some(Self::Known),
             (Standing::Failed, _) => Some(Self::Mended),
             (_, Standing::Warned) => Some(Self::Warns),
             (Standing::Warned | Standing::Known, Standing::Passed) => Some(Self::Mended),
