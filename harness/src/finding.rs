@@ -2,7 +2,7 @@
 
 use protocol::message::{Message, Side};
 use protocol::requirements::{Level, Requirement};
-use protocol::values::{Command, OptionType};
+use protocol::values::{Command, OptionType, ReplyType};
 
 /// A rule that was broken, where, and how it was seen.
 #[derive(Debug, Clone)]
@@ -59,6 +59,8 @@ pub struct Detail {
     pub expected: Vec<String>,
     /// The line that came, or how the wait ended.
     pub received: String,
+    /// The type of the reply to an option that came, if it was one.
+    pub reply: Option<ReplyType>,
     /// In what form it showed: a message, silence, the end of a connection...
     pub event: EventKind,
     /// The last message that the harness had sent before, or the one that is answered.

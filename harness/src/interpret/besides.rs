@@ -58,7 +58,7 @@ impl Interpreter<'_> {
                             ChunkBody::Error { error, .. } if *error == ErrorCode::ESHUTDOWN),
                         _ => false,
                     },
-                    Said::Note(_) => false,
+                    _ => false,
                 }
         })
     }

@@ -10,7 +10,7 @@ use super::interpreter::Interpreter;
 use super::labels::Cookies;
 use super::matching::{Candidate, Difference, Outcome, compare, resolved};
 use super::stop::{Flow, Stop};
-use crate::finding::{Detail, EventKind, Sent};
+use crate::finding::{Detail, Sent};
 use crate::link::End;
 use crate::link::tracker::Phase;
 use crate::script::ast::{Branch, Items, Statement, StatementKind};
@@ -139,19 +139,22 @@ impl Interpreter<'_> {
                 continue;
             }
             if let Some(id) = &branch.warn {
-                let (came, event, rule) = match first_lines(&branch.body).first() {
+                let mut detail = Detail::default();
+                let rule = match first_lines(&branch.body).first() {
                     Some(line) => {
-                        let event = self.choose(line).await?.candidate.event();
-                        (self.received_text(line).await?, event, self.meant(line, &id.node))
+                        let candidate = self.choose(line).await?.candidate;
+                        (detail.event, detail.reply) =
+                            (candidate.event(), candidate.option_reply());
+                        detail.received = self.received_text(line).await?;
+                        self.meant(line, &id.node)
                     }
-                    None => (String::new(), EventKind::Message, id.node.as_str()),
+                    None => id.node.as_str(),
                 };
                 let expected = branches
                     .iter()
                     .filter(|branch| branch.warn.is_none())
                     .flat_map(|branch| first_lines(&branch.body));
-                let expected = self.resolve_all(expected)?;
-                let detail = Detail { expected, received: came, event, ..Detail::default() };
+                detail.expected = self.resolve_all(expected)?;
                 let summary = requirements::find(rule).map_or("", |rule| rule.summary);
                 self.find(rule, summary, id.span, detail)?;
             }

@@ -150,10 +150,12 @@ impl Interpreter<'_> {
             return Box::pin(self.reach_transmission(name, pinned, contexts, span)).await;
         }
         if reply.reply != ReplyType::ACK {
+            let refusal = reply.reply;
             let description = Message::OptionReply(reply).describe(None);
             let detail = Detail {
                 expected: vec!["S: NBD_REP_ACK option=NBD_OPT_GO".to_owned()],
                 received: format!("S: {description}"),
+                reply: Some(refusal),
                 ..Detail::default()
             };
             let message = "the export under test is refused";

@@ -126,9 +126,9 @@ impl Interpreter<'_> {
             Candidate::Reply(reply) => format!("reply {}", reply.error),
             Candidate::End(end) => end.to_string(),
         };
-        let event = came.event();
+        let (event, reply) = (came.event(), came.option_reply());
         let expected = vec![expected.to_owned()];
-        let detail = Detail { expected, received, event, ..Detail::default() };
+        let detail = Detail { expected, received, event, reply, ..Detail::default() };
         let message = self.headline(came, rule);
         self.find(rule, &message, span, detail)?;
         self.note_silence();

@@ -61,7 +61,7 @@ impl Interpreter<'_> {
                 Message::Option(option) => Some(option.option),
                 _ => None,
             },
-            Said::Note(_) => None,
+            _ => None,
         };
         let sent = |wanted| move |entry: &&Entry| option(entry) == Some(wanted);
         if self.transcript.iter().any(|entry| sent(OptionType::GO)(&entry)) {
@@ -176,7 +176,8 @@ impl Interpreter<'_> {
             true => EventKind::Content,
             false => choice.candidate.event(),
         };
-        let detail = Detail { expected, received, event, ..Detail::default() };
+        let reply = choice.candidate.option_reply();
+        let detail = Detail { expected, received, event, reply, ..Detail::default() };
         let message = self.headline(&choice.candidate, &requirement);
         let message = while_checking(message, tag.filter(|tag| *tag != requirement).into_iter());
         self.find(&requirement, &message, span, detail.clone())?;
@@ -235,6 +236,7 @@ impl Interpreter<'_> {
             let detail = Detail {
                 expected: vec![difference.expected.clone()],
                 received: difference.received.clone(),
+                reply: candidate.option_reply(),
                 event: match difference.content {
                     true => EventKind::Content,
                     false => candidate.event(),
@@ -411,8 +413,7 @@ impl Interpreter<'_> {
             _ => false,
         };
         let end = self.transcript.iter().rev().find_map(|entry| match &entry.said {
-            Said::Note(note) if note == "-- close" || note == "-- reset" => Some(true),
-            Said::Note(note) if note.starts_with("-- the peer") => Some(false),
+            Said::Ended(by, _) => Some(*by == self.setup.side),
             Said::Message(seen) if leaves(&seen.message) => Some(false),
             _ => None,
         });

@@ -5,8 +5,7 @@ use protocol::notation::ast::Span;
 use protocol::requirements;
 
 use super::interpreter::Interpreter;
-use super::matching;
-use super::matching::{Candidate, seen_bytes};
+use super::matching::{self, Candidate, option_reply, seen_bytes};
 use super::stop::{Flow, Stop};
 use crate::finding::{Detail, Finding, Sent, is_about_leaving};
 use crate::link::{Entry, Said};
@@ -23,7 +22,7 @@ impl Interpreter<'_> {
     pub(super) fn messages(&self) -> impl DoubleEndedIterator<Item = (&str, &Message)> {
         self.transcript.iter().filter_map(|entry| match &entry.said {
             Said::Message(seen) => Some((entry.conn.as_str(), &seen.message)),
-            Said::Note(_) => None,
+            _ => None,
         })
     }
 
@@ -71,7 +70,7 @@ impl Interpreter<'_> {
             Said::Message(seen) if seen.number == number && entry.conn == conn => {
                 (seen.from == self.setup.side).then(|| Sent::of(&seen.message))
             }
-            Said::Message(_) | Said::Note(_) => None,
+            _ => None,
         })
     }
 
@@ -112,13 +111,17 @@ impl Interpreter<'_> {
             if let Some(place) = place {
                 let entry = &self.transcript[place];
                 detail.received = entry.text(several);
+                detail.reply = match &entry.said {
+                    Said::Message(seen) => option_reply(&seen.message),
+                    _ => None,
+                };
                 if let (Some(key), Said::Message(seen)) = (violation.field, &entry.said) {
                     detail.mark = matching::find_field(&detail.received, key, &violation.text);
                     detail.bytes = seen_bytes(seen, key);
                 }
                 detail.sent = match &entry.said {
                     Said::Message(seen) => self.answered(&entry.conn, seen.answers),
-                    Said::Note(_) => None,
+                    _ => None,
                 }
                 .unwrap_or_else(|| {
                     sent_last(&self.transcript[..place], self.setup.side, Some(&entry.conn))
@@ -172,15 +175,14 @@ fn cut(mut line: String) -> String {
 
 /// What `side` sent last in a conversation, on one connection or on all.
 pub(crate) fn sent_last(transcript: &[Entry], side: Side, conn: Option<&str>) -> Sent {
-    let raw = format!("{}: bytes ", side.letter());
     transcript
         .iter()
         .rev()
         .filter(|entry| conn.is_none_or(|conn| entry.conn == conn))
         .find_map(|entry| match &entry.said {
             Said::Message(seen) if seen.from == side => Some(Sent::of(&seen.message)),
-            Said::Note(text) if text.starts_with(&raw) => Some(Sent::Bytes),
-            Said::Message(_) | Said::Note(_) => None,
+            Said::Bytes(from, _) if *from == side => Some(Sent::Bytes),
+            _ => None,
         })
         .unwrap_or_default()
 }

@@ -43,6 +43,23 @@ impl Candidate {
             Self::End(End::TooLarge(_) | End::Endless(_)) => EventKind::Oversized,
         }
     }
+
+    /// The type of the reply to an option, if it is one.
+    #[must_use]
+    pub fn option_reply(&self) -> Option<ReplyType> {
+        match self {
+            Self::Message(received) => option_reply(&received.message),
+            Self::Reply(_) | Self::End(_) => None,
+        }
+    }
+}
+
+/// The type of a message that replies to an option.
+pub(crate) fn option_reply(message: &Message) -> Option<ReplyType> {
+    match message {
+        Message::OptionReply(reply) => Some(reply.reply),
+        _ => None,
+    }
 }
 
 /// Names cookies as the script does.

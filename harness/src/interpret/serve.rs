@@ -222,7 +222,7 @@ impl Interpreter<'_> {
     fn last_option(&self) -> String {
         let last = self.transcript.iter().rev().find(|entry| match &entry.said {
             Said::Message(seen) => matches!(seen.message, Message::Option(_)),
-            Said::Note(_) => false,
+            _ => false,
         });
         last.map_or_else(|| "it sends no option".to_owned(), |entry| entry.text(false))
     }

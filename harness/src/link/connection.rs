@@ -296,11 +296,9 @@ impl Link {
 
     /// Sends bytes that are not a message.
     pub async fn send_raw(&mut self, bytes: &[u8], limit: Duration) {
-        self.note(format!(
-            "{}: bytes {}",
-            self.side.letter(),
-            protocol::payload::recognize(0, bytes)
-        ));
+        let shown = protocol::payload::recognize(0, bytes);
+        let line = format!("{}: bytes {shown}", self.side.letter());
+        self.record(Said::Bytes(self.side, line));
         self.touched.anywhere();
         (self.sent, self.forged) = (Sent::Bytes, true);
         self.send_piece(bytes, limit).await;
@@ -392,7 +390,7 @@ impl Link {
             Ok([]) => {
                 let inside = self.stream.as_ref().is_some_and(Stream::is_tls);
                 self.ended = Some(if inside { End::Notified } else { End::Close });
-                self.note("-- the peer closes".to_owned());
+                self.record(Said::Ended(from, "-- the peer closes".to_owned()));
                 self.hear_end(from, Close::End);
             }
             Ok(bytes) => {
@@ -402,7 +400,7 @@ impl Link {
             Err(error) => {
                 let (end, note) = end_of(&error);
                 self.ended = Some(end);
-                self.note(note);
+                self.record(Said::Ended(from, note));
                 self.hear_end(from, if end == End::Reset { Close::Reset } else { Close::End });
             }
         }
@@ -540,7 +538,8 @@ impl Link {
                 // A peer that is gone needs no farewell.
                 let _ = tokio::time::timeout(limit, stream.shutdown()).await;
             }
-            self.note(if reset { "-- reset" } else { "-- close" }.to_owned());
+            let how = if reset { "-- reset" } else { "-- close" };
+            self.record(Said::Ended(self.side, how.to_owned()));
             self.hear_end(self.side, if reset { Close::Reset } else { Close::End });
         }
     }

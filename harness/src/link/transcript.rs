@@ -2,6 +2,7 @@
 
 use dissector::render::Plural;
 use dissector::session::{Seen, Violation};
+use protocol::message::Side;
 
 /// How many lines of a conversation are kept from its beginning.
 const BEGINNING: usize = 500;
@@ -33,7 +34,7 @@ impl Entry {
                 };
                 format!("{}{conn}: {description}", seen.from.letter())
             }
-            Said::Note(text) => text.clone(),
+            Said::Bytes(_, text) | Said::Ended(_, text) | Said::Note(text) => text.clone(),
         }
     }
 }
@@ -43,7 +44,11 @@ impl Entry {
 pub enum Said {
     /// A message, as the judge saw it.
     Message(Box<Seen>),
-    /// Anything else, in words: `-- close`.
+    /// Bytes of this side that are no message, as a line.
+    Bytes(Side, String),
+    /// This side ended the connection, or its own direction; how, in words: `-- close`.
+    Ended(Side, String),
+    /// Anything else, in words: `-- shut`.
     Note(String),
 }
 

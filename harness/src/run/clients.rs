@@ -32,6 +32,7 @@ use crate::peer::{
 };
 use crate::run::selfclient;
 use crate::script::ast::{Script, TlsKind};
+use crate::script::walk::mentions;
 use crate::tls::Security;
 
 /// The name of the export that the harness serves to a client under test.
@@ -348,7 +349,7 @@ fn prepare(
     client.supports(&action.name)?;
     if let (ClientTarget::Peer(file), Some(version)) = (client, version) {
         file.supports_since(&action.name, version)?;
-        if script.source.text.contains("$status") {
+        if mentions(script, &|part| matches!(part, Expr::Variable(name) if name == "status")) {
             file.supports_since("status", version)?;
         }
     }
@@ -443,7 +444,7 @@ fn without_tls(played: &Played) -> Option<String> {
             Message::Option(option) => Some(option.option),
             _ => None,
         },
-        Said::Note(_) => None,
+        _ => None,
     };
     if played.transcript.iter().any(|entry| option(entry) == Some(OptionType::STARTTLS)) {
         return None;
@@ -463,7 +464,7 @@ fn not_asked_for(script: &Script, played: &Played) -> Option<String> {
                 Message::Option(option) => Some((entry, option.option)),
                 _ => None,
             },
-            Said::Note(_) => None,
+            _ => None,
         })
         .collect();
     let needed = script.header.needs.iter().filter_map(|need| match need.name.node.as_str() {

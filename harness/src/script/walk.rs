@@ -61,6 +61,17 @@ pub(crate) fn any_line(body: &[Statement], is: &mut impl FnMut(&MessageLine) -> 
     found
 }
 
+/// Whether something is true of an expression in a script, or of a part of one.
+pub(crate) fn mentions(script: &Script, is: &impl Fn(&Expr) -> bool) -> bool {
+    let mut found = false;
+    statements(&script.body, &mut |statement| {
+        for whole in exprs(statement) {
+            expr(whole, &mut |part| found = found || is(&part.node));
+        }
+    });
+    found
+}
+
 /// The tags of a statement, and the id that a branch warns of.
 pub(super) fn ids(statement: &Statement) -> Vec<&Spanned<String>> {
     match &statement.kind {

@@ -233,7 +233,7 @@ fn causes(played: &Played) -> Vec<Cause> {
 fn death_of_target(script: &Script, why: &str, played: &Played) -> Finding {
     let last = played.transcript.iter().rev().find_map(|entry| match &entry.said {
         Said::Message(seen) if seen.from == Side::Client => Some(entry.text(true)),
-        Said::Message(_) | Said::Note(_) => None,
+        _ => None,
     });
     let last = last.unwrap_or_else(|| "none".to_owned());
     let death = format!("the server stopped answering after {}; last message: {last}", script.id);

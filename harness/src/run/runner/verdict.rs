@@ -2,6 +2,7 @@
 
 use protocol::message::Side;
 use protocol::requirements;
+use protocol::values::ReplyType;
 use reference_server::Profile;
 
 use crate::finding::{Detail, EventKind, Finding, Severity, Verdict};
@@ -112,7 +113,7 @@ pub(in crate::run) fn conclude(outcome: &mut Outcome, mut played: Played) {
 /// A profile of a release that is older than a scenario's feature is no worse for not having it.
 pub(super) fn older(outcome: &mut Outcome, profile: &Profile) {
     let newer = profile.version().parse::<Version>().is_ok_and(|version| outcome.since > version);
-    let unsupported = |finding: &Finding| finding.detail.received.contains("NBD_REP_ERR_UNSUP");
+    let unsupported = |finding: &Finding| finding.detail.reply == Some(ReplyType::ERR_UNSUP);
     if newer && outcome.verdict == Verdict::Fail && outcome.findings.iter().all(unsupported) {
         let received = outcome.findings.first().map(|finding| finding.detail.received.clone());
         let feature = outcome.feature.clone();
