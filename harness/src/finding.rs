@@ -1,7 +1,7 @@
 //! What was found against the party under test.
 
 use protocol::message::{Message, Side};
-use protocol::requirements::{Level, Requirement};
+use protocol::requirements::{Level, Requirement, id};
 use protocol::values::{Command, OptionType, ReplyType};
 
 /// A rule that was broken, where, and how it was seen.
@@ -32,7 +32,7 @@ impl Finding {
 /// Whether a rule is about how a client ends a session.
 #[must_use]
 pub fn is_about_leaving(rule: &Requirement) -> bool {
-    ["session-client-quits-softly", "session-no-unjustified-hard-disconnect"].contains(&rule.id)
+    [id::SESSION_CLIENT_QUITS_SOFTLY, id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT].contains(&rule.id)
 }
 
 /// Whether a finding fails its scenario.

@@ -97,6 +97,41 @@ pub struct Requirement {
     pub summary: &'static str,
 }
 
+/// The id of each requirement, under its name in capitals: a misspelt one does not compile.
+pub mod id {
+    include!(concat!(env!("OUT_DIR"), "/requirement_ids.rs"));
+}
+
+/// An id that is written out; in a constant, one that is not in the catalogue does not compile.
+///
+/// # Panics
+/// No requirement has this id.
+#[must_use]
+pub const fn known(id: &'static str) -> &'static str {
+    let (mut from, mut to) = (0, id::SORTED.len());
+    while from < to {
+        let middle = from.midpoint(to);
+        match order(id.as_bytes(), id::SORTED[middle].as_bytes()) {
+            0 => return id,
+            1.. => from = middle + 1,
+            _ => to = middle,
+        }
+    }
+    panic!("no requirement has this id")
+}
+
+/// Below 0, 0 or above 0, as the first is less than, equal to or greater than the second.
+const fn order(a: &[u8], b: &[u8]) -> isize {
+    let mut at = 0;
+    while at < a.len() && at < b.len() {
+        if a[at] != b[at] {
+            return a[at] as isize - b[at] as isize;
+        }
+        at += 1;
+    }
+    a.len() as isize - b.len() as isize
+}
+
 const TABLE: &str = include_str!("../requirements.tsv");
 
 static ALL: LazyLock<Vec<Requirement>> =

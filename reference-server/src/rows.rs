@@ -58,7 +58,9 @@ macro_rules! faults {
             /// The requirements that the fault must be seen to break. It may break more.
             #[must_use]
             pub const fn expected(self) -> &'static [&'static str] {
-                match self { $($(Self::$variant => &[$($id),+],)*)* }
+                match self {
+                    $($(Self::$variant => const { &[$(protocol::requirements::known($id)),+] },)*)*
+                }
             }
         }
 

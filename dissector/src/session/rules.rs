@@ -22,7 +22,7 @@ macro_rules! rules {
             #[must_use]
             pub const fn id(self) -> &'static str {
                 match self {
-                    $(Self::$rule => $id,)*
+                    $(Self::$rule => const { requirements::known($id) },)*
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use protocol::build;
 use protocol::message::{Cookie, Message, RequestForm, Side};
 use protocol::notation::ast::{Expr, MessageLine, Word};
+use protocol::requirements::id;
 use protocol::values::ChunkType;
 
 use super::assemble::{Reply, assemble, is_last};
@@ -128,12 +129,12 @@ impl Conn {
             Selector::Next => (self.link.sent(), tracker.in_flight() > 0),
         };
         let rule = match tracker.phase() {
-            Phase::Start => Some("handshake-greeting-layout"),
+            Phase::Start => Some(id::HANDSHAKE_GREETING_LAYOUT),
             Phase::Flags => None,
-            Phase::Haggling => tracker.outstanding_option().map(|_| "option-reply-one-final"),
-            Phase::Entering => Some("opt-export-name-reply-layout"),
-            Phase::Transmission if tracker.is_disconnecting() => Some("disc-server-closes"),
-            Phase::Transmission => asked.then_some("reply-one-per-request"),
+            Phase::Haggling => tracker.outstanding_option().map(|_| id::OPTION_REPLY_ONE_FINAL),
+            Phase::Entering => Some(id::OPT_EXPORT_NAME_REPLY_LAYOUT),
+            Phase::Transmission if tracker.is_disconnecting() => Some(id::DISC_SERVER_CLOSES),
+            Phase::Transmission => asked.then_some(id::REPLY_ONE_PER_REQUEST),
         };
         rule.map(|rule| (sent, rule))
     }

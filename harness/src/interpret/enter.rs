@@ -6,6 +6,7 @@ use protocol::message::{
     RequestForm, Side,
 };
 use protocol::notation::ast::Span;
+use protocol::requirements::id;
 use protocol::text::WireString;
 use protocol::values::{
     ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, TransmissionFlags,
@@ -37,7 +38,7 @@ impl Interpreter<'_> {
                     Ok(())
                 }
                 came => {
-                    self.stumble("handshake-client-flags-width", "C: client-flags", &came, span)
+                    self.stumble(id::HANDSHAKE_CLIENT_FLAGS_WIDTH, "C: client-flags", &came, span)
                 }
             };
         }
@@ -64,7 +65,7 @@ impl Interpreter<'_> {
             },
             came => came,
         };
-        self.stumble("handshake-greeting-layout", expected, &came, span)?;
+        self.stumble(id::HANDSHAKE_GREETING_LAYOUT, expected, &came, span)?;
         Err(Stop::Failed)
     }
 
@@ -159,7 +160,7 @@ impl Interpreter<'_> {
                 ..Detail::default()
             };
             let message = "the export under test is refused";
-            self.find("baseline-info-go", message, span, detail)?;
+            self.find(id::BASELINE_INFO_GO, message, span, detail)?;
             return Err(Stop::Failed);
         }
         self.learn_from(items);
@@ -259,17 +260,17 @@ impl Interpreter<'_> {
                 }
                 _ => {
                     let came = Candidate::Message(received);
-                    self.stumble("opt-export-name-reply-layout", "S: export-info", &came, span)
+                    self.stumble(id::OPT_EXPORT_NAME_REPLY_LAYOUT, "S: export-info", &came, span)
                 }
             },
             came => {
                 let rule = match came {
                     // It may refuse, by closing; that it can be entered this way too is only wished for.
                     Candidate::End(End::Close | End::Notified | End::Reset) => {
-                        "interop-export-name"
+                        id::INTEROP_EXPORT_NAME
                     }
-                    Candidate::End(End::Timeout) => "opt-export-name-refusal-closes",
-                    _ => "opt-export-name-reply-layout",
+                    Candidate::End(End::Timeout) => id::OPT_EXPORT_NAME_REFUSAL_CLOSES,
+                    _ => id::OPT_EXPORT_NAME_REPLY_LAYOUT,
                 };
                 self.stumble(rule, "S: export-info", &came, span)
             }

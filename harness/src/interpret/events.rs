@@ -9,6 +9,7 @@ use protocol::message::{
 };
 use protocol::notation::ast::Span;
 use protocol::payload::Payload;
+use protocol::requirements::id;
 use protocol::text::WireString;
 use protocol::values::{ChunkType, Command, ErrorCode, OptionType, ReplyFlags};
 
@@ -157,7 +158,7 @@ impl Interpreter<'_> {
                     _ => {
                         let came = Candidate::Message(received);
                         self.stumble(
-                            "option-reply-layout",
+                            id::OPTION_REPLY_LAYOUT,
                             "S: a reply to the option",
                             &came,
                             span,
@@ -168,9 +169,9 @@ impl Interpreter<'_> {
                     let rule = match &came {
                         Candidate::End(
                             End::Close | End::Notified | End::Reset | End::CutOff(_),
-                        ) => "session-no-unjustified-hard-disconnect",
-                        Candidate::End(End::Timeout) => "option-reply-one-final",
-                        _ => "option-reply-layout",
+                        ) => id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT,
+                        Candidate::End(End::Timeout) => id::OPTION_REPLY_ONE_FINAL,
+                        _ => id::OPTION_REPLY_LAYOUT,
                     };
                     let expected = format!("S: a reply to {option}");
                     self.stumble(rule, &expected, &came, span)?;
@@ -186,7 +187,7 @@ impl Interpreter<'_> {
         self.setup.patience.endless(Sent::Option(option));
         let came = Candidate::End(End::Endless(replies));
         let expected = format!("S: the last reply to {option}");
-        self.stumble("option-reply-one-final", &expected, &came, span)
+        self.stumble(id::OPTION_REPLY_ONE_FINAL, &expected, &came, span)
     }
 
     /// Proves that nothing more comes: the next thing must be the answer to a harmless question.
@@ -202,8 +203,8 @@ impl Interpreter<'_> {
                 return Ok(());
             }
             let rule = match came {
-                Candidate::End(_) => "disc-server-closes",
-                _ => "reply-one-per-request",
+                Candidate::End(_) => id::DISC_SERVER_CLOSES,
+                _ => id::REPLY_ONE_PER_REQUEST,
             };
             return self.stumble(rule, "S: end", &came, span);
         }
@@ -226,15 +227,17 @@ impl Interpreter<'_> {
                     _ => {
                         let came = Candidate::Message(received);
                         let expected = "S: a reply to NBD_OPT_LIST";
-                        return self.stumble("option-reply-one-final", expected, &came, span);
+                        return self.stumble(id::OPTION_REPLY_ONE_FINAL, expected, &came, span);
                     }
                 },
                 came => {
                     let expected = "S: a reply to NBD_OPT_LIST";
                     let rule = match came {
-                        Candidate::End(End::Garbage(_) | End::Stalled(..)) => "option-reply-layout",
-                        Candidate::End(End::Timeout) => "option-reply-one-final",
-                        _ => "session-no-unjustified-hard-disconnect",
+                        Candidate::End(End::Garbage(_) | End::Stalled(..)) => {
+                            id::OPTION_REPLY_LAYOUT
+                        }
+                        Candidate::End(End::Timeout) => id::OPTION_REPLY_ONE_FINAL,
+                        _ => id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT,
                     };
                     return self.stumble(rule, expected, &came, span);
                 }

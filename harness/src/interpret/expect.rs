@@ -6,7 +6,7 @@ use protocol::describe::Value;
 use protocol::message::{ChunkBody, Message, Side};
 use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
 use protocol::payload::Payload;
-use protocol::requirements;
+use protocol::requirements::{self, id};
 use protocol::values::{Command, ErrorCode, OptionType};
 
 use super::assemble::is_last;
@@ -442,7 +442,7 @@ impl Interpreter<'_> {
             None => {
                 let message = format!("the client was still running after {limit:?}");
                 self.find(
-                    "session-no-unjustified-hard-disconnect",
+                    id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT,
                     &message,
                     Span::default(),
                     Detail {

@@ -7,6 +7,7 @@ use dissector::session::Recognize;
 use protocol::describe::Value;
 use protocol::notation::ast::FieldPattern;
 use protocol::payload::recognize;
+use protocol::requirements::id;
 use reference_server::store::{MemoryStore, Store as _};
 use reference_server::{Ear, Export, Server};
 use tokio::task::JoinSet;
@@ -115,7 +116,7 @@ impl Interpreter<'_> {
             }
             let message = "the client did not connect".to_owned();
             let detail = Detail { received: message.clone(), ..Detail::default() };
-            self.find("baseline-info-go", &message, line.span, detail)?;
+            self.find(id::BASELINE_INFO_GO, &message, line.span, detail)?;
             return Err(Stop::Failed);
         }
         if !ended {

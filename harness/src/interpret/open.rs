@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use protocol::message::Side;
 use protocol::notation::ast::Span;
+use protocol::requirements::id;
 
 use super::conn::Conn;
 use super::interpreter::Interpreter;
@@ -66,7 +67,7 @@ impl Interpreter<'_> {
                 let message = format!("the client did not connect: {error}");
                 let event = EventKind::Refused;
                 let detail = Detail { received: message.clone(), event, ..Detail::default() };
-                self.find("baseline-info-go", &message, span, detail)?;
+                self.find(id::BASELINE_INFO_GO, &message, span, detail)?;
                 return Err(Stop::Failed);
             }
         };
@@ -80,7 +81,7 @@ impl Interpreter<'_> {
     /// A connection that is reset before it is greeted, so early that connecting already tells.
     pub(super) fn reset_at_once(&mut self, span: Span) -> Flow {
         let came = Candidate::End(End::Reset);
-        self.stumble("session-no-unjustified-hard-disconnect", "S: greeting", &came, span)
+        self.stumble(id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT, "S: greeting", &came, span)
     }
 
     /// Connects again while the server closes without a word: the place of a connection that is closed

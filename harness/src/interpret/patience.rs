@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use protocol::requirements::id;
 use protocol::values::OptionType;
 
 use crate::finding::Sent;
@@ -30,7 +31,7 @@ const MESSAGES_AGAIN: u64 = 500;
 const BYTES_AGAIN: u64 = 256 << 10;
 
 /// The rules that silence breaks in transmission.
-const IN_TRANSMISSION: [&str; 2] = ["disc-server-closes", "reply-one-per-request"];
+const IN_TRANSMISSION: [&str; 2] = [id::DISC_SERVER_CLOSES, id::REPLY_ONE_PER_REQUEST];
 
 /// What a silence follows, and the rule that it breaks.
 pub(crate) type Cause = (Sent, &'static str);
@@ -94,7 +95,7 @@ impl Patience {
 
     /// The survey has waited in vain, alone with the peer: nobody need do so at such length again.
     pub(crate) fn surveyed(&self, option: OptionType) {
-        let cause = (Sent::Option(option), "option-reply-one-final");
+        let cause = (Sent::Option(option), id::OPTION_REPLY_ONE_FINAL);
         *self.known().silences.entry(cause).or_default() += SEEN;
     }
 

@@ -9,8 +9,7 @@ use protocol::message::{
 };
 use protocol::notation::ast::{MessageLine, Word};
 use protocol::payload::place_of;
-use protocol::requirements;
-use protocol::requirements::Level;
+use protocol::requirements::{self, Level, id};
 use protocol::values::{Command, ErrorCode, InfoType, OptionType, ReplyType};
 
 use super::assemble::{Reply, is_last};
@@ -23,16 +22,16 @@ use crate::link::tracker::Phase;
 
 /// Rules about simple replies, and those that stand in their place where replies come in chunks: a
 /// scenario that says `reply` runs in every form.
-const IN_CHUNKS: &[(&str, &str)] = &[("read-simple-error-code", "read-error-chunk-required")];
+const IN_CHUNKS: &[(&str, &str)] = &[(id::READ_SIMPLE_ERROR_CODE, id::READ_ERROR_CHUNK_REQUIRED)];
 
 /// The rule that replies repeat the cookies of requests.
-const COOKIE: &str = "cookie-echoed";
+const COOKIE: &str = id::COOKIE_ECHOED;
 /// The rule that the chunks of a READ cover it.
-const COVERS: &str = "read-structured-covers-request";
+const COVERS: &str = id::READ_STRUCTURED_COVERS_REQUEST;
 /// The rule that requests of any length and place are served where no constraints were asked for...
-const BYTES: &str = "size-default-min-1";
+const BYTES: &str = id::SIZE_DEFAULT_MIN_1;
 /// ...and where they were asked for, and none were told.
-const ENFORCED: &str = "size-server-advertises-enforced";
+const ENFORCED: &str = id::SIZE_SERVER_ADVERTISES_ENFORCED;
 /// What is aligned to this is aligned for every server that does not say otherwise, in bytes.
 const PAGE: u64 = 4096;
 
@@ -147,7 +146,7 @@ impl Interpreter<'_> {
         if lines.iter().all(wants_end) {
             // Whatever the scenario is about, this is what is wrong.
             let stays = matches!(end, End::Timeout) && conn.link.tracker().is_disconnecting();
-            return stays.then_some("disc-server-closes");
+            return stays.then_some(id::DISC_SERVER_CLOSES);
         }
         match end {
             End::Timeout if tags.any(is_about_silence) => None,
@@ -169,7 +168,7 @@ impl Interpreter<'_> {
                     matches!(conn.link.sent(), Sent::Option(option) if option.name().is_none());
                 let keeps = conn.link.has_wronged()
                     || tags.any(|it| (!unknown && is_about_ends(it)) || only_wishes(it));
-                (!keeps).then_some("session-no-unjustified-hard-disconnect")
+                (!keeps).then_some(id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT)
             }
             End::Garbage(_) | End::TooLarge(_) => Some(self.layout(conn, false)),
             End::Endless(_) => Some(endless(conn.link.tracker().phase())),
@@ -180,15 +179,15 @@ impl Interpreter<'_> {
     fn layout(&self, conn: &Conn, data: bool) -> &'static str {
         let tracker = conn.link.tracker();
         match tracker.phase() {
-            Phase::Start | Phase::Flags => "handshake-greeting-layout",
-            Phase::Haggling => "option-reply-layout",
-            Phase::Entering => "opt-export-name-reply-layout",
+            Phase::Start | Phase::Flags => id::HANDSHAKE_GREETING_LAYOUT,
+            Phase::Haggling => id::OPTION_REPLY_LAYOUT,
+            Phase::Entering => id::OPT_EXPORT_NAME_REPLY_LAYOUT,
             Phase::Transmission if tracker.request_form() == RequestForm::Extended => {
-                "ext-reply-layout"
+                id::EXT_REPLY_LAYOUT
             }
-            Phase::Transmission if tracker.is_structured() => "structured-chunk-layout",
-            Phase::Transmission if data => "simple-reply-read-payload",
-            Phase::Transmission => "simple-reply-layout",
+            Phase::Transmission if tracker.is_structured() => id::STRUCTURED_CHUNK_LAYOUT,
+            Phase::Transmission if data => id::SIMPLE_REPLY_READ_PAYLOAD,
+            Phase::Transmission => id::SIMPLE_REPLY_LAYOUT,
         }
     }
 
@@ -198,20 +197,20 @@ impl Interpreter<'_> {
             return client_rule(line, candidate);
         }
         let Some(conn) = self.conns.get(conn_name(line)) else {
-            return "handshake-greeting-layout";
+            return id::HANDSHAKE_GREETING_LAYOUT;
         };
         let tracker = conn.link.tracker();
         match candidate {
             Candidate::End(End::Close | End::Notified | End::CutOff(_) | End::Reset) => {
-                "session-no-unjustified-hard-disconnect"
+                id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT
             }
             Candidate::End(End::Stalled(part, _)) => self.layout(conn, part.data.is_some()),
             Candidate::End(End::Timeout) => match tracker.phase() {
-                Phase::Start | Phase::Flags => "handshake-greeting-layout",
-                Phase::Haggling => "option-reply-one-final",
-                Phase::Entering => "opt-export-name-reply-layout",
-                Phase::Transmission if tracker.is_disconnecting() => "disc-server-closes",
-                Phase::Transmission => "reply-one-per-request",
+                Phase::Start | Phase::Flags => id::HANDSHAKE_GREETING_LAYOUT,
+                Phase::Haggling => id::OPTION_REPLY_ONE_FINAL,
+                Phase::Entering => id::OPT_EXPORT_NAME_REPLY_LAYOUT,
+                Phase::Transmission if tracker.is_disconnecting() => id::DISC_SERVER_CLOSES,
+                Phase::Transmission => id::REPLY_ONE_PER_REQUEST,
             },
             Candidate::End(End::Garbage(_) | End::TooLarge(_)) => self.layout(conn, false),
             Candidate::End(End::Endless(_)) => endless(tracker.phase()),
@@ -221,36 +220,36 @@ impl Interpreter<'_> {
                 }
                 let command = reply_command(self, line, reply.cookie);
                 match command {
-                    Some(Command::READ) => "baseline-read",
-                    Some(Command::WRITE) => "baseline-write",
+                    Some(Command::READ) => id::BASELINE_READ,
+                    Some(Command::WRITE) => id::BASELINE_WRITE,
                     Some(Command::FLUSH | Command::TRIM | Command::WRITE_ZEROES) => {
-                        "tflag-not-unsupported"
+                        id::TFLAG_NOT_UNSUPPORTED
                     }
-                    _ => "reply-one-per-request",
+                    _ => id::REPLY_ONE_PER_REQUEST,
                 }
             }
             Candidate::Message(received) => match &received.message {
                 Message::OptionReply(reply) => match reply.option {
-                    OptionType::INFO | OptionType::GO => "baseline-info-go",
-                    OptionType::LIST => "baseline-list",
-                    OptionType::ABORT => "opt-abort-acked",
+                    OptionType::INFO | OptionType::GO => id::BASELINE_INFO_GO,
+                    OptionType::LIST => id::BASELINE_LIST,
+                    OptionType::ABORT => id::OPT_ABORT_ACKED,
                     _ if is_other_than_unsup(line, candidate) => UNSUP,
-                    _ if reply.reply == ReplyType::ERR_UNSUP => "session-server-errors-options",
-                    _ => "option-reply-one-final",
+                    _ if reply.reply == ReplyType::ERR_UNSUP => id::SESSION_SERVER_ERRORS_OPTIONS,
+                    _ => id::OPTION_REPLY_ONE_FINAL,
                 },
-                Message::Greeting(_) => "handshake-greeting-layout",
-                Message::ExportInfo(_) => "opt-export-name-refusal-closes",
+                Message::Greeting(_) => id::HANDSHAKE_GREETING_LAYOUT,
+                Message::ExportInfo(_) => id::OPT_EXPORT_NAME_REFUSAL_CLOSES,
                 Message::SimpleReply(_) | Message::Chunk(_) if received.request.is_none() => {
-                    "reply-one-per-request"
+                    id::REPLY_ONE_PER_REQUEST
                 }
-                _ => "cookie-echoed",
+                _ => id::COOKIE_ECHOED,
             },
         }
     }
 }
 
 /// What an option that a server does not know is answered with.
-const UNSUP: &str = "rep-err-unsup-meaning";
+const UNSUP: &str = id::REP_ERR_UNSUP_MEANING;
 
 /// Whether an option that nobody knows was answered with something else than what that is answered
 /// with: whatever the line is about, this is what is wrong.
@@ -275,16 +274,16 @@ const ENDS: [&str; 5] = ["end", "close", "close-notify", "reset", "timeout"];
 
 /// Rules that are themselves about when connections end, or that something is answered at all.
 const ABOUT_ENDS: &[&str] = &[
-    "flush-covers-completed-writes",
-    "opt-abort-acked",
-    "option-reply-one-final",
-    "option-unknown-stays-in-sync",
-    "read-error-chunk-required",
-    "reply-one-per-request",
-    "size-32-mib-not-dos",
-    "size-server-clean-errors",
-    "simple-reply-read-payload",
-    "structured-done-last",
+    id::FLUSH_COVERS_COMPLETED_WRITES,
+    id::OPT_ABORT_ACKED,
+    id::OPTION_REPLY_ONE_FINAL,
+    id::OPTION_UNKNOWN_STAYS_IN_SYNC,
+    id::READ_ERROR_CHUNK_REQUIRED,
+    id::REPLY_ONE_PER_REQUEST,
+    id::SIZE_32_MIB_NOT_DOS,
+    id::SIZE_SERVER_CLEAN_ERRORS,
+    id::SIMPLE_REPLY_READ_PAYLOAD,
+    id::STRUCTURED_DONE_LAST,
 ];
 
 /// Whether a rule is about ends, so that an end breaks it and no other.
@@ -295,11 +294,11 @@ fn is_about_ends(id: &str) -> bool {
 
 /// Rules that silence itself breaks.
 const ABOUT_SILENCE: &[&str] = &[
-    "opt-abort-acked",
-    "option-reply-one-final",
-    "reply-one-per-request",
-    "simple-reply-read-payload",
-    "structured-done-last",
+    id::OPT_ABORT_ACKED,
+    id::OPTION_REPLY_ONE_FINAL,
+    id::REPLY_ONE_PER_REQUEST,
+    id::SIMPLE_REPLY_READ_PAYLOAD,
+    id::STRUCTURED_DONE_LAST,
 ];
 
 /// Whether a rule is about silence, so that silence breaks it and no other.
@@ -310,9 +309,9 @@ fn is_about_silence(id: &str) -> bool {
 /// The rule that an answer without end breaks.
 fn endless(phase: Phase) -> &'static str {
     match phase {
-        Phase::Start | Phase::Flags => "handshake-greeting-layout",
-        Phase::Haggling | Phase::Entering => "option-reply-one-final",
-        Phase::Transmission => "reply-one-per-request",
+        Phase::Start | Phase::Flags => id::HANDSHAKE_GREETING_LAYOUT,
+        Phase::Haggling | Phase::Entering => id::OPTION_REPLY_ONE_FINAL,
+        Phase::Transmission => id::REPLY_ONE_PER_REQUEST,
     }
 }
 
@@ -320,16 +319,17 @@ fn endless(phase: Phase) -> &'static str {
 /// succeed (stance 3 in `protocol/requirements.md`).
 pub(super) fn beyond_end(id: &str, command: Option<Command>) -> Option<&'static str> {
     match (id, command) {
-        ("write-beyond-end-enospc", _) | ("request-beyond-end-einval", Some(Command::WRITE)) => {
-            Some("write-stored")
+        (id::WRITE_BEYOND_END_ENOSPC, _)
+        | (id::REQUEST_BEYOND_END_EINVAL, Some(Command::WRITE)) => Some(id::WRITE_STORED),
+        (id::WRITE_ZEROES_BEYOND_END_ENOSPC, _)
+        | (id::REQUEST_BEYOND_END_EINVAL, Some(Command::WRITE_ZEROES)) => {
+            Some(id::WRITE_ZEROES_STORED)
         }
-        ("write-zeroes-beyond-end-enospc", _)
-        | ("request-beyond-end-einval", Some(Command::WRITE_ZEROES)) => Some("write-zeroes-stored"),
-        ("status-beyond-end-einval" | "ext-status-beyond-end-einval", _) => {
-            Some("status-within-export")
+        (id::STATUS_BEYOND_END_EINVAL | id::EXT_STATUS_BEYOND_END_EINVAL, _) => {
+            Some(id::STATUS_WITHIN_EXPORT)
         }
-        ("request-beyond-end-einval", Some(Command::TRIM)) => Some("trim-confined"),
-        ("request-beyond-end-einval", Some(Command::READ)) => Some("baseline-read"),
+        (id::REQUEST_BEYOND_END_EINVAL, Some(Command::TRIM)) => Some(id::TRIM_CONFINED),
+        (id::REQUEST_BEYOND_END_EINVAL, Some(Command::READ)) => Some(id::BASELINE_READ),
         _ => None,
     }
 }
@@ -351,30 +351,30 @@ pub(super) fn reply_command(
 fn garbage_of_client(conn: &Conn, magic: &BadMagic) -> &'static str {
     let tracker = conn.link.tracker();
     match tracker.phase() {
-        _ if magic.is_tls_handshake() => "tls-via-starttls-upgrade",
-        Phase::Start | Phase::Flags => "handshake-client-flags-width",
-        Phase::Haggling | Phase::Entering => "option-request-layout",
+        _ if magic.is_tls_handshake() => id::TLS_VIA_STARTTLS_UPGRADE,
+        Phase::Start | Phase::Flags => id::HANDSHAKE_CLIENT_FLAGS_WIDTH,
+        Phase::Haggling | Phase::Entering => id::OPTION_REQUEST_LAYOUT,
         Phase::Transmission if tracker.request_form() == RequestForm::Extended => {
-            "ext-request-layout"
+            id::EXT_REQUEST_LAYOUT
         }
-        Phase::Transmission => "request-layout",
+        Phase::Transmission => id::REQUEST_LAYOUT,
     }
 }
 
 /// What a client failed to do.
 fn client_rule(line: &MessageLine, candidate: &Candidate) -> &'static str {
-    let Word::Name(head) = &line.head.node else { return "baseline-info-go" };
+    let Word::Name(head) = &line.head.node else { return id::BASELINE_INFO_GO };
     let leaves = matches!(candidate, Candidate::End(End::Close | End::Notified | End::Reset));
     match head.as_str() {
-        "NBD_CMD_DISC" if leaves => "session-no-unjustified-hard-disconnect",
-        "client-flags" => "handshake-client-flags-width",
-        "NBD_OPT_ABORT" => "session-client-quits-softly",
-        "NBD_CMD_DISC" => "baseline-disc",
-        "NBD_CMD_READ" => "baseline-read",
-        "NBD_CMD_WRITE" => "baseline-write",
-        "NBD_OPT_LIST" => "baseline-list",
-        "NBD_OPT_EXPORT_NAME" => "opt-go-fallback",
-        _ => "baseline-info-go",
+        "NBD_CMD_DISC" if leaves => id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT,
+        "client-flags" => id::HANDSHAKE_CLIENT_FLAGS_WIDTH,
+        "NBD_OPT_ABORT" => id::SESSION_CLIENT_QUITS_SOFTLY,
+        "NBD_CMD_DISC" => id::BASELINE_DISC,
+        "NBD_CMD_READ" => id::BASELINE_READ,
+        "NBD_CMD_WRITE" => id::BASELINE_WRITE,
+        "NBD_OPT_LIST" => id::BASELINE_LIST,
+        "NBD_OPT_EXPORT_NAME" => id::OPT_GO_FALLBACK,
+        _ => id::BASELINE_INFO_GO,
     }
 }
 

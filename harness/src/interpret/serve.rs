@@ -10,6 +10,7 @@ use protocol::message::{
     Side,
 };
 use protocol::notation::ast::Span;
+use protocol::requirements::id;
 use protocol::text::WireString;
 use protocol::values::{HandshakeFlags, OptionType, ReplyType, TransmissionFlags};
 
@@ -123,7 +124,7 @@ impl Interpreter<'_> {
                 // Nothing has begun that could be ended in order: probes do just that.
                 Candidate::End(End::Close | End::Reset) => return Ok(false),
                 came => {
-                    let rule = "handshake-client-flags-width";
+                    let rule = id::HANDSHAKE_CLIENT_FLAGS_WIDTH;
                     self.stumble(rule, "C: client-flags", &came, span)?;
                 }
             }
@@ -138,12 +139,12 @@ impl Interpreter<'_> {
                     },
                     _ => {
                         let came = Candidate::Message(received);
-                        self.stumble("baseline-info-go", "C: NBD_OPT_GO", &came, span)?;
+                        self.stumble(id::BASELINE_INFO_GO, "C: NBD_OPT_GO", &came, span)?;
                     }
                 },
                 // Whether it may leave like that is for the judge.
                 Candidate::End(End::Close | End::Notified | End::Reset) => return Ok(false),
-                came => self.stumble("baseline-info-go", "C: NBD_OPT_GO", &came, span)?,
+                came => self.stumble(id::BASELINE_INFO_GO, "C: NBD_OPT_GO", &came, span)?,
             }
         }
         Err(Stop::Error(format!("the client sent {OPTIONS} options and entered no export")))
@@ -270,7 +271,7 @@ impl Interpreter<'_> {
             let reason = format!("the client does not enter the export (status {status}): {last}");
             return Err(Stop::Skip(reason));
         }
-        let rule = line.tags.first().map_or("baseline-info-go", |tag| &tag.node).to_owned();
+        let rule = line.tags.first().map_or(id::BASELINE_INFO_GO, |tag| &tag.node).to_owned();
         let message = "the client says status 0, and never entered the export";
         let detail = Detail {
             expected: vec!["C: NBD_OPT_GO, or NBD_OPT_EXPORT_NAME".to_owned()],

@@ -2,6 +2,7 @@
 
 use protocol::message::{OptionBody, Side};
 use protocol::notation::ast::Span;
+use protocol::requirements::id;
 use protocol::values::{OptionType, ReplyType};
 use reference_server::tls::ClientCertificates;
 
@@ -53,8 +54,8 @@ impl Interpreter<'_> {
         };
         let (rule, expected, received) = if tls.outcome == TlsOutcome::Fails {
             let rule = match self.setup.side {
-                Side::Client => "tls-server-ends-on-failed-handshake",
-                Side::Server => "tls-client-ends-on-failed-handshake",
+                Side::Client => id::TLS_SERVER_ENDS_ON_FAILED_HANDSHAKE,
+                Side::Server => id::TLS_CLIENT_ENDS_ON_FAILED_HANDSHAKE,
             };
             match conn.link.fail_tls(&starter, &secrets, limit).await {
                 Ok(()) => return Ok(()),
@@ -62,8 +63,8 @@ impl Interpreter<'_> {
             }
         } else {
             let rule = match self.setup.side {
-                Side::Client => "tls-server-ready-after-ack",
-                Side::Server => "tls-client-upgrades-on-ack",
+                Side::Client => id::TLS_SERVER_READY_AFTER_ACK,
+                Side::Server => id::TLS_CLIENT_UPGRADES_ON_ACK,
             };
             let why = match conn.link.start_tls(&starter, &secrets, limit).await {
                 Ok(()) => return Ok(()),

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use protocol::message::Side;
-use protocol::requirements::Requirement;
+use protocol::requirements::{Requirement, id};
 
 use crate::finding::{EventKind, Finding, Sent, Severity, is_about_leaving};
 use crate::run::Outcome;
@@ -14,7 +14,7 @@ use crate::run::result::TargetRun;
 const WIDE: usize = 4;
 
 /// What is written is what is read: the rules that speak of nothing else.
-const PLAIN: &[&str] = &["baseline-read", "baseline-write", "write-stored"];
+const PLAIN: &[&str] = &[id::BASELINE_READ, id::BASELINE_WRITE, id::WRITE_STORED];
 
 /// What a group of findings amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

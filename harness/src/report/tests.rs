@@ -20,6 +20,7 @@ pub(super) fn finding(id: &str) -> Finding {
         detail: Detail {
             expected: vec!["An advertised minimum block size is a power of two.".to_owned()],
             received: received.to_owned(),
+            reply: None,
             event: EventKind::Message,
             sent: Sent::Option(protocol::values::OptionType::GO),
             judged: true,

@@ -2,6 +2,7 @@
 
 use protocol::message::{Message, Request};
 use protocol::payload::{Part, Payload};
+use protocol::requirements::id;
 use protocol::values::{Command, ErrorCode};
 
 use super::content::{Content, Known};
@@ -134,7 +135,7 @@ impl Exchange {
                 "S: reply {right}{cookie}  # {error} in the capture, against the rules"
             );
         }
-        if self.accused.contains(&"tflag-read-only-fails-writes") {
+        if self.accused.contains(&id::TFLAG_READ_ONLY_FAILS_WRITES) {
             return format!("S: reply error{cookie}  # ok in the capture, against the rules");
         }
         if let Some(error) = self.error {

@@ -1,5 +1,6 @@
 //! Where a scenario is played, or why it is not.
 
+use protocol::requirements::id;
 use std::sync::Arc;
 
 use super::places::Spot;
@@ -17,7 +18,7 @@ use crate::script::ast::{Event, Script, Statement, StatementKind};
 use crate::script::walk;
 
 /// The rule that the configuration `newstyle` breaks on purpose.
-const FIXED_FLAG: &str = "handshake-fixed-newstyle-flag";
+const FIXED_FLAG: &str = id::HANDSHAKE_FIXED_NEWSTYLE_FLAG;
 
 /// Why a scenario that greets by itself is not played inside TLS.
 const OWN_GREETING: &str = "it greets in a way of its own: no place for TLS";

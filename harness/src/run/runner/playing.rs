@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use protocol::describe::Value;
 use protocol::message::Side;
-use protocol::requirements;
+use protocol::requirements::{self, id};
 use protocol::text::WireString;
 
 use super::content::fill;
@@ -25,7 +25,7 @@ use crate::script::ast::Script;
 use crate::tls::Security;
 
 /// The rule that a server breaks by dying.
-const SURVIVE: &str = "session-no-unjustified-hard-disconnect";
+const SURVIVE: &str = id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT;
 /// How much longer than alone a server may take to open an export beside others.
 const SLOWER: u32 = 8;
 /// How long a process that serves nobody any more may take to end.

@@ -1,7 +1,7 @@
 //! The verdict of what was played.
 
 use protocol::message::Side;
-use protocol::requirements;
+use protocol::requirements::{self, id};
 use protocol::values::ReplyType;
 use reference_server::Profile;
 
@@ -12,9 +12,9 @@ use crate::scenarios::SANITY;
 use crate::script::ast::Version;
 
 /// A maximum payload below this is below what the specification recommends.
-const SMALL_MAXIMUM: &str = "block-size-max-1-mib";
+const SMALL_MAXIMUM: &str = id::BLOCK_SIZE_MAX_1_MIB;
 /// Larger chunks than that maximum.
-const LARGER_CHUNKS: &str = "chunk-variable-part-limit";
+const LARGER_CHUNKS: &str = id::CHUNK_VARIABLE_PART_LIMIT;
 
 /// What is added to the first of these rules then.
 const SERVED: &str = "; larger requests are served all the same";
@@ -47,7 +47,7 @@ pub(super) fn tell_small_maximum(outcomes: &mut [Outcome]) {
 }
 
 /// The rule that a server breaks by ending connections before its greeting.
-const GREETS: &str = "session-no-unjustified-hard-disconnect";
+const GREETS: &str = id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT;
 
 /// Of a server that has ended so many of so many connections before its greeting, also where no other
 /// client was there.
