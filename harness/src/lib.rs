@@ -15,6 +15,7 @@ pub mod markup;
 pub mod matrix;
 pub mod output;
 pub mod peer;
+pub mod relay;
 pub mod report;
 pub mod run;
 pub mod scenarios;

@@ -24,6 +24,7 @@ use crate::overhear::{Ear, EarMaker, Hearing};
 use crate::profile::Profile;
 use crate::quirk::Quirk;
 use crate::session_end::Ending;
+use crate::socket_file::SocketFile;
 use crate::stream::{BoxedStream, Stream};
 
 /// How long to wait before accepting again after the system had no room for a connection.
@@ -310,52 +311,13 @@ impl Builder {
             handle.listeners.spawn(server.clone().accept(listener));
         }
         for path in unix {
-            let listener = listen_unix(&path).map_err(|error| StartError::Listen {
-                address: path.display().to_string(),
-                error,
+            let (listener, file) = SocketFile::listen(&path).map_err(|error| {
+                StartError::Listen { address: path.display().to_string(), error }
             })?;
-            handle.unix.push(SocketFile(path));
+            handle.unix.push(file);
             handle.listeners.spawn(server.clone().accept(listener));
         }
         Ok(handle)
-    }
-}
-
-/// Binds a socket file; one that is left from a server that has gone is replaced.
-fn listen_unix(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if !is_socket(path) {
-                let text = "there is something else than a socket, which is left alone";
-                return Err(io::Error::new(error.kind(), text));
-            }
-            match std::os::unix::net::UnixStream::connect(path) {
-                Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(path)?;
-                    UnixListener::bind(path)
-                }
-                _ => Err(error),
-            }
-        }
-        bound => bound,
-    }
-}
-
-fn is_socket(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt as _;
-    std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket())
-}
-
-/// Removes the file of a socket when it is no longer listened on.
-#[derive(Debug)]
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Another file may have taken its place.
-        if is_socket(&self.0) {
-            let _ = std::fs::remove_file(&self.0);
-        }
     }
 }
 
@@ -486,14 +448,14 @@ impl ServerHandle {
     /// The first Unix socket.
     #[must_use]
     pub fn unix_path(&self) -> Option<&Path> {
-        self.unix.first().map(|file| file.0.as_path())
+        self.unix.first().map(|file| file.path())
     }
 
     /// A URI for each listener, for the export of this name; `nbds` if TLS is a must for all.
     #[must_use]
     pub fn uris(&self, export: &str) -> Vec<Uri> {
         let tcp = self.tcp.iter().map(|address| Uri::tcp(address.ip().to_string(), address.port()));
-        let unix = self.unix.iter().map(|file| Uri::unix(&file.0));
+        let unix = self.unix.iter().map(|file| Uri::unix(file.path()));
         let tls = self.server.0.config.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Forced);
         tcp.chain(unix).map(|uri| Uri { tls, ..uri.with_export(export) }).collect()
     }
@@ -510,30 +472,5 @@ impl ServerHandle {
                 return;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn only_a_socket_that_nobody_listens_on_is_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, socket) = (dir.path().join("file"), dir.path().join("socket"));
-        std::fs::write(&file, "data").unwrap();
-        let refusal = listen_unix(&file).unwrap_err();
-        assert_eq!(
-            refusal.to_string(),
-            "there is something else than a socket, which is left alone"
-        );
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "data");
-        let first = listen_unix(&socket).unwrap();
-        assert_eq!(listen_unix(&socket).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(first);
-        drop(listen_unix(&socket).unwrap());
-        drop(SocketFile(file.clone()));
-        drop(SocketFile(socket.clone()));
-        assert!(file.exists() && !socket.exists());
     }
 }

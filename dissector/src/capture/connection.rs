@@ -19,6 +19,27 @@ const ACKNOWLEDGE_AFTER: u32 = 1 << 20;
 /// 2^14 times 65,535 bytes: a window of nearly 1 GiB, the largest there is.
 const WINDOW_SCALE: u8 = 14;
 
+/// How far acknowledgments stay behind where it is not known what a side has received, in bytes: more
+/// than a kernel keeps for a program.
+const BEHIND: u32 = 256 << 20;
+/// The most that is stepped over at once, in bytes: a quarter of the numbers there are.
+const LOST: u64 = 1 << 30;
+
+/// Takes packets that begin with an IP header.
+pub trait PacketSink {
+    /// The next packet; `time_ns` counts from 1970 (UTC).
+    ///
+    /// # Errors
+    /// It can't be taken, as when writing fails.
+    fn packet(&mut self, time_ns: u64, packet: &[u8]) -> io::Result<()>;
+}
+
+impl<W: Write> PacketSink for CaptureWriter<W> {
+    fn packet(&mut self, time_ns: u64, packet: &[u8]) -> io::Result<()> {
+        CaptureWriter::packet(self, time_ns, packet)
+    }
+}
+
 /// Turns the bytes of one connection into packets. Both addresses should be of one family; if not,
 /// the IPv4 one is shown as an IPv6 address. For a unix socket, make addresses up.
 #[derive(Debug, Clone)]
@@ -26,6 +47,10 @@ pub struct Conversation {
     client: End,
     server: End,
     segment: usize,
+    /// It is not known what a side had received when it sent.
+    overheard: bool,
+    /// The packet that is being made.
+    made: Vec<u8>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,7 +90,18 @@ impl Conversation {
             client: end(client, seed),
             server: end(server, seed.wrapping_mul(2_654_435_761)),
             segment: SEGMENT,
+            overheard: false,
+            made: Vec::new(),
         }
+    }
+
+    /// For who stands between both sides: bytes that it has seen may not have reached the other side
+    /// yet. Acknowledgments then say nothing of the latest bytes, as a judge takes them for what
+    /// their sender knew.
+    #[must_use]
+    pub fn overheard(mut self) -> Self {
+        self.overheard = true;
+        self
     }
 
     /// Packets carry at most so many bytes (1 to 64,000), as on a network: 1448 on Ethernet.
@@ -79,7 +115,7 @@ impl Conversation {
     ///
     /// # Errors
     /// Writing fails.
-    pub fn opened<W: Write>(&mut self, to: &mut CaptureWriter<W>, time_ns: u64) -> io::Result<()> {
+    pub fn opened(&mut self, to: &mut (impl PacketSink + ?Sized), time_ns: u64) -> io::Result<()> {
         self.packet(to, Side::Client, time_ns, Mark::Syn, &[])?;
         self.packet(to, Side::Server, time_ns, Mark::Syn, &[])?;
         self.packet(to, Side::Client, time_ns, Mark::None, &[])
@@ -89,9 +125,9 @@ impl Conversation {
     ///
     /// # Errors
     /// Writing fails.
-    pub fn data<W: Write>(
+    pub fn data(
         &mut self,
-        to: &mut CaptureWriter<W>,
+        to: &mut (impl PacketSink + ?Sized),
         from: Side,
         time_ns: u64,
         bytes: &[u8],
@@ -105,7 +141,8 @@ impl Conversation {
             self.packet(to, from, time_ns, mark, segment)?;
             let unacknowledged =
                 self.end(from).next.wrapping_sub(self.end(from.other()).acknowledged);
-            if unacknowledged >= ACKNOWLEDGE_AFTER && !self.end(from.other()).closed {
+            let due = ACKNOWLEDGE_AFTER + if self.overheard { BEHIND } else { 0 };
+            if unacknowledged >= due && !self.end(from.other()).closed {
                 self.packet(to, from.other(), time_ns, Mark::None, &[])?;
             }
         }
@@ -116,14 +153,15 @@ impl Conversation {
     ///
     /// # Errors
     /// Writing fails.
-    pub fn closed<W: Write>(
+    pub fn closed(
         &mut self,
-        to: &mut CaptureWriter<W>,
+        to: &mut (impl PacketSink + ?Sized),
         side: Side,
         time_ns: u64,
         reset: bool,
     ) -> io::Result<()> {
-        if self.end(side).closed {
+        let over = self.client.closed && self.server.closed;
+        if over || (self.end(side).closed && !reset) {
             return Ok(());
         }
         if reset {
@@ -134,8 +172,43 @@ impl Conversation {
         }
         self.packet(to, side, time_ns, Mark::Fin, &[])?;
         self.end_mut(side).closed = true;
+        if self.client.closed && self.server.closed {
+            // Nothing more can be said of what a side knew.
+            self.overheard = false;
+        }
         // The other side's kernel acknowledges at once.
-        self.packet(to, side.other(), time_ns, Mark::None, &[])
+        if !self.overheard {
+            self.packet(to, side.other(), time_ns, Mark::None, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Steps over bytes that one side sent and that are not there to be written: a capture that lost
+    /// packets looks so. Of more than 1 GiB at once only so much shows, as numbers wrap.
+    ///
+    /// # Errors
+    /// Writing fails.
+    pub fn lost(
+        &mut self,
+        to: &mut (impl PacketSink + ?Sized),
+        from: Side,
+        time_ns: u64,
+        bytes: u64,
+    ) -> io::Result<()> {
+        let other = from.other();
+        if bytes == 0 || self.end(from).closed {
+            return Ok(());
+        }
+        let sent = self.end_mut(from);
+        sent.next = sent.next.wrapping_add(bytes.min(LOST) as u32);
+        // Without an acknowledgment readers take it for bytes that may yet be sent again.
+        let overheard = std::mem::take(&mut self.overheard);
+        let written = match self.end(other).closed {
+            true => Ok(()),
+            false => self.packet(to, other, time_ns, Mark::None, &[]),
+        };
+        self.overheard = overheard;
+        written
     }
 
     fn end(&self, side: Side) -> &End {
@@ -152,15 +225,28 @@ impl Conversation {
         }
     }
 
-    fn packet<W: Write>(
+    /// Up to where a packet acknowledges the other side's bytes.
+    fn acknowledges(&self, source: &End, other: &End, mark: Mark, empty: bool) -> u32 {
+        // Nothing is overheard before the handshake is over.
+        let opening = mark == Mark::Syn || (source.packets == 1 && empty);
+        if !self.overheard || opening {
+            return other.next;
+        }
+        let sure = other.next.wrapping_sub(BEHIND);
+        let is_later = (sure.wrapping_sub(source.acknowledged) as i32) > 0;
+        if is_later { sure } else { source.acknowledged }
+    }
+
+    fn packet(
         &mut self,
-        to: &mut CaptureWriter<W>,
+        to: &mut (impl PacketSink + ?Sized),
         from: Side,
         time_ns: u64,
         mark: Mark,
         payload: &[u8],
     ) -> io::Result<()> {
         let (source, destination) = (self.end(from).clone(), self.end(from.other()).clone());
+        let acknowledged = self.acknowledges(&source, &destination, mark, payload.is_empty());
         let mut tcp = TcpHeader::new(
             source.address.port(),
             destination.address.port(),
@@ -173,7 +259,7 @@ impl Conversation {
         tcp.syn = mark == Mark::Syn;
         tcp.ack = !(mark == Mark::Syn && from == Side::Client);
         if tcp.ack {
-            tcp.acknowledgment_number = destination.next;
+            tcp.acknowledgment_number = acknowledged;
         }
         if tcp.syn {
             tcp.set_options(&[
@@ -185,14 +271,18 @@ impl Conversation {
         }
         let builder = PacketBuilder::ip(headers(&source, destination.address));
         let builder = builder.tcp_header(tcp);
-        let mut packet = Vec::with_capacity(builder.size(payload.len()));
+        let mut packet = std::mem::take(&mut self.made);
+        packet.clear();
+        packet.reserve(builder.size(payload.len()));
         builder.write(&mut packet, payload).map_err(io::Error::other)?;
-        to.packet(time_ns, &packet)?;
+        let taken = to.packet(time_ns, &packet);
+        self.made = packet;
+        taken?;
 
         let sent = self.end_mut(from);
         let marks = u32::from(matches!(mark, Mark::Syn | Mark::Fin));
         sent.next = sent.next.wrapping_add(payload.len() as u32).wrapping_add(marks);
-        sent.acknowledged = destination.next;
+        sent.acknowledged = acknowledged;
         sent.packets = sent.packets.wrapping_add(1);
         Ok(())
     }

@@ -18,7 +18,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{ConnectionWriter, Conversation};
+pub use connection::{ConnectionWriter, Conversation, PacketSink};
 pub use item::{Item, MAX_BLOCK, Packet, ReadError};
 pub(crate) use map::Mapping;
 pub use reader::CaptureReader;

@@ -11,6 +11,7 @@ pub mod fmt;
 pub mod list;
 pub mod matrix;
 pub mod probe;
+pub mod relay;
 pub mod report;
 pub mod run;
 mod runtime;
@@ -21,6 +22,7 @@ pub mod targets;
 mod typed;
 pub mod validate;
 mod view;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -61,6 +63,8 @@ pub enum Command {
     Validate(validate::Args),
     /// Decode NBD traffic live from a network interface
     Capture(capture::Args),
+    /// Pass bytes between clients and a server, and record or check what they say
+    Relay(relay::Args),
     /// Serve exports with the reference server
     Serve(serve::Args),
     /// Use a server with the reference client
@@ -93,6 +97,7 @@ pub fn dispatch(cli: Cli) -> u8 {
         Command::Decode(args) => decode::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Capture(args) => capture::run(args),
+        Command::Relay(args) => relay::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Client(args) => client::run(args),
         Command::List(args) => list::run(args),

@@ -421,7 +421,7 @@ fn tls(args: &Args) -> Result<Option<ServerTls>, String> {
 }
 
 /// The first address of a `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn resolve(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn resolve(text: &str) -> Result<SocketAddr, String> {
     let (host, port) = match text.parse::<SocketAddr>() {
         Ok(address) => return Ok(address),
         Err(_) => match text.rsplit_once(':') {

@@ -3,10 +3,6 @@
 #[cfg(not(feature = "live"))]
 mod absent;
 #[cfg(feature = "live")]
-mod copy;
-#[cfg(feature = "live")]
-mod growing;
-#[cfg(feature = "live")]
 mod present;
 
 #[cfg(not(feature = "live"))]

@@ -1,23 +1,16 @@
 //! In a build with libpcap.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use dissector::capture::{LinkType, Packet};
-use dissector::dissect::{Dissector, Sink as _};
 use dissector::render::Plural;
-use dissector::tls::{Growth, KeyLog};
 use protocol::values::DEFAULT_PORT;
 
-use super::copy::Copy;
-use super::growing::GrowingLog;
-use crate::commands::decode::name;
 use crate::commands::view::{Shown, View};
+use crate::commands::watch::{Copy, Logs, Watch, Watched};
 use crate::exit;
 use crate::live::{Limits, Listened, Listener, Live};
-
-/// A key log is read in so many pieces at once.
-const PIECES: usize = 64;
 
 /// Command line of `nbdcheck capture`.
 #[derive(Debug, clap::Args)]
@@ -76,16 +69,10 @@ pub fn run(args: Args) -> u8 {
         Some(Ok(file)) => Some(file),
         Some(Err(status)) => return status,
     };
-    let mut logs = Vec::new();
-    for path in &args.keylog {
-        match GrowingLog::new(path) {
-            Ok(log) => logs.push(log),
-            Err(error) => {
-                crate::say!("error: can't read {}: {error}", name(path));
-                return exit::USAGE;
-            }
-        }
-    }
+    let logs = match Logs::open(&args.keylog) {
+        Ok(logs) => logs,
+        Err(status) => return status,
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -95,21 +82,17 @@ pub fn run(args: Args) -> u8 {
     };
     let link = live.link();
     let limits = Limits { count: args.count, duration: args.duration };
-    let mut keys = KeyLog::default();
-    if !logs.is_empty() {
-        keys.set_growth(Growth::AnyTime);
-    }
-    let mut dissector = Dissector::new(args.view.options(keys));
+    let options = args.view.options(logs.keys());
     let listened = args.view.show(true, |sink: &mut Shown<'_>| {
-        let (dissector, file) = (&mut dissector, file.as_mut());
-        let mut listening = Listening { args: &args, link, dissector, sink, file, logs };
+        let watch = Watch::new(options, logs, sink, file.as_mut());
+        let mut listening = Listening { args: &args, link, watch };
         let listened = runtime.block_on(live.run(limits, &mut listening));
-        listening.finish();
-        listened
+        let watched = listening.watch.finish();
+        listened.map(|listened| (listened, watched))
     });
     let written = file.map_or(Ok(()), Copy::finish);
     let status = match listened {
-        Ok(Ok(listened)) => ended(&args, &listened, &mut dissector),
+        Ok(Ok((listened, watched))) => ended(&args, &listened, &watched),
         Ok(Err(error)) => {
             crate::say!("error: can't capture on {} any longer: {error}", args.interface);
             exit::NO_VERDICT
@@ -123,10 +106,7 @@ pub fn run(args: Args) -> u8 {
 struct Listening<'a, 'b> {
     args: &'a Args,
     link: LinkType,
-    dissector: &'a mut Dissector,
-    sink: &'a mut Shown<'b>,
-    file: Option<&'a mut Copy>,
-    logs: Vec<GrowingLog>,
+    watch: Watch<'a, Shown<'b>>,
 }
 
 impl Listener for Listening<'_, '_> {
@@ -138,84 +118,25 @@ impl Listener for Listening<'_, '_> {
     }
 
     fn packet(&mut self, packet: &Packet<'_>) -> bool {
-        self.dissector.packet(packet, self.sink);
-        if self.dissector.awaits_secrets() && self.look() {
-            self.dissector.resume(packet.time_ns, self.sink);
-        }
-        self.write_secrets();
-        if let Some(file) = &mut self.file {
-            if self.dissector.awaits_secrets() {
-                file.keep(packet);
-            } else {
-                file.packet(packet);
-            }
-        }
-        !self.sink.is_done()
+        self.watch.packet(packet);
+        !self.watch.is_done()
     }
 
     fn pause(&mut self) {
-        if self.dissector.awaits_secrets() {
-            self.look();
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-            self.dissector.resume(now_ns, self.sink);
-            self.write_secrets();
-        }
-        if let Some(file) = &mut self.file
-            && !self.dissector.awaits_secrets()
-        {
-            file.release();
-        }
-    }
-}
-
-impl Listening<'_, '_> {
-    /// Looks for secrets that were logged since; whether there are any.
-    fn look(&mut self) -> bool {
-        let mut found = false;
-        for log in &mut self.logs {
-            for _ in 0..PIECES {
-                match log.read() {
-                    Ok(lines) if !lines.is_empty() => {
-                        self.dissector.secrets(&lines);
-                        found = true;
-                    }
-                    // It may be another file the next time.
-                    _ => break,
-                }
-            }
-        }
-        found
-    }
-
-    fn write_secrets(&mut self) {
-        let secrets = self.dissector.keys().take_used();
-        if let Some(file) = &mut self.file {
-            file.secrets(&secrets);
-        }
-    }
-
-    fn finish(mut self) {
-        self.look();
-        self.dissector.finish(self.sink);
-        self.write_secrets();
+        self.watch.pause();
     }
 }
 
 /// Says what came of it; gives the exit status.
-fn ended(args: &Args, listened: &Listened, dissector: &mut Dissector) -> u8 {
-    let sessions = dissector.sessions();
-    let no_secrets = !args.keylog.is_empty() && dissector.keys().is_empty();
+fn ended(args: &Args, listened: &Listened, watched: &Watched) -> u8 {
+    let sessions = watched.sessions;
     let Listened { packets, dropped, .. } = *listened;
     let found = Plural(sessions, "session");
     crate::say!("{}, {found}", Plural(packets, "packet"));
     if let Some(dropped @ 1..) = dropped {
         crate::say!("warning: {} came too fast and are missing", Plural(dropped, "packet"));
     }
-    if no_secrets {
-        let logs: Vec<_> = args.keylog.iter().map(|path| name(path)).collect();
-        crate::say!("warning: no secrets of TLS came in {}", logs.join(", "));
-    }
+    watched.warn(&args.keylog);
     match args.view.session {
         _ if sessions == 0 => {
             crate::say!("error: no NBD traffic seen");

@@ -3,19 +3,16 @@
 use std::io::{self, BufWriter, IsTerminal as _, LineWriter, Write};
 use std::path::PathBuf;
 
-use dissector::dissect::{Options, Record, Sink, Totals, dissect};
-use dissector::render::Plural;
-use dissector::session::{ProblemKind, Recognize};
+use dissector::dissect::{Options, dissect};
+use dissector::session::Recognize;
 
+pub(super) mod findings;
 mod others;
 
-use others::Contradictions;
+use findings::{Findings, Found};
 
 use super::decode::{complain, keys, name, no_sessions, open};
 use crate::exit;
-
-/// What a read that contradicts a write is told as.
-const DATA_DIFFERS: &str = ProblemKind::DataDiffers.name();
 
 /// Command line of `nbdcheck validate`.
 #[derive(Debug, clap::Args)]
@@ -52,23 +49,16 @@ pub fn run(args: Args) -> u8 {
         Err(status) => return status,
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut all = Totals::default();
+    let mut all = Found::default();
     let mut no_verdict = false;
     for file in &args.files {
         let name = name(file);
         // Of the lines of a damaged capture there may be millions.
-        let mut talk: Box<dyn Write> = match io::stderr().is_terminal() {
+        let talk: Box<dyn Write + Send> = match io::stderr().is_terminal() {
             true => Box::new(LineWriter::new(io::stderr())),
             false => Box::new(BufWriter::with_capacity(64 << 10, io::stderr())),
         };
-        let mut sink = Violations {
-            file: &name,
-            out: &mut out,
-            talk: &mut talk,
-            error: None,
-            totals: &mut all,
-            contradictions: Contradictions::default(),
-        };
+        let mut sink = Findings::new(&name, &mut out, talk);
         let recognize = match args.no_data {
             true => Recognize::Nothing,
             false => Recognize::Contradictions,
@@ -76,9 +66,8 @@ pub fn run(args: Args) -> u8 {
         let options = Options { ports: args.port.clone(), recognize, keys: keys.clone() };
         let result = open(file).and_then(|file| dissect(file, options, &mut sink));
         sink.tell_contradictions();
-        let error = sink.error.take().or_else(|| out.flush().err());
-        let _ = talk.flush();
-        match error {
+        all.add(sink.totals());
+        match sink.flush() {
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Some(error) => {
                 crate::say!("error: can't write the output: {error}");
@@ -98,89 +87,10 @@ pub fn run(args: Args) -> u8 {
             }
         }
     }
-    let Totals { sessions, violations, warnings, messages, .. } = &all;
-    crate::say!(
-        "{}, {}: {}, {}",
-        Plural(*sessions, "session"),
-        Plural(messages.iter().sum(), "message"),
-        Plural(*violations, "violation"),
-        Plural(*warnings, "warning"),
-    );
-    match (violations, no_verdict) {
+    crate::say!("{all}");
+    match (all.violations(), no_verdict) {
         (1.., _) => exit::FAILED,
         (0, true) => exit::NO_VERDICT,
         (0, false) => exit::OK,
-    }
-}
-
-/// Prints a line for each violation.
-struct Violations<'a, W> {
-    file: &'a str,
-    out: &'a mut W,
-    /// For problems.
-    talk: &'a mut dyn Write,
-    error: Option<io::Error>,
-    totals: &'a mut Totals,
-    contradictions: Contradictions,
-}
-
-impl<W: Write> Violations<'_, W> {
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        if self.error.is_none() {
-            self.error = writeln!(self.out, "{}: {line}", self.file).err();
-        }
-    }
-
-    fn tell_contradictions(&mut self) {
-        let (told, more) = std::mem::take(&mut self.contradictions).told();
-        self.totals.warnings += told.len() as u64 + more;
-        for (session, text) in told {
-            self.line(format_args!("session {session}: data-differs: {text}"));
-        }
-        if more > 0 {
-            self.line(format_args!("data-differs: {} like these", Plural(more, "more read")));
-        }
-    }
-}
-
-impl<W: Write> Sink for Violations<'_, W> {
-    fn record(&mut self, record: Record<'_>) {
-        match record {
-            Record::Violation(info, violation) => {
-                let requirement = violation.requirement;
-                self.line(format_args!(
-                    "session {} message {} {} {} {}: {}",
-                    info.number,
-                    violation.message,
-                    violation.party.name(),
-                    requirement.level,
-                    requirement.id,
-                    violation.text
-                ));
-            }
-            // What could not be seen limits what the verdict means.
-            Record::Problem(Some(info), note) if note.kind == DATA_DIFFERS => {
-                self.contradictions.add(info.number, &note.text);
-            }
-            Record::Problem(info, note) => {
-                let session = info.map(|info| format!("session {}: ", info.number));
-                let (file, session) = (self.file, session.unwrap_or_default());
-                // Nothing is lost but talk if that fails.
-                let _ = writeln!(self.talk, "{file}: {session}{}: {}", note.kind, note.text);
-            }
-            Record::Closed(info, totals) => {
-                self.contradictions.closed(info, totals);
-                self.totals.add(totals);
-            }
-            Record::Opened(_) | Record::Message(..) | Record::Tls(..) | Record::Ended(..) => {}
-        }
-    }
-
-    fn wants_messages(&self) -> bool {
-        false
-    }
-
-    fn is_done(&self) -> bool {
-        self.error.is_some()
     }
 }

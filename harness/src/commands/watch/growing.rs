@@ -10,7 +10,7 @@ const PIECE: usize = 1 << 20;
 
 /// Reads what was added to a file since it was read last, by whole lines. The file may be made
 /// later, and be replaced by another.
-pub(super) struct GrowingLog {
+pub(crate) struct GrowingLog {
     path: PathBuf,
     /// Device and number of the file that was read.
     file: Option<(u64, u64)>,
@@ -23,7 +23,7 @@ pub(super) struct GrowingLog {
 impl GrowingLog {
     /// # Errors
     /// There is something else than a file, or we may not read it.
-    pub(super) fn new(path: &Path) -> io::Result<Self> {
+    pub(crate) fn new(path: &Path) -> io::Result<Self> {
         match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -40,7 +40,7 @@ impl GrowingLog {
     ///
     /// # Errors
     /// Reading fails.
-    pub(super) fn read(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&mut self) -> io::Result<Vec<u8>> {
         // Most of the time nothing has changed.
         let Ok(metadata) = fs::metadata(&self.path) else { return Ok(Vec::new()) };
         if !metadata.is_file() || self.knows(&metadata) {

@@ -15,7 +15,7 @@ const KEPT: usize = 32 << 20;
 type Writer = CaptureWriter<BufWriter<File>>;
 
 /// The file that packets are written to. The first error ends writing, and is told at the end.
-pub(super) struct Copy {
+pub(crate) struct Copy {
     name: String,
     writer: Writer,
     error: Option<io::Error>,
@@ -33,7 +33,7 @@ struct Kept {
 
 impl Copy {
     /// Complains and gives the exit status if that fails.
-    pub(super) fn create(path: &Path, link: LinkType) -> Result<Self, u8> {
+    pub(crate) fn create(path: &Path, link: LinkType) -> Result<Self, u8> {
         if path == Path::new("-") {
             crate::say!("error: standard output is for what is decoded, not for packets");
             crate::say!("hint: `-w FILE`");
@@ -53,14 +53,14 @@ impl Copy {
     }
 
     /// Writes a packet, after those that were kept.
-    pub(super) fn packet(&mut self, packet: &Packet<'_>) {
+    pub(crate) fn packet(&mut self, packet: &Packet<'_>) {
         self.release();
         self.write(|writer| writer.captured(packet));
     }
 
     /// Keeps a packet, as secrets may come that readers need before it. If there are too many, they
     /// wait no longer.
-    pub(super) fn keep(&mut self, packet: &Packet<'_>) {
+    pub(crate) fn keep(&mut self, packet: &Packet<'_>) {
         let Packet { time_ns, link, data, original_length } = *packet;
         if self.memory > KEPT {
             self.release();
@@ -70,7 +70,7 @@ impl Copy {
     }
 
     /// Writes what was kept.
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.memory = 0;
         for kept in std::mem::take(&mut self.kept) {
             let Kept { time_ns, link, original_length, .. } = kept;
@@ -80,7 +80,7 @@ impl Copy {
     }
 
     /// Writes secrets of TLS, lines of a key log, before what was kept.
-    pub(super) fn secrets(&mut self, lines: &str) {
+    pub(crate) fn secrets(&mut self, lines: &str) {
         if !lines.is_empty() {
             self.write(|writer| writer.tls_key_log(lines));
         }
@@ -95,8 +95,13 @@ impl Copy {
         }
     }
 
+    /// Hands on to the system what was written, so that whoever reads the file finds it.
+    pub(crate) fn flush(&mut self) {
+        self.write(CaptureWriter::flush);
+    }
+
     /// Writes what was kept.
-    pub(super) fn finish(mut self) -> Result<(), u8> {
+    pub(crate) fn finish(mut self) -> Result<(), u8> {
         self.release();
         if self.error.is_some() {
             return Err(exit::NO_VERDICT);
