@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::session::Seen;
 
 /// A packet that is older than the one before by more than this was captured by another clock, or
@@ -14,41 +16,39 @@ pub(crate) fn between(start_ns: u64, end_ns: u64) -> Option<u64> {
     (back <= STEP).then(|| end_ns.saturating_sub(start_ns))
 }
 
-/// Remembers when requests and options came. Beyond its limit the latency of replies to old ones is
-/// not known.
+/// Remembers when requests and options came: as many of the latest as its limit says at least, and
+/// twice as many at most. The latency of replies to older ones is not known.
 pub(crate) struct Latencies {
     /// By session and number.
-    asked: HashMap<u64, HashMap<u64, u64>>,
-    /// How many these are.
-    count: usize,
+    recent: Asked,
+    /// Those before.
+    older: Asked,
     limit: usize,
 }
 
+type Asked = HashMap<(u64, u64), u64, RandomState>;
+
 impl Latencies {
-    /// Remembers up to `limit` requests.
+    /// Remembers the last `limit` requests.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { asked: HashMap::new(), count: 0, limit }
+        Self { recent: Asked::default(), older: Asked::default(), limit }
     }
 
     /// The latency of a reply, in nanoseconds, if its request is known; every message of a session
     /// is to be told.
     pub(crate) fn of(&mut self, session: u64, seen: &Seen) -> Option<u64> {
         let Some(number) = seen.answers else {
-            if self.count >= self.limit {
-                self.asked.clear();
-                self.count = 0;
+            if self.recent.len() >= self.limit {
+                // Its memory is used again.
+                std::mem::swap(&mut self.recent, &mut self.older);
+                self.recent.clear();
             }
-            let old = self.asked.entry(session).or_default().insert(seen.number, seen.time_ns);
-            self.count += usize::from(old.is_none());
+            self.recent.insert((session, seen.number), seen.time_ns);
             return None;
         };
-        let asked = self.asked.get(&session)?.get(&number)?;
+        let key = (session, number);
+        let asked = self.recent.get(&key).or_else(|| self.older.get(&key))?;
         between(*asked, seen.end_ns)
-    }
-
-    /// The session is over.
-    pub(crate) fn forget(&mut self, session: u64) {
-        self.count -= self.asked.remove(&session).map_or(0, |asked| asked.len());
     }
 }
 

@@ -39,14 +39,12 @@ impl Deref for Mapping {
 /// The part of a file that is mapped.
 pub(super) struct Window {
     file: File,
-    /// As far as is known: a capture may grow while it is read.
-    length: u64,
     map: Option<Mapping>,
 }
 
 impl Window {
     pub(super) fn new(file: File) -> Self {
-        Self { file, length: 0, map: None }
+        Self { file, map: None }
     }
 
     pub(super) fn into_file(self) -> File {
@@ -64,11 +62,9 @@ impl Window {
     /// Lets the window begin at a position and hold `want` bytes, or what the file has of them;
     /// gives its size.
     pub(super) fn move_to(&mut self, position: u64, want: usize) -> io::Result<usize> {
-        let wanted = position.saturating_add(want as u64);
-        if wanted > self.length {
-            self.length = self.file.metadata()?.len();
-        }
-        let left = usize::try_from(self.length.saturating_sub(position)).unwrap_or(usize::MAX);
+        // It may have grown, or been cut.
+        let length = self.file.metadata()?.len();
+        let left = usize::try_from(length.saturating_sub(position)).unwrap_or(usize::MAX);
         let size = left.min(want.max(WINDOW));
         self.map = None; // first, so that there are no more than need be
         if size > 0 {
@@ -82,10 +78,10 @@ impl Window {
         let mut options = MmapOptions::new();
         options.offset(position).len(size);
         // SAFETY: a mapping is sound while nobody changes the file below it. Captures are appended
-        // to, which leaves mapped bytes alone; `length` is that of the file just now, so that the
-        // window lies within it. Who overwrites a capture while it is read may see any mixture of
+        // to, which leaves mapped bytes alone; the window lies within the file as it was just now. Who overwrites a capture while it is read may see any mixture of
         // old and new bytes decoded: everything here expects arbitrary bytes, and none is looked at
-        // twice for its length. Who cuts it short raises SIGBUS, as with every program that maps.
+        // twice for its length. Who cuts it short within the window raises SIGBUS, as with every program
+        // that maps; the command turns that into a message.
         let map = unsafe { options.map(&self.file)? };
         // Only makes a file that is not in memory quicker to read.
         let _ = map.advise(Advice::Sequential);

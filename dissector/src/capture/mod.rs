@@ -6,6 +6,7 @@
 
 mod compressed;
 mod connection;
+mod foreign;
 mod item;
 mod map;
 mod order;
@@ -40,6 +41,26 @@ impl LinkType {
     pub const NULL: Self = Self(0);
     /// Ethernet.
     pub const ETHERNET: Self = Self(1);
+    /// PPP.
+    pub const PPP: Self = Self(9);
+    /// PPP in HDLC-like frames.
+    pub const PPP_HDLC: Self = Self(50);
+    /// PPP over Ethernet, without Ethernet.
+    pub const PPP_ETHER: Self = Self(51);
+    /// Cisco's HDLC.
+    pub const CISCO_HDLC: Self = Self(104);
+    /// OpenBSD's encapsulating interface (IPsec).
+    pub const ENC: Self = Self(109);
+    /// What Apple's systems used before [`LinkType::PKTAP`] had a number.
+    pub const PKTAP_OLD: Self = Self(149);
+    /// PPP as pppd sees it.
+    pub const PPP_PPPD: Self = Self(166);
+    /// PPP behind a byte that says who sent it.
+    pub const PPP_WITH_DIRECTION: Self = Self(204);
+    /// Packets that Linux's netfilter logged.
+    pub const NFLOG: Self = Self(239);
+    /// Packets of Apple's systems, with what is known of their process.
+    pub const PKTAP: Self = Self(258);
     /// Raw IP, as older BSDs number it in files.
     pub const RAW_OLD: Self = Self(12);
     /// Raw IP; IPv4 or IPv6 by the first nibble.
@@ -68,6 +89,20 @@ impl fmt::Display for LinkType {
             Self::IPV4 => "raw IPv4",
             Self::IPV6 => "raw IPv6",
             Self::LINUX_SLL2 => "Linux cooked v2",
+            Self::PPP | Self::PPP_HDLC | Self::PPP_PPPD | Self::PPP_WITH_DIRECTION => "PPP",
+            Self::PPP_ETHER => "PPPoE",
+            Self::CISCO_HDLC => "Cisco HDLC",
+            Self::ENC => "OpenBSD enc",
+            Self::NFLOG => "NFLOG",
+            Self::PKTAP | Self::PKTAP_OLD => "PKTAP",
+            // Those that are not understood, and may be met.
+            Self(105 | 119 | 127 | 163) => "802.11",
+            Self(187 | 201 | 254) => "Bluetooth",
+            Self(186 | 189 | 220 | 249 | 292..=295) => "USB",
+            Self(195 | 215 | 230 | 283) => "802.15.4",
+            Self(247) => "InfiniBand",
+            Self(253) => "netlink",
+            Self(271) => "vsock",
             Self(number) => return write!(f, "link type {number}"),
         };
         f.write_str(name)

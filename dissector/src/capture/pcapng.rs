@@ -11,11 +11,17 @@ use super::source::Source;
 const SECTION: u32 = 0x0a0d_0d0a;
 const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 const INTERFACE: u32 = 1;
+const STATISTICS: u32 = 5;
 /// What came before enhanced packets.
 const OLD_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
 const SECRETS: u32 = 10;
+/// How many packets of the interface were lost since the one before (`epb_dropcount`).
+const PACKET_DROPPED: u16 = 4;
+/// How many the interface lost (`isb_ifdrop`), and the system (`isb_osdrop`).
+const INTERFACE_DROPPED: u16 = 5;
+const SYSTEM_DROPPED: u16 = 7;
 /// A section with more interfaces than this is corrupt.
 const MAX_INTERFACES: usize = 65_536;
 
@@ -30,6 +36,8 @@ struct Interface {
     unit: Option<u64>,
     /// Seconds to add.
     offset: i64,
+    /// How many packets were lost, as its statistics say, and as its packets say.
+    dropped: [u64; 2],
 }
 
 /// What the current section has said.
@@ -39,6 +47,8 @@ pub(super) struct PcapNg {
     interfaces: Vec<Interface>,
     /// For packets without a time of their own.
     last_ns: u64,
+    /// How many packets were lost on the interfaces of the sections before.
+    dropped: u64,
 }
 
 impl PcapNg {
@@ -76,7 +86,11 @@ impl PcapNg {
                 SECRETS if self.order.u32_at(bytes, 8) == SecretsType::TlsKeyLog.0 => {
                     return Ok(Some(whole));
                 }
-                SECTION => self.interfaces.clear(),
+                SECTION => {
+                    self.dropped = self.dropped();
+                    self.interfaces.clear();
+                }
+                STATISTICS => self.statistics(whole, source),
                 INTERFACE => self.interface(bytes, at)?,
                 _ => {} // statistics, names, comments: nothing for us
             }
@@ -152,6 +166,7 @@ impl PcapNg {
                     true => block.if_tsoffset.swap_bytes(),
                     false => block.if_tsoffset,
                 },
+                dropped: [0; 2],
             });
         }
         Ok(())
@@ -196,12 +211,62 @@ impl PcapNg {
             self.last_ns = nanoseconds(high | u64::from(self.order.u32_at(bytes, 16)), interface);
             (self.order.u32_at(bytes, 20), self.order.u32_at(bytes, 24))
         };
+        let link = interface.link;
+        let end = body.len().min(captured as usize);
+        let options = body.get(end.next_multiple_of(4)..).unwrap_or_default();
+        if kind == ENHANCED_PACKET && !options.is_empty() {
+            let lost = self.option(options, PACKET_DROPPED).unwrap_or(0);
+            let number = self.order.u32_at(bytes, 8) as usize;
+            if let Some(interface) = self.interfaces.get_mut(number) {
+                interface.dropped[1] = interface.dropped[1].saturating_add(lost);
+            }
+        }
         Ok(Item::Packet(Packet {
             time_ns: self.last_ns,
-            link: interface.link,
-            data: &body[..body.len().min(captured as usize)],
+            link,
+            data: &body[..end],
             original_length,
         }))
+    }
+
+    /// How many packets were lost while the capture was made, as far as it says.
+    pub(super) fn dropped(&self) -> u64 {
+        // Statistics and packets may tell of the same ones.
+        let each =
+            self.interfaces.iter().map(|interface| interface.dropped[0].max(interface.dropped[1]));
+        each.fold(self.dropped, u64::saturating_add)
+    }
+
+    /// Interface statistics: the latest ones count, from the beginning of the capture.
+    fn statistics(&mut self, whole: usize, source: &Source<'_>) {
+        let bytes = &source.data()[..whole];
+        let number = self.order.u32_at(bytes, 8) as usize;
+        let options = bytes.get(20..whole - 4).unwrap_or_default();
+        let lost = [INTERFACE_DROPPED, SYSTEM_DROPPED]
+            .into_iter()
+            .filter_map(|code| self.option(options, code))
+            .fold(0, u64::saturating_add);
+        if let Some(interface) = self.interfaces.get_mut(number) {
+            interface.dropped[0] = lost;
+        }
+    }
+
+    /// The number in an option of 8 bytes.
+    fn option(&self, mut options: &[u8], wanted: u16) -> Option<u64> {
+        // Each takes 4 bytes at least, so that this ends.
+        while options.len() >= 4 {
+            let (code, length) = (self.order.u16_at(options, 0), self.order.u16_at(options, 2));
+            if code == 0 {
+                return None;
+            }
+            if code == wanted && length == 8 && options.len() >= 12 {
+                let words = [self.order.u32_at(options, 4), self.order.u32_at(options, 8)];
+                let [low, high] = if self.order.big_endian { [words[1], words[0]] } else { words };
+                return Some(u64::from(high) << 32 | u64::from(low));
+            }
+            options = options.get(4 + usize::from(length).next_multiple_of(4)..)?;
+        }
+        None
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading a capture file, whichever its format.
 
 use super::compressed::{Broken, Compression};
+use super::foreign;
 use super::item::{Item, ReadError};
 use super::map::Mapping;
 use super::pcap::Pcap;
@@ -38,7 +39,7 @@ impl<'a> CaptureReader<'a> {
             [0xa1, 0xb2, ..] | [_, _, 0xb2, 0xa1] => {
                 Format::Pcap(Pcap::new(&mut source).map_err(|error| or_broken(&source, error))?)
             }
-            _ => return Err(ReadError::NotACapture { hint: "" }),
+            _ => return Err(ReadError::NotACapture { hint: foreign::hint(&mut source)? }),
         };
         let mut this = Self { source, format, last: 0 };
         if let Format::PcapNg(format) = &mut this.format {
@@ -91,6 +92,15 @@ impl<'a> CaptureReader<'a> {
     #[must_use]
     pub fn may_hold_secrets(&self) -> bool {
         matches!(self.format, Format::PcapNg(_))
+    }
+
+    /// How many packets the capture says were lost while it was made, as far as it has been read.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        match &self.format {
+            Format::Pcap(_) => 0,
+            Format::PcapNg(format) => format.dropped(),
+        }
     }
 
     /// How many bytes of the capture have been read and decoded.

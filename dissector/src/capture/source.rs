@@ -24,7 +24,8 @@ enum Origin<'a> {
 
 impl Input<'_> {
     /// A file, to be read from its beginning. A large one is mapped into memory, a window at a
-    /// time: it may grow meanwhile, but whoever cuts it short while it is read ends this process.
+    /// time: it may grow meanwhile, but whoever cuts it short while it is read raises SIGBUS in this
+    /// process.
     ///
     /// # Errors
     /// What kind of file it is can't be found out.

@@ -173,8 +173,25 @@ fn a_file_cut_off_gives_what_came_before() {
 fn what_is_no_capture_is_told() {
     let end = |file: &[u8]| read(file).1;
     insta::assert_snapshot!(end(b""), @"the file is empty");
-    insta::assert_snapshot!(end(b"hello world, hello world"), @"not a pcap or pcapng file");
-    insta::assert_snapshot!(end(&gzip(b"hello world")), @"not a pcap or pcapng file");
+    insta::assert_snapshot!(end(b"hello world, hello world"), @"
+    not a pcap or pcapng file
+    hint: `editcap -F pcapng FILE NEW` converts what Wireshark reads: ERF and others
+    ");
+    insta::assert_snapshot!(end(&gzip(b"BZh91AY")), @"
+    not a pcap or pcapng file
+    hint: it is compressed by bzip2: bzip2 -dc FILE | nbdcheck decode -
+    ");
+    for (begins, named) in [
+        (&b"snoop\0\0\0\0\0\0\x02"[..], "snoop"),
+        (b"GMBU", "Network Monitor"),
+        (b"\xaa\xaa\xaa\xaa", "5Views"),
+        (b"\xfd7zXZ\0", "xz -dc"),
+        (b"\x04\x22\x4d\x18", "lz4 -dc"),
+        (b"PK\x03\x04", "unzip -p"),
+    ] {
+        assert!(end(&[begins, &[0; 40]].concat()).contains(named), "{named}");
+        assert!(end(begins).contains(named), "{named}");
+    }
     insta::assert_snapshot!(end(&zstandard(b"")), @"the file is empty");
     insta::assert_snapshot!(end(b"\x0a\x0d\x0d\x0aabcdefgh"), @"not a pcap or pcapng file");
 }
@@ -247,7 +264,7 @@ fn zeroes_may_follow_the_members_of_a_gzip_file() {
 #[test]
 fn compressed_files_are_unpacked_once_only() {
     let file = gzip(&gzip(&pcap(0xa1b2_c3d4, false)));
-    assert_eq!(read(&file[..]).1, "not a pcap or pcapng file");
+    assert!(read(&file[..]).1.starts_with("not a pcap or pcapng file"));
 }
 
 #[test]
@@ -452,4 +469,44 @@ proptest! {
         }
         let _ = read(&file[..]);
     }
+}
+
+/// A block with both its lengths.
+fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+    let length = (body.len() as u32 + 12).to_le_bytes();
+    [&kind.to_le_bytes()[..], &length, body, &length].concat()
+}
+
+#[test]
+fn packets_that_were_lost_are_counted_from_packets_and_statistics() {
+    let section =
+        block(0x0a0d_0d0a, &[&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..], &[0xff; 8]].concat());
+    let interface = block(1, &[101, 0, 0, 0, 0, 0, 0, 0]);
+    // Interface, time, both lengths, 5 bytes and padding, then a comment and `epb_dropcount`.
+    let packet = |lost: u8| {
+        let fixed = [&[0; 12][..], &[5, 0, 0, 0, 5, 0, 0, 0], &[1, 2, 3, 4, 5, 0, 0, 0]].concat();
+        let options = [
+            &[1, 0, 3, 0, b'a', b'b', b'c', 0][..],
+            &[4, 0, 8, 0, lost, 0, 0, 0, 0, 0, 0, 0],
+            &[0; 4],
+        ];
+        block(6, &[fixed, options.concat()].concat())
+    };
+    let statistics = |lost: u8, system: u8| {
+        let option = |code: u8, value: u8| [code, 0, 8, 0, value, 0, 0, 0, 0, 0, 0, 0];
+        block(5, &[&[0; 12][..], &option(5, lost), &option(7, system), &[0; 4]].concat())
+    };
+    let dropped = |blocks: &[&[u8]]| {
+        let file = blocks.concat();
+        let mut reader = CaptureReader::new(&file[..]).unwrap();
+        while reader.next_item().unwrap().is_some() {}
+        reader.dropped()
+    };
+    let (two, three, none) = (&packet(2)[..], &packet(3)[..], &packet(0)[..]);
+    assert_eq!(dropped(&[&section, &interface, none]), 0);
+    assert_eq!(dropped(&[&section, &interface, two, three]), 5);
+    // The latest statistics count, and tell of the same ones.
+    let (first, last) = (&statistics(1, 1)[..], &statistics(4, 2)[..]);
+    assert_eq!(dropped(&[&section, &interface, two, first, three, last]), 6);
+    assert_eq!(dropped(&[&section, &interface, two, &section, &interface, three]), 5);
 }

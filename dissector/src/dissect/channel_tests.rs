@@ -200,7 +200,7 @@ fn tls_from_the_first_byte_is_told() {
     let talk = [&sealed[..1], &session()[..1]].concat();
     insta::assert_snapshot!(text(&sent(&talk)), @r"
     # session 1: 127.0.0.1:51234 -> 127.0.0.1:10809, 2023-11-14 22:13:20.000000 UTC
-    # ! MUST client [tls-via-starttls-upgrade] a TLS handshake before the greeting
+    # ! MUST client [tls-via-starttls-upgrade] a TLS handshake before the greeting  # +0.002000 @0 frame 5
     -- lost: the client's TLS can't be followed  # +0.002000
     S: greeting fixed-newstyle flags={NO_ZEROES}  # +0.002000 @0
     C: close  # +0.003000

@@ -3,6 +3,7 @@
 use super::record::End;
 use super::{Dissector, Note, Options, Record, Sink, parallel};
 use crate::capture::{CaptureReader, Input, Item, ReadError};
+use crate::plural::Plural;
 use crate::tls::Growth;
 
 /// Decodes a capture file as far as it can be read. Where a file is cut off or corrupt, that is
@@ -34,6 +35,13 @@ pub(super) fn read<S: Sink>(
         0 => alone(capture, options, sink),
         _ => parallel::decode(capture, options, lanes, sink),
     };
+    let dropped = capture.dropped();
+    if dropped > 0 {
+        let packets = Plural(dropped, "packet");
+        let text =
+            format!("{packets} {} lost while the capture was made, as it says", packets.were());
+        sink.record(Record::Problem(None, &Note { kind: "dropped", time_ns: last_ns, text }));
+    }
     match result {
         Ok(()) => Ok(sessions),
         Err(error) if error.is_partial() => {

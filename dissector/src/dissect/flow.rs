@@ -35,6 +35,8 @@ pub(super) struct Flow {
     /// Taken out while it hands on.
     reassembly: Option<Box<Reassembly>>,
     state: State,
+    /// What the judge's memory is counted as, in bytes.
+    judge_memory: usize,
 }
 
 /// The order in which connections are brought to an end when the capture is over: those with a
@@ -74,6 +76,7 @@ impl Flow {
             checksums: [Checksums::default(); 2],
             reassembly: Some(Box::default()),
             state: State::Waiting { prelude: Vec::new(), known },
+            judge_memory: 0,
         }
     }
 
@@ -163,6 +166,27 @@ impl Flow {
         match &self.state {
             State::Live(live) => early + live.held_memory(),
             _ => early,
+        }
+    }
+
+    /// What the judge's memory was counted as when this was asked last, and what it is now, in bytes.
+    pub(super) fn count_judge(&mut self) -> (usize, usize) {
+        let now = match &self.state {
+            State::Live(live) => live.judge_memory(),
+            _ => 0,
+        };
+        (std::mem::replace(&mut self.judge_memory, now), now)
+    }
+
+    /// What the judge's memory was counted as, in bytes.
+    pub(super) fn counted_judge(&self) -> usize {
+        self.judge_memory
+    }
+
+    /// Lets the judge forget what takes most memory.
+    pub(super) fn free_judge<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        if let State::Live(live) = &mut self.state {
+            live.free_judge(context);
         }
     }
 

@@ -34,7 +34,7 @@ impl Live {
             ..Totals::default()
         };
         Self {
-            judge: Session::new(Config { recognize, start, ..Config::default() }),
+            judge: Session::new(Config { recognize, start, silences: true, ..Config::default() }),
             channel: Channel::new(whole, info.start_ns),
             info,
             totals,
@@ -55,6 +55,17 @@ impl Live {
     /// How much memory is taken by what waits for secrets, in bytes.
     pub(super) fn held_memory(&self) -> usize {
         self.channel.held_memory()
+    }
+
+    /// How much memory the judge takes, in bytes; roughly.
+    pub(super) fn judge_memory(&self) -> usize {
+        self.judge.memory()
+    }
+
+    /// Lets the judge forget what takes most memory.
+    pub(super) fn free_judge<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        self.judge.free_memory();
+        self.drain(None, context.sink);
     }
 
     /// Goes on if the secrets have come that it waits for, or the wait has been long enough.
@@ -171,6 +182,11 @@ impl Live {
                     }
                     sink.record(Record::Violation(&self.info, &violation));
                 }
+                Event::Problem(Problem { kind: ProblemKind::Silence, time_ns, text, .. }) => {
+                    // All of it was seen.
+                    let note = Note { kind: ProblemKind::Silence.name(), time_ns, text };
+                    sink.record(Record::Problem(Some(&self.info), &note));
+                }
                 Event::Problem(Problem { kind, time_ns, text, .. }) => {
                     self.note(sink, Note { kind: kind.name(), time_ns, text });
                 }
@@ -227,6 +243,7 @@ impl Live {
         }
         self.judge.finish();
         self.drain(None, sink);
+        (self.totals.judged, self.totals.unjudged) = self.judge.judged();
         sink.record(Record::Closed(&self.info, &self.totals));
     }
 }

@@ -39,13 +39,15 @@ use table::Table;
 pub struct Dissector {
     packets: Packets,
     table: Table,
+    /// How many packets there were.
+    frames: u64,
 }
 
 impl Dissector {
     /// Begins a capture.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { packets: Packets::default(), table: Table::new(options, 1) }
+        Self { packets: Packets::default(), table: Table::new(options, 1), frames: 0 }
     }
 
     /// Secrets of TLS, as a key log: for the handshakes that come after this, and for those that
@@ -81,12 +83,15 @@ impl Dissector {
 
     /// The next packet.
     pub fn packet<S: Sink>(&mut self, packet: &Packet<'_>, sink: &mut S) {
-        let Self { packets, table } = self;
+        let Self { packets, table, frames } = self;
+        *frames += 1;
+        sink.at_frame(*frames);
         packets.segment(packet, |segment| table.segment(packet.time_ns, segment, sink));
     }
 
     /// The capture is over: everything that is still open is brought to an end.
     pub fn finish<S: Sink>(&mut self, sink: &mut S) {
+        sink.at_frame(0);
         self.table.finish(sink, |_, _| ());
         self.packets.finish(sink);
     }

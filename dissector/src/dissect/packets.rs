@@ -212,6 +212,10 @@ impl fmt::Display for Unknown {
         write!(f, "{packets} {} a link type that is not understood: ", packets.have())?;
         for (index, link) in self.counts.keys().enumerate() {
             write!(f, "{}{link}", if index > 0 { ", " } else { "" })?;
+            let name = LinkType(*link).to_string();
+            if !name.starts_with("link type") {
+                write!(f, " ({name})")?;
+            }
         }
         if self.more > 0 { f.write_str(", ...") } else { Ok(()) }
     }
@@ -238,6 +242,10 @@ mod tests {
 
     #[test]
     fn link_types_that_are_not_understood_are_named_and_their_number_is_limited() {
+        let mut unknown = Unknown::default();
+        unknown.add(LinkType(127));
+        let wireless = "1 packet has a link type that is not understood: 127 (802.11)";
+        assert_eq!(unknown.to_string(), wireless);
         let mut unknown = Unknown::default();
         unknown.add(LinkType(999));
         let one = "1 packet has a link type that is not understood: 999";

@@ -66,8 +66,13 @@ pub struct Totals {
     pub violations: u64,
     /// How many do not (SHOULD, SHOULD NOT).
     pub warnings: u64,
-    /// How many problems.
+    /// How many problems; that a server was silent is none.
     pub problems: u64,
+    /// Bytes that were judged.
+    pub judged: u64,
+    /// Bytes that could not be: missing, inside TLS that was not opened, or not followed; and those of
+    /// which it is not known what they answer.
+    pub unjudged: u64,
     /// How many packets came with nothing but bytes that had come before.
     pub retransmitted: u64,
     /// How many packets with payload were captured more than once.
@@ -94,6 +99,8 @@ impl Totals {
         self.violations += other.violations;
         self.warnings += other.warnings;
         self.problems += other.problems;
+        self.judged = self.judged.saturating_add(other.judged);
+        self.unjudged = self.unjudged.saturating_add(other.unjudged);
         self.retransmitted += other.retransmitted;
         self.copies += other.copies;
         self.start_ns = self.start_ns.min(other.start_ns);
@@ -161,6 +168,10 @@ impl Record<'_> {
 pub trait Sink {
     /// The next record.
     fn record(&mut self, record: Record<'_>);
+
+    /// The records that follow became known with the packet of this number, which counts from 1 as
+    /// other tools do; with 0 at the end of the capture.
+    fn at_frame(&mut self, _number: u64) {}
 
     /// The next record, which is a message. Who keeps messages may keep this one.
     fn message(&mut self, session: &SessionInfo, seen: Seen) {

@@ -22,6 +22,8 @@ const MAX_FLOWS: usize = 8192;
 const MAX_OVER: usize = 4096;
 /// What came too early may take this much memory in all connections together, in bytes.
 const MAX_HELD: usize = 16 << 20;
+/// What is remembered of all sessions together may take this much memory, in bytes.
+const MAX_JUDGES: usize = if cfg!(test) { 1 << 20 } else { 128 << 20 };
 
 /// Both ends of a connection, the same for both directions, in a form that is quick to hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +65,7 @@ struct Limits {
     flows: usize,
     over: usize,
     held: usize,
+    judges: usize,
 }
 
 /// Follows connections: segments in, records out.
@@ -75,6 +78,8 @@ pub(super) struct Table {
     /// Connections that wait for secrets of TLS.
     waiting: BTreeSet<Key>,
     held: usize,
+    /// How much memory judges take, in bytes.
+    judges: usize,
     sessions: u64,
     limits: Limits,
 }
@@ -90,11 +95,13 @@ impl Table {
             over: VecDeque::new(),
             waiting: BTreeSet::new(),
             held: 0,
+            judges: 0,
             sessions: 0,
             limits: Limits {
                 flows: MAX_FLOWS / share,
                 over: MAX_OVER / share,
                 held: MAX_HELD / share,
+                judges: MAX_JUDGES / share,
             },
         }
     }
@@ -124,6 +131,8 @@ impl Table {
                 let recognize = self.recognize;
                 flow.resume(now_ns, &mut Context { sink, sessions, recognize, keys });
                 self.held = self.held - held + flow.held_bytes();
+                let (before, now) = flow.count_judge();
+                self.judges = self.judges.saturating_sub(before) + now;
                 self.settle(key, false);
             }
         }
@@ -178,11 +187,34 @@ impl Table {
         let mut context = Context { sink, sessions, recognize: self.recognize, keys };
         flow.segment(time_ns, segment, &mut context);
         self.held = self.held - held + flow.held_bytes();
+        let (before, now) = flow.count_judge();
+        self.judges = self.judges.saturating_sub(before) + now;
+        let changed = flow.is_over() != was_over || flow.awaits_secrets();
+        if self.judges > self.limits.judges {
+            self.free_judges(sink);
+        }
         if self.held > self.limits.held {
             return self.free_memory(key, was_over, sink);
         }
-        if flow.is_over() != was_over || flow.awaits_secrets() || !self.waiting.is_empty() {
+        if changed || !self.waiting.is_empty() {
             self.settle(key, was_over);
+        }
+    }
+
+    /// Judges remember too much: those that remember most forget.
+    fn free_judges<S: Sink>(&mut self, sink: &mut S) {
+        while self.judges > self.limits.judges {
+            // Of equals the one that began last, whatever the order of the table.
+            let most =
+                self.flows.values_mut().max_by_key(|flow| (flow.counted_judge(), flow.order()));
+            let Some(flow) = most.filter(|flow| flow.counted_judge() > 0) else { return };
+            let Self { sessions, keys, .. } = self;
+            flow.free_judge(&mut Context { sink, sessions, recognize: self.recognize, keys });
+            let (before, now) = flow.count_judge();
+            self.judges = self.judges.saturating_sub(before) + now;
+            if now >= before {
+                return;
+            }
         }
     }
 
@@ -232,6 +264,7 @@ impl Table {
         }
         if let Some(mut old) = self.flows.insert(key, flow) {
             self.held -= old.held_bytes();
+            self.judges = self.judges.saturating_sub(old.counted_judge());
             let Self { sessions, keys, .. } = self;
             old.finish(&mut Context { sink, sessions, recognize: self.recognize, keys });
         }
@@ -275,6 +308,7 @@ impl Table {
             self.waiting.remove(&key);
             if let Some(mut flow) = self.flows.remove(&key) {
                 self.held -= flow.held_bytes();
+                self.judges = self.judges.saturating_sub(flow.counted_judge());
                 flow.forget(&mut context);
             }
         }

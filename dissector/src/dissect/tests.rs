@@ -489,6 +489,25 @@ fn a_reset_ends_a_session_in_its_place() {
 }
 
 #[test]
+fn sessions_share_one_limit_on_what_is_remembered() {
+    // Each of 8 sessions has 2000 requests in flight, which is more than there is room for together.
+    let mut all = Vec::new();
+    for number in 0..8 {
+        let mut messages: Vec<_> = session().into_iter().take(8).collect();
+        messages
+            .extend((0..2000).map(|cookie| (Side::Client, request(Command::READ, cookie, 0, 512))));
+        let client = format!("127.0.0.1:{}", 50_000 + number);
+        all.extend(packets(&client, SERVER, START + number, &messages));
+    }
+    all.sort_by_key(|(time_ns, ..)| *time_ns);
+    let all = text(&all);
+    let limited = "together; replies are no longer correlated in this one";
+    let count = all.lines().filter(|line| line.contains(limited)).count();
+    assert!((1..=8).contains(&count), "{count}");
+    assert!(!all.contains("MUST server"), "{all}");
+}
+
+#[test]
 fn strings_of_peers_can_not_act_on_a_terminal() {
     let mut messages = session();
     messages[4] = option(

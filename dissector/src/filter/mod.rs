@@ -23,9 +23,9 @@ pub use error::FilterError;
 pub use expression::Expression;
 pub use fields::fields;
 
-/// How many requests are remembered for the latency of their replies. Beyond that the latency of
-/// old ones is not known.
-const REMEMBERED: usize = 1 << 20;
+/// How many requests are remembered for the latency of their replies, at least, and how many that
+/// were chosen.
+const REMEMBERED: usize = 1 << 19;
 
 /// Hands on the messages that an expression wants, the violations of those, and of the sessions in
 /// which there are any what is about them as a whole: their beginning, where TLS was opened, the ends
@@ -178,7 +178,6 @@ impl<S: Sink + ?Sized> Sink for Filter<'_, S> {
             Record::Ended(info, ended) => self.whole(info, Whole::Ended(ended)),
             Record::Tls(info, opened) => self.whole(info, Whole::Tls(*opened)),
             Record::Closed(info, _) => {
-                self.latencies.forget(info.number);
                 if let Some(chosen) = &mut self.chosen {
                     chosen.remove(&info.number);
                 }
@@ -188,6 +187,10 @@ impl<S: Sink + ?Sized> Sink for Filter<'_, S> {
                 }
             }
         }
+    }
+
+    fn at_frame(&mut self, number: u64) {
+        self.inner.at_frame(number);
     }
 
     fn is_done(&self) -> bool {

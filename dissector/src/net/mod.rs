@@ -1,6 +1,7 @@
 //! From a packet to the TCP segment in it.
 
 mod checksum;
+mod encapsulation;
 mod fragments;
 mod link;
 mod tunnel;
@@ -12,8 +13,8 @@ use etherparse::{IpNumber, LaxIpv4Slice, LaxIpv6Slice, LenSource};
 use crate::capture::Packet;
 
 pub use checksum::Checksum;
+pub use encapsulation::Tunnel;
 pub use fragments::{Fragment, FragmentTrouble, Fragments};
-pub use tunnel::Tunnel;
 
 /// A TCP segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,10 +105,14 @@ pub fn parse<'a>(packet: &Packet<'a>) -> Frame<'a> {
 /// The same; says what the segment was inside of, on the outside, if it was.
 pub fn parse_within<'a>(packet: &Packet<'a>, within: &mut Option<Tunnel>) -> Frame<'a> {
     match link::strip(packet.link, packet.data) {
-        Ok(link::Network::Ip(bytes)) => {
+        Ok(link::Network::Ip(bytes, below)) => {
             // How much of the packet the capture left out; matters where IP does not tell.
             let cut = (packet.original_length as usize).saturating_sub(packet.data.len());
-            ip(bytes, cut, 0, within)
+            let frame = ip(bytes, cut, 0, within);
+            if below.is_some() {
+                *within = below;
+            }
+            frame
         }
         Ok(link::Network::Other) => Frame::Other,
         Err(link::Trouble::Unknown) => Frame::UnknownLink,

@@ -54,12 +54,82 @@ fn finds_the_segment_behind_every_link_type() {
         (LinkType::LINUX_SLL, with(&[&sll[..], &[8, 0]].concat())),
         (LinkType::LINUX_SLL, with(&[&sll[..], &[0x81, 0, 0, 5, 8, 0]].concat())),
         (LinkType::LINUX_SLL2, with(&[&[8, 0][..], &[0; 18]].concat())),
+        // VN-Tag, alone and before a VLAN tag.
+        (LinkType::ETHERNET, with(&[&ethernet[..], &[0x89, 0x26, 1, 2, 3, 4, 8, 0]].concat())),
+        (
+            LinkType::ETHERNET,
+            with(&[&ethernet[..], &[0x89, 0x26, 1, 2, 3, 4, 0x81, 0, 0, 5, 8, 0]].concat()),
+        ),
+        // LLC and SNAP behind a length.
+        (
+            LinkType::ETHERNET,
+            with(&[&ethernet[..], &[0, 60, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0]].concat()),
+        ),
+        // Two MPLS labels; one of a pseudowire, with and without a control word.
+        (LinkType::ETHERNET, with(&[&ethernet[..], &MPLS].concat())),
+        (LinkType::LINUX_SLL, with(&[&sll[..], &MPLS].concat())),
+        (
+            LinkType::ETHERNET,
+            with(&[&ethernet[..], &PSEUDOWIRE, &[0; 4], &ethernet, &[8, 0]].concat()),
+        ),
+        (LinkType::ETHERNET, with(&[&ethernet[..], &PSEUDOWIRE, &[2; 12], &[8, 0]].concat())),
+        // PPP over Ethernet, and other ways of PPP.
+        (LinkType::ETHERNET, with(&[&ethernet[..], &[0x88, 0x64], &PPPOE].concat())),
+        (LinkType::PPP_ETHER, with(&PPPOE)),
+        (LinkType::PPP, with(&[0xff, 3, 0, 0x21])),
+        (LinkType::PPP, with(&[0, 0x21])),
+        (LinkType::PPP_HDLC, with(&[0xff, 3, 0x21])),
+        (LinkType::PPP_WITH_DIRECTION, with(&[1, 0xff, 3, 0, 0x21])),
+        (LinkType::PPP_PPPD, with(&[0, 3, 0, 0x21])),
+        (LinkType::CISCO_HDLC, with(&[0x0f, 0, 8, 0])),
+        (LinkType::ENC, with(&[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        // A prefix of 5 bytes and padding, and then the packet, in both byte orders.
+        (LinkType::NFLOG, with(&[2, 0, 0, 1, 9, 0, 10, 0, 1, 2, 3, 4, 5, 0, 0, 0, 67, 0, 9, 0])),
+        (LinkType::NFLOG, with(&[2, 0, 0, 1, 0, 9, 0, 10, 1, 2, 3, 4, 5, 0, 0, 0, 0, 67, 0, 9])),
+        (LinkType::PKTAP, with(&[&PKTAP[..], &ethernet, &[8, 0]].concat())),
+        (LinkType::PKTAP_OLD, with(&[&PKTAP[..], &ethernet, &[8, 0]].concat())),
     ] {
         let segment = segment(link, &bytes);
         assert_eq!(segment.payload, b"payload", "{link}");
         assert_eq!(segment.source.to_string(), "10.0.0.1:51234", "{link}");
         assert_eq!(segment.destination.port(), 10809, "{link}");
         assert_eq!((segment.sequence, segment.acknowledgment), (7, Some(9)), "{link}");
+    }
+}
+
+const MPLS: [u8; 10] = [0x88, 0x47, 0, 1, 0, 64, 0, 2, 1, 64];
+const PSEUDOWIRE: [u8; 6] = [0x88, 0x47, 0, 1, 1, 64];
+const PPPOE: [u8; 8] = [0x11, 0, 0, 9, 0, 50, 0, 0x21];
+/// Its length, a type, and that Ethernet comes behind it.
+const PKTAP: [u8; 16] = [16, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9, 9, 9, 9];
+
+#[test]
+fn says_what_a_segment_was_inside_of_below_ip() {
+    let ip = tcp_v4(b"payload");
+    for (header, tunnel) in
+        [(&MPLS[..], Tunnel::Mpls), (&[&[0x88, 0x64][..], &PPPOE].concat(), Tunnel::Pppoe)]
+    {
+        let data = [&[0; 12][..], header, &ip].concat();
+        let original_length = data.len() as u32;
+        let packet = Packet { time_ns: 0, link: LinkType::ETHERNET, data: &data, original_length };
+        let mut within = None;
+        assert!(matches!(parse_within(&packet, &mut within), Frame::Tcp(_)));
+        assert_eq!(within, Some(tunnel));
+    }
+}
+
+#[test]
+fn any_bytes_behind_any_link_type_are_taken() {
+    // Lengths of 0, headers without end, one inside of another.
+    for link in [0, 1, 9, 12, 50, 51, 101, 104, 108, 109, 113, 149, 166, 204, 228, 239, 258, 276] {
+        for fill in [0, 1, 0x11, 0x21, 0x45, 0x81, 0x88, 0xaa, 0xff] {
+            for length in 0..80 {
+                let data = vec![fill; length];
+                let packet =
+                    Packet { time_ns: 0, link: LinkType(link), data: &data, original_length: 80 };
+                assert!(!matches!(parse(&packet), Frame::Tcp(_)), "{link} {fill} {length}");
+            }
+        }
     }
 }
 

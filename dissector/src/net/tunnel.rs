@@ -1,40 +1,11 @@
 //! Packets inside of packets: what mirrors of clouds and switches deliver, and tunnels.
 
+use super::encapsulation::Tunnel;
 use super::link::{self, Network};
 use crate::capture::LinkType;
 
 /// So deep packets are looked for inside of each other.
 pub(super) const DEEPEST: u32 = 4;
-
-/// What a packet was inside of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Tunnel {
-    /// RFC 7348: Ethernet in UDP.
-    Vxlan,
-    /// RFC 8926: mostly Ethernet, in UDP.
-    Geneve,
-    /// RFC 2784 and 2890: IP or Ethernet.
-    Gre,
-    /// What Cisco's switches mirror: Ethernet, in GRE.
-    Erspan,
-    /// RFC 2003, 2473, 4213: IP in IP.
-    Ip,
-}
-
-impl Tunnel {
-    /// Its usual name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Vxlan => "VXLAN",
-            Self::Geneve => "Geneve",
-            Self::Gre => "GRE",
-            Self::Erspan => "ERSPAN",
-            Self::Ip => "IP in IP",
-        }
-    }
-}
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -70,7 +41,7 @@ fn of_type(kind: u16, bytes: &[u8]) -> Option<&[u8]> {
     match kind {
         IPV4 | IPV6 => is_ip(bytes).then_some(bytes),
         ETHERNET => match link::strip(LinkType::ETHERNET, bytes) {
-            Ok(Network::Ip(bytes)) if is_ip(bytes) => Some(bytes),
+            Ok(Network::Ip(bytes, _)) if is_ip(bytes) => Some(bytes),
             _ => None,
         },
         _ => None,

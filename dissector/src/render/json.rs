@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 
-use protocol::describe::{Description, Value};
+use protocol::describe::{Description, Kind, Value};
 use protocol::payload::{Part, Payload};
 use protocol::text::WireString;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
@@ -12,9 +12,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Out, Renderer};
 use crate::dissect::{Record, SessionInfo, Sink, Totals};
+use crate::latency::Latencies;
 use crate::session::Close;
 
-/// A line. Numbers that a double can't hold are strings in hexadecimal, but for times.
+/// A line. Numbers that a double can't hold for sure (above 2^53) are strings in hexadecimal, but for
+/// times.
 #[derive(serde::Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Line<'a> {
@@ -29,6 +31,10 @@ enum Line<'a> {
         session: u64,
         number: u64,
         time_ns: u64,
+        /// When its last byte was seen.
+        end_ns: u64,
+        /// The number of the packet with which it was complete; null at the end of the capture.
+        frame: Option<u64>,
         from: &'static str,
         offset: u64,
         length: u64,
@@ -40,6 +46,9 @@ enum Line<'a> {
         /// The number of the request or option that this answers.
         #[serde(skip_serializing_if = "Option::is_none")]
         answers: Option<u64>,
+        /// How long after that began this was complete.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        latency_ns: Option<u64>,
     },
     Tls {
         session: u64,
@@ -54,6 +63,10 @@ enum Line<'a> {
         level: &'static str,
         party: &'static str,
         text: &'a str,
+        time_ns: u64,
+        frame: Option<u64>,
+        /// Where the message begins in its sender's bytes; for an end, how far the party's had come.
+        offset: u64,
     },
     Problem {
         /// Null for what concerns the file.
@@ -61,6 +74,7 @@ enum Line<'a> {
         kind: &'static str,
         time_ns: u64,
         text: &'a str,
+        frame: Option<u64>,
     },
     Close {
         session: u64,
@@ -76,6 +90,10 @@ enum Line<'a> {
         /// Those of them that are SHOULD or SHOULD NOT.
         warnings: u64,
         problems: u64,
+        /// Bytes that were judged.
+        judged: u64,
+        /// Bytes that could not be.
+        unjudged: u64,
         counts: BTreeMap<String, u64>,
     },
 }
@@ -94,8 +112,16 @@ impl Serialize for Fields<'_> {
                 map.serialize_entry("info", info)?;
             }
         }
+        // The notation leaves out a set of flags that is empty.
+        if has_flags(described.kind) && described.fields.iter().all(|field| field.key != "flags") {
+            map.serialize_entry("flags", &[""; 0])?;
+        }
         map.end()
     }
+}
+
+fn has_flags(kind: Kind) -> bool {
+    matches!(kind, Kind::Request | Kind::Chunk | Kind::ExtendedRequest | Kind::ExtendedChunk)
 }
 
 /// The JSON form of something of the protocol.
@@ -183,13 +209,26 @@ pub struct JsonRenderer<W> {
     /// The line being made; used again, as `text` is.
     buffer: Vec<u8>,
     text: String,
+    latencies: Latencies,
+    /// The packet that is told of.
+    frame: Option<u64>,
 }
+
+/// How many requests are remembered for the latency of their replies, at least.
+const REMEMBERED: usize = 1 << 16;
 
 impl<W: Write> JsonRenderer<W> {
     /// Writes to this.
     pub fn new(writer: W) -> Self {
         let (buffer, text) = (Vec::new(), String::new());
-        Self { out: Out::new(writer), totals: Totals::default(), buffer, text }
+        Self {
+            out: Out::new(writer),
+            totals: Totals::default(),
+            buffer,
+            text,
+            latencies: Latencies::new(REMEMBERED),
+            frame: None,
+        }
     }
 
     fn line(&mut self, line: &Line<'_>) {
@@ -220,6 +259,7 @@ impl<W: Write> Sink for JsonRenderer<W> {
                 });
             }
             Record::Message(info, seen) => {
+                let latency_ns = self.latencies.of(info.number, seen);
                 let description = seen.describe();
                 let mut text = std::mem::take(&mut self.text);
                 text.clear();
@@ -229,6 +269,8 @@ impl<W: Write> Sink for JsonRenderer<W> {
                     session: info.number,
                     number: seen.number,
                     time_ns: seen.time_ns,
+                    end_ns: seen.end_ns,
+                    frame: self.frame,
                     from: seen.from.name(),
                     offset: seen.offset,
                     length: seen.length,
@@ -238,6 +280,7 @@ impl<W: Write> Sink for JsonRenderer<W> {
                     fields: Fields(&description),
                     text: &text,
                     answers: seen.answers,
+                    latency_ns,
                 });
                 self.text = text;
             }
@@ -254,6 +297,9 @@ impl<W: Write> Sink for JsonRenderer<W> {
                 level: violation.requirement.level.name(),
                 party: violation.party.name(),
                 text: &violation.text,
+                time_ns: violation.time_ns,
+                frame: self.frame,
+                offset: violation.offset,
             }),
             Record::Problem(info, note) => {
                 if info.is_none() {
@@ -264,6 +310,7 @@ impl<W: Write> Sink for JsonRenderer<W> {
                     kind: note.kind,
                     time_ns: note.time_ns,
                     text: &note.text,
+                    frame: self.frame,
                 });
             }
             Record::Ended(info, end) => self.line(&Line::Close {
@@ -277,6 +324,10 @@ impl<W: Write> Sink for JsonRenderer<W> {
             }),
             Record::Closed(_, totals) => self.totals.add(totals),
         }
+    }
+
+    fn at_frame(&mut self, number: u64) {
+        self.frame = (number > 0).then_some(number);
     }
 
     fn is_done(&self) -> bool {
@@ -293,6 +344,8 @@ impl<W: Write> Renderer for JsonRenderer<W> {
             violations: totals.violations + totals.warnings,
             warnings: totals.warnings,
             problems: totals.problems,
+            judged: totals.judged,
+            unjudged: totals.unjudged,
             counts: totals.counts.by_text(),
         });
         self.out.finish()

@@ -19,7 +19,7 @@ pub use only::Only;
 pub use summary::SummaryRenderer;
 pub use text::{TextOptions, TextRenderer, TimeFormat};
 pub(crate) use time::Stretch;
-pub use time::Utc;
+pub use time::{Seconds, Utc};
 pub use tree::TreeRenderer;
 
 use crate::dissect::Sink;

@@ -31,6 +31,10 @@ impl<S: Sink + ?Sized> Sink for Only<'_, S> {
         self.inner.wants_messages()
     }
 
+    fn at_frame(&mut self, number: u64) {
+        self.inner.at_frame(number);
+    }
+
     fn is_done(&self) -> bool {
         self.closed || self.inner.is_done()
     }

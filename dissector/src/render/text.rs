@@ -32,7 +32,8 @@ pub enum TimeFormat {
 pub struct TextOptions {
     /// How times are told.
     pub time: TimeFormat,
-    /// Tell how long after its request each reply was complete.
+    /// Tell how long after its request each reply was complete, and with which packet each message
+    /// was.
     pub latency: bool,
     /// Tell how payloads begin that print as a digest, where that was looked at.
     pub begins: bool,
@@ -53,6 +54,8 @@ pub struct TextRenderer<W> {
     /// Session and number of the last message.
     last: (u64, u64),
     begun: bool,
+    /// The packet that is told of; 0 at the end of the capture.
+    frame: u64,
 }
 
 impl<W: Write> TextRenderer<W> {
@@ -70,6 +73,7 @@ impl<W: Write> TextRenderer<W> {
             last_ns: 0,
             last: (0, 0),
             begun: false,
+            frame: 0,
         }
     }
 
@@ -141,20 +145,36 @@ impl<W: Write> TextRenderer<W> {
             Side::Client => "36",
         };
         let (letter, offset) = (seen.from.letter(), seen.offset);
+        let frame = match self.frame {
+            1.. if self.options.latency => format!(" frame {}", self.frame),
+            _ => String::new(),
+        };
         let head = seen.head.as_deref().filter(|_| self.options.begins).map(Head);
         let head = head.map_or_else(String::new, |head| head.to_string());
         self.coloured(
             colour,
-            format_args!("{letter}: {description}  # {time} @{offset}{latency}{head}"),
+            format_args!("{letter}: {description}  # {time} @{offset}{frame}{latency}{head}"),
         );
     }
 
-    fn violation(&mut self, violation: &Violation) {
-        let Violation { requirement, party, text, message, .. } = violation;
+    fn violation(&mut self, info: &SessionInfo, violation: &Violation) {
+        let Violation { requirement, party, text, message, time_ns, offset, .. } = violation;
         let (level, id, party) = (requirement.level, requirement.id, party.name());
         let place =
             if *message == self.last.1 { String::new() } else { format!(" (message {message})") };
-        self.coloured("1;31", format_args!("# ! {level} {party} [{id}] {text}{place}"));
+        let time = match self.options.time {
+            TimeFormat::Absolute => Utc(*time_ns).to_string(),
+            // It is that of a message, or the end of one.
+            _ => format!("+{}", Seconds(time_ns.saturating_sub(info.start_ns))),
+        };
+        let frame = match self.frame {
+            0 => String::new(),
+            number => format!(" frame {number}"),
+        };
+        self.coloured(
+            "1;31",
+            format_args!("# ! {level} {party} [{id}] {text}{place}  # {time} @{offset}{frame}"),
+        );
     }
 
     fn problem(&mut self, info: Option<&SessionInfo>, note: &Note) {
@@ -190,7 +210,7 @@ impl<W: Write> Sink for TextRenderer<W> {
             }
             Record::Violation(info, violation) => {
                 self.enter(info);
-                self.violation(violation);
+                self.violation(info, violation);
             }
             Record::Problem(info, note) => {
                 if let Some(info) = info {
@@ -220,6 +240,10 @@ impl<W: Write> Sink for TextRenderer<W> {
                 ));
             }
         }
+    }
+
+    fn at_frame(&mut self, number: u64) {
+        self.frame = number;
     }
 
     fn is_done(&self) -> bool {

@@ -57,7 +57,8 @@ impl fmt::Display for Stretch {
 }
 
 /// A stretch of time in seconds, rounded to microseconds: `0.000123`.
-pub(super) struct Seconds(pub(super) u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(pub u64);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -40,6 +40,10 @@ impl<W: Write> Sink for TreeRenderer<W> {
         }
     }
 
+    fn at_frame(&mut self, number: u64) {
+        self.text.at_frame(number);
+    }
+
     fn is_done(&self) -> bool {
         self.text.is_done()
     }

@@ -235,13 +235,19 @@ impl Session {
     /// A command was answered with success.
     pub(super) fn check_read_only(&self, request: &InFlight, found: &mut Findings) {
         let Some(export) = &self.export else { return };
-        // "Transmission flags": what is marked read-only fails writes. That a trim has no effect is
-        // no failure.
-        let row = commands::row(request.command);
-        let writes = row.is_some_and(|row| row.writes == Writes::Content);
-        if writes && export.flags.has(TransmissionFlags::READ_ONLY) && !request.is_unspecified() {
-            let text = format!("{} reports success, though READ_ONLY is set", request.command);
-            found.server(Rule::ReadOnlyFailsWrites, "", text);
+        let read_only = export.flags.has(TransmissionFlags::READ_ONLY);
+        let Some(row) = commands::row(request.command).filter(|_| read_only) else { return };
+        if request.is_unspecified() {
+            return;
+        }
+        let text = format!("{} reports success, though READ_ONLY is set", request.command);
+        match row.writes {
+            // "Transmission flags": what is marked read-only fails writes.
+            Writes::Content => found.server(Rule::ReadOnlyFailsWrites, "", text),
+            // A trim that is ignored writes nothing. "Error values" says that it should fail all
+            // the same, if it may be sent at all.
+            Writes::Advice if !request.faulty => found.server(Rule::ReadOnlyEperm, "", text),
+            Writes::Advice | Writes::Nothing => {}
         }
     }
 

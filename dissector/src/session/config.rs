@@ -39,6 +39,8 @@ pub struct Config {
     pub recognize: Recognize,
     /// How many requests may be in flight before replies are no longer correlated.
     pub in_flight: usize,
+    /// Whether it is told when a server is silent for long with requests in flight.
+    pub silences: bool,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             start: Start::Greeting,
             recognize: Recognize::Form,
             in_flight: 1 << 16,
+            silences: false,
         }
     }
 }

@@ -39,6 +39,8 @@ impl Session {
         if stream.closed.is_some() || missing == 0 {
             return;
         }
+        self.unjudged += missing;
+        let stream = self.stream(from);
         match &mut stream.mode {
             Mode::Bulk(bulk) => {
                 let now = bulk.left.min(missing);

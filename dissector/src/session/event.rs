@@ -82,6 +82,9 @@ pub struct Violation {
     pub message: u64,
     /// When it became evident.
     pub time_ns: u64,
+    /// Where the message begins in the bytes of who sent it; for what is not a message, how far the
+    /// party's bytes had come.
+    pub offset: u64,
     /// What was broken.
     pub requirement: &'static Requirement,
     /// Who broke it.
@@ -112,6 +115,8 @@ pub enum ProblemKind {
     CutOff,
     /// Requests or options that got no answer.
     Unanswered,
+    /// A server was silent for long, with requests in flight.
+    Silence,
     /// A read contradicts an earlier write of the session, which may have a cause that is not in the
     /// session. Only told with [`Recognize::Contradictions`](super::Recognize::Contradictions).
     DataDiffers,
@@ -132,6 +137,7 @@ impl ProblemKind {
             Self::Tls => "tls",
             Self::CutOff => "cut-off",
             Self::Unanswered => "unanswered",
+            Self::Silence => "silence",
             Self::DataDiffers => "data-differs",
             Self::Limit => "limit",
         }

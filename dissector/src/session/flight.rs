@@ -117,6 +117,13 @@ impl Flight {
         self.open
     }
 
+    /// How much memory this takes, in bytes; roughly.
+    pub(super) fn memory(&self) -> usize {
+        let group = size_of::<(Cookie, Group)>() + size_of::<Progress>();
+        let more = self.open.saturating_sub(self.groups.len());
+        self.groups.capacity() * group + more * size_of::<InFlight>()
+    }
+
     /// Whether requests were left out because there are too many.
     pub(super) fn is_incomplete(&self) -> bool {
         self.incomplete

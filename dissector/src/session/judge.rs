@@ -44,6 +44,11 @@ pub struct Session {
     pub(super) unknown: &'static [&'static str],
     /// The server said that it shuts down, and the client has not been accused of going on.
     pub(super) shuts_down: bool,
+    /// When requests were in flight last where there had been none.
+    pub(super) asked_ns: u64,
+    /// Bytes that were judged, and those that could not be.
+    pub(super) judged: u64,
+    pub(super) unjudged: u64,
 }
 
 impl Session {
@@ -72,6 +77,9 @@ impl Session {
             informed: [false; 2],
             unknown: &[],
             shuts_down: false,
+            asked_ns: 0,
+            judged: 0,
+            unjudged: 0,
         };
         if start == Start::Midway {
             session.phase = Phase::Transmission;
@@ -87,6 +95,9 @@ impl Session {
     /// Gives how many bytes at the end of the piece are TLS, which was agreed in the piece.
     pub fn received(&mut self, from: Side, time_ns: u64, bytes: &[u8]) -> usize {
         self.out.now_ns = time_ns;
+        if from == Side::Server {
+            self.silence(time_ns);
+        }
         self.heard_ns[from as usize] = time_ns;
         self.informed[from.other() as usize] = false;
         let stream = self.stream(from);
@@ -94,14 +105,34 @@ impl Session {
             return 0;
         }
         // What was unread of another kind is counted off when TLS is agreed.
-        let before = if matches!(stream.mode, Mode::Tls) { stream.unread } else { 0 };
+        let secret = matches!(stream.mode, Mode::Tls);
+        let before = if secret { stream.unread } else { 0 };
+        let idle = self.flight.open() == 0;
         self.follow(from, time_ns, bytes);
-        match self.stream(from) {
+        if idle && self.flight.open() > 0 {
+            self.asked_ns = time_ns;
+        }
+        let tls = match self.stream(from) {
             Stream { mode: Mode::Tls, unread, .. } => {
                 bytes.len().min(unread.saturating_sub(before) as usize)
             }
             _ => 0,
-        }
+        };
+        let lost = self.streams[from as usize].is_lost()
+            || matches!(self.streams[from as usize].mode, Mode::Resync)
+            || from == Side::Server && self.is_patchy(Side::Client);
+        let unjudged = if lost { bytes.len() } else { tls };
+        self.judged += (bytes.len() - unjudged) as u64;
+        // Where TLS has just been agreed, what is of it may come again, opened.
+        self.unjudged += if lost || secret { unjudged as u64 } else { 0 };
+        tls
+    }
+
+    /// How many bytes were judged, and how many could not be: missing, inside TLS that was not opened,
+    /// or such that it is not known what they are or answer.
+    #[must_use]
+    pub fn judged(&self) -> (u64, u64) {
+        (self.judged, self.unjudged)
     }
 
     /// What `from` sends next, or its end, it sent after it had received all that the other side has
@@ -114,6 +145,10 @@ impl Session {
     /// `from` will send no more.
     pub fn closed(&mut self, from: Side, time_ns: u64, how: Close) {
         self.out.now_ns = time_ns;
+        self.out.positions[from as usize] = self.stream(from).position();
+        if from == Side::Server {
+            self.silence(time_ns);
+        }
         if self.stream(from).closed.is_none() {
             self.close(from, how);
         }
@@ -125,6 +160,7 @@ impl Session {
     pub fn gap(&mut self, from: Side, time_ns: u64, missing: u64) {
         self.out.now_ns = time_ns;
         if self.stream(from).closed.is_none() && missing > 0 {
+            self.unjudged += missing;
             self.skip(from, missing);
         }
     }
@@ -168,9 +204,40 @@ impl Session {
         std::mem::swap(&mut self.out.events, buffer);
     }
 
+    /// How much memory is taken by what is remembered of the session, in bytes; roughly.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let buffers = self.streams.iter().map(|stream| stream.buffer.capacity()).sum::<usize>();
+        let written = self.written.as_ref().map_or(0, |written| written.memory());
+        self.flight.memory() + written + buffers
+    }
+
+    /// Forgets what takes most memory. From here on reads are not compared with writes any more, and if
+    /// requests are forgotten, replies are not told from those that answer nothing.
+    pub fn free_memory(&mut self) {
+        let written = self.written.take().map_or(0, |written| written.memory());
+        if written < self.flight.memory() {
+            let told = self.flight.is_incomplete();
+            self.flight.clear();
+            if told {
+                return;
+            }
+            let text = "the sessions take too much memory together; replies are no longer \
+                        correlated in this one";
+            self.problem(ProblemKind::Limit, Side::Client, text);
+        }
+    }
+
     /// No more will be seen: tells what is outstanding.
     pub fn finish(&mut self) {
         self.outstanding();
+    }
+
+    /// The next message of `from` begins so many bytes later.
+    fn advance(&mut self, from: Side, bytes: u64) {
+        let stream = &mut self.streams[from as usize];
+        stream.offset += bytes;
+        self.out.positions[from as usize] = stream.offset;
     }
 
     pub(super) fn stream(&mut self, side: Side) -> &mut Stream {
@@ -220,7 +287,7 @@ impl Session {
             unknown: self.unknown,
         };
         if verdict.bulk == 0 || !self.stream(from).has_messages() {
-            self.stream(from).offset += seen.length;
+            self.advance(from, seen.length);
             let hole = verdict.compare.and_then(|_| hole(&seen.message));
             self.out.message(seen, found);
             if let Some(compare) = verdict.compare {
@@ -252,8 +319,7 @@ impl Session {
             seen.head = None;
         }
         seen.payload = Some(payload);
-        let stream = self.stream(from);
-        stream.offset += seen.length;
+        self.advance(from, seen.length);
         let number = self.out.next_number();
         match &seen.message {
             Message::Request(request) => self.flight.numbered(request.cookie, number),

@@ -16,6 +16,9 @@ pub(super) struct Output {
     /// Whether a party broke a MUST: the other one may hang up.
     pub(super) broke: [bool; 2],
     pub(super) now_ns: u64,
+    /// Where the next message of each side begins in its bytes; once a side has ended, how far they
+    /// came.
+    pub(super) positions: [u64; 2],
 }
 
 impl Output {
@@ -26,26 +29,27 @@ impl Output {
 
     pub(super) fn message(&mut self, mut seen: Seen, findings: Findings) {
         self.messages += 1;
-        let (number, time_ns) = (self.messages, seen.end_ns);
+        let (number, time_ns, offset) = (self.messages, seen.end_ns, seen.offset);
         seen.number = number;
         self.last[seen.from as usize] = number;
         self.events.push_back(Event::Message(seen));
         for finding in findings.0 {
-            self.violation(finding, number, time_ns);
+            self.violation(finding, number, time_ns, offset);
         }
     }
 
-    pub(super) fn violation(&mut self, finding: Finding, message: u64, time_ns: u64) {
+    fn violation(&mut self, finding: Finding, message: u64, time_ns: u64, offset: u64) {
         let Finding { rule, party, field, text } = finding;
         let requirement = rule.requirement();
         self.broke[party as usize] |= requirement.level.is_binding();
-        let violation = Violation { message, time_ns, requirement, party, text, field };
+        let violation = Violation { message, time_ns, offset, requirement, party, text, field };
         self.events.push_back(Event::Violation(violation));
     }
 
     /// Accuses `party` of something that is not a message of its own.
     pub(super) fn accuse(&mut self, rule: Rule, party: Side, text: impl Into<String>) {
         let finding = Finding { rule, party, field: None, text: text.into() };
-        self.violation(finding, self.last[party as usize], self.now_ns);
+        let offset = self.positions[party as usize];
+        self.violation(finding, self.last[party as usize], self.now_ns, offset);
     }
 }

@@ -180,6 +180,7 @@ rules! {
     ErrorEoverflowScope = "error-eoverflow-scope";
     ErrorEnotsupScope = "error-enotsup-scope";
     ReadOnlyFailsWrites = "tflag-read-only-fails-writes";
+    ReadOnlyEperm = "write-read-only-eperm";
     ErrorNoEnomem = "error-no-enomem";
     ZeroesNoEnotsupWithoutFast = "write-zeroes-no-enotsup-without-fast";
     ZeroesFastNoEoverflow = "write-zeroes-fast-no-eoverflow";

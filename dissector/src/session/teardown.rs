@@ -20,7 +20,27 @@ use super::stream::Mode;
 /// had cause, in nanoseconds.
 const PATIENCE: u64 = 1_000_000_000;
 
+/// A server that is silent for so long with requests in flight is told of, in nanoseconds.
+const SILENCE: u64 = 500_000_000;
+
 impl Session {
+    /// The server is heard, or ends: tells how long it was silent before.
+    pub(super) fn silence(&mut self, now_ns: u64) {
+        let server = Side::Server;
+        let open = self.flight.open() as u64;
+        let closed = self.streams[server as usize].closed.is_some();
+        if !self.config.silences || open == 0 || closed || !self.follows(server) {
+            return;
+        }
+        let since = self.heard_ns[server as usize].max(self.asked_ns);
+        let silence = now_ns.saturating_sub(since);
+        if silence >= SILENCE {
+            let (silence, requests) = (silence / 1_000_000, Plural(open, "request"));
+            let text = format!("the server was silent for {silence} ms with {requests} in flight");
+            self.problem(ProblemKind::Silence, server, text);
+        }
+    }
+
     /// `from` has ended its direction.
     pub(super) fn close(&mut self, from: Side, how: Close) {
         let other_closed = self.streams[from.other() as usize].closed.is_some();
@@ -241,7 +261,8 @@ impl Session {
                 .flight
                 .oldest()
                 .map_or_else(String::new, |number| format!("; the first is message {number}"));
-            let text = format!("requests without a (whole) reply: {open}{oldest}");
+            let requests = Plural(open as u64, "request");
+            let text = format!("{requests} {} never answered in full{oldest}", requests.were());
             self.problem(ProblemKind::Unanswered, Side::Server, text);
         }
         let open = self.options.count();
@@ -250,7 +271,8 @@ impl Session {
                 .options
                 .oldest()
                 .map_or_else(String::new, |number| format!("; the first is message {number}"));
-            let text = format!("options without a final reply: {open}{oldest}");
+            let options = Plural(open as u64, "option");
+            let text = format!("{options} {} no final reply{oldest}", options.have());
             self.problem(ProblemKind::Unanswered, Side::Server, text);
         }
     }

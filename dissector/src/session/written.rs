@@ -69,6 +69,12 @@ impl Written {
         Self { blocks: HashMap::default(), sparse: 0, wipes: Vec::new(), doubts: Vec::new() }
     }
 
+    /// How much memory this takes, in bytes; roughly.
+    pub(super) fn memory(&self) -> usize {
+        self.blocks.capacity() * size_of::<(u64, Block)>()
+            + self.doubts.capacity() * size_of::<(Cookie, Contradiction)>()
+    }
+
     fn is_kept(&self, block: u64) -> bool {
         // The upper bits of the product are as good as random.
         let mixed = block.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;

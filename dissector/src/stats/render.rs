@@ -152,6 +152,8 @@ struct Json<'a> {
     commands: Vec<JsonCommand>,
     depth: JsonDepth<'a>,
     slowest: Vec<JsonSlow<'a>>,
+    /// Requests of commands that are not among `commands`, of which there are too many.
+    left_out: u64,
 }
 
 #[derive(Serialize)]
@@ -229,6 +231,7 @@ pub(super) fn json(
             columns: stats.depth.columns(),
         },
         slowest: slowest.collect(),
+        left_out: stats.left_out,
     };
     serde_json::to_writer(&mut *out, &json)?;
     writeln!(out)

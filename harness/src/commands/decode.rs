@@ -10,6 +10,8 @@ use dissector::render::Only;
 use dissector::session::Recognize;
 use dissector::tls::KeyLog;
 
+use super::captures::{captures, name};
+use super::cut_short;
 use super::view::View;
 use crate::exit;
 use crate::output;
@@ -19,13 +21,17 @@ use crate::transcribe::Transcriber;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Sessions are found on port 10809, on ports given with --port, and on any port \
-by the server's greeting."
+by the server's greeting.
+
+In JSON, frame is the number of the packet with which something became known, counted from 1; times
+are nanoseconds since 1970. Other numbers above 2^53, which not every program can read, are strings
+in hexadecimal (\"0x8000000000000000\"). Fields may be added."
 )]
 pub struct Args {
-    /// The capture file: pcap or pcapng, also compressed with gzip or Zstandard; `-` is standard
-    /// input
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// Capture files: pcap or pcapng, also compressed with gzip or Zstandard; folders with such
+    /// files; `-` is standard input. Each of several is decoded by itself
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
 
     #[command(flatten)]
     view: View,
@@ -48,14 +54,45 @@ pub fn run(args: Args) -> u8 {
         Ok(keys) => keys,
         Err(status) => return status,
     };
+    let files = match captures(&args.files) {
+        Ok(files) => files,
+        Err(error) => {
+            crate::say!("error: {error}");
+            return exit::USAGE;
+        }
+    };
+    let [file] = &files[..] else {
+        if args.as_scenario || args.view.session.is_some() {
+            crate::say!("error: sessions have numbers in each capture; name one file");
+            return exit::USAGE;
+        }
+        return several(&args, &files, &keys);
+    };
     if args.as_scenario {
-        return as_scenario(&args, keys);
+        return as_scenario(&args, file, keys);
     }
-    let name = name(&args.file);
+    one(&args, file, keys)
+}
+
+/// Decodes several captures, one after the other; gives the worst exit status.
+fn several(args: &Args, files: &[PathBuf], keys: &KeyLog) -> u8 {
+    let mut worst = exit::OK;
+    for (index, file) in files.iter().enumerate() {
+        output::print(&args.view.heading(&name(file), index == 0));
+        worst = worst.max(one(args, file, keys.clone()));
+        if output::has_failed() {
+            break;
+        }
+    }
+    worst
+}
+
+/// Decodes a capture; gives the exit status.
+fn one(args: &Args, path: &Path, keys: KeyLog) -> u8 {
+    let name = name(path);
     let options = args.view.options(keys);
-    let shown = args
-        .view
-        .show(false, |sink| open(&args.file).and_then(|file| dissect(file, options, sink)));
+    let shown =
+        args.view.show(false, |sink| open(path).and_then(|file| dissect(file, options, sink)));
     let sessions = match shown {
         Ok(Ok(sessions)) => sessions,
         Ok(Err(error)) => {
@@ -79,12 +116,12 @@ pub fn run(args: Args) -> u8 {
 }
 
 /// Prints a session as a scenario; gives the exit status.
-fn as_scenario(args: &Args, keys: KeyLog) -> u8 {
-    let name = name(&args.file);
+fn as_scenario(args: &Args, path: &Path, keys: KeyLog) -> u8 {
+    let name = name(path);
     let session = args.view.session.unwrap_or(1);
     let mut transcriber = Transcriber::new(&format!("session {session} of {name}"));
     let options = Options { ports: args.view.port.clone(), recognize: Recognize::Form, keys };
-    let result = open(&args.file).and_then(|file| match args.view.session {
+    let result = open(path).and_then(|file| match args.view.session {
         Some(_) => dissect(file, options, &mut Only::new(&mut transcriber, Some(session))),
         None => dissect(file, options, &mut Alone { inner: &mut transcriber, others: false }),
     });
@@ -152,8 +189,12 @@ pub(super) fn open(path: &Path) -> Result<Input<'static>, ReadError> {
         return Ok(Input::from(io::stdin()));
     }
     let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
+    let about = file.metadata()?;
+    if about.is_dir() {
         return Err(ReadError::Io(io::Error::from(io::ErrorKind::IsADirectory)));
+    }
+    if about.is_file() {
+        cut_short::reads(path);
     }
     Ok(Input::file(file)?)
 }
@@ -176,22 +217,6 @@ pub(super) fn keys(files: &[PathBuf]) -> Result<KeyLog, u8> {
         }
     }
     Ok(keys)
-}
-
-/// How messages name a capture; safe to print.
-pub(super) fn name(path: &Path) -> String {
-    if path == Path::new("-") {
-        return "standard input".to_owned();
-    }
-    path.display()
-        .to_string()
-        .chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = escaped.is_none().then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
 }
 
 pub(super) fn complain(name: &str, error: &ReadError) {

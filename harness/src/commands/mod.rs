@@ -1,10 +1,12 @@
 //! The subcommands, a module each: `Args` for the command line and `run` for the work.
 
 pub mod capture;
+mod captures;
 pub mod client;
 mod color;
 mod court;
 pub mod coverage;
+mod cut_short;
 pub mod decode;
 pub mod explain;
 pub mod fmt;

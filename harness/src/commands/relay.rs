@@ -220,6 +220,10 @@ fn summarised(
     match args.fail_on.unwrap_or(FailOn::Must) {
         FailOn::Must if totals.violations() > 0 => exit::FAILED,
         FailOn::Should if totals.violations() + totals.warnings() > 0 => exit::FAILED,
+        _ if watched.sessions > 0 && findings.totals().judged() == 0 => {
+            crate::say!("error: nothing of it could be judged");
+            exit::NO_VERDICT
+        }
         _ => no_sessions(watched.sessions),
     }
 }
@@ -364,6 +368,12 @@ impl<S: Sink> Sink for Heed<'_, S> {
     fn record(&mut self, record: Record<'_>) {
         if let Some(sink) = &mut self.0 {
             sink.record(record);
+        }
+    }
+
+    fn at_frame(&mut self, number: u64) {
+        if let Some(sink) = &mut self.0 {
+            sink.at_frame(number);
         }
     }
 

@@ -143,6 +143,15 @@ impl View {
         }
     }
 
+    /// What stands before the output for one of several captures.
+    pub(super) fn heading(&self, name: &str, first: bool) -> String {
+        match self.format {
+            Format::Json => format!("{}\n", serde_json::json!({ "type": "file", "file": name })),
+            _ if first => format!("# file {name}\n"),
+            _ => format!("\n# file {name}\n"),
+        }
+    }
+
     fn renderer(&self, live: bool) -> Box<dyn Renderer> {
         let stdout = io::stdout();
         let out: Box<dyn Write> = if live || stdout.is_terminal() {

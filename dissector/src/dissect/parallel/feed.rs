@@ -29,7 +29,7 @@ pub(super) struct Batch {
     ends: Vec<Ends>,
     /// Payloads that were put together from fragments.
     whole: Vec<Box<[u8]>>,
-    /// The number of the first packet.
+    /// The number of the first packet, from 0.
     first: u64,
     /// The number of the next batch's first packet.
     pub(super) through: u64,
@@ -47,7 +47,7 @@ pub(super) enum Work {
 /// A segment of TCP.
 pub(super) struct Piece {
     pub(super) time_ns: u64,
-    /// Which one of the batch's packets.
+    /// How many packets after the batch's first one.
     packet: u32,
     sequence: u32,
     acknowledgment: u32,
@@ -159,9 +159,11 @@ struct Feed {
     /// Lane and place of pairs of addresses, and which of these is replaced next.
     recent: Vec<(Ends, usize, u16)>,
     oldest: usize,
-    /// How many packets the batches have.
+    /// How many segments the batches have.
     count: u32,
-    /// The number of the first one.
+    /// The number of the packet that comes next, from 0; packets that hold no segment count too.
+    next: u64,
+    /// That of the batches' first one.
     first: u64,
 }
 
@@ -180,14 +182,16 @@ pub(super) fn run(
         recent: Vec::new(),
         oldest: 0,
         count: 0,
+        next: 0,
         first: 0,
     };
     let mut last_ns = 0;
     let result = loop {
-        let mut found = None;
+        let (mut found, mut is_packet) = (None, false);
         match capture.next_item() {
             Ok(Some(Item::Packet(packet))) => {
                 last_ns = packet.time_ns;
+                is_packet = true;
                 let data = packet.data.as_ptr_range();
                 packets.segment(&packet, |segment| {
                     let bytes = segment.payload.as_ptr_range();
@@ -210,6 +214,7 @@ pub(super) fn run(
             }
             feed.segment(last_ns, &segment, header, payload);
         }
+        feed.next += u64::from(is_packet);
     };
     let _ = feed.hand_on(); // who has gone will not miss it
     (last_ns, result)
@@ -248,7 +253,7 @@ impl Feed {
         let Segment { sequence, acknowledgment, id, missing, .. } = *segment;
         batch.work.push(Work::Segment(Piece {
             time_ns,
-            packet: self.count,
+            packet: u32::try_from(self.next - self.first).unwrap_or(u32::MAX),
             sequence,
             acknowledgment: acknowledgment.unwrap_or(0),
             missing,
@@ -291,7 +296,7 @@ impl Feed {
 
     /// Hands the batches on.
     fn hand_on(&mut self) -> Result<(), Gone> {
-        let first = self.first + u64::from(self.count);
+        let first = self.next;
         for (lane, batch) in &mut self.lanes {
             let work = Vec::with_capacity(batch.work.len());
             let mut batch = std::mem::replace(batch, Batch { work, first, ..Batch::default() });

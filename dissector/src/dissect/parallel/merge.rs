@@ -107,7 +107,11 @@ fn first_of(lanes: &[Lane], but: Option<usize>) -> Option<(usize, Place)> {
 }
 
 fn tell<S: Sink>(kept: Kept, lane: &mut Lane, sessions: &mut u64, sink: &mut S) {
-    let Kept { session, what, .. } = kept;
+    let Kept { session, what, place } = kept;
+    sink.at_frame(match place {
+        Place::Packet(number) => number + 1,
+        Place::End(_) | Place::Over => 0,
+    });
     if let What::Opened(info) = what {
         *sessions += 1;
         let info = SessionInfo { number: *sessions, ..*info };

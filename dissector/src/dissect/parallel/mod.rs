@@ -73,6 +73,7 @@ pub(super) fn decode<S: Sink>(
     let (last_ns, result) = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     match sessions {
         Merged::All(sessions) => {
+            sink.at_frame(0);
             packets.finish(sink);
             End { sessions, last_ns, result }
         }

@@ -76,9 +76,13 @@ cases! {
     a_read_only_export_fails_writes: ReadOnlyFailsWrites by Server,
         |t| { t.haggle().enter(SIZE, FLAGS | 2, 1).c(write(1, 0, 512)).s(ok(1)); },
         |t| { t.haggle().enter(SIZE, FLAGS | 2, 1).fails(write(1, 0, 512), ErrorCode::EPERM); };
-    a_read_only_export_may_take_trims: ReadOnlyFailsWrites by Server,
+    a_read_only_export_fails_zeroes_too: ReadOnlyFailsWrites by Server,
         |t| { t.haggle().enter(SIZE, FLAGS | 2, 1).c(cmd(ZEROES, 1, 0, 512)).s(ok(1)); },
-        |t| { t.haggle().enter(SIZE, FLAGS | 2, 1).c(cmd(Command::TRIM, 1, 0, 512)).s(ok(1)); };
+        |t| { t.haggle().enter(SIZE, FLAGS | 2, 1).fails(cmd(ZEROES, 1, 0, 512), ErrorCode::EPERM); };
+    a_read_only_export_should_fail_trims: ReadOnlyEperm by Server,
+        |t| { t.haggle().enter(SIZE, FLAGS | 2, 1).c(cmd(Command::TRIM, 1, 0, 512)).s(ok(1)); },
+        |t| { t.haggle().enter(SIZE, FLAGS | 2, 1)
+            .fails(cmd(Command::TRIM, 1, 0, 512), ErrorCode::EPERM); };
 
     errors_have_defined_values: ErrorKnown by Server,
         |t| { t.simple().fails(read(1, 0, 512), ErrorCode(2)); },

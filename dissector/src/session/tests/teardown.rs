@@ -145,7 +145,7 @@ fn what_is_cut_off_or_unanswered_is_told() {
     9 S: simple-reply ok cookie=0x1 data=fill(0x5a)*100 # answers 7
       ? server cut-off: simple-reply is cut off: 100 of 512 bytes came
       ? client cut-off: the last 20 bytes of the client are not a whole message
-      ? server unanswered: requests without a (whole) reply: 1; the first is message 8
+      ? server unanswered: 1 request was never answered in full; the first is message 8
     "#);
 }
 
@@ -158,6 +158,6 @@ fn a_session_that_goes_on_is_cut_off_at_the_end_of_the_capture() {
     2 C: client-flags flags={FIXED_NEWSTYLE NO_ZEROES}
     3 C: NBD_OPT_LIST
       ? server cut-off: the last 10 bytes of the server are not a whole message
-      ? server unanswered: options without a final reply: 1; the first is message 3
+      ? server unanswered: 1 option has no final reply; the first is message 3
     "#);
 }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::io::{self, Write};
 
 use dissector::dissect::{Record, Sink, Totals};
-use dissector::render::Plural;
+use dissector::render::{Plural, Seconds};
 use dissector::session::ProblemKind;
 
 use super::others::Contradictions;
+use super::report::Collected;
 
 /// What a read that contradicts a write is told as.
 const DATA_DIFFERS: &str = ProblemKind::DataDiffers.name();
@@ -22,6 +23,10 @@ pub(crate) struct Findings<'a, W> {
     error: Option<io::Error>,
     totals: Found,
     contradictions: Contradictions,
+    /// The packet that is told of; 0 at the end of the capture.
+    frame: u64,
+    /// For reports.
+    collected: Option<&'a mut Collected>,
 }
 
 /// What the findings come to.
@@ -39,6 +44,11 @@ impl Found {
         self.0.warnings
     }
 
+    /// How many bytes were judged.
+    pub(crate) fn judged(&self) -> u64 {
+        self.0.judged
+    }
+
     /// Adds those of another capture.
     pub(crate) fn add(&mut self, other: &Self) {
         self.0.add(&other.0);
@@ -47,7 +57,7 @@ impl Found {
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { sessions, violations, warnings, messages, .. } = &self.0;
+        let Totals { sessions, violations, warnings, messages, unjudged, .. } = &self.0;
         write!(
             f,
             "{}, {}: {}, {}",
@@ -55,7 +65,11 @@ impl fmt::Display for Found {
             Plural(messages.iter().sum(), "message"),
             Plural(*violations, "violation"),
             Plural(*warnings, "warning"),
-        )
+        )?;
+        match unjudged {
+            0 => Ok(()),
+            bytes => write!(f, "; {} could not be judged", Plural(*bytes, "byte")),
+        }
     }
 }
 
@@ -70,7 +84,15 @@ impl<'a, W: Write> Findings<'a, W> {
             error: None,
             totals: Found::default(),
             contradictions: Contradictions::default(),
+            frame: 0,
+            collected: None,
         }
+    }
+
+    /// Keeps what is found for reports, too.
+    pub(super) fn collect(mut self, collected: Option<&'a mut Collected>) -> Self {
+        self.collected = collected;
+        self
     }
 
     /// What they come to.
@@ -110,14 +132,21 @@ impl<W: Write> Sink for Findings<'_, W> {
         match record {
             Record::Violation(info, violation) => {
                 let requirement = violation.requirement;
+                let frame = (self.frame > 0).then_some(self.frame);
+                if let Some(collected) = &mut self.collected {
+                    collected.add(info, violation, frame);
+                }
+                let frame = frame.map(|number| format!("frame {number}, ")).unwrap_or_default();
                 self.line(format_args!(
-                    "session {} message {} {} {} {}: {}",
+                    "session {} message {} {} {} {}: {} ({frame}+{} s, byte {})",
                     info.number,
                     violation.message,
                     violation.party.name(),
                     requirement.level,
                     requirement.id,
-                    violation.text
+                    violation.text,
+                    Seconds(violation.time_ns.saturating_sub(info.start_ns)),
+                    violation.offset,
                 ));
             }
             // What could not be seen limits what the verdict means.
@@ -132,10 +161,17 @@ impl<W: Write> Sink for Findings<'_, W> {
             }
             Record::Closed(info, totals) => {
                 self.contradictions.closed(info, totals);
+                if let Some(collected) = &mut self.collected {
+                    collected.closed(info, totals);
+                }
                 self.totals.0.add(totals);
             }
             Record::Opened(_) | Record::Message(..) | Record::Tls(..) | Record::Ended(..) => {}
         }
+    }
+
+    fn at_frame(&mut self, number: u64) {
+        self.frame = number;
     }
 
     fn wants_messages(&self) -> bool {

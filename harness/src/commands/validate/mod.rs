@@ -8,16 +8,21 @@ use dissector::session::Recognize;
 
 pub(super) mod findings;
 mod others;
+mod report;
 
 use findings::{Findings, Found};
+use report::{Collected, Format};
 
-use super::decode::{complain, keys, name, no_sessions, open};
+use super::captures::{captures, name};
+use super::decode::{complain, keys, no_sessions, open};
 use crate::exit;
+use crate::report::Report;
 
 /// Command line of `nbdcheck validate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Capture files: pcap or pcapng, also compressed with gzip or Zstandard; `-` is standard input
+    /// Capture files: pcap or pcapng, also compressed with gzip or Zstandard; folders with such
+    /// files; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
@@ -38,27 +43,62 @@ pub struct Args {
     /// 4 KiB are compared.
     #[arg(long)]
     no_data: bool,
+
+    /// Write what was found to a file: `json`, `junit` or `sarif`; `-` is standard output. Can be
+    /// repeated
+    #[arg(long, value_name = "FORMAT=PATH")]
+    report: Vec<Report<Format>>,
 }
 
 /// Runs the command; gives the exit status: failed when a MUST was broken, no verdict when a file
-/// could not be read or holds no NBD.
+/// could not be read or holds no NBD, or nothing could be judged.
 #[must_use]
 pub fn run(args: Args) -> u8 {
+    let checked = crate::report::check(&args.report);
+    let files = match checked.and_then(|()| captures(&args.files)) {
+        Ok(files) => files,
+        Err(error) => {
+            crate::say!("error: {error}");
+            return exit::USAGE;
+        }
+    };
+    let mut collected = (!args.report.is_empty()).then(Collected::default);
+    let status = judge(&args, &files, collected.as_mut());
+    for report in &args.report {
+        let text = collected.as_ref().map(|all| all.render(report.format)).unwrap_or_default();
+        if let Err(error) = report.put(&text) {
+            crate::say!("error: can't write {}: {error}", report.path.display());
+            return exit::NO_VERDICT;
+        }
+    }
+    status
+}
+
+/// Judges the files; gives the exit status.
+fn judge(args: &Args, files: &[PathBuf], mut collected: Option<&mut Collected>) -> u8 {
     let keys = match keys(&args.keylog) {
         Ok(keys) => keys,
         Err(status) => return status,
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    // A report on standard output is alone there.
+    let mut out: Box<dyn Write> = match args.report.iter().any(Report::is_stdout) {
+        true => Box::new(io::sink()),
+        false => Box::new(BufWriter::new(io::stdout().lock())),
+    };
     let mut all = Found::default();
     let mut no_verdict = false;
-    for file in &args.files {
+    for file in files {
         let name = name(file);
+        if let Some(collected) = collected.as_deref_mut() {
+            collected.begin(&name);
+        }
         // Of the lines of a damaged capture there may be millions.
         let talk: Box<dyn Write + Send> = match io::stderr().is_terminal() {
             true => Box::new(LineWriter::new(io::stderr())),
             false => Box::new(BufWriter::with_capacity(64 << 10, io::stderr())),
         };
-        let mut sink = Findings::new(&name, &mut out, talk);
+        let sink = Findings::new(&name, &mut out, talk);
+        let mut sink = sink.collect(collected.as_deref_mut());
         let recognize = match args.no_data {
             true => Recognize::Nothing,
             false => Recognize::Contradictions,
@@ -66,8 +106,11 @@ pub fn run(args: Args) -> u8 {
         let options = Options { ports: args.port.clone(), recognize, keys: keys.clone() };
         let result = open(file).and_then(|file| dissect(file, options, &mut sink));
         sink.tell_contradictions();
-        all.add(sink.totals());
-        match sink.flush() {
+        let found = sink.totals().clone();
+        let error = sink.flush();
+        drop(sink);
+        all.add(&found);
+        match error {
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Some(error) => {
                 crate::say!("error: can't write the output: {error}");
@@ -75,16 +118,24 @@ pub fn run(args: Args) -> u8 {
             }
             None => {}
         }
-        match result {
+        let why = match result {
             Ok(0) => {
                 no_sessions(&name);
-                no_verdict = true;
+                "no NBD traffic found".to_owned()
             }
-            Ok(_) => {}
+            Ok(_) if found.judged() == 0 => {
+                crate::say!("error: {name}: nothing of it could be judged");
+                "nothing of it could be judged".to_owned()
+            }
+            Ok(_) => continue,
             Err(error) => {
                 complain(&name, &error);
-                no_verdict = true;
+                error.to_string()
             }
+        };
+        no_verdict = true;
+        if let Some(collected) = collected.as_deref_mut() {
+            collected.failed(why);
         }
     }
     crate::say!("{all}");

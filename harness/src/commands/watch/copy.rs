@@ -6,7 +6,7 @@ use std::path::Path;
 
 use dissector::capture::{CaptureWriter, LinkType, Packet};
 
-use crate::commands::decode::name;
+use crate::commands::captures::name;
 use crate::exit;
 
 /// How much memory packets may take that wait for secrets to be written before them, in bytes.

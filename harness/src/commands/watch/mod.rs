@@ -11,7 +11,7 @@ use dissector::capture::Packet;
 use dissector::dissect::{Dissector, Options, Sink};
 use dissector::tls::{Growth, KeyLog};
 
-use super::decode::name;
+use super::captures::name;
 use crate::exit;
 
 pub(super) use copy::Copy;
