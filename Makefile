@@ -5,7 +5,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 CARGO ?= cargo
 
-.PHONY: help run peers test lint fmt bench golden
+.PHONY: help run peers test lint fmt bench golden made
 
 help:
 	@echo 'make run     test the reference server with every scenario'
@@ -14,6 +14,7 @@ help:
 	@echo 'make fmt     format'
 	@echo 'make bench   measure'
 	@echo 'make golden  record the golden captures again and accept what they decode to'
+	@echo 'make made    write golden/made and the seeds of the fuzz target for TLS again'
 	@echo 'make peers   install the programs that the tests run against'
 
 run:
@@ -49,3 +50,7 @@ golden: peers
 	$(CARGO) build --release
 	NBDCHECK="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/nbdcheck" golden/record.sh
 	INSTA_UPDATE=always $(CARGO) test --package nbdcheck-dissector --test golden
+
+# What is made from code: tests say when it must be made again.
+made:
+	$(CARGO) test --package nbdcheck-dissector --lib --test golden -- --ignored make_captures make_tls_seeds
