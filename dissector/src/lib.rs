@@ -8,6 +8,7 @@
 pub mod capture;
 pub mod dissect;
 pub mod filter;
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod latency;
