@@ -5,6 +5,7 @@ pub mod capture;
 pub mod commands;
 pub mod dial;
 pub mod exit;
+pub mod explore;
 pub mod finding;
 pub mod interpret;
 pub mod judge;

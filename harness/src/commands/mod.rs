@@ -9,6 +9,7 @@ pub mod coverage;
 mod cut_short;
 pub mod decode;
 pub mod explain;
+pub mod explore;
 pub mod fmt;
 pub mod list;
 pub mod matrix;
@@ -53,6 +54,8 @@ pub struct Cli {
 pub enum Command {
     /// Run scenarios against a server or a client and report a verdict
     Run(run::Args),
+    /// Look for failures that no scenario is about: made up sessions, shrunk to the shortest script
+    Explore(explore::Args),
     /// Compare servers feature by feature, and show which clients work with which servers
     Matrix(matrix::Args),
     /// Compare the reports of earlier runs
@@ -93,6 +96,7 @@ pub fn dispatch(cli: Cli) -> u8 {
     cli.color.choose();
     let status = match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Explore(args) => explore::run(args),
         Command::Matrix(args) => matrix::run(args),
         Command::Report(args) => report::run(args),
         Command::Probe(args) => probe::run(args),

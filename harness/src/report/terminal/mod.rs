@@ -107,6 +107,12 @@ pub fn totals_text(run: &TargetRun) -> String {
     anstream::adapter::strip_str(&totals_line(run)).to_string()
 }
 
+/// An outcome with all its findings.
+#[must_use]
+pub fn outcome(outcome: &Outcome) -> String {
+    evidence::block(outcome, |_| true)
+}
+
 /// An outcome with all its findings, without colours.
 #[must_use]
 pub fn outcome_text(outcome: &Outcome) -> String {

@@ -96,6 +96,13 @@ impl Deviations {
             .any(|entry| entry.scenario == scenario && entry.requirement == requirement)
     }
 
+    /// Why the peer is known to break a requirement, in whatever scenario.
+    #[must_use]
+    pub fn of_rule(&self, requirement: &str) -> Option<&str> {
+        let entry = self.entries.iter().find(|entry| entry.requirement == requirement);
+        entry.map(|entry| entry.reason.as_str())
+    }
+
     /// Marks the findings that are known.
     pub fn mark(&self, outcome: &mut Outcome) {
         for finding in &mut outcome.findings {

@@ -9,6 +9,7 @@ mod options;
 mod places;
 mod playing;
 mod run;
+pub mod stage;
 mod state;
 mod verdict;
 mod visits;

@@ -1,0 +1,210 @@
+//! `nbdcheck explore`: made up sessions against a server, and the shortest script of each that fails.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::run::complain;
+use super::runtime::{DEFAULT_TIMEOUT, default_jobs, runtime, stopped, timeout};
+use super::targets::{TlsArgs, known_of, servers, started};
+use crate::explore::{Found, Limits, Tally, hunt, render};
+use crate::finding::Verdict;
+use crate::peer::{PeerFile, quoted};
+use crate::run::runner::Options;
+use crate::run::target::{Target, Unavailable};
+use crate::{exit, output};
+
+/// Command line of `nbdcheck explore`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A running server to test: `host:port`, `[v6]:port` or an NBD URI
+    #[arg(value_name = "TARGET", required_unless_present_any = ["peer", "server"])]
+    target: Option<String>,
+    /// A server that nbdcheck starts itself: `self`, `self@V` (behaves like qemu V), `qemu-nbd`,
+    /// `nbdkit`, `nbd-server`, `qemu-storage-daemon`, or the path of a peer file
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "target")]
+    peer: Option<String>,
+    /// A shell command that starts your server; see `nbdcheck run --help`
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["target", "peer"])]
+    server: Option<String>,
+    /// How long to look, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    time: f64,
+    /// Stop after this many sessions
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    sessions: Option<u64>,
+    /// Which sessions to make up: the same number makes the same sessions
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Only lawful sessions: nothing that a server must refuse
+    #[arg(long)]
+    lawful: bool,
+    /// Allow sessions to write to a server that is already running. This overwrites the export
+    #[arg(long)]
+    allow_write: bool,
+    /// Allow risky sessions (malformed options, long names) against a server that is already running
+    #[arg(long)]
+    allow_hazard: bool,
+    /// Name of the export to test
+    #[arg(long, value_name = "NAME")]
+    export: Option<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// Treat warnings (violations of a SHOULD) as failures
+    #[arg(long)]
+    strict: bool,
+    /// Stop after N failures
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_fail: Option<u32>,
+    /// Number of sessions to play at the same time, against servers that nbdcheck starts
+    #[arg(long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Longest time to wait for one answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
+    timeout: f64,
+    /// Folder for the scripts of what fails
+    #[arg(long, value_name = "DIR", default_value = "explored")]
+    save: PathBuf,
+}
+
+/// The longest `--time`, in seconds: a week.
+const MAX_TIME: f64 = 604_800.0;
+
+/// Runs the command; gives the exit status.
+#[must_use]
+pub fn run(args: Args) -> u8 {
+    match prepare(&args) {
+        Ok(target) => match runtime() {
+            Ok(runtime) => runtime.block_on(execute(&args, &target)),
+            Err(text) => complain(&text, exit::NO_VERDICT),
+        },
+        Err(text) => complain(&text, exit::USAGE),
+    }
+}
+
+fn prepare(args: &Args) -> Result<Target, String> {
+    timeout(args.timeout)?;
+    if !(args.time > 0.0 && args.time <= MAX_TIME) {
+        return Err(format!("--time takes more than 0 and at most {MAX_TIME} seconds"));
+    }
+    if let Some(command) = &args.server {
+        let file = PeerFile::from_command(command, args.export.as_deref());
+        let file = file.map_err(|error| error.to_string())?;
+        return Ok(Target::Peer(Box::new(file)));
+    }
+    let (text, mut targets) = match (&args.peer, &args.target) {
+        (Some(peer), _) => (peer.as_str(), started(peer)?),
+        (None, Some(target)) => {
+            (target.as_str(), servers(target, args.export.as_deref(), &args.tls)?)
+        }
+        (None, None) => return Err("nothing to test is named".to_owned()),
+    };
+    match (targets.pop(), targets.is_empty()) {
+        (Some(target), true) => Ok(target),
+        _ => Err(format!("`{text}` is not one server\nhint: `explore` tests one at a time")),
+    }
+}
+
+async fn execute(args: &Args, target: &Target) -> u8 {
+    let seed = args.seed.unwrap_or_else(any_seed);
+    let limits = Limits {
+        time: Duration::from_secs_f64(args.time),
+        sessions: args.sessions,
+        failures: args.max_fail.map(|most| most as usize),
+        seed,
+        folder: args.save.clone(),
+        lawful: args.lawful,
+        until: None,
+    };
+    let options = Options {
+        write: args.allow_write,
+        hazard: args.allow_hazard,
+        jobs: usize::from(args.jobs),
+        timeout: Duration::from_secs_f64(args.timeout),
+        again: again(args, target),
+        ..Options::default()
+    };
+    crate::say!("note: exploring {} for {} seconds, seed {seed}", target.name(), args.time);
+    let mut unsaved = None;
+    let mut told = |found: &Found| {
+        let saved = save(found, args, target);
+        let text = render::found(found, &saved.as_ref().map(|path| path.display().to_string()));
+        output::print(&text);
+        if let Err(trouble) = saved {
+            unsaved = Some(trouble);
+        }
+    };
+    let known = known_of(target).await;
+    let hunted = tokio::select! {
+        biased;
+        hunted = hunt(target, &options, &limits, known, &mut told) => hunted,
+        () = stopped() => return complain("interrupted", exit::NO_VERDICT),
+    };
+    let tally = match hunted {
+        Ok(tally) => tally,
+        Err(Unavailable::Stopped(reason)) => return complain(&reason, exit::FAILED),
+        Err(unavailable) => return complain(&unavailable.into_reason(), exit::NO_VERDICT),
+    };
+    output::print(&render::summary(&tally, seed));
+    if let Some(trouble) = unsaved {
+        return complain(&trouble, exit::NO_VERDICT);
+    }
+    verdict(&tally, args.strict)
+}
+
+fn verdict(tally: &Tally, strict: bool) -> u8 {
+    let counts = |found: &Found| strict || found.outcome.verdict == Verdict::Fail;
+    if tally.found.iter().any(counts) {
+        exit::FAILED
+    } else if tally.problem.is_some() || tally.sessions == tally.untried.0 {
+        exit::NO_VERDICT
+    } else {
+        exit::OK
+    }
+}
+
+/// A seed that nobody chose.
+fn any_seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    // Short enough to be typed again.
+    RandomState::new().hash_one(std::process::id()) % 1_000_000
+}
+
+/// Writes the script of a failure, with what it is about.
+fn save(found: &Found, args: &Args, target: &Target) -> Result<PathBuf, String> {
+    let path = PathBuf::from(&found.script.source.path);
+    let text = render::script(found, target.name());
+    let written = std::fs::create_dir_all(&args.save).and_then(|()| std::fs::write(&path, text));
+    let told = |error| format!("can't write {}: {error}", path.display());
+    written.map_err(told)?;
+    Ok(path)
+}
+
+/// The command that plays a script again, up to the script.
+fn again(args: &Args, target: &Target) -> String {
+    let mut again = "nbdcheck run".to_owned();
+    let export = args.export.iter().map(|export| format!(" --export {}", quoted(export)));
+    match target {
+        Target::External { name, .. } => {
+            again.push_str(&format!(" --target {}", quoted(name)));
+            again.extend(export);
+            again.push_str(&args.tls.written());
+            if args.allow_write {
+                again.push_str(" --allow-write");
+            }
+            if args.allow_hazard {
+                again.push_str(" --allow-hazard");
+            }
+        }
+        Target::Reference { .. } => again.push_str(" --peer self"),
+        Target::Profile(profile) => again.push_str(&format!(" --peer {}", profile.peer())),
+        Target::Peer(file) if file.command().is_some() => {
+            again.push_str(&format!(" --server {}", quoted(file.origin())));
+            again.extend(export);
+        }
+        Target::Peer(file) => again.push_str(&format!(" --peer {}", quoted(file.origin()))),
+    }
+    if args.timeout != DEFAULT_TIMEOUT {
+        again.push_str(&format!(" --timeout {}", args.timeout));
+    }
+    again
+}

@@ -1,0 +1,20 @@
+//! Looks for what nobody wrote a scenario for: sessions are made up, played, and what fails is shrunk to the
+//! shortest script that still fails.
+//!
+//! A session ([`session`]) is a value of proptest's strategies. The [`writer`] makes a script of it, which says
+//! for every answer what is lawful; it is played, judged and shown like any other script, and can be saved.
+
+mod asks;
+mod facts;
+mod haggle;
+mod hunt;
+mod model;
+mod pen;
+pub mod render;
+mod session;
+mod slips;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use hunt::{Found, Hunt, Limits, Tally, hunt};

@@ -1,0 +1,106 @@
+//! What `nbdcheck explore` tells.
+
+use std::fmt::Write as _;
+
+use dissector::render::Plural;
+
+use super::hunt::{Found, Tally};
+use crate::finding::Verdict;
+use crate::markup::clean;
+use crate::report::terminal;
+
+/// A failure: what was found, its conversation, and the shortest script that shows it.
+#[must_use]
+pub fn found(found: &Found, saved: &Result<String, &String>) -> String {
+    let mut out = terminal::outcome(&found.outcome);
+    let (shown, of) = found.times;
+    if shown < of {
+        let _ = writeln!(
+            out,
+            "  flaky   it showed in {shown} of {of} tries of the same script, which was not shortened"
+        );
+    }
+    let body = body(&found.script.source.text);
+    for (index, line) in body.lines().enumerate() {
+        let word = if index == 0 { "script" } else { "      " };
+        let _ = writeln!(out, "  {word}  {}", clean(line));
+    }
+    match saved {
+        Ok(path) => {
+            let _ = writeln!(out, "  saved   {path}\n");
+        }
+        Err(trouble) => {
+            let _ = writeln!(out, "  saved   no: {trouble}\n");
+        }
+    }
+    out
+}
+
+/// A script without its header.
+fn body(text: &str) -> &str {
+    text.split_once("\n\n").map_or(text, |(_, body)| body)
+}
+
+/// The script of a failure as it is saved: it says what it shows.
+#[must_use]
+pub fn script(found: &Found, target: &str) -> String {
+    let mut text = found.script.source.text.clone();
+    let rules: Vec<&str> = {
+        let mut rules: Vec<&str> =
+            found.outcome.findings.iter().map(|finding| finding.requirement.id).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        rules
+    };
+    let (shown, of) = found.times;
+    let flaky = match shown < of {
+        true => format!(", in {shown} of {of} tries"),
+        false => String::new(),
+    };
+    let _ = writeln!(
+        text,
+        "# Found by `nbdcheck explore` in {}{flaky}: {}",
+        clean(target),
+        rules.join(" ")
+    );
+    text
+}
+
+/// The end of it.
+#[must_use]
+pub fn summary(tally: &Tally, seed: u64) -> String {
+    let mut out = String::new();
+    if !tally.known.is_empty() {
+        let _ = writeln!(out, "known deviations");
+        for (rule, reason) in &tally.known {
+            let _ = writeln!(out, "  {rule}: {}", clean(reason));
+        }
+        out.push('\n');
+    }
+    if let Some(problem) = &tally.problem {
+        let _ = writeln!(out, "stopped: {}\n", clean(problem));
+    }
+    let count = |verdict| {
+        tally.found.iter().filter(|found| found.outcome.verdict == verdict).count() as u64
+    };
+    let (failures, warnings) = (count(Verdict::Fail), count(Verdict::Warn));
+    let version = tally.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    let _ = write!(
+        out,
+        "{}{}: {} in {:.1?}, seed {seed}: {}, {}",
+        clean(&tally.target),
+        clean(&version),
+        Plural(tally.sessions, "session"),
+        tally.duration,
+        Plural(failures, "failure"),
+        Plural(warnings, "warning"),
+    );
+    if tally.untried.0 > 0 {
+        let _ = write!(out, "; {} not tried", tally.untried.0);
+        if let Some(reason) = &tally.untried.1 {
+            let _ = write!(out, " ({})", clean(reason));
+        }
+    }
+    out.push('\n');
+    out
+}

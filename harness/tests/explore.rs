@@ -1,0 +1,226 @@
+//! `nbdcheck explore` finds what is wrong without a scenario about it, shortens it to a script that fails
+//! again, and finds nothing in what is lawful.
+//!
+//! `NBDCHECK_EXPLORE=SECONDS` explores each quirk for so long instead of a few sessions, and each fault, and
+//! tells which ones are not found.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod needed;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use harness::explore::{Found, Limits, Tally, hunt};
+use harness::finding::Verdict;
+use harness::run::deviations::Deviations;
+use harness::run::runner::{Options, run_target};
+use harness::run::target::Target;
+use harness::script;
+use reference_server::{Fault, Quirk};
+
+/// How many servers are explored at a time.
+const AT_ONCE: usize = 3;
+
+fn options() -> Options {
+    let timeout = Duration::from_secs(5);
+    Options { write: true, hazard: true, jobs: 2, timeout, ..Options::default() }
+}
+
+fn limits(sessions: u64) -> Limits {
+    Limits {
+        time: Duration::from_secs(60),
+        sessions: Some(sessions),
+        failures: Some(1),
+        seed: 1,
+        folder: std::path::PathBuf::new(),
+        lawful: false,
+        until: None,
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap()
+}
+
+/// On a thread that has room for nested scripts.
+fn roomy<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(8 << 20);
+        thread.spawn_scoped(scope, work).unwrap().join().unwrap()
+    })
+}
+
+fn explored(target: &Target, limits: &Limits, options: &Options, known: Deviations) -> Tally {
+    let hunted = roomy(|| runtime().block_on(hunt(target, options, limits, known, |_| {})));
+    hunted.map_err(|unavailable| unavailable.into_reason()).unwrap()
+}
+
+/// What was found, in a line each.
+fn findings(tally: &Tally) -> Vec<String> {
+    let outcomes = tally.found.iter().map(|found| (found, &found.outcome));
+    outcomes
+        .flat_map(|(found, outcome)| {
+            let text = &found.script.source.text;
+            let line = move |rule: &str, message: &str| format!("{rule}: {message}\n{text}");
+            outcome.findings.iter().map(move |it| line(it.requirement.id, &it.message))
+        })
+        .collect()
+}
+
+/// A fault is found, and what is saved of it fails again, by the same rule.
+fn finds(fault: Fault, most_lines: usize) {
+    // What a faulty server leaves out it never says.
+    let options = Options { timeout: Duration::from_millis(700), ..options() };
+    let target = Target::faulty(fault);
+    let tally = explored(&target, &limits(200), &options, Deviations::default());
+    let failed = |found: &&Found| found.outcome.verdict == Verdict::Fail;
+    let found = tally.found.iter().find(failed).unwrap_or_else(|| panic!("{fault} is not found"));
+    let text = &found.script.source.text;
+    let (_, body) = text.split_once("\n\n").unwrap();
+    assert!(body.lines().count() <= most_lines, "{fault}: not the shortest\n{text}");
+    let rules: Vec<_> = found.outcome.findings.iter().map(|it| it.requirement.id).collect();
+    let named = rules.iter().any(|rule| fault.expected().contains(rule));
+    assert!(named, "{fault}: {rules:?}\n{text}");
+    // The file says all that is needed to run it.
+    let again = script::load("again", "again.nbd", text).unwrap();
+    let (events, _) = tokio::sync::mpsc::unbounded_channel();
+    let scripts = [std::sync::Arc::new(again)];
+    let run = roomy(|| runtime().block_on(run_target(&target, &scripts, None, &options, events)));
+    let again: Vec<_> = run.outcomes[0].findings.iter().map(|it| it.requirement.id).collect();
+    assert!(again.contains(&rules[0]), "{fault}: {again:?}\n{text}");
+}
+
+#[test]
+fn finds_writes_that_are_not_stored() {
+    finds(Fault::WriteNotStored, 5);
+}
+
+#[test]
+fn finds_chunks_that_overlap() {
+    finds(Fault::ChunksOverlap, 3);
+}
+
+#[test]
+fn finds_an_option_that_nobody_knows() {
+    finds(Fault::OptionUnknownAcked, 7);
+}
+
+#[test]
+fn finds_an_option_that_is_answered_as_another() {
+    finds(Fault::OptionReplyOtherCode, 3);
+}
+
+#[test]
+fn the_same_seed_finds_the_same() {
+    let found = || {
+        let target = Target::faulty(Fault::ZeroesNeighbours);
+        let options = Options { jobs: 1, ..options() };
+        let tally = explored(&target, &limits(200), &options, Deviations::default());
+        let found = tally.found.first().unwrap();
+        (found.session, found.script.source.text.clone())
+    };
+    assert_eq!(found(), found());
+}
+
+/// Nothing is found in a server that is right.
+#[test]
+fn finds_nothing_in_the_reference_server() {
+    let tally = explored(&Target::reference(), &limits(60), &options(), Deviations::default());
+    assert_eq!(findings(&tally), [""; 0]);
+    assert_eq!((tally.sessions > 50, tally.untried.0, tally.problem), (true, 0, None));
+}
+
+/// Nor in one that makes lawful choices that few make.
+#[test]
+fn finds_nothing_in_any_quirk() {
+    let seconds = std::env::var("NBDCHECK_EXPLORE").ok().map(|text| text.parse().unwrap());
+    let limits = match seconds {
+        Some(seconds) => Limits { time: Duration::from_secs(seconds), sessions: None, ..limits(1) },
+        None => limits(5),
+    };
+    let waiting = Mutex::new(Quirk::ALL.iter().enumerate());
+    let found = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let Some((seed, quirk)) = waiting.lock().unwrap().next() else { break };
+                    let limits = Limits { seed: seed as u64, ..limits.clone() };
+                    // One that the harness starts is taken to have as many places as it wants.
+                    if *quirk == Quirk::OneConnection {
+                        continue;
+                    }
+                    let target = Target::quirky(vec![*quirk]);
+                    let options = Options { jobs: 1, ..options() };
+                    let tally = explored(&target, &limits, &options, Deviations::default());
+                    let problem = tally.problem.clone().into_iter();
+                    let all = findings(&tally).into_iter().chain(problem);
+                    found.lock().unwrap().extend(all.map(|text| format!("{quirk}: {text}")));
+                }
+            });
+        }
+    });
+    let found = found.into_inner().unwrap();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// What a real server does otherwise is on record; nothing else is found.
+#[test]
+fn finds_nothing_new_in_a_real_server() {
+    if !needed::here(&["nbdkit"]) {
+        return;
+    }
+    let file = harness::peer::PeerFile::find("nbdkit").unwrap();
+    let target = Target::Peer(Box::new(file));
+    let version = runtime().block_on(target.version());
+    let known = Deviations::shipped("nbdkit", version.as_deref());
+    if !version.is_some_and(|version| known.knows(&version)) {
+        return;
+    }
+    let limits = Limits { seed: 2, lawful: true, ..limits(12) };
+    let tally = explored(&target, &limits, &options(), known);
+    assert_eq!(findings(&tally), [""; 0]);
+}
+
+/// How many of the faults are found without a scenario about them; takes its time.
+#[test]
+fn finds_most_faults() {
+    let Ok(seconds) = std::env::var("NBDCHECK_EXPLORE") else { return };
+    let time = Duration::from_secs(seconds.parse().unwrap());
+    let waiting = Mutex::new(Fault::ALL.iter());
+    let missed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let Some(fault) = waiting.lock().unwrap().next() else { break };
+                    let until = Some(fault.expected());
+                    let limits = Limits { time, sessions: None, failures: None, until, ..limits(1) };
+                    let options = Options { timeout: Duration::from_millis(700), ..options() };
+                    let target = Target::faulty(*fault);
+                    let tally = explored(&target, &limits, &options, Deviations::default());
+                    let named = fault.expected().iter().all(|rule| tally.rules.contains_key(rule));
+                    let found: Vec<_> = tally.rules.into_keys().collect();
+                    if !named {
+                        let line = format!("{fault}: found {found:?} in {} sessions", tally.sessions);
+                        missed.lock().unwrap().push((found.is_empty(), line));
+                    }
+                }
+            });
+        }
+    });
+    let missed = missed.into_inner().unwrap();
+    for (survived, line) in &missed {
+        println!("{} {line}", if *survived { "survived" } else { "not named" });
+    }
+    let survived = missed.iter().filter(|(survived, _)| *survived).count();
+    let (all, found) = (Fault::ALL.len(), Fault::ALL.len() - survived);
+    println!("{found} of {all} found, {} named", all - missed.len());
+    assert!(found * 10 >= all * 8, "{found} of {all}");
+}
