@@ -4,7 +4,7 @@ use protocol::values::TransmissionFlags as T;
 
 use super::facts::{DEPTHS, DIRTY};
 use super::model::Content;
-use super::session::{Ask, Form, Length, Setting, Spot};
+use super::session::{Anchor, Ask, Form, Inner, Length, Round, Setting, Spot};
 use super::writer::{Awaited, COOKIE, Deed, Issue, Writer};
 
 const KIB: u64 = 1 << 10;
@@ -24,10 +24,96 @@ fn flags(names: &[(bool, &str)]) -> String {
     if set.is_empty() { String::new() } else { format!(" flags={{{}}}", set.join(" ")) }
 }
 
+/// How much is written to be changed in part.
+const WHOLE: Length = Length::Pages(16);
+
 impl Writer<'_> {
+    /// What one has read, another writes and makes visible; it is read again.
+    pub(super) fn round(
+        &mut self,
+        (reader, writer): (usize, usize),
+        at: (Spot, Length),
+        how: Round,
+        parts: u8,
+    ) {
+        if !self.facts.is_writable() {
+            return;
+        }
+        let (mut spot, mut length) = at;
+        let read = |spot, length| Ask::Read { spot, length, whole: false, fua: false };
+        if parts >= 4 {
+            match how {
+                Round::Cache => self.ask(reader, Ask::Cache { spot, length }, false),
+                Round::Flush | Round::Fua => self.ask(reader, read(spot, length), false),
+            }
+            // Where it was is where it is.
+            (spot, length) = (Spot { anchor: Anchor::Again, shift: 0, ..spot }, Length::Again);
+        }
+        if parts >= 1 {
+            self.ask(writer, Ask::Write { spot, length, fua: how == Round::Fua }, false);
+            (spot, length) = (Spot { anchor: Anchor::Again, shift: 0, ..spot }, Length::Again);
+        }
+        if parts >= 3 && how != Round::Fua {
+            self.ask(writer, Ask::Flush { fua: false }, false);
+        }
+        if parts != 1 {
+            self.ask(reader, read(spot, length), false);
+        }
+    }
+
+    /// A part of what was written is changed, and all of it is read.
+    pub(super) fn patch(&mut self, on: usize, spot: Spot, ask: Ask, how: Inner, parts: u8) {
+        if !self.facts.is_writable() {
+            return;
+        }
+        let mut inner = spot;
+        let mut whole = None;
+        if parts == 1 || parts == 2 || parts >= 4 {
+            self.ask(on, Ask::Write { spot, length: WHOLE, fua: false }, false);
+            whole = Some(self.last());
+            inner = Spot { anchor: Anchor::Again, shift: how.shift, unit: how.unit };
+        }
+        let length = how.length;
+        if parts == 0 || parts >= 3 {
+            let spot = inner;
+            let ask = match ask {
+                Ask::Read { fua, .. } | Ask::Write { fua, .. } | Ask::Flush { fua } => {
+                    Ask::Write { spot, length, fua }
+                }
+                Ask::Zeroes { no_hole, fast, fua, .. } => {
+                    Ask::Zeroes { spot, length, no_hole, fast, fua }
+                }
+                Ask::Trim { fua, .. } => Ask::Trim { spot, length, fua },
+                Ask::Cache { .. } => Ask::Cache { spot, length },
+                Ask::Status { one, payload, .. } => Ask::Status { spot, length, one, payload },
+            };
+            self.ask(on, ask, false);
+        }
+        if parts >= 2 {
+            if let Some(whole) = whole {
+                self.look_at(whole);
+            }
+            let spot = Spot { anchor: Anchor::Again, shift: 0, ..inner };
+            let read = Ask::Read { spot, length: Length::Again, whole: false, fua: false };
+            self.ask(on, read, false);
+        }
+    }
+
     pub(super) fn ask(&mut self, on: usize, ask: Ask, held: bool) {
         let writable = self.facts.is_writable();
+        // What a setting is about comes most often there.
+        let about_status = matches!(self.facts.setting, Setting::Bitmap | Setting::Backing);
         match ask {
+            Ask::Read { spot, length, whole, .. } if about_status && spot.shift % 2 == 0 => {
+                self.status(on, (spot, length), whole, false);
+            }
+            Ask::Read { spot, length, whole, fua } if self.facts.setting == Setting::Errors => {
+                let anchor = match spot.anchor {
+                    Anchor::Hole | Anchor::Island | Anchor::Far => Anchor::Inside,
+                    anchor => anchor,
+                };
+                self.read(on, (Spot { anchor, ..spot }, length), whole, fua, held);
+            }
             Ask::Read { spot, length, whole, fua } => {
                 self.read(on, (spot, length), whole, fua, held)
             }

@@ -50,7 +50,11 @@ impl Writer<'_> {
     /// A connection enters the export: the form of its replies and the contexts that it has selected;
     /// `None` where it can't.
     pub(super) fn enter(&mut self, name: &str, entry: &Entry) -> Option<(Form, Selected)> {
-        let form = self.facts.form(entry.form);
+        let about_status = matches!(self.facts.setting, Setting::Bitmap | Setting::Backing);
+        let form = self.facts.form(match entry.form {
+            Form::Simple if about_status => Form::Structured,
+            form => form,
+        });
         let contexts = self.chosen(entry.context, form);
         if !self.facts.found.fixed {
             self.pen.event(name, "to transmission");
@@ -130,14 +134,13 @@ impl Writer<'_> {
     /// The contexts that an entry selects.
     fn chosen(&self, context: u8, form: Form) -> Vec<String> {
         let all = self.facts.contexts();
-        if form == Form::Simple || all.is_empty() || context == 0 {
+        let about_status = matches!(self.facts.setting, Setting::Bitmap | Setting::Backing);
+        if form == Form::Simple || all.is_empty() || (context == 0 && !about_status) {
             return Vec::new();
         }
-        let context = usize::from(context) - 1;
+        let context = usize::from(context).saturating_sub(1);
         match context {
-            _ if matches!(self.facts.setting, Setting::Bitmap | Setting::Backing) => {
-                vec![all[0].to_owned()]
-            }
+            _ if about_status => vec![all[0].to_owned()],
             2 => all.iter().take(2).map(|name| (*name).to_owned()).collect(),
             place => vec![all[place % all.len()].to_owned()],
         }

@@ -251,6 +251,11 @@ pub(super) enum Act {
     Drop { on: u8, reset: bool },
     /// A connection that only haggles, and ends that by `NBD_OPT_ABORT` or without a word.
     Haggle { options: Vec<Opt>, aborts: bool },
+    /// What one connection has read is written by another, and read again.
+    /// Of its steps there are the more the larger `parts` is, all from 4 on.
+    Round { reader: u8, writer: u8, spot: Spot, length: Length, how: Round, parts: u8 },
+    /// A part of what was written is changed, and all of it is read.
+    Patch { on: u8, spot: Spot, ask: Ask, how: Inner, parts: u8 },
     /// Something that is not quite lawful, on a connection of its own.
     Slip(Slip),
 }
@@ -272,6 +277,28 @@ pub(super) enum Ask {
     Flush { fua: bool },
     /// `NBD_CMD_BLOCK_STATUS` with REQ_ONE or without, with a payload or without.
     Status { spot: Spot, length: Length, one: bool, payload: bool },
+}
+
+/// How a write is made visible to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Round {
+    /// By `NBD_CMD_FLUSH`.
+    Flush,
+    /// By FUA.
+    Fua,
+    /// By `NBD_CMD_FLUSH`, and the part was cached instead of read before.
+    Cache,
+}
+
+/// Where in what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Inner {
+    /// How many units from its start.
+    pub(super) shift: i8,
+    /// How large a unit is.
+    pub(super) unit: Unit,
+    /// How long.
+    pub(super) length: Length,
 }
 
 /// A command that a slip is about.
@@ -437,7 +464,7 @@ fn entry() -> BoxedStrategy<Entry> {
         2 => infos().prop_map(Route::Go),
         1 => any::<bool>().prop_map(Route::ExportName),
     ];
-    let context = prop_oneof![2 => Just(0u8), 3 => 1u8..4];
+    let context = prop_oneof![1 => Just(0u8), 3 => 1u8..4];
     let options = prop_oneof![3 => Just(Vec::new()), 1 => vec(opt(), 1..4)];
     (form(), context, options, route)
         .prop_map(|(form, context, options, route)| Entry { form, context, options, route })
@@ -507,18 +534,49 @@ fn slip() -> BoxedStrategy<Slip> {
     prop_oneof![3 => requests, 2 => options].boxed()
 }
 
+fn round() -> BoxedStrategy<Act> {
+    let on = 0u8..CONNECTIONS as u8;
+    let how = prop_oneof![2 => Just(Round::Flush), 1 => Just(Round::Fua), 1 => Just(Round::Cache)];
+    (on.clone(), on, spot(), length(), how, 0u8..=9)
+        .prop_map(|(reader, writer, spot, length, how, parts)| Act::Round {
+            reader,
+            writer,
+            spot,
+            length,
+            how,
+            parts,
+        })
+        .boxed()
+}
+
+fn patch() -> BoxedStrategy<Act> {
+    let unit = prop_oneof![Just(Unit::Page), Just(Unit::Block), Just(Unit::Byte)];
+    let length = prop_oneof![
+        2 => Just(Length::Block),
+        2 => (1u8..=6).prop_map(Length::Pages),
+        2 => (1u16..=9000).prop_map(Length::Odd),
+    ];
+    let inner =
+        (1i8..=7, unit, length).prop_map(|(shift, unit, length)| Inner { shift, unit, length });
+    (0u8..CONNECTIONS as u8, spot(), ask(), inner, 0u8..=9)
+        .prop_map(|(on, spot, ask, how, parts)| Act::Patch { on, spot, ask, how, parts })
+        .boxed()
+}
+
 fn act(slips: bool) -> BoxedStrategy<Act> {
     let on = 0u8..CONNECTIONS as u8;
     let lawful = prop_oneof![
         30 => (on.clone(), ask(), seldom()).prop_map(|(on, ask, held)| Act::Ask { on, ask, held }),
-        2 => on.clone().prop_map(|on| Act::Leave { on }),
+        4 => round(),
+        5 => patch(),
+        3 => on.clone().prop_map(|on| Act::Leave { on }),
         1 => (on, any::<bool>()).prop_map(|(on, reset)| Act::Drop { on, reset }),
         4 => (vec(opt(), 0..6), any::<bool>())
             .prop_map(|(options, aborts)| Act::Haggle { options, aborts }),
     ];
     match slips {
         false => lawful.boxed(),
-        true => prop_oneof![2 => lawful, 1 => slip().prop_map(Act::Slip)].boxed(),
+        true => prop_oneof![1 => lawful, 1 => slip().prop_map(Act::Slip)].boxed(),
     }
 }
 

@@ -57,6 +57,15 @@ impl Writer<'_> {
             Slip::Beyond { form, kind, .. } if self.facts.minimum() > 1 && form != Form::Simple => {
                 self.unaligned(form, kind);
             }
+            Slip::Beyond { form, kind, .. } | Slip::OtherFlag { form, kind, .. }
+                if self.facts.setting == Setting::Large =>
+            {
+                self.longest(form, kind);
+            }
+            Slip::Data { .. } if self.facts.setting == Setting::Many => self.missing_by_name(),
+            Slip::NoContext { replaced } if self.facts.setting == Setting::Many => {
+                self.long_name(replaced, 256);
+            }
             Slip::Beyond { form, kind, .. } | Slip::Empty { form, kind }
                 if self.facts.has(T::READ_ONLY) && kind.changes() =>
             {
@@ -419,7 +428,9 @@ impl Writer<'_> {
     fn no_context(&mut self, replaced: bool) {
         let block = self.facts.block();
         let form = self.facts.form(Form::Structured);
-        if block == 0 || form == Form::Simple && replaced {
+        // Where contexts are what the setting is about, they are always selected.
+        let selects = matches!(self.facts.setting, Setting::Bitmap | Setting::Backing);
+        if block == 0 || selects || form == Form::Simple && replaced {
             return;
         }
         let contexts = self.facts.contexts();

@@ -126,8 +126,25 @@ impl<'f> Writer<'f> {
             Act::Leave { on } => self.leave(usize::from(*on) % CONNECTIONS),
             Act::Drop { on, reset } => self.drop_out(usize::from(*on) % CONNECTIONS, *reset),
             Act::Haggle { options, aborts } => self.haggle(options, *aborts),
+            Act::Round { reader, writer, spot, length, how, parts } => {
+                let on = (usize::from(*reader) % CONNECTIONS, usize::from(*writer) % CONNECTIONS);
+                self.round(on, (*spot, *length), *how, *parts);
+            }
+            Act::Patch { on, spot, ask, how, parts } => {
+                self.patch(usize::from(*on) % CONNECTIONS, *spot, *ask, *how, *parts);
+            }
             Act::Slip(slip) => self.slip(*slip),
         }
+    }
+
+    /// Where the last request was: offset and length in bytes.
+    pub(super) fn last(&self) -> (u64, u64) {
+        self.last
+    }
+
+    /// That is taken for the last one.
+    pub(super) fn look_at(&mut self, place: (u64, u64)) {
+        self.last = place;
     }
 
     /// A number that no other name has.
