@@ -3,12 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use harness::scenarios;
 use harness::selftest::{self, AnyFault, Means, Outcome};
 use protocol::message::Side;
+use protocol::requirements::{self, Level, Observable};
+use reference_server::ClientFault;
 
 /// Faults that are tried at the same time.
 const AT_ONCE: usize = 4;
@@ -51,4 +53,28 @@ fn every_fault_of_the_client_is_named() {
     }
     let named = trials.iter().filter(|trial| trial.outcome == Outcome::Named).count();
     assert!(named >= 90, "{named}");
+}
+
+/// Every requirement that binds clients is broken by a fault, or stands in a list with the reason.
+#[test]
+fn every_requirement_of_clients_has_a_fault_or_a_reason() {
+    let lines = include_str!("sharpness/clients-unbroken.txt").lines();
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let reasons: BTreeMap<&str, &str> = lines.map(|line| line.split_once(' ').unwrap()).collect();
+    let broken: BTreeSet<&str> =
+        ClientFault::ALL.iter().flat_map(|fault| fault.expected()).copied().collect();
+    let mut wrong = Vec::new();
+    for requirement in requirements::all() {
+        let binds = requirement.actor != Some(Side::Server)
+            && requirement.level != Level::May
+            && requirement.observable != Observable::None;
+        let (faults, reason) =
+            (broken.contains(requirement.id), reasons.contains_key(requirement.id));
+        if binds && faults == reason {
+            wrong.push(format!("{}: fault {faults}, reason {reason}", requirement.id));
+        }
+    }
+    let known = |id: &&&str| requirements::find(id).is_some();
+    wrong.extend(reasons.keys().filter(|id| !known(id)).map(|id| format!("{id} is unknown")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -62,6 +62,8 @@ pub struct Behaviour {
     pub(crate) keeps_unknown_data: bool,
     /// Whether `NBD_OPT_STRUCTURED_REPLY` is refused where they are agreed already.
     pub(crate) structured_once: bool,
+    /// Whether extended headers are only for those who have agreed on structured replies.
+    pub(crate) extended_wants_structured: bool,
     /// What is changed in the answers to options, unlawfully.
     pub(crate) answer_fault: Option<AnswerFault>,
 
@@ -143,6 +145,8 @@ pub struct Behaviour {
     pub(crate) reply_form: ReplyForm,
     /// Requests that are treated in a way of their own.
     pub(crate) exceptions: Vec<Exception>,
+    /// Whether requests must keep to blocks of 512 bytes, whatever is told of the export.
+    pub(crate) enforces_untold: bool,
     /// Whether requests off the minimum block size are served.
     pub(crate) serves_unaligned: bool,
     /// A command of which ranges beyond the end are served.
@@ -430,6 +434,7 @@ impl Behaviour {
         ignores_data_of: None,
         keeps_unknown_data: false,
         structured_once: false,
+        extended_wants_structured: false,
         answer_fault: None,
         keeps_state_at_tls: false,
         tls_twice: false,
@@ -465,6 +470,7 @@ impl Behaviour {
         selects_for_any_export: false,
         reply_form: ReplyForm::Agreed,
         exceptions: Vec::new(),
+        enforces_untold: false,
         serves_unaligned: false,
         serves_past_end: None,
         past_end: ErrorCode::ENOSPC,

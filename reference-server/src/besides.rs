@@ -9,6 +9,8 @@ pub(crate) enum When {
     BeforeTls,
     /// As the first thing inside TLS, or of all.
     First,
+    /// Once it is agreed that replies come in chunks, before contexts are selected.
+    Chunked,
     /// Once all is agreed, before the export is entered.
     BeforeEntry,
     /// In transmission.
@@ -103,6 +105,10 @@ pub(crate) enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bytes {
     Of(u64),
+    /// A block that every server takes: 4 KiB, or the minimum block size if that is larger.
+    Block,
+    /// Where the last such block of the export begins.
+    LastBlock,
     /// So many before the end of the export.
     BeforeEnd(u64),
     /// So many more than the largest payload.
@@ -110,9 +116,12 @@ pub(crate) enum Bytes {
 }
 
 impl Bytes {
-    /// In an export of this size, with this largest payload, in bytes.
-    pub(crate) fn of(self, size: u64, maximum: u32) -> u64 {
+    /// In an export of this size, with these limits of its block size, in bytes.
+    pub(crate) fn of(self, size: u64, minimum: u32, maximum: u32) -> u64 {
+        let block = u64::from(minimum.max(4096));
         match self {
+            Self::Block => block,
+            Self::LastBlock => (size / block).saturating_sub(1) * block,
             Self::Of(bytes) => bytes,
             Self::BeforeEnd(bytes) => size.saturating_sub(bytes),
             Self::OverMaximum(more) => u64::from(maximum).saturating_add(more),

@@ -194,7 +194,8 @@ impl Transmission {
     /// Section "Size constraints".
     fn check_sizes(&self, request: &Request) -> Result<(), Failure> {
         let sizes = self.export.block_sizes();
-        let minimum = u64::from(sizes.minimum());
+        let untold = if self.config.behaviour.enforces_untold { 512 } else { 1 };
+        let minimum = u64::from(sizes.minimum()).max(untold);
         let aligned = request.offset.is_multiple_of(minimum)
             && effect_length(request).is_multiple_of(minimum);
         if !aligned && !self.config.behaviour.serves_unaligned {

@@ -13,6 +13,13 @@ use crate::missteps::{
 };
 use crate::rows::faults;
 
+/// A query of 300 bytes.
+const LONG_QUERY: &[u8] = &{
+    let mut query = [b'a'; 300];
+    query[1] = b':';
+    query
+};
+
 faults! {
     ClientFault, "client", Habits;
 
@@ -68,9 +75,6 @@ faults! {
     NameNotUtf8 = "name-not-utf8",
         "asks about a name that is not UTF-8", ["string-utf8"],
         |h| h.options_besides.push(OptionBesides::new(First, O::INFO, Said::Info(Other(b"d\xefsk"), &[])));
-    NameLong = "name-long",
-        "asks about a name of 300 bytes", ["string-soft-limit-256"],
-        |h| h.options_besides.push(OptionBesides::new(First, O::INFO, Said::Info(Other(&[b'n'; 300]), &[])));
     NameTooLong = "name-too-long",
         "asks about a name of 5000 bytes", ["string-hard-limit-4096"],
         |h| h.options_besides.push(OptionBesides::new(First, O::INFO, Said::Info(Other(&[b'n'; 5000]), &[])));
@@ -169,7 +173,7 @@ faults! {
         "leaves servers that set unknown transmission flags", ["tflag-client-ignores-unknown"],
         |h| h.minds = Some(Minds::SpareTransmissionFlags);
     GoRefusalIgnored = "go-refusal-ignored",
-        "takes any final reply to `NBD_OPT_GO` for the ACK", ["opt-go-enters-transmission"],
+        "takes any final reply to `NBD_OPT_GO` for the ACK", ["option-request-layout"],
         |h| h.entering = Entering::AnyReply;
     GoNotAwaited = "go-not-awaited",
         "sends a request before the final reply to `NBD_OPT_GO`", ["option-request-layout"],
@@ -211,13 +215,18 @@ faults! {
         |h| h.options_besides.push(
             OptionBesides::new(BeforeEntry, O::LIST_META_CONTEXT, Said::Meta(Export, &[b"x-none:\xff"]))
         );
+    ContextQueryLong = "context-query-long",
+        "sends a query of 300 bytes", ["string-soft-limit-256"],
+        |h| h.options_besides.push(
+            OptionBesides::new(BeforeEntry, O::LIST_META_CONTEXT, Said::Meta(Export, &[LONG_QUERY]))
+        );
     ContextQueryTooLong = "context-query-too-long",
         "sends a query of 5000 bytes", ["string-hard-limit-4096"],
         |h| h.options_besides.push(
             OptionBesides::new(BeforeEntry, O::LIST_META_CONTEXT, Said::Meta(Export, &[&[b':'; 5000]]))
         );
     ContextIdsSmall = "context-ids-small",
-        "takes ids of contexts up to 65535 only", ["opt-set-meta-client-id-opaque"],
+        "keeps 16 bits of the ids of contexts", ["opt-set-meta-client-id-opaque"],
         |h| h.minds = Some(Minds::LargeContextIds);
     ContextLost = "context-lost",
         "asks for block status after another selection, of nothing", ["status-client-needs-context"],
@@ -280,7 +289,7 @@ faults! {
         "asks for TLS inside TLS", ["tls-client-no-second-starttls"],
         |h| h.tls_fault = Some(TlsFault::Twice);
     StarttlsAnyReply = "starttls-any-reply",
-        "begins TLS whatever the answer is", ["tls-client-continues-or-leaves-on-error"],
+        "begins TLS whatever the answer is", ["tls-via-starttls-upgrade"],
         |h| h.tls_fault = Some(TlsFault::AnyReply);
     StarttlsRefusalIgnored = "starttls-refusal-ignored",
         "goes on in the clear where TLS is refused, though it is demanded",
@@ -304,9 +313,6 @@ faults! {
     TlsOnly13 = "tls-only-1-3",
         "knows TLS 1.3 only", ["tls-version-1-2"],
         |h| h.tls_fault = Some(TlsFault::Only13);
-    TlsMinded = "tls-minded",
-        "gives up once it is inside TLS", ["tls-client-handles-all-modes"],
-        |h| h.minds = Some(Minds::Tls);
     TlsTorn = "tls-torn",
         "hangs up without a word, and without ending TLS", ["session-hard-disconnect-tls-first"],
         |h| h.leaving = Leaving::Torn;
@@ -324,7 +330,7 @@ faults! {
         "sends extended requests that were not agreed", ["magic-extended-only-negotiated"],
         |h| { h.extended_headers = false; h.request_fault = Some(RequestFault::ExtendedUnasked); };
     RequestLittleEndian = "request-little-endian",
-        "sends the command of a request in little-endian order", ["wire-big-endian"],
+        "sends the magic of a request in little-endian order", ["wire-big-endian"],
         |h| h.request_fault = Some(RequestFault::LittleEndian);
     OffsetsCut = "offsets-cut",
         "keeps 32 bits of an offset", ["request-layout"],
@@ -419,9 +425,6 @@ faults! {
     StatusWithoutContext = "status-without-context",
         "asks for block status without a context", ["status-client-needs-context"],
         |h| h.requests_besides.push(RequestBesides::new(Command::BLOCK_STATUS, Of(0), Of(512)));
-    WritePayloadShort = "write-payload-short",
-        "sends a byte less than it announces", ["write-client-payload"],
-        |h| h.request_fault = Some(RequestFault::PayloadShort);
     WritePayloadLong = "write-payload-long",
         "sends a byte more than it announces", ["write-client-payload"],
         |h| h.request_fault = Some(RequestFault::PayloadLong);
@@ -462,9 +465,6 @@ faults! {
     ReplyErrorsUnknownIgnored = "reply-errors-unknown-ignored",
         "takes requests that failed with an unknown error for done", ["error-client-unexpected-as-einval"],
         |h| h.overlooks = Some(Overlooks::UnknownErrors);
-    ReplyErrorsUnknownMinded = "reply-errors-unknown-minded",
-        "hangs up at an unknown error", ["error-client-unexpected-as-einval"],
-        |h| h.minds = Some(Minds::UnknownErrors);
     WriteErrorsIgnored = "write-errors-ignored",
         "takes failed writes for done", ["baseline-write"],
         |h| h.overlooks = Some(Overlooks::Writes);
@@ -476,7 +476,7 @@ faults! {
         "passes over error chunks", ["structured-success-means-no-error-chunk"],
         |h| h.overlooks = Some(Overlooks::ErrorChunks);
     ErrorsAfterDataIgnored = "errors-after-data-ignored",
-        "takes a read for done that failed after some data", ["chunk-error-client-no-assumption"],
+        "takes a read for done that failed after some data", ["structured-success-means-no-error-chunk", "chunk-error-client-no-assumption"],
         |h| h.overlooks = Some(Overlooks::ErrorsAfterData);
     ErrorChunksUnknownIgnored = "error-chunks-unknown-ignored",
         "passes over error chunks of an unknown type", ["chunk-client-unknown-error-fails-request"],
@@ -562,15 +562,9 @@ faults! {
         "takes compact status chunks although extended headers were agreed",
         ["chunk-client-unknown-type-closes"],
         |h| h.overlooks = Some(Overlooks::CompactStatus);
-    ExtendedCountUnchecked = "extended-count-unchecked",
-        "does not look at the count of extents", ["chunk-client-inconsistent-closes"],
-        |h| h.overlooks = Some(Overlooks::ExtentCounts);
     ExtentsEmptyTaken = "extents-empty-taken",
         "takes extents without length", ["chunk-client-inconsistent-closes"],
         |h| h.overlooks = Some(Overlooks::EmptyExtents);
-    StatusLongTaken = "status-long-taken",
-        "takes a status of more than 32 bits of a context that has 32", ["chunk-client-inconsistent-closes"],
-        |h| h.overlooks = Some(Overlooks::LongStatus);
     }
 
     // NBD_CMD_DISC.

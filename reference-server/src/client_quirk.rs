@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use protocol::values::{Command, InfoType as I, OptionType as O};
 
-use crate::besides::Bytes::{BeforeEnd, Of};
+use crate::besides::Bytes::{Block, LastBlock, Of};
 use crate::besides::Name::{Export, Other};
-use crate::besides::When::{BeforeEntry, First};
+use crate::besides::When::{BeforeEntry, Chunked, First};
 use crate::besides::{OptionBesides, RequestBesides, Said, Stage};
 use crate::habits::{Cookies, Habits};
 use crate::missteps::{Leaving, Quitting};
@@ -86,9 +86,6 @@ quirks! {
         "tries an option that nobody knows, with 4000 bytes of data",
         "option-other-options-tolerated",
         |h| asks(h, BeforeEntry, O(0x7fff_fff0), Said::Data(&[0x5a; 4000]));
-    GoOfOther = "go-of-other",
-        "tries to enter an export that there is not", "section \"Option types\": it may go on",
-        |h| asks(h, First, O::GO, Said::Info(Other(b"no such export"), &[I::BLOCK_SIZE]));
     StructuredFirst = "structured-first",
         "asks for structured replies before extended headers",
         "ext-opt-structured-first-tolerated", |h| h.structured_first = true;
@@ -107,10 +104,10 @@ quirks! {
         "opt-set-meta-empty-selection-tolerated", |h| h.base_allocation = true;
     ContextsNone = "contexts-none",
         "selects no context", "opt-set-meta-empty-selection-tolerated",
-        |h| { h.extended_headers = false; asks(h, BeforeEntry, O::SET_META_CONTEXT, Said::Meta(Export, &[])); };
+        |h| asks(h, Chunked, O::SET_META_CONTEXT, Said::Meta(Export, &[]));
     ContextsUnknown = "contexts-unknown",
         "selects a context that nobody knows", "opt-set-meta-empty-selection-tolerated",
-        |h| { h.extended_headers = false; asks(h, BeforeEntry, O::SET_META_CONTEXT, Said::Meta(Export, &[b"x-none:a"])); };
+        |h| asks(h, Chunked, O::SET_META_CONTEXT, Said::Meta(Export, &[b"x-none:a"]));
     AbortUnawaited = "abort-unawaited",
         "does not wait for the reply to `NBD_OPT_ABORT`",
         "section \"Termination of the session during option haggling\"",
@@ -151,15 +148,15 @@ quirks! {
         "writes zeroes instead of using `NBD_CMD_WRITE_ZEROES`", "it is no must",
         |h| { h.write_zeroes = false; h.writes_zeroes = true; };
     ReadsFirst = "reads-first",
-        "reads the first 512 bytes before anything else", "nothing forbids it",
-        |h| h.requests_besides.push(RequestBesides::new(Command::READ, Of(0), Of(512)));
+        "reads the first block before anything else", "nothing forbids it",
+        |h| h.requests_besides.push(RequestBesides::new(Command::READ, Of(0), Block));
     ReadsEnd = "reads-end",
-        "reads the last 512 bytes before anything else", "request-within-export",
-        |h| h.requests_besides.push(RequestBesides::new(Command::READ, BeforeEnd(512), Of(512)));
+        "reads the last block before anything else", "request-within-export",
+        |h| h.requests_besides.push(RequestBesides::new(Command::READ, LastBlock, Block));
     ReadsLast = "reads-last",
-        "reads the first 512 bytes once more at the end", "nothing forbids it",
+        "reads the first block once more at the end", "nothing forbids it",
         |h| h.requests_besides.push(
-            RequestBesides::new(Command::READ, Of(0), Of(512)).at(Stage::Last)
+            RequestBesides::new(Command::READ, Of(0), Block).at(Stage::Last)
         );
     FlushesLast = "flushes-last",
         "flushes three times before it leaves", "nothing forbids it", |h| h.last_flushes = 3;

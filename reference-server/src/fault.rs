@@ -169,6 +169,9 @@ faults! {
     GoStays = "go-stays",
         "goes on with options after the ACK of GO", ["opt-go-enters-transmission"],
         |b| b.answer_fault = Some(AnswerFault::GoStays);
+    InfoAfterAck = "info-after-ack",
+        "sends the ACK before the information", ["opt-info-export-required"],
+        |b| b.answer_fault = Some(AnswerFault::InfoAfterAck);
     InfoShort = "info-short",
         "sends an `NBD_REP_INFO` of 1 byte", ["info-layout"],
         |b| b.answer_fault = Some(AnswerFault::InfoShort);
@@ -178,6 +181,9 @@ faults! {
     BlockSizeMaximumTiny = "block-size-maximum-tiny",
         "reports a maximum payload of 64 KiB", ["block-size-max-1-mib"],
         |b| b.answer_fault = Some(AnswerFault::BlockSizeMaximumTiny);
+    BlockSizesUntold = "block-sizes-untold",
+        "serves blocks of 512 bytes only, and does not report that", ["size-server-advertises-enforced"],
+        |b| { b.features.block_size = false; b.enforces_untold = true; };
     BlockSizeInsists = "block-size-insists",
         "serves only those who ask for the block sizes", ["interop-block-size-not-required"],
         |b| b.answer_fault = Some(AnswerFault::BlockSizeInsists);
@@ -273,6 +279,9 @@ faults! {
         "acknowledges `NBD_OPT_STRUCTURED_REPLY` and sends simple replies all the same",
         ["read-structured-no-simple"],
         |b| b.reply_form = ReplyForm::NeverStructured;
+    DfHidden = "df-hidden",
+        "serves DF, and does not set SEND_DF", ["tflag-df-if-supported"],
+        |b| b.flags_hidden = TransmissionFlags::SEND_DF;
     ResizeFlag = "resize-flag",
         "sets the transmission flag of the experimental extension RESIZE", ["tflag-resize-experimental"],
         |b| b.flags_added = TransmissionFlags(1 << 9);
@@ -391,6 +400,9 @@ faults! {
     ErrorChunkTwice = "error-chunk-twice",
         "sends two error chunks", ["chunk-error-once"],
         |b| b.reply_fault = Some(ReplyFault::ErrorChunkTwice);
+    ErrorOffsetShort = "error-offset-short",
+        "sends error chunks with an offset of 2 bytes", ["chunk-error-offset-length"],
+        |b| { b.errors_by_offset = true; b.reply_fault = Some(ReplyFault::ErrorOffsetShort); };
     ErrorOffsetOutside = "error-offset-outside",
         "reports errors at offsets outside of the request", ["chunk-error-offset-in-bounds"],
         |b| { b.errors_by_offset = true; b.reply_fault = Some(ReplyFault::ErrorOffsetOutside); };
@@ -577,6 +589,9 @@ faults! {
 
     // Metadata contexts.
     "contexts" {
+    ContextEndMissing = "context-end-missing",
+        "does not end its answers to `NBD_OPT_LIST_META_CONTEXT`", ["option-reply-one-final"],
+        |b| b.answer_fault = Some(AnswerFault::ContextEndMissing);
     ContextListWantsExtended = "context-list-wants-extended",
         "refuses to list contexts without extended headers", ["ext-list-meta-base-no-error"],
         |b| b.answer_fault = Some(AnswerFault::ContextListWantsExtended);
@@ -734,6 +749,10 @@ faults! {
 
     // Extended headers.
     "extended-headers" {
+    ExtendedWantsStructured = "extended-wants-structured",
+        "refuses extended headers to those who have not agreed on structured replies",
+        ["ext-opt-alone-supported"],
+        |b| b.extended_wants_structured = true;
     ExtendedStatusLength = "extended-status-length",
         "sends extended status chunks with 2 bytes too many", ["ext-block-status-ext-length"],
         |b| b.reply_fault = Some(ReplyFault::ExtendedStatusLength);

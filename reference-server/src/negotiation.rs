@@ -227,6 +227,10 @@ impl Negotiation {
             let why = "NBD_OPT_EXTENDED_HEADERS takes no data";
             return refuse(option, ReplyType::ERR_INVALID, why);
         }
+        if self.config.behaviour.extended_wants_structured && !self.agreed.structured {
+            let why = "structured replies come first";
+            return refuse(option, ReplyType::ERR_INVALID, why);
+        }
         self.agreed.extended = true;
         reply(option, ReplyType::ACK, ReplyBody::Empty)
     }

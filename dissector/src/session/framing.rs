@@ -356,6 +356,8 @@ impl Session {
         }
         let extended = self.negotiated.extended;
         match (from, self.phase) {
+            // NBD_CMD_WRITE: exactly length bytes of data.
+            (Side::Client, Phase::Transmission) if self.wrote => Rule::WritePayload,
             (Side::Client, Phase::Transmission) if extended => Rule::ExtRequestLayout,
             (Side::Client, Phase::Transmission) => Rule::RequestLayout,
             (Side::Client, _) => Rule::OptionRequestLayout,

@@ -10,6 +10,9 @@ use super::replies::Last;
 use super::rules::{Findings, Rule};
 use super::verdict::Verdict;
 
+/// What an option begins with: the `IH` of its magic.
+const OPTION_HEAD: u32 = 0x4948;
+
 impl Session {
     pub(super) fn greeting(&mut self, greeting: &Greeting, found: &mut Findings) -> Verdict {
         match greeting {
@@ -62,6 +65,10 @@ impl Session {
             // "TLS support": TLS is an upgrade inside the session, by NBD_OPT_STARTTLS.
             let text = "a TLS handshake in the place of the client's flags";
             found.client(Rule::TlsViaStarttls, "flags", text);
+        } else if flags.0 >> 16 <= 3 && flags.0 & 0xffff == OPTION_HEAD {
+            // "Newstyle negotiation": 32 bits of flags.
+            let text = "the flags have 16 bits: an option follows them at once";
+            found.client(Rule::ClientFlagsWidth, "flags", text);
         } else if self.phase == Phase::Greeting && known {
             // "Newstyle negotiation": the flags answer the greeting.
             let text = "bytes of the client before the greeting is complete";

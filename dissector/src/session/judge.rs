@@ -49,6 +49,8 @@ pub struct Session {
     /// Bytes that were judged, and those that could not be.
     pub(super) judged: u64,
     pub(super) unjudged: u64,
+    /// The last request of the client was a write: its data may be longer than it says, or shorter.
+    pub(super) wrote: bool,
 }
 
 impl Session {
@@ -80,6 +82,7 @@ impl Session {
             asked_ns: 0,
             judged: 0,
             unjudged: 0,
+            wrote: false,
         };
         if start == Start::Midway {
             session.phase = Phase::Transmission;

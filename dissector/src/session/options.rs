@@ -147,6 +147,11 @@ impl Session {
         let negotiated = &self.negotiated;
         let chunks = negotiated.structured || negotiated.extended;
         match option {
+            OptionType::PEEK_EXPORT => {
+                // NBD_OPT_PEEK_EXPORT: of an extension that was withdrawn; not in use.
+                let text = "NBD_OPT_PEEK_EXPORT is withdrawn";
+                found.client(Rule::PeekExportWithdrawn, "", text);
+            }
             OptionType::EXPORT_NAME => self.check_entry_by_name(found),
             OptionType::GO => self.check_entry_by_go(outstanding, found),
             // "Fixed newstyle negotiation": options that change state are sent once.

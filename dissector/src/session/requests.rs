@@ -36,6 +36,7 @@ impl Session {
                 self.export = None;
             }
         }
+        self.wrote = request.command == Command::WRITE;
         self.check_request_form(request, found);
         check_fields(request, found);
         self.check_shutdown(request, found);

@@ -57,6 +57,7 @@ rules! {
     OptionNoRepeat = "option-no-repeat-state-change";
     OthersNeedFixed = "opt-others-need-fixed-newstyle";
     // EXPORT_NAME.
+    PeekExportWithdrawn = "opt-peek-export-withdrawn";
     ExportNameRequestLayout = "opt-export-name-request-layout";
     ExportNameReplyLayout = "opt-export-name-reply-layout";
     ExportNamePaddingZero = "opt-export-name-padding-zero";

@@ -19,7 +19,7 @@ use super::matching::{Candidate, Difference, Outcome, resolved};
 use super::rules;
 use super::stop::{Flow, Stop};
 use crate::dial::ClientProcess;
-use crate::finding::{Detail, EventKind, Sent};
+use crate::finding::{Detail, EventKind, Sent, Severity};
 use crate::link::{Entry, Said};
 
 impl Interpreter<'_> {
@@ -107,6 +107,14 @@ impl Interpreter<'_> {
         self.client_status().await?;
         if self.env.get("status").and_then(number) == Some(0) {
             return Ok(());
+        }
+        if let Some((line, rule)) = lines.iter().find_map(|line| Some((line, wish(&line.tags)?))) {
+            // It is what the scenario offers that the client should have taken.
+            let message = "the client enters, asks for nothing and says that it failed";
+            let detail = Detail { received: message.to_owned(), ..Detail::default() };
+            let (span, rule) = (line.span, rule.to_owned());
+            self.find(&rule, message, span, detail)?;
+            return Err(Stop::Failed);
         }
         let words = self.setup.client.as_ref().map(ClientProcess::last_words).unwrap_or_default();
         let words: Vec<&str> =
@@ -501,4 +509,12 @@ pub(super) fn variables(expr: &Spanned<Expr>) -> Vec<&str> {
 
 pub(super) fn uses(expr: &Spanned<Expr>, name: &str) -> bool {
     variables(expr).contains(&name)
+}
+
+/// The recommendation among the tags of a line.
+pub(super) fn wish(tags: &[Spanned<String>]) -> Option<&str> {
+    let is_wish = |id: &str| {
+        requirements::find(id).is_some_and(|it| Severity::of(it.level) == Severity::Warning)
+    };
+    tags.iter().map(|tag| tag.node.as_str()).find(|id| is_wish(id))
 }

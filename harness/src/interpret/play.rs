@@ -4,13 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::describe::Value;
+use protocol::message::{Message, Side};
+use protocol::values::OptionType;
 
 use super::eval::Env;
 use super::interpreter::Interpreter;
 use super::setup::Setup;
 use super::stop::{Ending, Flow, Played, Stop};
 use crate::finding::{EventKind, Finding};
+use crate::link::Said;
+use crate::link::tracker::Phase;
 use crate::script::ast::{Script, Statement, StatementKind};
+
+/// How many connections a client may make, and leave without entering, before it is in earnest.
+const LOOKS: usize = 8;
 
 /// Plays a script to its end, within the set-up's limits.
 pub async fn play(script: &Script, setup: Setup) -> Played {
@@ -42,8 +49,50 @@ pub async fn play(script: &Script, setup: Setup) -> Played {
 
 impl Interpreter<'_> {
     async fn run(&mut self) -> Flow {
-        self.block(&self.script.body).await?;
-        self.say_goodbye().await
+        let env = self.env.clone();
+        for _ in 0..LOOKS {
+            let from = self.transcript.len();
+            let outcome = self.block(&self.script.body).await;
+            let stopped = matches!(outcome, Err(Stop::Failed | Stop::Skip(_)));
+            if !stopped || !self.only_looked(from) || !self.looks_again().await? {
+                outcome?;
+                return self.say_goodbye().await;
+            }
+            self.findings.retain(|finding| finding.detail.judged);
+            self.env = env.clone();
+        }
+        Err(Stop::Error(format!("the client made {LOOKS} connections and entered on none")))
+    }
+
+    /// Whether the client under test has lawfully left its only connection without entering: before
+    /// it said anything, or by `NBD_OPT_ABORT`. `from` is where the connection begins in what was said.
+    fn only_looked(&self, from: usize) -> bool {
+        let said = self.transcript[from..].iter().rev().find_map(|entry| match &entry.said {
+            Said::Message(seen) if seen.from == Side::Client => Some(&seen.message),
+            _ => None,
+        });
+        let lawful = match said {
+            None => true,
+            Some(Message::Option(request)) => request.option == OptionType::ABORT,
+            Some(_) => false,
+        };
+        let mut conns = self.conns.values();
+        let (only, more) = (conns.next(), conns.next());
+        let haggles = only.is_some_and(|conn| conn.link.tracker().phase() != Phase::Transmission);
+        self.setup.client.is_some() && lawful && haggles && more.is_none()
+    }
+
+    /// Whether the client connects once more, where it will be played with from the start.
+    async fn looks_again(&mut self) -> Result<bool, Stop> {
+        let Some(name) = self.conns.keys().next().cloned() else { return Ok(false) };
+        let limit = self.setup.timeout;
+        if let Some(conn) = self.conns.get_mut(&name) {
+            conn.link.close(false, limit).await;
+        }
+        self.collect();
+        let first = self.script.body.first().map(|statement| statement.span);
+        let Some(span) = first else { return Ok(false) };
+        self.comes_again(&name, span).await
     }
 
     async fn end(mut self, outcome: Flow) -> Played {

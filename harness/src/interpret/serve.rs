@@ -15,6 +15,7 @@ use protocol::text::WireString;
 use protocol::values::{HandshakeFlags, OptionType, ReplyType, TransmissionFlags};
 
 use super::eval::number;
+use super::expect::wish;
 use super::host::Host;
 use super::interpreter::Interpreter;
 use super::matching::Candidate;
@@ -25,6 +26,8 @@ use crate::link::tracker::Phase;
 use crate::link::{End, Said};
 use crate::script::ast::{EventLine, Replies, Serve};
 
+/// The rule about the name of the export that a client is told.
+const NAME: &str = "uri-export-name";
 /// How many options one connection may bring.
 const OPTIONS: usize = 1000;
 /// How many connections a client may make before one of them enters the export.
@@ -219,6 +222,32 @@ impl Interpreter<'_> {
         }
     }
 
+    /// Whether the last option of the client, but for its farewell, is one that the server does
+    /// not know.
+    fn was_refused(&self) -> bool {
+        let mut messages = self.messages().rev().map(|(_, said)| said).filter(|said| match said {
+            Message::Option(request) => request.option != OptionType::ABORT,
+            Message::OptionReply(reply) => reply.option != OptionType::ABORT,
+            _ => false,
+        });
+        matches!(messages.next(),
+            Some(Message::OptionReply(reply)) if reply.reply == ReplyType::ERR_UNSUP)
+    }
+
+    /// Whether the client named exports, and never the one that it was told.
+    fn asks_for_another_name(&self) -> bool {
+        let export = WireString::from(self.setup.export.as_str());
+        let named = |said: &Message| match said {
+            Message::Option(OptionRequest {
+                body: OptionBody::Name(name) | OptionBody::Info { name, .. },
+                ..
+            }) => Some(*name == export),
+            _ => None,
+        };
+        let mut names = self.messages().filter_map(|(_, said)| named(said)).peekable();
+        names.peek().is_some() && !names.any(|right| right)
+    }
+
     /// The last option of the client.
     fn last_option(&self) -> String {
         let last = self.transcript.iter().rev().find(|entry| match &entry.said {
@@ -229,7 +258,7 @@ impl Interpreter<'_> {
     }
 
     /// Whether the client makes another connection, rather than end.
-    async fn comes_again(&mut self, name: &str, span: Span) -> Result<bool, Stop> {
+    pub(super) async fn comes_again(&mut self, name: &str, span: Span) -> Result<bool, Stop> {
         let limit = self.wait();
         let Setup { dialer, client, .. } = &mut self.setup;
         let ended = async {
@@ -267,6 +296,19 @@ impl Interpreter<'_> {
             return Err(Stop::Failed);
         }
         let last = self.last_option();
+        let rule = wish(&line.tags).filter(|_| self.was_refused());
+        let wrong_name = self.asks_for_another_name() && line.tags.iter().any(|it| it.node == NAME);
+        if status != 0
+            && let Some(rule) = rule.or(wrong_name.then_some(NAME)).map(ToOwned::to_owned)
+        {
+            let message = match wrong_name {
+                true => "the client does not ask for the export that its URI names",
+                false => "the client leaves where the server does not know an option",
+            };
+            let detail = Detail { received: last, ..Detail::default() };
+            self.find(&rule, message, line.span, detail)?;
+            return Err(Stop::Failed);
+        }
         if status != 0 {
             let reason = format!("the client does not enter the export (status {status}): {last}");
             return Err(Stop::Skip(reason));

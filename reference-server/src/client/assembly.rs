@@ -80,12 +80,10 @@ impl Assembly {
     /// What was wrong, unless that is not noticed.
     pub(crate) fn mind(&self, checked: Result<(), Violation>) -> Result<(), Violation> {
         match (self.overlooks, &checked) {
-            (Some(Overlooks::ExtentCounts), Err(Violation::ExtentCount { .. }))
-            | (
+            (
                 Some(Overlooks::EmptyExtents),
                 Err(Violation::EmptyExtent | Violation::EmptyExtendedExtent),
             )
-            | (Some(Overlooks::LongStatus), Err(Violation::LongStatus(_)))
             | (Some(Overlooks::OutOfBounds), Err(Violation::OutOfBounds { .. }))
             | (Some(Overlooks::Overlap), Err(Violation::Overlap { .. })) => Ok(()),
             _ => checked,
@@ -205,6 +203,10 @@ impl Assembly {
             return Err(Violation::UnfitChunk { command: self.command, chunk });
         }
         let added = self.statuses.add(id, extents.clone());
+        if self.minds == Some(Minds::LargeContextIds) && added.is_err() {
+            self.cant_cope("large ids of contexts");
+            return Ok(());
+        }
         let overlooked = added.is_err() && self.mind(added.clone()).is_ok();
         if overlooked {
             self.statuses.add_anyway(id, extents);
@@ -261,6 +263,7 @@ impl Assembly {
             overlooks,
             Overlooks::Missing
                 | Overlooks::OutOfBounds
+                | Overlooks::Overlap
                 | Overlooks::UnfitChunks
                 | Overlooks::ErrorChunks
                 | Overlooks::UnknownErrorChunks

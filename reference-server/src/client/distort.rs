@@ -45,7 +45,7 @@ pub(super) fn request(
             let clear = call.flags.without(CommandFlags::PAYLOAD_LEN);
             bytes[4..6].copy_from_slice(&clear.0.to_be_bytes());
         }
-        RequestFault::LittleEndian => bytes[6..8].reverse(),
+        RequestFault::LittleEndian => bytes[..4].reverse(),
         RequestFault::NamesContextsOdd if !call.ids.is_empty() => {
             let length = 10 + 4 * call.ids.len() as u64;
             bytes[24..32].copy_from_slice(&length.to_be_bytes());
@@ -53,11 +53,7 @@ pub(super) fn request(
         }
         _ => {}
     }
-    let sent = match fault {
-        RequestFault::PayloadShort if is_write => call.data.len().saturating_sub(1),
-        _ => call.data.len(),
-    };
-    bytes.extend_from_slice(&call.data[..sent]);
+    bytes.extend_from_slice(&call.data);
     if fault == RequestFault::PayloadLong && is_write {
         bytes.push(0);
     }

@@ -193,10 +193,6 @@ impl Haggling {
         if let Some(Upgrade { connector, required }) = tls {
             self.besides(When::BeforeTls, export).await?;
             self.upgrade_by(&connector, required).await?;
-            if self.options.habits.minds(Minds::Tls) {
-                let _ = self.leave().await;
-                return Err(ClientError::CantCope("TLS"));
-            }
         }
         self.besides(When::First, export).await?;
         Ok(self)
@@ -385,6 +381,9 @@ impl Haggling {
                 }
                 _ => self.unless_fatal(agreed).await?,
             }
+        }
+        if self.is_structured() {
+            self.besides(When::Chunked, export).await?;
         }
         if !self.options.contexts.is_empty() && self.is_structured() {
             let wanted = self.options.contexts.clone();

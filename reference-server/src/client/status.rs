@@ -40,9 +40,8 @@ impl Haggling {
             if contexts.iter().any(|context| context.id == id) {
                 return Err(Violation::ContextIdTwice(id).into());
             }
-            if id > 0xffff && self.habits().minds(Minds::LargeContextIds) {
-                return Err(ClientError::CantCope("large ids of contexts"));
-            }
+            let shortened = self.habits().minds(Minds::LargeContextIds);
+            let id = if shortened { id & 0xffff } else { id };
             contexts.push(MetaContext { id, name: text(name)? });
         }
         self.select(export, contexts.clone());

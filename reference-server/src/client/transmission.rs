@@ -24,13 +24,15 @@ use super::error::{ClientError, Violation};
 use super::options::{Details, Options};
 use super::request::{Call, Form};
 use super::{distort, leniency};
-use crate::besides::{RequestBesides, Stage};
+use crate::besides::{Bytes, RequestBesides, Stage};
 use crate::habits::Habits;
 use crate::missteps::{Leaving, Minds, Overlooks};
 use crate::reply_writer::{pause, put};
 use crate::stream::BoxedStream;
 use crate::wire::Incoming;
 
+/// The longest read, in bytes: its data is kept.
+const LONGEST_READ: u64 = DEFAULT_MAXIMUM_PAYLOAD as u64 * 2;
 /// How many requests may wait to be written; more callers wait themselves.
 const QUEUE: usize = 64;
 
@@ -199,12 +201,14 @@ impl Client {
         let habits = self.habits();
         let number = self.shared.next_cookie.fetch_add(1, Ordering::Relaxed);
         let cookie = Cookie(habits.cookies.at(number));
-        if call.command == Command::READ && call.length > u64::from(DEFAULT_MAXIMUM_PAYLOAD) * 2 {
+        let huge = call.command == Command::READ && call.length > LONGEST_READ;
+        if huge && habits.requests_besides.is_empty() {
             return Err(ClientError::Misuse("a read of more than 64 MiB"));
         }
         pause(habits.pace).await;
         let bytes = distort::request(self.shared.form, &call, cookie, habits.request_fault)?;
-        let length = call.length as usize;
+        // What is longer is sent to be refused.
+        let length = if huge { 0 } else { call.length as usize };
         let mut assembly = Assembly::new(call.command, call.flags, call.offset, length);
         assembly.allow(habits.overlooks, habits.minds);
         if call.command == Command::BLOCK_STATUS {
@@ -249,7 +253,10 @@ impl Client {
                 self.flush().await?;
             }
         }
-        self.besides(Stage::Last).await;
+        // Who is told of a shutdown just leaves.
+        if !self.shared.shuts_down.load(Ordering::Relaxed) {
+            self.besides(Stage::Last).await;
+        }
         let last = self.last().await?;
         let leaving = self.habits().leaving;
         let Self { shared, outgoing, mut ended } = self;
@@ -307,15 +314,20 @@ impl Client {
     pub(super) async fn besides(&self, stage: Stage) {
         let all = self.habits().requests_besides.iter().filter(|it| it.stage == stage);
         for besides in all {
-            let _ = self.call(self.call_of(besides)).await;
+            let call = self.call_of(besides);
+            // Of an export that has no whole block there is none to ask for.
+            let lawful = besides.length == Bytes::Block;
+            if !lawful || call.length <= self.size() {
+                let _ = self.call(call).await;
+            }
         }
     }
 
     fn call_of(&self, besides: &RequestBesides) -> Call {
         let details = self.details();
-        let maximum = details.block_sizes.unwrap_or_default().maximum();
-        let [offset, length] =
-            [besides.offset, besides.length].map(|it| it.of(details.size, maximum));
+        let sizes = details.block_sizes.unwrap_or_default();
+        let of = |it: Bytes| it.of(details.size, sizes.minimum(), sizes.maximum());
+        let [offset, length] = [besides.offset, besides.length].map(of);
         let call = match besides.command {
             Command::WRITE => Call::write(offset, vec![0; length as usize]),
             command => Call::new(command, offset, length),
@@ -495,9 +507,6 @@ async fn simple_reply(
         shared.shuts_down.store(true, Ordering::Relaxed);
     }
     if error != ErrorCode::OK {
-        if error.name().is_none() && shared.habits.minds(Minds::UnknownErrors) {
-            return Err(ClientError::CantCope("unknown errors"));
-        }
         assembly.failed(error, Default::default());
     } else if assembly.command() == Command::BLOCK_STATUS {
         return Err(Violation::SimpleStatus.into());
@@ -562,7 +571,10 @@ async fn reply_chunk(
             if message.len() > STRING_LIMIT {
                 return Err(Violation::Text(message.len()).into());
             }
-            if !overlooks(Overlooks::ErrorChunks) {
+            let known = matches!(chunk, ChunkType::ERROR | ChunkType::ERROR_OFFSET);
+            let overlooked = overlooks(Overlooks::ErrorChunks)
+                || (!known && overlooks(Overlooks::UnknownErrorChunks));
+            if !overlooked {
                 assembly.failed(error, message);
             }
         }

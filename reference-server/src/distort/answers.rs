@@ -213,6 +213,7 @@ fn info(fault: AnswerFault, request: &OptionRequest, answer: &mut Answer) {
         AnswerFault::GoAloneUnsupported if request.option == OptionType::GO => {
             *answer = refuse(request.option, ReplyType::ERR_UNSUP, "it is unknown");
         }
+        AnswerFault::InfoAfterAck if !unknown => answer.parts.list.rotate_right(1),
         AnswerFault::GoStays if matches!(answer.next, Next::Transmit(_)) => {
             answer.next = Next::Option;
         }

@@ -35,6 +35,9 @@ pub(super) fn distort(fault: AnswerFault, request: &OptionRequest, answer: &mut 
         matches!(reply, Message::OptionReply(reply) if reply.reply == ReplyType::META_CONTEXT)
     });
     match fault {
+        AnswerFault::ContextEndMissing if listing => {
+            answer.parts.list.pop();
+        }
         AnswerFault::ContextListWantsExtended if listing => {
             let why = "ask for extended headers";
             *answer = refuse(*option, ReplyType::ERR_EXT_HEADER_REQD, why);

@@ -126,6 +126,16 @@ fn each_chunk(fault: ReplyFault, request: &Request, chunk: &mut Chunk) {
         (ReplyFault::ExtendedUnasked, _) if chunk.form == ChunkForm::Structured => {
             chunk.form = ChunkForm::Extended { offset: request.offset };
         }
+        (ReplyFault::ErrorOffsetShort, body @ ChunkBody::Error { .. })
+            if chunk.chunk == ChunkType::ERROR_OFFSET =>
+        {
+            // The error, no message, and 2 of the 8 bytes of the offset.
+            let mut data = Vec::new();
+            body.encode(&mut data);
+            data.truncate(4);
+            data.extend([0; 4]);
+            *body = ChunkBody::Raw(data);
+        }
         (ReplyFault::ErrorOffsetOutside, ChunkBody::Error { offset: Some(offset), .. }) => {
             *offset = offset.wrapping_add(1 << 40);
         }

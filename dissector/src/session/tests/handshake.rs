@@ -50,6 +50,9 @@ cases! {
     a_client_sets_no_unknown_flags: ClientFlagsNoOthers by Client,
         |t| { t.s(newstyle(3)).c(client_flags(7)); },
         |t| { t.s(newstyle(3)).c(client_flags(3)); };
+    the_client_flags_have_32_bits: ClientFlagsWidth by Client,
+        |t| { t.s(newstyle(3)).raw(Client, b"\0\x03IHAVEOPT\0\0\0\x03\0\0\0\0"); },
+        |t| { t.s(newstyle(3)).raw(Client, b"\0\0\0\x03IHAVEOPT\0\0\0\x03\0\0\0\0"); };
     a_client_sets_fixed_newstyle_only_if_offered: ClientFlagsNoOthers by Client,
         |t| { t.s(newstyle(2)).events.clear(); t.c(client_flags(3)); },
         |t| { t.s(newstyle(2)).events.clear(); t.c(client_flags(2)); };

@@ -94,6 +94,9 @@ cases! {
     one_option_at_a_time: OptionOneOutstanding by Client,
         |t| { t.haggle().c(opt(LIST)).s(listed("disk", "")).c(opt(LIST)).s(ack(LIST)).s(ack(LIST)); },
         |t| { t.haggle().c(opt(LIST)).s(listed("disk", "")).s(ack(LIST)).c(opt(LIST)).s(ack(LIST)); };
+    the_option_to_peek_at_an_export_is_withdrawn: PeekExportWithdrawn by Client,
+        |t| { t.haggle().raw(Client, b"IHAVEOPT\0\0\0\x04\0\0\0\0"); },
+        |t| { t.haggle().raw(Client, b"IHAVEOPT\0\0\0\x03\0\0\0\0"); };
     structured_replies_are_negotiated_once: OptionNoRepeat by Client,
         |t| { t.haggle().agree(STRUCTURED).c(opt(STRUCTURED)); },
         |t| { t.haggle().c(opt(STRUCTURED)).s(refuse(STRUCTURED, ReplyType::ERR_TLS_REQD))

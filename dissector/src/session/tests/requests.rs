@@ -146,6 +146,9 @@ cases! {
             .select("disk", &[]).enter(SIZE, FLAGS, 1).c(cmd(STATUS, 1, 0, 512)); },
         |t| { t.haggle().agree(OptionType::STRUCTURED_REPLY).select("other", &["x-a:b"])
             .select("disk", &["x-a:b"]).enter(SIZE, FLAGS, 1).c(cmd(STATUS, 1, 0, 512)); };
+    the_data_of_a_write_is_not_longer_than_it_says: WritePayload by Client,
+        |t| { t.simple().c(write(1, 0, 512)).raw(Client, &[0; 28]); },
+        |t| { t.simple().c(write(1, 0, 512)).s(ok(1)).c(disc(2)); };
     a_write_has_all_its_payload: WritePayload by Client,
         |t| { t.simple().raw(Client, &write(1, 0, 512).to_bytes()).raw(Client, &[0; 100])
             .close(Client); },
