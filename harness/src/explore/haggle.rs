@@ -25,6 +25,7 @@ pub(super) struct Agreed {
     /// Contexts that were selected, with the variables that hold their ids.
     pub(super) selected: Selected,
     asked: usize,
+    listed: bool,
 }
 
 /// The information requests of a set of bits.
@@ -188,7 +189,11 @@ impl Writer<'_> {
             return;
         }
         match option {
-            Opt::List => self.list(name),
+            Opt::List if agreed.listed => self.list_again(name),
+            Opt::List => {
+                agreed.listed = true;
+                self.list(name);
+            }
             Opt::Info(bits) => self.information(name, false, *bits),
             Opt::InfoListed => self.info_listed(name),
             Opt::Missing(go, bits) => self.missing(name, *go, *bits),
@@ -294,6 +299,19 @@ impl Writer<'_> {
                 self.pen.line("}");
             }
         }
+    }
+
+    /// A second list may be refused: nothing asks for it.
+    fn list_again(&mut self, name: &str) {
+        self.pen.client(name, "NBD_OPT_LIST");
+        self.pen.line("repeat 0.. {");
+        self.pen.server(name, "NBD_REP_SERVER option=NBD_OPT_LIST");
+        self.pen.line("}");
+        self.pen.line("either {");
+        self.pen.server(name, "NBD_REP_ACK option=NBD_OPT_LIST");
+        self.pen.line("} or {");
+        self.pen.server(name, "error option=NBD_OPT_LIST");
+        self.pen.line("}");
     }
 
     /// INFO or GO about the export.

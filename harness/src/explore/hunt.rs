@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::facts::Facts;
 use super::session::{Session, Setting, sessions};
 use super::writer::write;
-use crate::finding::{Finding, Severity, Verdict};
+use crate::finding::{EventKind, Finding, Severity, Verdict};
 use crate::report::causes::Key;
 use crate::run::Outcome;
 use crate::run::deviations::Deviations;
@@ -77,6 +77,8 @@ pub struct Tally {
     pub sessions: u64,
     /// How many of them could not be tried, with the last reason.
     pub untried: (u64, Option<String>),
+    /// How often an answer came too late once, and in time when the same was asked again.
+    pub waits: u64,
     /// How long it took.
     pub duration: Duration,
     /// Failures, in the order in which they were found.
@@ -263,6 +265,14 @@ impl Hunt {
                 wanted.extend(self.news(&outcome));
                 found.outcome = outcome;
             }
+        }
+        // A wait that was in vain once may have been too short.
+        let waits = |finding: &Finding| {
+            matches!(finding.detail.event, EventKind::Timeout | EventKind::Stalled)
+        };
+        if found.times.0 == 1 && found.outcome.findings.iter().all(waits) {
+            self.tally.waits += 1;
+            return;
         }
         if found.times.0 == found.times.1 {
             self.shrink(&mut tree, &wanted, &mut found).await;

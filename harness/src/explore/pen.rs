@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 /// Stands for the name of a connection until it is known whether there are several.
 const MARK: char = '\u{1}';
 
+/// How long one wait may take where a server may need its time.
+const PATIENCE: &str = "30s";
+
 /// A connection's place in a line.
 pub(super) fn at(name: &str) -> String {
     format!("{MARK}{name}{MARK}")
@@ -19,6 +22,7 @@ pub(super) struct Pen {
     beyond: BTreeSet<&'static str>,
     since: (u16, u16),
     hazard: Option<&'static str>,
+    patient: bool,
 }
 
 /// What a header says besides.
@@ -67,6 +71,11 @@ impl Pen {
         self.hazard = Some(what);
     }
 
+    /// Something in it may take a server long.
+    pub(super) fn patient(&mut self) {
+        self.patient = true;
+    }
+
     /// Requests are beyond something on purpose.
     pub(super) fn beyond(&mut self, what: &'static str) {
         self.beyond.insert(what);
@@ -96,6 +105,7 @@ impl Pen {
         add("needs", self.needs.iter().map(String::as_str).collect());
         add("export", header.export.into_iter().collect());
         add("checks", checks.iter().map(String::as_str).collect());
+        add("timeout", self.patient.then_some(PATIENCE).into_iter().collect());
         add("hazard", self.hazard.into_iter().collect());
         add("beyond", self.beyond.into_iter().collect());
         format!("{text}\n{body}")

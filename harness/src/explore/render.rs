@@ -101,6 +101,59 @@ pub fn summary(tally: &Tally, seed: u64) -> String {
             let _ = write!(out, " ({})", clean(reason));
         }
     }
+    if tally.waits > 0 {
+        let _ = write!(out, "; {} came late once", Plural(tally.waits, "answer"));
+    }
     out.push('\n');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::explore::hunt::script_of;
+
+    fn example(times: (u32, u32)) -> Found {
+        let text = "nbd: 1\ntitle: one\nsince: 2.6\nfeature: explored sessions\ntests: server\n\n\
+            -- to transmission\nC: NBD_CMD_FLUSH\nS: reply ok\n";
+        let script = script_of(text, 7, 3, Path::new("explored")).unwrap();
+        let mut outcome =
+            crate::run::Outcome::new("example", &script, "nbdcheck run --peer example");
+        outcome.verdict = Verdict::Fail;
+        Found { session: 3, script: Arc::clone(&script), outcome, times }
+    }
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_script() {
+        let saved = Ok("explored/explored-7-3.nbd".to_owned());
+        insta::assert_snapshot!("failure", plain(&found(&example((3, 3)), &saved)));
+        let trouble = "can't write it".to_owned();
+        insta::assert_snapshot!("flaky", plain(&found(&example((1, 3)), &Err(&trouble))));
+        insta::assert_snapshot!("saved", script(&example((2, 3)), "example"));
+    }
+
+    #[test]
+    fn the_end_tells_what_was_done() {
+        let tally = Tally {
+            target: "example".to_owned(),
+            version: Some("1.2".to_owned()),
+            sessions: 12,
+            untried: (2, Some("the export is read-only".to_owned())),
+            waits: 1,
+            duration: Duration::from_secs(60),
+            found: vec![example((3, 3))],
+            known: vec![("baseline-list", "it has no list".to_owned())],
+            problem: Some("the server stopped answering".to_owned()),
+            ..Tally::default()
+        };
+        insta::assert_snapshot!("summary", plain(&summary(&tally, 7)));
+    }
 }

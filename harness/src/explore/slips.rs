@@ -392,6 +392,7 @@ impl Writer<'_> {
             return;
         }
         self.pen.beyond("effect");
+        self.pen.patient();
         let at = size - length;
         self.request(kind, at, length, "");
         let rule = "size-effect-length-no-disconnect";
