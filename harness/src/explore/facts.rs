@@ -12,6 +12,8 @@ const MIB: u64 = 1 << 20;
 
 /// How far content is known of an export that nobody here set up, in bytes.
 const NEAR: u64 = 16 * MIB;
+/// The size of the configuration `odd-size`, in bytes.
+const ODD: u64 = 1_000_001;
 /// No more payload than that is moved by one request, in bytes, whatever the server takes.
 const MOST: u64 = 32 * MIB;
 
@@ -108,6 +110,11 @@ impl Facts {
         let known = match self.owned {
             true => self.found.size,
             false => self.found.size.min(NEAR),
+        };
+        // Some round an odd size up, and fill it with zeroes.
+        let known = match self.setting {
+            Setting::OddSize => known.min(ODD),
+            _ => known,
         };
         let places = KNOWN.map(|(seed, at, length)| (Content::Place(seed), at, length));
         match self.setting {

@@ -602,7 +602,7 @@ impl Writer<'_> {
             writer.pen.client(NAME, "NBD_OPT_0x4e424421");
             writer.pen.server(
                 NAME,
-                "NBD_REP_ERR_UNSUP option=NBD_OPT_0x4e424421 [option-unknown-stays-in-sync]",
+                "NBD_REP_ERR_UNSUP option=NBD_OPT_0x4e424421 [option-reply-one-final]",
             );
         };
         self.pen.line("either {");
