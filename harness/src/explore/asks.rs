@@ -128,6 +128,8 @@ impl Writer<'_> {
             Ask::Trim { spot, length, fua } if writable && self.facts.has(T::SEND_TRIM) => {
                 self.trim(on, (spot, length), fua, held);
             }
+            // What is cached may be copied to the layer in front.
+            Ask::Cache { .. } if self.facts.setting == Setting::Backing => {}
             Ask::Cache { spot, length } if self.facts.has(T::SEND_CACHE) => {
                 self.cache(on, (spot, length), held);
             }
