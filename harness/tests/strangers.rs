@@ -349,20 +349,17 @@ fn a_newstyle_server_without_the_fixed_flag_lacks_that_and_is_tested() {
 
 #[test]
 fn a_server_whose_option_replies_are_malformed_is_entered_by_name_and_tested() {
-    let tested = Stranger::start("short-option-replies").tested(&[]);
-    tested.within(120, MIB);
+    let areas = ["2.6-base/*", "2.6-read/*", "2.6-write/*", "2.6-disconnect/*", "2.6-options/*"];
+    let chosen: Vec<&str> = areas.iter().flat_map(|area| ["--scenario", area]).collect();
+    let tested = Stranger::start("short-option-replies").tested(&chosen);
+    tested.within(60, MIB);
     let failed = tested.with("fail");
-    for id in ["2.6-base/write-read", "2.6-read/payload-steps", "2.6-disconnect/first-request"] {
-        assert!(!failed.contains(&id), "{}", tested.text);
-    }
-    let about = ["2.6-options/", "2.6-handshake/", "2.10-go/", "2.11-structured/", "8.2-extended/"];
-    let others = failed.iter().filter(|id| !about.iter().any(|area| id.starts_with(area)));
-    let others: Vec<_> = others.collect();
-    assert!(others.len() <= 16, "{others:?}\n{}", tested.text);
+    let others: Vec<_> = failed.iter().filter(|id| !id.starts_with("2.6-options/")).collect();
+    assert_eq!(others, [&"2.6-base/unknown-option"], "{}", tested.text);
     let line = "sends only a part of its answers to options";
     assert!(tested.text.contains(line), "{}", tested.text);
     assert!(failing(&tested).contains("option-reply-layout"), "{}", tested.text);
-    assert!(tested.with("pass").len() >= 60, "{}", tested.text);
+    assert!(tested.with("pass").len() >= 40, "{}", tested.text);
 }
 
 #[test]
