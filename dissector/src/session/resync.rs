@@ -4,6 +4,7 @@
 //! that is possible now; a reply must carry the cookie of a request in flight. What such a
 //! direction says is told and no longer judged: what is missing may explain anything.
 
+use memchr::{memchr, memchr3};
 use protocol::message::{Cookie, Side};
 use protocol::values::{
     ChunkType, Command, EXTENDED_REPLY_MAGIC, EXTENDED_REQUEST_MAGIC, ErrorCode, OPTION_MAGIC,
@@ -101,19 +102,30 @@ impl Session {
     /// The first place before `limit` where a message begins, or may begin; `limit` if there is
     /// none.
     fn find(&self, from: Side, bytes: &[u8], limit: usize) -> (usize, Begins) {
-        for at in 0..limit {
+        let mut at = 0;
+        while let Some(next) = self.candidate(from, &bytes[at..limit]) {
+            at += next;
             let rest = &bytes[at..];
-            let begins = match (from, rest[0]) {
-                (Side::Client, 0x25 | 0x21 | b'I') => self.client_begins(rest),
-                (Side::Server, 0x67 | 0x66 | 0x6e | 0) => self.server_begins(rest),
-                _ => Begins::No,
+            let begins = match from {
+                Side::Client => self.client_begins(rest),
+                Side::Server => self.server_begins(rest),
             };
             let misread = begins == Begins::Yes && self.decode(from, rest).is_err();
             if begins != Begins::No && !misread {
                 return (at, begins);
             }
+            at += 1;
         }
         (limit, Begins::No)
+    }
+
+    /// The first byte that a magic could begin with.
+    fn candidate(&self, from: Side, bytes: &[u8]) -> Option<usize> {
+        match from {
+            Side::Client => memchr3(0x25, 0x21, b'I', bytes),
+            Side::Server if self.phase < Phase::Transmission => memchr(0, bytes),
+            Side::Server => memchr3(0x67, 0x66, 0x6e, bytes),
+        }
     }
 
     fn resume(&mut self, from: Side) {

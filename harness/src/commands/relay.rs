@@ -30,8 +30,8 @@ const AWAITS_SECRETS: Duration = Duration::from_millis(20);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Bytes pass unchanged, and so do ends and resets. They never wait for the checks or the file: if
-more than --buffer MiB are waiting, bytes pass unseen, a warning says so, and their number is
-printed at the end.
+more than --buffer MiB are waiting, bytes pass unseen. A warning says so, their number is printed
+at the end, and the exit status is 3 (no verdict) unless a violation was found in the rest.
 
 Examples:
   qemu-nbd -t -k /tmp/server.sock disk.qcow2 &
@@ -207,11 +207,18 @@ fn summarised(
     let left_out = queue.left_out();
     if left_out.bytes > 0 {
         let (bytes, times) = (Plural(left_out.bytes, "byte"), Plural(left_out.times, "time"));
-        crate::say!("warning: {bytes} passed unseen: the checks and the file fell behind {times}");
+        crate::say!(
+            "warning: {bytes} passed unseen: the checks and the file fell behind {times}\nhint: `--buffer` lets more wait"
+        );
     }
+    // What was not seen may be anything.
+    let clean = match left_out.bytes {
+        0 => no_sessions(watched.sessions),
+        _ => exit::NO_VERDICT,
+    };
     let Some(mut findings) = findings else {
         crate::say!("{}", Plural(watched.sessions, "session"));
-        return no_sessions(watched.sessions);
+        return clean;
     };
     findings.tell_contradictions();
     findings.flush();
@@ -224,7 +231,7 @@ fn summarised(
             crate::say!("error: nothing of it could be judged");
             exit::NO_VERDICT
         }
-        _ => no_sessions(watched.sessions),
+        _ => clean,
     }
 }
 
