@@ -23,7 +23,7 @@ printf '[generic]\nunixsock = %s/sock\n[disk]\nexportname = %s/disk.img\n' "$wor
 
 # In the foreground nbd-server serves one session.
 ask() {
-  in_root nbd-server -d -C "$work/nbd.conf" -p "$work/pid" > "$work/log" 2>&1 &
+  become nbd-server -d -C "$work/nbd.conf" -p "$work/pid" > "$work/log" 2>&1 &
   server=$!
   wait_for "$work/sock"
   in_root nbdinfo "$@" "nbd+unix:///disk?socket=$work/sock" > "$work/answer"
