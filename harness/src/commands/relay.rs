@@ -212,13 +212,13 @@ fn summarised(
         );
     }
     // What was not seen may be anything.
-    let clean = match left_out.bytes {
+    let clean = || match left_out.bytes {
         0 => no_sessions(watched.sessions),
         _ => exit::NO_VERDICT,
     };
     let Some(mut findings) = findings else {
         crate::say!("{}", Plural(watched.sessions, "session"));
-        return clean;
+        return clean();
     };
     findings.tell_contradictions();
     findings.flush();
@@ -231,7 +231,7 @@ fn summarised(
             crate::say!("error: nothing of it could be judged");
             exit::NO_VERDICT
         }
-        _ => clean,
+        _ => clean(),
     }
 }
 

@@ -53,8 +53,15 @@ pub enum Change {
 }
 
 impl Change {
-    const ALL: [Self; 6] =
-        [Self::Broken, Self::FailsOtherwise, Self::Warns, Self::NotRun, Self::Mended, Self::Came];
+    const ALL: [Self; 7] = [
+        Self::Broken,
+        Self::FailsOtherwise,
+        Self::Warns,
+        Self::NotRun,
+        Self::Known,
+        Self::Mended,
+        Self::Came,
+    ];
 
     /// The word before each scenario.
     const fn word(self) -> &'static str {
