@@ -31,7 +31,11 @@ fn data_comes_through_between_all_releases() {
         jobs: 8,
         limit: Duration::from_secs(30),
     };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap();
     let grid = runtime.block_on(interop.run());
     assert_eq!(grid.rows.len(), 10);
     for (client, row) in Profile::ALL.iter().zip(&grid.rows) {
@@ -58,7 +62,12 @@ fn data_that_does_not_come_through_fails_the_pair() {
         jobs: 2,
         limit: Duration::from_secs(5),
     };
-    let grid = tokio::runtime::Runtime::new().unwrap().block_on(interop.run());
+    let grid = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap()
+        .block_on(interop.run());
     for (cell, words) in grid.rows[0].cells.iter().zip(["the server holds", "read fails"]) {
         assert_eq!(cell.mark, Some(Mark::Fail), "{cell:?}");
         assert!(cell.note.as_deref().unwrap_or_default().contains(words), "{cell:?}");
@@ -74,7 +83,12 @@ fn a_server_that_stays_open_is_a_warning() {
         jobs: 2,
         limit: Duration::from_secs(20),
     };
-    let grid = tokio::runtime::Runtime::new().unwrap().block_on(interop.run());
+    let grid = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap()
+        .block_on(interop.run());
     for row in &grid.rows {
         let [cell] = row.cells.as_slice() else { panic!("{row:?}") };
         assert_eq!(cell.mark, Some(Mark::Warn), "{cell:?}");

@@ -97,7 +97,11 @@ fn clients_pass_what_they_ask_for() {
     let all = scenarios::all().unwrap();
     let scripts: Vec<_> =
         all.into_iter().filter(|script| script.header.tests == Side::Client).collect();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap();
     let mut before = 0;
     for profile in Profile::ALL {
         let (events, _) = tokio::sync::mpsc::unbounded_channel();

@@ -139,7 +139,11 @@ async fn found_outside(quirks: &[Quirk], scripts: &[Arc<Script>]) -> Vec<String>
 
 #[test]
 fn quirks_are_not_held_against_a_server() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap();
     let wrong = runtime.block_on(async {
         let mut wrong = String::new();
         let mut waiting = cases().into_iter();

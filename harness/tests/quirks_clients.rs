@@ -97,7 +97,11 @@ async fn found(quirks: &[ClientQuirk], scripts: &[Arc<Script>]) -> Vec<String> {
 
 #[test]
 fn quirks_are_not_held_against_a_client() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap();
     let wrong = runtime.block_on(async {
         let mut wrong = String::new();
         let mut waiting = cases().into_iter();

@@ -13,9 +13,22 @@ use harness::script::ast::Replies;
 use harness::selftest::{self, AnyFault, Means, Outcome, concerned, options};
 use reference_server::Fault;
 
+/// Scripts nest, and so do the futures that play them: more than the stack of a test's thread takes.
 fn check(part: usize, of: usize) {
+    let thread = std::thread::Builder::new().stack_size(8 << 20);
+    let checked = thread.spawn(move || check_here(part, of)).unwrap().join();
+    if let Err(panic) = checked {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn check_here(part: usize, of: usize) {
     let all = scenarios::all().unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap();
     let mut missed = Vec::new();
     for fault in Fault::ALL.iter().skip(part).step_by(of) {
         let fault = AnyFault::Server(*fault);
@@ -56,7 +69,11 @@ fn a_failed_read_breaks_the_rule_of_its_form() {
         .filter(|script| script.id.starts_with("2.6-read/io-error"))
         .collect();
     assert!(!io_error.is_empty());
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap();
     for (replies, rule) in [
         (Replies::Default, "read-simple-error-code"),
         (Replies::Structured, "read-error-chunk-required"),
@@ -87,7 +104,11 @@ fn a_server_that_keeps_connections_is_charged_by_the_scenarios_about_that() {
     let target = Target::faulty(Fault::DiscIgnored);
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     let options = options(Replies::Default);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap();
     let run = runtime.block_on(run_target(&target, &scripts, None, &options, events));
     let found: Vec<_> = run
         .outcomes
@@ -102,7 +123,11 @@ fn a_server_that_keeps_connections_is_charged_by_the_scenarios_about_that() {
 #[test]
 fn a_request_beyond_the_end_that_succeeds_is_no_mere_warning() {
     let all = scenarios::all().unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap();
     let faults =
         [Fault::ReadPastEnd, Fault::WritePastEnd, Fault::ZeroesPastEnd, Fault::StatusPastEnd];
     for fault in faults {

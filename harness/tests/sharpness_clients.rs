@@ -25,7 +25,11 @@ fn known() -> BTreeMap<&'static str, &'static str> {
 #[test]
 fn every_fault_of_the_client_is_named() {
     let scripts = scenarios::all().unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .unwrap();
     let trials = runtime.block_on(async {
         let places = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
         let mut running = tokio::task::JoinSet::new();

@@ -11,6 +11,7 @@ use protocol::values::{
 use crate::plural::Plural;
 
 use super::event::ProblemKind;
+use super::handshake::are_short;
 use super::judge::Session;
 use super::phase::{Farewell, Phase};
 use super::replies::Last;
@@ -311,12 +312,16 @@ impl Session {
             let text = format!("{error}; it is unknown what should be there");
             return self.lose(from, ProblemKind::Ambiguous, text);
         }
+        // That was told of the flags, and they explain what follows.
+        let told = from == Side::Client && self.client_flags.is_some_and(are_short);
         let rule = self.rule_of_garbage(from, &error);
         let at = self.stream(from).offset + error.at as u64;
         let BadMagic { expected, found, bytes, .. } = error;
         let found = format!("{found:#0width$x}", width = bytes * 2 + 2);
         let text = format!("expected {expected}, found magic {found} at byte {at} of the {name}");
-        self.out.accuse(rule, from, text);
+        if !told {
+            self.out.accuse(rule, from, text);
+        }
         let text = format!("the rest of the {name}'s bytes can't be followed");
         self.lose(from, ProblemKind::Lost, text);
     }

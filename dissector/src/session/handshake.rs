@@ -13,6 +13,11 @@ use super::verdict::Verdict;
 /// What an option begins with: the `IH` of its magic.
 const OPTION_HEAD: u32 = 0x4948;
 
+/// Whether the flags have 16 bits, and the first option follows them at once.
+pub(super) fn are_short(flags: ClientFlags) -> bool {
+    flags.0 >> 16 <= 3 && flags.0 & 0xffff == OPTION_HEAD
+}
+
 impl Session {
     pub(super) fn greeting(&mut self, greeting: &Greeting, found: &mut Findings) -> Verdict {
         match greeting {
@@ -65,7 +70,7 @@ impl Session {
             // "TLS support": TLS is an upgrade inside the session, by NBD_OPT_STARTTLS.
             let text = "a TLS handshake in the place of the client's flags";
             found.client(Rule::TlsViaStarttls, "flags", text);
-        } else if flags.0 >> 16 <= 3 && flags.0 & 0xffff == OPTION_HEAD {
+        } else if are_short(flags) {
             // "Newstyle negotiation": 32 bits of flags.
             let text = "the flags have 16 bits: an option follows them at once";
             found.client(Rule::ClientFlagsWidth, "flags", text);
