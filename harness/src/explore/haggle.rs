@@ -172,8 +172,12 @@ impl Writer<'_> {
             self.option(name, option, &mut agreed);
         }
         if aborts {
+            let rule = match self.facts.forces_tls() && !agreed.inside {
+                true => "tls-forced-abort-exempt",
+                false => "opt-abort-acked",
+            };
             self.pen.client(name, "NBD_OPT_ABORT");
-            self.pen.server(name, "NBD_REP_ACK option=NBD_OPT_ABORT [opt-abort-acked]");
+            self.pen.server(name, &format!("NBD_REP_ACK option=NBD_OPT_ABORT [{rule}]"));
         }
         self.pen.event(name, "close");
     }
