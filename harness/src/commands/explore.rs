@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::run::again::{Access, against};
 use super::run::complain;
 use super::runtime::{DEFAULT_TIMEOUT, default_jobs, runtime, stopped, timeout};
 use super::targets::{TlsArgs, known_of, servers, started};
 use crate::explore::{Found, Limits, Tally, hunt, render};
 use crate::finding::Verdict;
-use crate::peer::{PeerFile, quoted};
+use crate::peer::PeerFile;
 use crate::run::runner::Options;
 use crate::run::target::{Target, Unavailable};
 use crate::{exit, output};
@@ -181,28 +182,8 @@ fn save(found: &Found, args: &Args, target: &Target) -> Result<PathBuf, String> 
 
 /// The command that plays a script again, up to the script.
 fn again(args: &Args, target: &Target) -> String {
-    let mut again = "nbdcheck run".to_owned();
-    let export = args.export.iter().map(|export| format!(" --export {}", quoted(export)));
-    match target {
-        Target::External { name, .. } => {
-            again.push_str(&format!(" --target {}", quoted(name)));
-            again.extend(export);
-            again.push_str(&args.tls.written());
-            if args.allow_write {
-                again.push_str(" --allow-write");
-            }
-            if args.allow_hazard {
-                again.push_str(" --allow-hazard");
-            }
-        }
-        Target::Reference { .. } => again.push_str(" --peer self"),
-        Target::Profile(profile) => again.push_str(&format!(" --peer {}", profile.peer())),
-        Target::Peer(file) if file.command().is_some() => {
-            again.push_str(&format!(" --server {}", quoted(file.origin())));
-            again.extend(export);
-        }
-        Target::Peer(file) => again.push_str(&format!(" --peer {}", quoted(file.origin()))),
-    }
+    let may = Access { write: args.allow_write, hazard: args.allow_hazard };
+    let mut again = against(target, args.export.as_deref(), &args.tls.written(), may);
     if args.timeout != DEFAULT_TIMEOUT {
         again.push_str(&format!(" --timeout {}", args.timeout));
     }

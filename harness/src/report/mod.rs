@@ -39,7 +39,7 @@ pub enum Format {
     Json,
     /// JUnit XML, as CI systems read it.
     Junit,
-    /// TAP, version 14.
+    /// TAP, version 13.
     Tap,
     /// One HTML file.
     Html,

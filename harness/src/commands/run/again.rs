@@ -7,20 +7,27 @@ use crate::peer::quoted;
 use crate::run::clients::ClientTarget;
 use crate::run::target::Target;
 
-/// For a server, in a form of the axes (empty for the plain one), up to the scenario.
+/// What may be done to a target that is somebody else's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Access {
+    pub(crate) write: bool,
+    pub(crate) hazard: bool,
+}
+
+/// `nbdcheck run` and what chooses this target, and what may be done to it.
 #[must_use]
-pub(super) fn server(args: &Args, target: &Target, form: &str) -> String {
+pub(crate) fn against(target: &Target, export: Option<&str>, tls: &str, may: Access) -> String {
     let mut again = "nbdcheck run".to_owned();
-    let export = args.export.iter().map(|export| format!(" --export {}", quoted(export)));
+    let export = export.map(|export| format!(" --export {}", quoted(export)));
     match target {
         Target::External { name, .. } => {
             again.push_str(&format!(" --target {}", quoted(name)));
             again.extend(export);
-            again.push_str(&args.tls.written());
-            if args.allow_write {
+            again.push_str(tls);
+            if may.write {
                 again.push_str(" --allow-write");
             }
-            if args.allow_hazard {
+            if may.hazard {
                 again.push_str(" --allow-hazard");
             }
         }
@@ -32,6 +39,14 @@ pub(super) fn server(args: &Args, target: &Target, form: &str) -> String {
         }
         Target::Peer(file) => again.push_str(&format!(" --peer {}", quoted(file.origin()))),
     }
+    again
+}
+
+/// For a server, in a form of the axes (empty for the plain one), up to the scenario.
+#[must_use]
+pub(super) fn server(args: &Args, target: &Target, form: &str) -> String {
+    let may = Access { write: args.allow_write, hazard: args.allow_hazard };
+    let mut again = against(target, args.export.as_deref(), &args.tls.written(), may);
     if !form.is_empty() {
         again.push_str(&format!(" --axes {form}"));
     }

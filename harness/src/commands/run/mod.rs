@@ -1,6 +1,6 @@
 //! `nbdcheck run`: scenarios against servers and clients, a verdict, reports.
 
-mod again;
+pub(super) mod again;
 mod args;
 mod forms;
 

@@ -1,14 +1,11 @@
 //! A target that scripts are played against one after another, as they come about.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, RwLock, mpsc};
+use tokio::sync::mpsc;
 
-use super::halt::Halt;
 use super::options::Options;
 use super::state::Runner;
-use crate::interpret::patience::Patience;
 use crate::run::Outcome;
 use crate::run::survey::Capabilities;
 use crate::run::survey::kept::Kept;
@@ -45,19 +42,7 @@ impl Stage {
     pub async fn open(target: &Target, options: &Options) -> Result<Self, Unavailable> {
         // Nobody listens.
         let (events, _) = mpsc::unbounded_channel();
-        let runner = Runner {
-            target: target.clone(),
-            options: options.clone(),
-            events,
-            shared: Mutex::new(HashMap::new()),
-            others: Mutex::default(),
-            contents: RwLock::default(),
-            halt: Halt::new(options.limits.clone()),
-            patience: Arc::<Patience>::default(),
-            together: RwLock::new(()),
-            canary: Mutex::new(None),
-            death: std::sync::Mutex::new(None),
-        };
+        let runner = Runner::new(target, options, events);
         let stage = Self { runner };
         match stage.runner.shared("default").await {
             Ok(_) => Ok(stage),
