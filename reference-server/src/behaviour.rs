@@ -339,6 +339,8 @@ pub(crate) enum ReplyForm {
     Agreed,
     /// Simple where structured was agreed.
     NeverStructured,
+    /// Structured where both structured and extended were agreed.
+    StructuredFirst,
     /// Structured where nothing was agreed.
     AlwaysStructured,
 }

@@ -236,9 +236,24 @@ faults! {
     TlsStateKept = "tls-state-kept",
         "keeps what was agreed before `NBD_OPT_STARTTLS`", ["opt-starttls-resets-state"],
         |b| b.keeps_state_at_tls = true;
+    TlsRefused = "tls-refused",
+        "refuses `NBD_OPT_STARTTLS` although it demands TLS", ["tls-starttls-acked"],
+        |b| b.answer_fault = Some(AnswerFault::TlsRefused);
     StarttlsUnfit = "starttls-unfit",
         "answers `NBD_OPT_STARTTLS` with `NBD_REP_SERVER`", ["opt-starttls-reply"],
         |b| b.answer_fault = Some(AnswerFault::StarttlsUnfit);
+    TlsRequiredAsPolicy = "tls-required-as-policy",
+        "answers `NBD_REP_ERR_POLICY` instead of `NBD_REP_ERR_TLS_REQD`",
+        ["tls-forced-error-other-options", "tls-selective-tls-only-tls-reqd"],
+        |b| b.answer_fault = Some(AnswerFault::TlsRequiredAsPolicy);
+    TlsRequiredWithoutTls = "tls-required-without-tls",
+        "answers unknown options with `NBD_REP_ERR_TLS_REQD` where it offers no TLS",
+        ["tls-notls-no-tls-reqd"],
+        |b| b.answer_fault = Some(AnswerFault::TlsRequiredWithoutTls);
+    TlsPretended = "tls-pretended",
+        "acknowledges `NBD_OPT_STARTTLS` where it offers no TLS, and goes on in the clear",
+        ["tls-no-plaintext-after-ack"],
+        |b| b.answer_fault = Some(AnswerFault::TlsPretended);
     TlsOnlyByName = "tls-only-by-name",
         "serves exports that take TLS in the clear by `NBD_OPT_EXPORT_NAME`", ["tls-selective-export-name-closes"],
         |b| b.serves_tls_only_by_name = true;
@@ -684,6 +699,10 @@ faults! {
     StatusPastEnd = "status-past-end",
         "reports the status of what is beyond the end", ["status-beyond-end-einval"],
         |b| b.serves_past_end = Some(Command::BLOCK_STATUS);
+    StatusErrorHidden = "status-error-hidden",
+        "reports success, without an extent, for an `NBD_CMD_BLOCK_STATUS` that failed",
+        ["status-one-chunk-per-context"],
+        |b| b.reply_fault = Some(ReplyFault::StatusErrorHidden);
     StatusZeroCloses = "status-zero-closes",
         "hangs up on an `NBD_CMD_BLOCK_STATUS` of length 0", ["status-zero-length-no-disconnect"],
         |b| b.except(Only(Command::BLOCK_STATUS), F::EMPTY, Lengths::Zero, Close);
@@ -753,6 +772,9 @@ faults! {
         "refuses extended headers to those who have not agreed on structured replies",
         ["ext-opt-alone-supported"],
         |b| b.extended_wants_structured = true;
+    StructuredFirst = "structured-first",
+        "sends structured replies to those who agreed on both forms", ["ext-all-replies-extended"],
+        |b| b.reply_form = ReplyForm::StructuredFirst;
     ExtendedStatusLength = "extended-status-length",
         "sends extended status chunks with 2 bytes too many", ["ext-block-status-ext-length"],
         |b| b.reply_fault = Some(ReplyFault::ExtendedStatusLength);

@@ -1,6 +1,6 @@
 //! From what came of a request to what is sent. No sockets, no clock.
 
-use protocol::message::{ChunkBody, Extent, Message, Request, RequestForm, SimpleReply};
+use protocol::message::{ChunkBody, ChunkForm, Extent, Message, Request, RequestForm, SimpleReply};
 use protocol::text::WireString;
 use protocol::values::{ChunkType, Command, CommandFlags, ErrorCode, ReplyFlags};
 
@@ -33,10 +33,22 @@ pub(crate) fn answer(terms: &Transmission, request: &Request, outcome: Outcome) 
         end_apart(request, &mut parts);
     }
     parts.ends = behaviour.closes_after_read_error && !chunks && failed && is_read(request);
+    if terms.chunks_stay_compact {
+        parts.messages_mut().for_each(compact);
+    }
     if let Some(fault) = terms.config.behaviour.reply_fault {
         distort::distort_reply(fault, chunks, request, &mut parts);
     }
     parts
+}
+
+/// Makes an extended reply chunk a structured one.
+fn compact(message: &mut Message) {
+    if let Message::Chunk(chunk) = message
+        && !matches!(chunk.body, ChunkBody::BlockStatusExt { .. })
+    {
+        chunk.form = ChunkForm::Structured;
+    }
 }
 
 fn simple(request: &Request, outcome: Outcome) -> Parts {

@@ -24,6 +24,8 @@ pub(crate) struct Transmission {
     pub(crate) config: Arc<Config>,
     pub(crate) export: Arc<Export>,
     pub(crate) replies: Replies,
+    /// Whether reply chunks have compact headers although extended ones were agreed, by a fault.
+    pub(crate) chunks_stay_compact: bool,
     pub(crate) flags: TransmissionFlags,
     pub(crate) contexts: Vec<Selected>,
     pub(crate) store: Arc<dyn Store>,
@@ -91,6 +93,8 @@ impl Transmission {
             },
             config: config.clone(),
             export: export.clone(),
+            chunks_stay_compact: behaviour.reply_form == ReplyForm::StructuredFirst
+                && agreed.structured,
             replies,
             store,
         }

@@ -215,6 +215,7 @@ fn widened() -> Vec<Vec<Message>> {
     ];
     vec![
         options,
+        [vec![structured()], haggled(Vec::new()), without_contexts.clone()].concat(),
         [haggled(Vec::new()), without_contexts].concat(),
         [haggled(vec![set]), requests].concat(),
     ]

@@ -92,7 +92,14 @@ async fn ask(
         insists: target.insists_on_tls(),
     };
     let export = args.export.as_deref().or(instance.export.as_deref());
-    let ask = Ask { export, limit, strange: !target.is_owned(), places: true, write: false };
+    let ask = Ask {
+        export,
+        limit,
+        strange: !target.is_owned(),
+        forced: false,
+        places: true,
+        write: false,
+    };
     let found = survey(whom, &ask, configuration).await.map_err(|trouble| trouble.to_string());
     let version = target.version().await.map(|version| format!(" {version}")).unwrap_or_default();
     instance.stop().await;

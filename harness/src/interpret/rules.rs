@@ -60,7 +60,7 @@ impl Interpreter<'_> {
         candidate: &Candidate,
     ) -> &'t str {
         match candidate {
-            _ if is_other_than_unsup(line, candidate) => UNSUP,
+            _ if is_other_than_unsup(line, candidate) && !is_about_tls(tag, candidate) => UNSUP,
             Candidate::Reply(reply)
                 if (tag == COOKIE && !self.is_of_another(reply))
                     || (tag == COVERS
@@ -261,6 +261,13 @@ fn is_other_than_unsup(line: &MessageLine, candidate: &Candidate) -> bool {
         && reply.reply != ReplyType::ERR_UNSUP
         && reply.reply.is_final()
         && reply.option.name().is_none()
+}
+
+/// Whether a rule is about TLS, and TLS is what the reply asks for.
+fn is_about_tls(tag: &str, candidate: &Candidate) -> bool {
+    let Candidate::Message(received) = candidate else { return false };
+    let Message::OptionReply(reply) = &received.message else { return false };
+    reply.reply == ReplyType::ERR_TLS_REQD && tag.starts_with("tls-")
 }
 
 /// The tags of a line that somebody can break: a permission is nobody's fault.

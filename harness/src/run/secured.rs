@@ -47,6 +47,12 @@ impl Wanted {
         }
     }
 
+    /// Whether a configuration's name makes TLS a must.
+    #[must_use]
+    pub fn is_forced(configuration: &str) -> bool {
+        Self::of(configuration).1.is_some_and(|wanted| wanted.mode == TlsMode::Forced)
+    }
+
     /// As a peer file calls it.
     #[must_use]
     pub fn of_peer(self, folder: PathBuf) -> Tls {

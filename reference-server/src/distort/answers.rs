@@ -41,11 +41,7 @@ pub(crate) fn distort_answer(
                 {
                     *answer = refuse(option, ReplyType::ERR_INVALID, "it takes no data");
                 }
-                OptionType::STARTTLS if fault == AnswerFault::StarttlsUnfit => {
-                    let body = ReplyBody::Server { name: "tls".into(), description: "".into() };
-                    let unfit = message(option, ReplyType::SERVER, body);
-                    answer.parts.list.insert(0, Part::Message(unfit));
-                }
+                OptionType::STARTTLS => starttls(fault, answer),
                 OptionType::LIST if fault == AnswerFault::ListUnsupported => {
                     *answer = refuse(option, ReplyType::ERR_UNSUP, "it is unknown");
                 }
@@ -80,6 +76,9 @@ fn distort_each(fault: AnswerFault, reply: &mut OptionReply) {
         }
         _ => {}
     }
+    if fault == AnswerFault::TlsRequiredAsPolicy && reply.reply == ReplyType::ERR_TLS_REQD {
+        reply.reply = ReplyType::ERR_POLICY;
+    }
     if fault == AnswerFault::OptionErrorWithoutBit && reply.reply.is_error() {
         reply.reply.0 &= 0x7fff_ffff;
     }
@@ -108,11 +107,31 @@ fn general(fault: AnswerFault, request: &OptionRequest, answer: &mut Answer) {
         AnswerFault::PeekAcked if request.option == OptionType::PEEK_EXPORT => {
             acknowledge(request.option, answer);
         }
+        AnswerFault::TlsRequiredWithoutTls if answers(answer, ReplyType::ERR_UNSUP) => {
+            *answer = refuse(request.option, ReplyType::ERR_TLS_REQD, "this needs TLS");
+        }
         AnswerFault::OptionRefusalCloses if is_refusal(answer) => {
             *answer = hang_up("an option that is refused");
         }
         AnswerFault::OptionUnknownAcked if request.option.name().is_none() => {
             acknowledge(request.option, answer);
+        }
+        _ => {}
+    }
+}
+
+fn starttls(fault: AnswerFault, answer: &mut Answer) {
+    let option = OptionType::STARTTLS;
+    match fault {
+        AnswerFault::TlsRefused if matches!(answer.next, Next::Tls(_)) => {
+            *answer = refuse(option, ReplyType::ERR_POLICY, "there is no TLS today");
+        }
+        AnswerFault::StarttlsUnfit => {
+            let body = ReplyBody::Server { name: "tls".into(), description: "".into() };
+            answer.parts.list.insert(0, Part::Message(message(option, ReplyType::SERVER, body)));
+        }
+        AnswerFault::TlsPretended if answers(answer, ReplyType::ERR_POLICY) => {
+            acknowledge(option, answer);
         }
         _ => {}
     }

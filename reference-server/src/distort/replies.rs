@@ -47,6 +47,7 @@ pub(crate) fn distort_reply(
     let hidden = match fault {
         ReplyFault::WriteErrorHidden => Some(Command::WRITE),
         ReplyFault::ZeroesErrorHidden => Some(Command::WRITE_ZEROES),
+        ReplyFault::StatusErrorHidden => Some(Command::BLOCK_STATUS),
         _ => None,
     };
     if hidden == Some(request.command) && failed(parts) {

@@ -16,6 +16,7 @@ use super::visits::Visits;
 use crate::finding::{Finding, Verdict};
 use crate::run::milestones::{Offer, offers};
 use crate::run::result::{Event, TargetRun};
+use crate::run::secured::Wanted;
 use crate::run::survey::capacity::CAPACITY;
 use crate::run::survey::{Ask, Trouble, Whom, probe};
 use crate::run::target::{Target, Unavailable};
@@ -219,6 +220,7 @@ impl Runner {
             export: instance.export.as_deref(),
             limit,
             strange: !instance.described,
+            forced: instance.described && Wanted::is_forced(configuration),
             places: true,
             write: self.options.write || instance.owned,
         };

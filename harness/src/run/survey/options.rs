@@ -49,17 +49,24 @@ impl Surveyor<'_> {
             Ok(reply) => Fact::Known(reply.last, reply.line.clone()),
             Err(error) => Fact::Unknown(error.to_string()),
         };
-        let forced = matches!(&unknown, Ok(reply) if reply.last == ReplyType::ERR_TLS_REQD);
+        let forced = self.ask.forced
+            || matches!(&unknown, Ok(reply) if reply.last == ReplyType::ERR_TLS_REQD);
         let shaken = self.start_tls().await;
         let offered = self.found.offers(OptionType::STARTTLS);
         if offered {
             self.found.tls = if forced { TlsMode::Forced } else { TlsMode::Selective };
             self.found.tls_kind = self.whom.security.map(crate::tls::Security::kind);
         }
-        if forced || self.whom.insists {
+        if self.whom.insists || (forced && !self.refuses_tls()) {
             self.go_inside(shaken)?;
         }
         Ok(())
+    }
+
+    /// Whether STARTTLS is answered by an error: who demands TLS then contradicts themselves, which
+    /// is for scenarios to name.
+    fn refuses_tls(&self) -> bool {
+        self.found.options.get(&OptionType::STARTTLS).is_some_and(|reply| reply.is_error())
     }
 
     /// STARTTLS, and the handshake where there is something for it.
@@ -100,9 +107,15 @@ impl Surveyor<'_> {
     }
 
     /// What is refused in the clear is asked inside; gives whether there is a reason to ask again.
-    async fn demanded(&mut self, reply: &Result<Reply, NoAnswer>) -> Result<bool, Trouble> {
-        let demands = matches!(reply, Ok(reply) if reply.last == ReplyType::ERR_TLS_REQD);
-        if !demands || self.inside {
+    async fn demanded(
+        &mut self,
+        option: OptionType,
+        reply: &Result<Reply, NoAnswer>,
+    ) -> Result<bool, Trouble> {
+        let demands = matches!(reply, Ok(reply) if reply.last == ReplyType::ERR_TLS_REQD)
+            // LIST may be forbidden for its own sake.
+            || (option == OptionType::GO && self.is_forbidden(reply));
+        if !demands || self.inside || self.refuses_tls() {
             return Ok(false);
         }
         let shaken = match self.whom.security {
@@ -113,9 +126,22 @@ impl Surveyor<'_> {
         Ok(true)
     }
 
+    /// Whether GO is forbidden as is what nobody knows: TLS is a must, by another name.
+    fn is_forbidden(&mut self, reply: &Result<Reply, NoAnswer>) -> bool {
+        let forbids = |last: &ReplyType| *last == ReplyType::ERR_POLICY;
+        let forbidden = self.found.unknown_option.known().is_some_and(forbids)
+            && matches!(reply, Ok(reply) if forbids(&reply.last))
+            && self.found.offers(OptionType::STARTTLS)
+            && self.whom.security.is_some();
+        if forbidden {
+            self.found.tls = TlsMode::Forced;
+        }
+        forbidden
+    }
+
     async fn list(&mut self) -> Result<(), Trouble> {
         let mut heard = self.option(None, OptionType::LIST, OptionBody::Empty).await;
-        if self.demanded(&heard).await? {
+        if self.demanded(OptionType::LIST, &heard).await? {
             heard = self.option(None, OptionType::LIST, OptionBody::Empty).await;
         }
         if let Ok(Reply { items, last: ReplyType::ACK, .. }) = heard {
@@ -135,11 +161,17 @@ impl Surveyor<'_> {
         for name in names {
             self.found.export = String::from_utf8_lossy(name.as_bytes()).into_owned();
             let mut went = self.go(&name).await;
-            if self.demanded(&went).await? {
+            if self.demanded(OptionType::GO, &went).await? {
                 went = self.go(&name).await;
             }
             match went {
                 Ok(reply) if reply.last == ReplyType::ACK => return Ok(()),
+                Ok(reply) if reply.last == ReplyType::ERR_TLS_REQD && self.refuses_tls() => {
+                    self.found.tls = TlsMode::Forced;
+                    let why = format!("NBD_OPT_GO wants TLS, which is refused: {}", reply.line);
+                    self.found.unknown.insert(OptionType::EXPORT_NAME, why);
+                    return Ok(());
+                }
                 // The block size was asked for: an error that demands just that is for scenarios to name.
                 Ok(reply) if reply.last == ReplyType::ERR_BLOCK_SIZE_REQD => return Ok(()),
                 Ok(reply) if reply.last != ReplyType::ERR_UNSUP => refusal = Some(reply.line),

@@ -26,6 +26,8 @@ pub struct Ask<'a> {
     /// Nobody here set the server up: whether it reads, writes and keeps what was written is asked
     /// too, and whether it goes on serving.
     pub strange: bool,
+    /// Whoever set the server up made TLS a must: what it answers in the clear does not matter.
+    pub forced: bool,
     /// How many connections it serves at once is asked too, if it is strange.
     pub places: bool,
     /// The export may be written to.
@@ -36,6 +38,6 @@ impl<'a> Ask<'a> {
     /// What a server offers that the harness set up.
     #[must_use]
     pub fn offers(export: Option<&'a str>, limit: Duration) -> Self {
-        Self { export, limit, strange: false, places: false, write: false }
+        Self { export, limit, strange: false, forced: false, places: false, write: false }
     }
 }

@@ -70,7 +70,7 @@ const BRIEF: Duration = Duration::from_millis(300);
 
 async fn found(small: Small, write: bool) -> Result<Capabilities, Trouble> {
     let (address, server) = small.start().await;
-    let ask = Ask { export: None, limit: BRIEF, strange: true, places: true, write };
+    let ask = Ask { export: None, limit: BRIEF, strange: true, forced: false, places: true, write };
     let found = probe(whom(&address), &ask).await;
     server.abort();
     found
@@ -163,7 +163,8 @@ async fn who_says_nothing_is_known_after_one_wait() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().into();
     let began = std::time::Instant::now();
-    let ask = Ask { export: None, limit: BRIEF, strange: true, places: true, write: true };
+    let ask =
+        Ask { export: None, limit: BRIEF, strange: true, forced: false, places: true, write: true };
     let trouble = probe(whom(&address), &ask).await.unwrap_err();
     assert!(matches!(trouble, Trouble::NoGreeting { .. }), "{trouble}");
     assert!(began.elapsed() < 5 * BRIEF, "{:?}", began.elapsed());
