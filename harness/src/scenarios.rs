@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::exit;
 use crate::script::ast::Script;
 use crate::script::{self, ScriptError, library};
 
@@ -15,17 +14,6 @@ pub const SANITY: &str = "2.6-base/sanity";
 /// Their mistakes, with line and caret.
 pub fn all() -> Result<Vec<Arc<Script>>, String> {
     library::scripts().map_err(|errors| shown(&errors))
-}
-
-/// Every embedded scenario; mistakes are told on standard error.
-///
-/// # Errors
-/// The exit status.
-pub fn all_or_tell() -> Result<Vec<Arc<Script>>, u8> {
-    all().map_err(|text| {
-        crate::output::tell(&text);
-        exit::USAGE
-    })
 }
 
 /// One embedded scenario.

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::error::CommandError;
+
 /// How captures are called in folders, besides `.gz` and `.zst`.
 const ENDINGS: [&str; 4] = ["pcap", "pcapng", "cap", "ntar"];
 /// How deep folders are looked through.
@@ -14,7 +16,7 @@ const DEPTH: usize = 32;
 ///
 /// # Errors
 /// A folder can't be read, or holds no captures; with the path.
-pub(super) fn captures(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+pub(super) fn captures(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CommandError> {
     let mut found = Vec::new();
     for path in paths {
         if path == Path::new("-") || !path.is_dir() {
@@ -22,13 +24,14 @@ pub(super) fn captures(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
             continue;
         }
         let before = found.len();
-        look(path, DEPTH, &mut found).map_err(|error| format!("{}: {error}", name(path)))?;
+        let shown = name(path);
+        look(path, DEPTH, &mut found)
+            .map_err(|error| CommandError::usage(format_args!("{shown}: {error}")))?;
         if found.len() == before {
-            let shown = name(path);
-            return Err(format!(
-                "{shown}: no captures in this folder\n\
-                 hint: looked for .pcap, .pcapng, .cap and .ntar, also with .gz and .zst"
-            ));
+            let error = CommandError::usage(format_args!("{shown}: no captures in this folder"));
+            return Err(
+                error.hint("looked for .pcap, .pcapng, .cap and .ntar, also with .gz and .zst")
+            );
         }
         found[before..].sort();
     }
@@ -90,9 +93,9 @@ mod tests {
         let wanted = ["notes.txt", "a.PCAP.gz", "b.pcapng", "in/c.pcap3"].map(path);
         assert_eq!(captures(&given).unwrap(), wanted);
         let error = captures(&[path("empty")]).unwrap_err();
-        let error = error.replace(&folder.path().display().to_string(), "DIR");
+        let error = error.to_string().replace(&folder.path().display().to_string(), "DIR");
         insta::assert_snapshot!(error, @"
-        DIR/empty: no captures in this folder
+        error: DIR/empty: no captures in this folder
         hint: looked for .pcap, .pcapng, .cap and .ntar, also with .gz and .zst
         ");
         assert_eq!(captures(&["-".into()]).unwrap(), [PathBuf::from("-")]);

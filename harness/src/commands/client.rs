@@ -2,7 +2,6 @@
 //! or with one fault.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +9,8 @@ use protocol::uri::Uri;
 use reference_server::client::Options;
 use reference_server::{ClientFault, ClientQuirk, Profile};
 
+use super::error::CommandError;
+use super::runtime::runtime;
 use crate::peer::{Address, Ended, Parameters};
 use crate::run::selfclient::{self, ACTIONS};
 use crate::{exit, output};
@@ -84,53 +85,52 @@ pub struct Args {
 
 pub(super) fn parse_fault(text: &str) -> Result<ClientFault, String> {
     let names = ClientFault::ALL.iter().map(|fault| fault.name());
-    text.parse().map_err(|error| super::serve::unknown(error, text, names, "--list-faults"))
+    text.parse()
+        .map_err(|error| super::serve::unknown(error, text, names, "nbdcheck client --list-faults"))
 }
 
 fn parse_quirk(text: &str) -> Result<ClientQuirk, String> {
     let names = ClientQuirk::ALL.iter().map(|quirk| quirk.name());
-    text.parse().map_err(|error| super::serve::unknown(error, text, names, "--list-quirks"))
+    text.parse()
+        .map_err(|error| super::serve::unknown(error, text, names, "nbdcheck client --list-quirks"))
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
     if args.list_faults {
-        return list_faults();
+        return Ok(list_faults());
     }
     if args.list_quirks {
-        return list_quirks();
+        return Ok(list_quirks());
     }
-    let (Some(action), Some(uri)) = (&args.action, &args.uri) else { return exit::USAGE };
+    let (Some(action), Some(uri)) = (&args.action, &args.uri) else {
+        return Err(CommandError::usage("an action and a URI are needed"));
+    };
     let options = match (args.profile, args.fault) {
         (Some(profile), _) => Options::of_release(profile),
         (None, Some(fault)) => Options::of_habits(fault.habits()),
         (None, None) => Options::of_habits(ClientQuirk::habits(args.quirks.iter().copied())),
     };
-    let runtime = match super::runtime::runtime() {
-        Ok(runtime) => runtime,
-        Err(text) => return super::run::complain(&text, exit::NO_VERDICT),
-    };
     let who = args.profile.map_or_else(|| "the client".to_owned(), ToString::to_string);
-    if let Err(reason) = selfclient::supports(&options.habits, &who, action) {
-        return super::run::complain(&reason, exit::USAGE);
-    }
+    selfclient::supports(&options.habits, &who, action).map_err(CommandError::usage)?;
     let mut with = Parameters::new(Address::from(uri.endpoint.clone()), &uri.export);
     with.offset = args.offset;
     with.length = args.length;
     with.file = args.file;
     with.limit = Duration::from_secs(args.timeout.into());
-    let done = runtime.block_on(selfclient::act(options, action, uri, &with));
+    let done = runtime()?.block_on(selfclient::act(options, action, uri, &with));
     if !done.stderr.is_empty() {
         crate::say!("{}", done.stderr);
     }
-    if std::io::stdout().write_all(&done.stdout).is_err() {
-        return exit::NO_VERDICT;
-    }
-    match done.ended {
+    output::print_bytes(&done.stdout)
+        .map_err(|error| CommandError::cannot_write("to standard output", &error))?;
+    Ok(match done.ended {
         Some(Ended::Status(0)) => exit::OK,
         _ => exit::FAILED,
-    }
+    })
 }
 
 fn list_faults() -> u8 {

@@ -7,6 +7,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use dissector::session::{COVERED, Rule};
 use protocol::requirements::{self, Observable, Requirement};
 
+use super::CommandError;
 use crate::exit;
 use crate::output;
 use crate::scenarios;
@@ -54,12 +55,11 @@ fn told(withheld: &[(&str, &str)]) -> String {
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    let scripts = match scenarios::all_or_tell() {
-        Ok(scripts) => scripts,
-        Err(status) => return status,
-    };
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    let scripts = scenarios::all().map_err(CommandError::script)?;
     let withheld = withheld();
     let mut rows: BTreeMap<Observable, [usize; 4]> = BTreeMap::new();
     let mut missing = Vec::new();
@@ -94,7 +94,7 @@ pub fn run(args: Args) -> u8 {
     }
     text.push_str(&told(&withheld));
     output::print(&text);
-    exit::OK
+    Ok(exit::OK)
 }
 
 #[cfg(test)]

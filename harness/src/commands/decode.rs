@@ -1,7 +1,7 @@
 //! `nbdcheck decode`.
 
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal as _, Write as _};
+use std::io::{self, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use dissector::capture::{Input, ReadError};
@@ -10,6 +10,7 @@ use dissector::render::Only;
 use dissector::session::Recognize;
 use dissector::tls::KeyLog;
 
+use super::CommandError;
 use super::captures::{captures, name};
 use super::cut_short;
 use super::view::View;
@@ -48,25 +49,18 @@ pub struct Args {
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    let keys = match keys(&args.keylog) {
-        Ok(keys) => keys,
-        Err(status) => return status,
-    };
-    let files = match captures(&args.files) {
-        Ok(files) => files,
-        Err(error) => {
-            crate::say!("error: {error}");
-            return exit::USAGE;
-        }
-    };
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    let keys = keys(&args.keylog)?;
+    let files = captures(&args.files)?;
     let [file] = &files[..] else {
         if args.as_scenario || args.view.session.is_some() {
-            crate::say!("error: sessions have numbers in each capture; name one file");
-            return exit::USAGE;
+            let text = "sessions have numbers in each capture; name one file";
+            return Err(CommandError::usage(text));
         }
-        return several(&args, &files, &keys);
+        return Ok(several(&args, &files, &keys));
     };
     if args.as_scenario {
         return as_scenario(&args, file, keys);
@@ -79,7 +73,7 @@ fn several(args: &Args, files: &[PathBuf], keys: &KeyLog) -> u8 {
     let mut worst = exit::OK;
     for (index, file) in files.iter().enumerate() {
         output::print(&args.view.heading(&name(file), index == 0));
-        worst = worst.max(one(args, file, keys.clone()));
+        worst = worst.max(one(args, file, keys.clone()).unwrap_or_else(|error| error.tell()));
         if output::has_failed() {
             break;
         }
@@ -88,35 +82,25 @@ fn several(args: &Args, files: &[PathBuf], keys: &KeyLog) -> u8 {
 }
 
 /// Decodes a capture; gives the exit status.
-fn one(args: &Args, path: &Path, keys: KeyLog) -> u8 {
+fn one(args: &Args, path: &Path, keys: KeyLog) -> Result<u8, CommandError> {
     let name = name(path);
     let options = args.view.options(keys);
     let shown =
-        args.view.show(false, |sink| open(path).and_then(|file| dissect(file, options, sink)));
-    let sessions = match shown {
-        Ok(Ok(sessions)) => sessions,
-        Ok(Err(error)) => {
-            complain(&name, &error);
-            return exit::NO_VERDICT;
-        }
-        Err(status) => return status,
-    };
+        args.view.show(false, |sink| open(path).and_then(|file| dissect(file, options, sink)))?;
+    let Some(sessions) = shown else { return Ok(exit::OK) };
+    let sessions = sessions.map_err(|error| unreadable(&name, &error))?;
     match args.view.session {
-        _ if sessions == 0 => {
-            no_sessions(&name);
-            exit::NO_VERDICT
-        }
+        _ if sessions == 0 => Err(no_sessions(&name)),
         Some(wanted) if wanted > sessions => {
-            crate::say!("error: no session {wanted} in {name}: it has {sessions}");
-            crate::say!("hint: `nbdcheck decode --format summary` shows them all");
-            exit::USAGE
+            let hint = "`nbdcheck decode --format summary` shows them all";
+            Err(no_session(wanted, &name, sessions).hint(hint))
         }
-        _ => exit::OK,
+        _ => Ok(exit::OK),
     }
 }
 
 /// Prints a session as a scenario; gives the exit status.
-fn as_scenario(args: &Args, path: &Path, keys: KeyLog) -> u8 {
+fn as_scenario(args: &Args, path: &Path, keys: KeyLog) -> Result<u8, CommandError> {
     let name = name(path);
     let session = args.view.session.unwrap_or(1);
     let mut transcriber = Transcriber::new(&format!("session {session} of {name}"));
@@ -125,39 +109,31 @@ fn as_scenario(args: &Args, path: &Path, keys: KeyLog) -> u8 {
         Some(_) => dissect(file, options, &mut Only::new(&mut transcriber, Some(session))),
         None => dissect(file, options, &mut Alone { inner: &mut transcriber, others: false }),
     });
-    let sessions = match result {
-        Ok(sessions) => sessions,
-        Err(error) => {
-            complain(&name, &error);
-            return exit::NO_VERDICT;
-        }
-    };
+    let sessions = result.map_err(|error| unreadable(&name, &error))?;
     if sessions == 0 {
-        no_sessions(&name);
-        return exit::NO_VERDICT;
+        return Err(no_sessions(&name));
     }
     // One that is found by chance is not what was meant.
     if session > sessions || (args.view.session.is_none() && sessions > 1) {
-        match args.view.session {
-            Some(wanted) => crate::say!("error: no session {wanted} in {name}: it has {sessions}"),
+        let error = match args.view.session {
+            Some(wanted) => no_session(wanted, &name, sessions),
             // The others have not been looked for.
-            None => crate::say!("error: {name} has several sessions, not just one to take"),
-        }
-        crate::say!(
-            "hint: `--session N` chooses; `nbdcheck decode --format summary` shows them all"
-        );
-        return exit::USAGE;
+            None => CommandError::usage(format_args!(
+                "{name} has several sessions, not just one to take"
+            )),
+        };
+        let hint = "`--session N` chooses; `nbdcheck decode --format summary` shows them all";
+        return Err(error.hint(hint));
     }
-    match transcriber.script() {
-        Ok(script) => {
-            output::print(&script);
-            exit::OK
-        }
-        Err(error) => {
-            crate::say!("error: {name}: {error}");
-            exit::NO_VERDICT
-        }
-    }
+    let script = transcriber.script();
+    let script =
+        script.map_err(|error| CommandError::no_verdict(format_args!("{name}: {error}")))?;
+    output::print(&script);
+    Ok(exit::OK)
+}
+
+fn no_session(wanted: u64, name: &str, sessions: u64) -> CommandError {
+    CommandError::usage(format_args!("no session {wanted} in {name}: it has {sessions}"))
 }
 
 /// Hands on the first session; has enough when there is another.
@@ -199,35 +175,32 @@ pub(super) fn open(path: &Path) -> Result<Input<'static>, ReadError> {
     Ok(Input::file(file)?)
 }
 
-/// Reads key logs; complains and gives the exit status if that fails.
-pub(super) fn keys(files: &[PathBuf]) -> Result<KeyLog, u8> {
+/// Reads key logs.
+pub(super) fn keys(files: &[PathBuf]) -> Result<KeyLog, CommandError> {
     let mut keys = KeyLog::default();
     for path in files {
-        match File::open(path).and_then(|file| keys.read(BufReader::new(file))) {
-            Ok(0) => {
-                crate::say!("error: {}: no secrets of TLS", name(path));
-                crate::say!("hint: a key log has lines like `CLIENT_RANDOM 5f3a... 91c0...`");
-                return Err(exit::USAGE);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                crate::say!("error: can't read {}: {error}", name(path));
-                return Err(exit::USAGE);
-            }
+        let name = name(path);
+        let read = File::open(path).and_then(|file| keys.read(BufReader::new(file)));
+        let read =
+            read.map_err(|error| CommandError::usage(format_args!("can't read {name}: {error}")))?;
+        if read == 0 {
+            let error = CommandError::usage(format_args!("{name}: no secrets of TLS"));
+            return Err(error.hint("a key log has lines like `CLIENT_RANDOM 5f3a... 91c0...`"));
         }
     }
     Ok(keys)
 }
 
-pub(super) fn complain(name: &str, error: &ReadError) {
-    crate::say!("error: {name}: {error}");
+/// A capture that can't be read to its end.
+pub(super) fn unreadable(name: &str, error: &ReadError) -> CommandError {
+    CommandError::no_verdict(format_args!("{name}: {error}"))
 }
 
-pub(super) fn no_sessions(name: &str) {
-    let _ = io::stdout().flush();
-    crate::say!("error: {name}: no NBD traffic found");
-    crate::say!(
-        "hint: a server on another port than 10809 whose greeting was not captured is found with \
-         `--port N`"
-    );
+/// A capture in which there is nothing for us.
+pub(super) fn no_sessions(name: &str) -> CommandError {
+    let error = CommandError::no_verdict(format_args!("{name}: no NBD traffic found"));
+    error.hint(
+        "a server on another port than 10809 whose greeting was not captured is found with \
+         `--port N`",
+    )
 }

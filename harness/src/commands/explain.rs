@@ -1,7 +1,9 @@
 //! `nbdcheck explain`: a requirement, or a scenario.
 
+use protocol::nearest::the_nearest;
 use protocol::requirements;
 
+use super::CommandError;
 use crate::exit;
 use crate::output;
 use crate::scenarios;
@@ -14,31 +16,21 @@ pub struct Args {
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    let scripts = match scenarios::all_or_tell() {
-        Ok(scripts) => scripts,
-        Err(status) => return status,
-    };
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    let scripts = scenarios::all().map_err(CommandError::script)?;
     if let Some(script) = scripts.iter().find(|script| script.id == args.id) {
         output::print(&script.source.text);
-        return exit::OK;
+        return Ok(exit::OK);
     }
     let Some(rule) = requirements::find(&args.id) else {
-        let mut near: Vec<(f64, &str)> = requirements::all()
-            .iter()
-            .map(|rule| rule.id)
-            .chain(scripts.iter().map(|script| script.id.as_str()))
-            .map(|id| (strsim::jaro_winkler(&args.id, id), id))
-            .collect();
-        near.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let names: Vec<String> = near.iter().take(3).map(|(_, id)| format!("`{id}`")).collect();
-        crate::say!(
-            "error: `{}` is neither a requirement nor a scenario\nhint: the nearest are {}",
-            args.id,
-            names.join(", ")
-        );
-        return exit::USAGE;
+        let rules = requirements::all().iter().map(|rule| rule.id);
+        let known = rules.chain(scripts.iter().map(|script| script.id.as_str()));
+        let hint = the_nearest(&args.id, known, 3);
+        let text = format_args!("`{}` is neither a requirement nor a scenario", args.id);
+        return Err(CommandError::usage(text).hint(hint));
     };
     let party = rule.actor.map_or("both", protocol::message::Side::name);
     let mut text = format!(
@@ -62,5 +54,5 @@ pub fn run(args: Args) -> u8 {
         text.push_str(&format!("  {word}   {}: {}\n", script.id, script.header.title.node));
     }
     output::print(&text);
-    exit::OK
+    Ok(exit::OK)
 }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::CommandError;
 use super::run::again::{Access, against};
-use super::run::complain;
-use super::runtime::{DEFAULT_TIMEOUT, default_jobs, runtime, stopped, timeout};
-use super::targets::{TlsArgs, known_of, servers, started};
+use super::runtime::{DEFAULT_TIMEOUT, default_jobs, long, runtime, stopped, timeout};
+use super::targets::{TlsArgs, known_of, not_one, servers, started};
 use crate::explore::{Found, Limits, Tally, hunt, render};
 use crate::finding::Verdict;
 use crate::peer::PeerFile;
@@ -67,29 +67,21 @@ pub struct Args {
     save: PathBuf,
 }
 
-/// The longest `--time`, in seconds: a week.
-const MAX_TIME: f64 = 604_800.0;
-
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    match prepare(&args) {
-        Ok(target) => match runtime() {
-            Ok(runtime) => runtime.block_on(execute(&args, &target)),
-            Err(text) => complain(&text, exit::NO_VERDICT),
-        },
-        Err(text) => complain(&text, exit::USAGE),
-    }
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    let target = prepare(&args)?;
+    runtime()?.block_on(execute(&args, &target))
 }
 
-fn prepare(args: &Args) -> Result<Target, String> {
+fn prepare(args: &Args) -> Result<Target, CommandError> {
     timeout(args.timeout)?;
-    if !(args.time > 0.0 && args.time <= MAX_TIME) {
-        return Err(format!("--time takes more than 0 and at most {MAX_TIME} seconds"));
-    }
+    long("--time", args.time)?;
     if let Some(command) = &args.server {
         let file = PeerFile::from_command(command, args.export.as_deref());
-        let file = file.map_err(|error| error.to_string())?;
+        let file = file.map_err(CommandError::usage)?;
         return Ok(Target::Peer(Box::new(file)));
     }
     let (text, mut targets) = match (&args.peer, &args.target) {
@@ -97,15 +89,15 @@ fn prepare(args: &Args) -> Result<Target, String> {
         (None, Some(target)) => {
             (target.as_str(), servers(target, args.export.as_deref(), &args.tls)?)
         }
-        (None, None) => return Err("nothing to test is named".to_owned()),
+        (None, None) => return Err(CommandError::usage("nothing to test is named")),
     };
     match (targets.pop(), targets.is_empty()) {
         (Some(target), true) => Ok(target),
-        _ => Err(format!("`{text}` is not one server\nhint: `explore` tests one at a time")),
+        _ => Err(not_one(text, "explore")),
     }
 }
 
-async fn execute(args: &Args, target: &Target) -> u8 {
+async fn execute(args: &Args, target: &Target) -> Result<u8, CommandError> {
     let seed = args.seed.unwrap_or_else(any_seed);
     let limits = Limits {
         time: Duration::from_secs_f64(args.time),
@@ -138,18 +130,17 @@ async fn execute(args: &Args, target: &Target) -> u8 {
     let hunted = tokio::select! {
         biased;
         hunted = hunt(target, &options, &limits, known, &mut told) => hunted,
-        () = stopped() => return complain("interrupted", exit::NO_VERDICT),
+        () = stopped() => return Err(CommandError::no_verdict("interrupted")),
     };
-    let tally = match hunted {
-        Ok(tally) => tally,
-        Err(Unavailable::Stopped(reason)) => return complain(&reason, exit::FAILED),
-        Err(unavailable) => return complain(&unavailable.into_reason(), exit::NO_VERDICT),
-    };
+    let tally = hunted.map_err(|unavailable| match unavailable {
+        Unavailable::Stopped(reason) => CommandError::failed(reason),
+        unavailable => CommandError::no_verdict(unavailable.into_reason()),
+    })?;
     output::print(&render::summary(&tally, seed));
     if let Some(trouble) = unsaved {
-        return complain(&trouble, exit::NO_VERDICT);
+        return Err(CommandError::no_verdict(trouble));
     }
-    verdict(&tally, args.strict)
+    Ok(verdict(&tally, args.strict))
 }
 
 fn verdict(tally: &Tally, strict: bool) -> u8 {
@@ -175,8 +166,7 @@ fn save(found: &Found, args: &Args, target: &Target) -> Result<PathBuf, String> 
     let path = PathBuf::from(&found.script.source.path);
     let text = render::script(found, target.name());
     let written = std::fs::create_dir_all(&args.save).and_then(|()| std::fs::write(&path, text));
-    let told = |error| format!("can't write {}: {error}", path.display());
-    written.map_err(told)?;
+    written.map_err(|error| format!("can't write {}: {error}", path.display()))?;
     Ok(path)
 }
 

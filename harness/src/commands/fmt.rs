@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::CommandError;
 use crate::exit;
 use crate::script;
 
@@ -17,18 +18,15 @@ pub struct Args {
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
     let mut status = exit::OK;
     for path in &args.files {
         let shown = path.display().to_string();
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) => {
-                crate::say!("error: can't read {shown}: {error}");
-                return exit::NO_VERDICT;
-            }
-        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| CommandError::cannot_read(&shown, &error))?;
         let formatted = match script::load(&shown, &shown, &text)
             .map(|script| script::lint(&script))
             .and_then(|advice| Ok((script::format(&shown, &text)?, advice)))
@@ -38,8 +36,7 @@ pub fn run(args: Args) -> u8 {
                 formatted
             }
             Err(errors) => {
-                crate::output::tell(&script::render(&errors, false));
-                status = exit::USAGE;
+                status = CommandError::script(script::render(&errors, false)).tell();
                 continue;
             }
         };
@@ -49,10 +46,10 @@ pub fn run(args: Args) -> u8 {
         if args.check {
             crate::say!("{shown} is not in canonical form");
             status = status.max(exit::FAILED);
-        } else if let Err(error) = crate::report::file::write(path, formatted.as_bytes()) {
-            crate::say!("error: can't write {shown}: {error}");
-            return exit::NO_VERDICT;
+        } else {
+            crate::report::file::write(path, formatted.as_bytes())
+                .map_err(|error| CommandError::cannot_write(&shown, &error))?;
         }
     }
-    status
+    Ok(status)
 }

@@ -2,6 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
+use super::CommandError;
 use crate::exit;
 use crate::output;
 use crate::scenarios;
@@ -15,12 +16,11 @@ pub struct Args {
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    let scripts = match scenarios::all_or_tell() {
-        Ok(scripts) => scripts,
-        Err(status) => return status,
-    };
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    let scripts = scenarios::all().map_err(CommandError::script)?;
     let wanted = |script: &&std::sync::Arc<Script>| {
         args.filter.as_ref().is_none_or(|filter| {
             let header = &script.header;
@@ -31,8 +31,9 @@ pub fn run(args: Args) -> u8 {
     };
     let chosen: Vec<_> = scripts.iter().filter(wanted).collect();
     if chosen.is_empty() {
-        crate::say!("error: no scenario contains `{}`", args.filter.unwrap_or_default());
-        return exit::USAGE;
+        let filter = args.filter.unwrap_or_default();
+        let error = CommandError::usage(format_args!("no scenario contains `{filter}`"));
+        return Err(error.hint("`nbdcheck list` shows all"));
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
@@ -46,5 +47,5 @@ pub fn run(args: Args) -> u8 {
         ]);
     }
     output::print(&format!("{table}\n{} scenarios\n", chosen.len()));
-    exit::OK
+    Ok(exit::OK)
 }

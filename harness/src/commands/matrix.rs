@@ -8,7 +8,7 @@ use std::time::Duration;
 use reference_server::Profile;
 use tokio::task::JoinSet;
 
-use super::run;
+use super::CommandError;
 use super::runtime::{DEFAULT_TIMEOUT, default_jobs, runtime, stopped, timeout};
 use super::targets::{TlsArgs, known_of, servers};
 use crate::exit;
@@ -81,37 +81,32 @@ impl FromStr for Format {
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    if let Err(text) = report::check(&args.report) {
-        return run::complain(&text, exit::USAGE);
-    }
-    let made = if args.reports.is_empty() {
-        test(&args)
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    report::check(&args.report).map_err(CommandError::usage)?;
+    let (grids, tested) = if args.reports.is_empty() {
+        test(&args)?
     } else {
-        read(&args.reports).map(|tested| (vec![features::grid(&tested)], tested))
+        let tested = read(&args.reports)?;
+        (vec![features::grid(&tested)], tested)
     };
-    let (grids, tested) = match made {
-        Ok(made) => made,
-        Err((text, status)) => return run::complain(&text, status),
-    };
-    if show(&args, &grids) { status(&tested, &grids) } else { exit::NO_VERDICT }
+    Ok(if show(&args, &grids) { status(&tested, &grids) } else { exit::NO_VERDICT })
 }
 
-fn read(paths: &[PathBuf]) -> Result<Vec<Tested>, (String, u8)> {
+fn read(paths: &[PathBuf]) -> Result<Vec<Tested>, CommandError> {
     let mut tested = Vec::new();
     for path in paths {
-        let read = tested::read(path).map_err(|error| (error.to_string(), exit::NO_VERDICT))?;
-        tested.extend(read);
+        tested.extend(tested::read(path).map_err(CommandError::no_verdict)?);
     }
     Ok(tested)
 }
 
 /// Runs the scenarios of the matrix against each server, and each client against each server.
-fn test(args: &Args) -> Result<(Vec<Grid>, Vec<Tested>), (String, u8)> {
-    let usage = |text: String| (text, exit::USAGE);
-    let limit = timeout(args.timeout).map_err(usage)?;
-    let all = scenarios::all().map_err(usage)?;
+fn test(args: &Args) -> Result<(Vec<Grid>, Vec<Tested>), CommandError> {
+    let limit = timeout(args.timeout)?;
+    let all = scenarios::all().map_err(CommandError::script)?;
     let scripts: Vec<Arc<Script>> = all
         .into_iter()
         .filter(|script| {
@@ -122,14 +117,13 @@ fn test(args: &Args) -> Result<(Vec<Grid>, Vec<Tested>), (String, u8)> {
         .collect();
     let mut named = Vec::new();
     for name in &args.server {
-        named.extend(servers(name, None, &TlsArgs::default()).map_err(usage)?);
+        named.extend(servers(name, None, &TlsArgs::default())?);
     }
     let mut clients = Vec::new();
     for name in &args.client {
-        clients.extend(ClientTarget::find(name).map_err(usage)?);
+        clients.extend(ClientTarget::find(name).map_err(CommandError::usage)?);
     }
-    let runtime = runtime().map_err(|text| (text, exit::NO_VERDICT))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let working = async {
             let (mut grids, mut tested) = (Vec::new(), Vec::new());
             let installed = if named.is_empty() { installed().await } else { Vec::new() };
@@ -158,7 +152,7 @@ fn test(args: &Args) -> Result<(Vec<Grid>, Vec<Tested>), (String, u8)> {
         };
         tokio::select! {
             biased;
-            () = stopped() => Err(("interrupted".to_owned(), exit::NO_VERDICT)),
+            () = stopped() => Err(CommandError::no_verdict("interrupted")),
             made = working => Ok(made),
         }
     })
@@ -226,7 +220,7 @@ fn show(args: &Args, grids: &[Grid]) -> bool {
         };
         if let Err(error) = text.and_then(|text| report.put(&text)) {
             written = false;
-            crate::say!("error: can't write {}: {error}", report.path.display());
+            CommandError::cannot_write(report.path.display(), &error).tell();
         }
     }
     written

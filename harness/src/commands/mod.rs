@@ -8,6 +8,7 @@ mod court;
 pub mod coverage;
 mod cut_short;
 pub mod decode;
+mod error;
 pub mod explain;
 pub mod explore;
 pub mod fmt;
@@ -28,11 +29,14 @@ mod view;
 mod watch;
 
 #[cfg(test)]
+mod error_tests;
+#[cfg(test)]
 mod tests;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use color::Color;
+pub use error::CommandError;
 
 use crate::{exit, output};
 
@@ -90,11 +94,16 @@ pub enum Command {
     Man,
 }
 
-/// Runs what the command line asks for; gives the exit status.
+/// Runs what the command line asks for, and says what could not be done; gives the exit status.
 #[must_use]
 pub fn dispatch(cli: Cli) -> u8 {
     cli.color.choose();
-    let status = match cli.command {
+    let status = execute(cli.command).unwrap_or_else(|error| error.tell());
+    if output::has_failed() { exit::NO_VERDICT } else { status }
+}
+
+fn execute(command: Command) -> Result<u8, CommandError> {
+    match command {
         Command::Run(args) => run::run(args),
         Command::Explore(args) => explore::run(args),
         Command::Matrix(args) => matrix::run(args),
@@ -111,8 +120,7 @@ pub fn dispatch(cli: Cli) -> u8 {
         Command::Fmt(args) => fmt::run(args),
         Command::Coverage(args) => coverage::run(args),
         Command::Selftest(args) => selftest::run(args),
-        Command::Completions(args) => shell::completions(args, Cli::command()),
+        Command::Completions(args) => Ok(shell::completions(args, Cli::command())),
         Command::Man => shell::man(Cli::command()),
-    };
-    if output::has_failed() { exit::NO_VERDICT } else { status }
+    }
 }

@@ -1,8 +1,8 @@
 //! `nbdcheck probe`: what a server offers.
 
-use super::run;
+use super::error::CommandError;
 use super::runtime::{DEFAULT_TIMEOUT, runtime, stopped, timeout};
-use super::targets::{TlsArgs, servers};
+use super::targets::{TlsArgs, not_one, servers};
 use crate::exit;
 use crate::output;
 use crate::report::probe::{json, text};
@@ -42,40 +42,29 @@ enum Format {
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    let usage = |text: &str| run::complain(text, exit::USAGE);
-    let limit = match timeout(args.timeout) {
-        Ok(limit) => limit,
-        Err(text) => return usage(&text),
-    };
-    let targets = servers(&args.target, args.export.as_deref(), &args.tls);
-    let target = match targets.as_deref() {
-        Ok([target]) => target,
-        Ok(_) => return usage("one server at a time"),
-        Err(text) => return usage(text),
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(text) => return run::complain(&text, exit::NO_VERDICT),
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    let limit = timeout(args.timeout)?;
+    let targets = servers(&args.target, args.export.as_deref(), &args.tls)?;
+    let [target] = targets.as_slice() else {
+        return Err(not_one(&args.target, "probe"));
     };
     let asked = async {
         tokio::select! {
             biased;
-            () = stopped() => Err("interrupted".to_owned()),
-            found = ask(target, &args, limit) => found,
+            () = stopped() => Err(CommandError::no_verdict("interrupted")),
+            found = ask(target, &args, limit) => found.map_err(CommandError::no_verdict),
         }
     };
-    let (name, found) = match runtime.block_on(asked) {
-        Ok(found) => found,
-        Err(text) => return run::complain(&text, exit::NO_VERDICT),
-    };
+    let (name, found) = runtime()?.block_on(asked)?;
     let shown = match args.format {
         Format::Text => text(&name, &found),
         Format::Json => json(&name, &found),
     };
     output::print(&shown);
-    exit::OK
+    Ok(exit::OK)
 }
 
 async fn ask(

@@ -14,6 +14,8 @@ use dissector::session::{Close, Recognize};
 use protocol::uri::Uri;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::CommandError;
+use super::runtime::runtime;
 use super::serve::resolve;
 use super::validate::findings::Findings;
 use super::watch::{Copy, Logs, Watch, Watched};
@@ -133,24 +135,14 @@ fn with_hint(error: String, text: &str) -> String {
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    let logs = match Logs::open(&args.keylog) {
-        Ok(logs) => logs,
-        Err(status) => return status,
-    };
-    let mut file = match args.write.as_deref().map(|path| Copy::create(path, LinkType::RAW)) {
-        None => None,
-        Some(Ok(file)) => Some(file),
-        Some(Err(status)) => return status,
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            crate::say!("error: {error}");
-            return exit::NO_VERDICT;
-        }
-    };
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    let logs = Logs::open(&args.keylog)?;
+    let mut file =
+        args.write.as_deref().map(|path| Copy::create(path, LinkType::RAW)).transpose()?;
+    let runtime = runtime()?;
     more_files();
     let queue = Arc::new(Queue::new(usize::from(args.buffer) << 20));
     let judges = args.validate || args.fail_on.is_some() || args.write.is_none();
@@ -182,17 +174,20 @@ pub fn run(args: Args) -> u8 {
         (relayed, judging.join())
     });
     let written = file.map_or(Ok(()), Copy::finish);
-    if let Err(status) = relayed {
-        return status;
-    }
+    relayed?;
     let Ok(watched) = watched else {
-        crate::say!("internal fault: the judge has failed; what passed after that is not judged");
-        return exit::NO_VERDICT;
+        let text = "internal fault: the judge has failed; what passed after that is not judged";
+        return Err(CommandError::no_verdict(text));
     };
-    let status = summarised(&args, &queue, findings, watched);
-    match written {
-        Err(failed) if status != exit::FAILED => failed,
-        _ => status,
+    let summarised = summarised(&args, &queue, findings, watched);
+    match (summarised, written) {
+        (Ok(status), Err(error)) if status != exit::FAILED => Err(error),
+        (summarised, written) => {
+            if let Err(error) = written {
+                error.tell();
+            }
+            summarised
+        }
     }
 }
 
@@ -202,7 +197,7 @@ fn summarised(
     queue: &Queue,
     findings: Option<Findings<'_, impl io::Write>>,
     watched: Watched,
-) -> u8 {
+) -> Result<u8, CommandError> {
     watched.warn(&args.keylog);
     let left_out = queue.left_out();
     if left_out.bytes > 0 {
@@ -214,7 +209,7 @@ fn summarised(
     // What was not seen may be anything.
     let clean = || match left_out.bytes {
         0 => no_sessions(watched.sessions),
-        _ => exit::NO_VERDICT,
+        _ => Ok(exit::NO_VERDICT),
     };
     let Some(mut findings) = findings else {
         crate::say!("{}", Plural(watched.sessions, "session"));
@@ -225,23 +220,21 @@ fn summarised(
     crate::say!("{}", findings.totals());
     let totals = findings.totals();
     match args.fail_on.unwrap_or(FailOn::Must) {
-        FailOn::Must if totals.violations() > 0 => exit::FAILED,
-        FailOn::Should if totals.violations() + totals.warnings() > 0 => exit::FAILED,
+        FailOn::Must if totals.violations() > 0 => Ok(exit::FAILED),
+        FailOn::Should if totals.violations() + totals.warnings() > 0 => Ok(exit::FAILED),
         _ if watched.sessions > 0 && findings.totals().judged() == 0 => {
-            crate::say!("error: nothing of it could be judged");
-            exit::NO_VERDICT
+            Err(CommandError::no_verdict("nothing of it could be judged"))
         }
         _ => clean(),
     }
 }
 
 /// The exit status where nothing was broken.
-fn no_sessions(sessions: u64) -> u8 {
-    if sessions == 0 {
-        crate::say!("error: no NBD traffic passed");
-        return exit::NO_VERDICT;
+fn no_sessions(sessions: u64) -> Result<u8, CommandError> {
+    match sessions {
+        0 => Err(CommandError::no_verdict("no NBD traffic passed")),
+        _ => Ok(exit::OK),
     }
-    exit::OK
 }
 
 /// Each connection takes two files, and the system's usual limit is low.
@@ -252,11 +245,10 @@ fn more_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });
 }
 
-/// Relays until it is told to end; gives the exit status if it can't.
-async fn relay(args: &Args, queue: Arc<Queue>) -> Result<(), u8> {
+/// Relays until it is told to end.
+async fn relay(args: &Args, queue: Arc<Queue>) -> Result<(), CommandError> {
     let failed = |what: &str, error: io::Error| {
-        crate::say!("error: can't listen on {what}: {error}");
-        exit::NO_VERDICT
+        CommandError::no_verdict(format_args!("can't listen on {what}: {error}"))
     };
     // Before anything is announced, so that no signal is missed.
     let (mut first, mut second) = match (Signals::new(), Signals::new()) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::CommandError;
 use crate::matrix::changes::{Changes, compare, render};
 use crate::matrix::tested::read;
 use crate::{exit, output};
@@ -29,21 +30,22 @@ enum What {
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
     let What::Diff { old, new } = args.what;
-    let (old, new) = match (read(&old), read(&new)) {
-        (Ok(old), Ok(new)) => (old, new),
-        (Err(error), _) | (_, Err(error)) => {
-            crate::say!("error: {error}\nhint: `nbdcheck run --report json=PATH` writes a report");
-            return exit::NO_VERDICT;
-        }
+    let read = |path| {
+        read(path).map_err(|error| {
+            let hint = "`nbdcheck run --report json=PATH` writes a report";
+            CommandError::no_verdict(error).hint(hint)
+        })
     };
+    let (old, new) = (read(&old)?, read(&new)?);
     let changes = compare(&old, &new);
     output::print(&render(&old, &new, &changes));
     if changes.is_empty() {
-        crate::say!("error: the reports have no target in common");
-        return exit::NO_VERDICT;
+        return Err(CommandError::no_verdict("the reports have no target in common"));
     }
-    if changes.iter().any(Changes::is_worse) { exit::FAILED } else { exit::OK }
+    Ok(if changes.iter().any(Changes::is_worse) { exit::FAILED } else { exit::OK })
 }

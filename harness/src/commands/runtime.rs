@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::error::CommandError;
+
 /// How long one wait may take, in seconds, if nothing else is said.
 pub(super) const DEFAULT_TIMEOUT: f64 = 5.0;
 /// The stack of a thread that plays scripts, in bytes.
@@ -13,20 +15,30 @@ pub(super) fn default_jobs() -> u16 {
 }
 
 /// Where scenarios are played: scripts nest, and so do the futures that play them.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, String> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK)
         .build()
-        .map_err(|error| format!("no runtime: {error}"))
+        .map_err(|error| CommandError::no_verdict(format_args!("can't start: {error}")))
 }
 
 /// The wait that `--timeout` allows.
-pub(super) fn timeout(seconds: f64) -> Result<Duration, String> {
-    if seconds.is_finite() && seconds > 0.0 && seconds <= 3600.0 {
+pub(super) fn timeout(seconds: f64) -> Result<Duration, CommandError> {
+    within("--timeout", seconds, 3600.0)
+}
+
+/// The time that `--time` or `--max-time` allows: at most a week.
+pub(super) fn long(option: &str, seconds: f64) -> Result<Duration, CommandError> {
+    within(option, seconds, 604_800.0)
+}
+
+fn within(option: &str, seconds: f64, most: f64) -> Result<Duration, CommandError> {
+    if seconds > 0.0 && seconds <= most {
         Ok(Duration::from_secs_f64(seconds))
     } else {
-        Err("--timeout takes more than 0 and at most 3600 seconds".to_owned())
+        let text = format_args!("{option} takes more than 0 and at most {most} seconds");
+        Err(CommandError::usage(text))
     }
 }
 

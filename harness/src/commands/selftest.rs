@@ -7,6 +7,8 @@ use std::sync::Arc;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use protocol::message::Side;
 
+use super::error::CommandError;
+use super::runtime::runtime;
 use crate::exit;
 use crate::output;
 use crate::report::Report;
@@ -71,36 +73,27 @@ impl FromStr for Json {
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    let scripts = match scenarios::all_or_tell() {
-        Ok(scripts) => scripts,
-        Err(status) => return status,
-    };
-    let faults = match wanted(&args) {
-        Ok(faults) => faults,
-        Err(text) => return super::run::complain(&text, exit::USAGE),
-    };
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    let scripts = scenarios::all().map_err(CommandError::script)?;
+    let faults = wanted(&args)?;
     let means = match (args.outside, std::env::current_exe()) {
         (true, Ok(program)) => Means::Outside(program.display().to_string()),
         _ => Means::Inside,
     };
-    let runtime = match super::runtime::runtime() {
-        Ok(runtime) => runtime,
-        Err(text) => return super::run::complain(&text, exit::NO_VERDICT),
-    };
-    let trials = runtime.block_on(trials(faults, &scripts, &means, args.jobs));
+    let trials = runtime()?.block_on(trials(faults, &scripts, &means, args.jobs));
     if !args.report.iter().any(Report::is_stdout) {
         output::print(&told(&trials, args.side()));
     }
     for report in &args.report {
-        if let Err(error) = report.put(&json(&trials)) {
-            crate::say!("error: can't write {}: {error}", report.path.display());
-            return exit::USAGE;
-        }
+        report
+            .put(&json(&trials))
+            .map_err(|error| CommandError::cannot_write(report.path.display(), &error))?;
     }
     let bad = |trial: &Trial| matches!(trial.outcome, Outcome::OnlyWarned | Outcome::Survived);
-    if trials.iter().any(bad) { exit::FAILED } else { exit::OK }
+    Ok(if trials.iter().any(bad) { exit::FAILED } else { exit::OK })
 }
 
 impl Args {
@@ -110,17 +103,19 @@ impl Args {
 }
 
 /// The faults that are to be tried.
-fn wanted(args: &Args) -> Result<Vec<AnyFault>, String> {
+fn wanted(args: &Args) -> Result<Vec<AnyFault>, CommandError> {
     let all = AnyFault::all(args.side());
     let areas = AnyFault::areas(args.side());
     if let Some(area) = args.area.iter().find(|area| !areas.contains(&area.as_str())) {
-        return Err(format!("there is no area `{area}`\nhint: there are {}", areas.join(", ")));
+        let error = CommandError::usage(format_args!("there is no area `{area}`"));
+        return Err(error.hint(format_args!("there are {}", areas.join(", "))));
     }
     for name in &args.fault {
-        match args.side() {
-            Side::Server => drop(super::serve::parse_fault(name)?),
-            Side::Client => drop(super::client::parse_fault(name)?),
-        }
+        let known = match args.side() {
+            Side::Server => super::serve::parse_fault(name).map(drop),
+            Side::Client => super::client::parse_fault(name).map(drop),
+        };
+        known.map_err(CommandError::usage)?;
     }
     let every = args.area.is_empty() && args.fault.is_empty();
     let wanted = |fault: &AnyFault| {

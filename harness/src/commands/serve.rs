@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dissector::session::Recognize;
+use protocol::nearest::the_nearest;
 use protocol::values::DEFAULT_PORT;
 use reference_server::spec::ExportSpec;
 use reference_server::store::MemoryStore;
@@ -17,12 +18,14 @@ use reference_server::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::CommandError;
 use super::court::Bench;
+use super::runtime::runtime;
 use super::typed::typed;
 use crate::exit;
 use crate::judge::Listener;
 use crate::output;
-use crate::report::Report;
+use crate::report::{self, Report};
 
 /// The size of the export that is served when none is named, in bytes.
 const DEFAULT_SIZE: u64 = 16 << 20;
@@ -199,12 +202,12 @@ pub(super) fn parse_profile(text: &str) -> Result<&'static Profile, String> {
 
 pub(super) fn parse_fault(text: &str) -> Result<Fault, String> {
     let names = Fault::ALL.iter().map(|fault| fault.name());
-    text.parse().map_err(|error| unknown(error, text, names, "--list-faults"))
+    text.parse().map_err(|error| unknown(error, text, names, "nbdcheck serve --list-faults"))
 }
 
 fn parse_quirk(text: &str) -> Result<Quirk, String> {
     let names = Quirk::ALL.iter().map(|quirk| quirk.name());
-    text.parse().map_err(|error| unknown(error, text, names, "--list-quirks"))
+    text.parse().map_err(|error| unknown(error, text, names, "nbdcheck serve --list-quirks"))
 }
 
 /// An error about a name, with the nearest one and the option that lists all.
@@ -214,63 +217,40 @@ pub(super) fn unknown(
     names: impl Iterator<Item = &'static str>,
     list: &str,
 ) -> String {
-    let near = |name: &&str| strsim::jaro_winkler(name, text);
-    let nearest = names.max_by(|a, b| near(a).total_cmp(&near(b))).unwrap_or_default();
-    format!("{error}\nhint: the nearest is `{nearest}`; `{list}` shows all")
+    format!("{error}\nhint: {}; `{list}` shows all", the_nearest(text, names, 1))
 }
 
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
     if args.list_faults {
-        return list_faults();
+        return Ok(list_faults());
     }
     if args.list_quirks {
-        return list_quirks();
+        return Ok(list_quirks());
     }
-    for report in args.judge_report.iter().filter(|report| !report.is_stdout()) {
-        // What can't be written is told before clients come, not after.
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(&report.path);
-        if let Err(error) = file {
-            crate::say!("error: can't write {}: {error}", report.path.display());
-            return exit::USAGE;
-        }
-    }
+    // What can't be written is told before clients come, not after.
+    report::check(&args.judge_report).map_err(CommandError::usage)?;
     let bench = args.judge.then(|| Arc::new(Bench::new(args.fault.is_some(), output::print)));
-    let builder = match builder(&args) {
-        Ok(builder) => judged(builder, &args, bench.as_ref()),
-        Err(message) => {
-            crate::say!("error: {message}");
-            return exit::USAGE;
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            crate::say!("error: {error}");
-            return exit::NO_VERDICT;
-        }
-    };
+    let builder = judged(builder(&args)?, &args, bench.as_ref());
+    let runtime = runtime()?;
     let name = args.exports.first().map_or("", |(name, _)| name);
     let until = bench.clone().zip(args.sessions);
     let served = runtime.block_on(serve(builder, name, until));
     // Sessions that were cut short are judged as far as they came.
     drop(runtime);
-    match served {
-        Ok(()) => bench.map_or(exit::OK, |bench| verdict(&bench, &args.judge_report)),
-        Err(error) => {
-            crate::say!("error: {error}");
-            match error {
-                StartError::Listen { .. } => exit::NO_VERDICT,
-                StartError::Export(_)
-                | StartError::NoExport
-                | StartError::NoTls(_)
-                | StartError::NoPsk(_)
-                | StartError::NoTlsOverUnix(_)
-                | StartError::TlsHandshake => exit::USAGE,
-            }
-        }
-    }
+    served.map_err(|error| match error {
+        StartError::Listen { .. } => CommandError::no_verdict(error),
+        StartError::Export(_)
+        | StartError::NoExport
+        | StartError::NoTls(_)
+        | StartError::NoPsk(_)
+        | StartError::NoTlsOverUnix(_)
+        | StartError::TlsHandshake => CommandError::usage(error),
+    })?;
+    bench.map_or(Ok(exit::OK), |bench| verdict(&bench, &args.judge_report))
 }
 
 /// The server with the judge on its connections, if one is wanted, and the observer.
@@ -293,7 +273,7 @@ fn judged(builder: Builder, args: &Args, bench: Option<&Arc<Bench>>) -> Builder 
 }
 
 /// Sums up what the judge found; gives the exit status.
-fn verdict(bench: &Bench, reports: &[Report]) -> u8 {
+fn verdict(bench: &Bench, reports: &[Report]) -> Result<u8, CommandError> {
     if !reports.iter().any(Report::is_stdout) {
         output::print(&bench.summary());
     }
@@ -302,16 +282,14 @@ fn verdict(bench: &Bench, reports: &[Report]) -> u8 {
     }
     let runs = [bench.run("clients of serve", &typed())];
     for report in reports {
-        if let Err(error) = report.write(&runs) {
-            crate::say!("error: can't write {}: {error}", report.path.display());
-            return exit::USAGE;
-        }
+        report
+            .write(&runs)
+            .map_err(|error| CommandError::cannot_write(report.path.display(), &error))?;
     }
     if !bench.has_heard() {
-        crate::say!("error: no client came");
-        return exit::NO_VERDICT;
+        return Err(CommandError::no_verdict("no client came"));
     }
-    if bench.has_failed() { exit::FAILED } else { exit::OK }
+    Ok(if bench.has_failed() { exit::FAILED } else { exit::OK })
 }
 
 fn list_faults() -> u8 {
@@ -334,7 +312,7 @@ fn list_quirks() -> u8 {
     exit::OK
 }
 
-fn builder(args: &Args) -> Result<Builder, String> {
+fn builder(args: &Args) -> Result<Builder, CommandError> {
     let mut builder = Server::builder().quirks(args.quirks.iter().copied()).fault(args.fault);
     let mut features = Features::default();
     if let Some(profile) = args.profile {
@@ -368,7 +346,7 @@ fn builder(args: &Args) -> Result<Builder, String> {
         builder = builder.export(Export::new("", MemoryStore::new(DEFAULT_SIZE)));
     }
     for (name, spec) in &args.exports {
-        builder = builder.export(spec.open(name).map_err(|error| error.to_string())?);
+        builder = builder.export(spec.open(name).map_err(CommandError::usage)?);
     }
     if let Some(name) = &args.default {
         builder = builder.default_export(name);
@@ -383,13 +361,13 @@ fn builder(args: &Args) -> Result<Builder, String> {
         &args.bind
     };
     for text in bind {
-        builder = builder.tcp(resolve(text)?);
+        builder = builder.tcp(resolve(text).map_err(CommandError::usage)?);
     }
     Ok(builder)
 }
 
 /// The TLS that the options ask for.
-fn tls(args: &Args) -> Result<Option<ServerTls>, String> {
+fn tls(args: &Args) -> Result<Option<ServerTls>, CommandError> {
     let given = args.tls_cert.is_some() || args.tls_psk.is_some();
     let mode = match args.tls.as_deref() {
         Some("off") => return Ok(None),
@@ -398,11 +376,11 @@ fn tls(args: &Args) -> Result<Option<ServerTls>, String> {
         None if given => TlsMode::Forced,
         None => return Ok(None),
     };
-    let key_log = args.tls_key_log.as_deref().map(crate::tls::key_log_file).transpose()?;
-    let shown = |error: reference_server::tls::BadTls| error.to_string();
+    let key_log = args.tls_key_log.as_deref().map(crate::tls::key_log_file).transpose();
+    let key_log = key_log.map_err(CommandError::usage)?;
     let acceptor = if let Some(path) = &args.tls_psk {
-        let keys = PskKeys::read(path).map_err(shown)?;
-        Acceptor::psk(keys, Versions::All, key_log).map_err(shown)?
+        let keys = PskKeys::read(path).map_err(CommandError::usage)?;
+        Acceptor::psk(keys, Versions::All, key_log).map_err(CommandError::usage)?
     } else if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
         let identity = Identity { certificate: certificate.clone(), key: key.clone() };
         let clients = match (args.tls_verify.as_deref(), &args.tls_ca) {
@@ -411,11 +389,10 @@ fn tls(args: &Args) -> Result<Option<ServerTls>, String> {
             _ => ClientCertificates::Require,
         };
         Acceptor::x509(&identity, clients, args.tls_ca.as_ref(), Versions::All, key_log)
-            .map_err(shown)?
+            .map_err(CommandError::usage)?
     } else {
-        return Err(
-            "TLS takes credentials\nhint: `--tls-cert` and `--tls-key`, or `--tls-psk`".to_owned()
-        );
+        let error = CommandError::usage("TLS requires credentials");
+        return Err(error.hint("`--tls-cert` and `--tls-key`, or `--tls-psk`"));
     };
     Ok(Some(ServerTls { mode, acceptor }))
 }
@@ -501,7 +478,7 @@ mod tests {
     fn an_unknown_fault_is_answered_with_the_nearest() {
         insta::assert_snapshot!(parse_fault("cookie-truncate").unwrap_err(), @"
         there is no fault named `cookie-truncate`
-        hint: the nearest is `cookie-truncated`; `--list-faults` shows all
+        hint: the nearest is `cookie-truncated`; `nbdcheck serve --list-faults` shows all
         ");
     }
 

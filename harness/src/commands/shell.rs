@@ -2,6 +2,7 @@
 
 use clap_complete::Shell;
 
+use super::CommandError;
 use crate::exit;
 use crate::output;
 
@@ -22,14 +23,13 @@ pub fn completions(args: CompletionArgs, mut cli: clap::Command) -> u8 {
 }
 
 /// Prints the manual page of a command line; returns the exit status.
-#[must_use]
-pub fn man(cli: clap::Command) -> u8 {
+///
+/// # Errors
+/// It can't be made.
+pub fn man(cli: clap::Command) -> Result<u8, CommandError> {
     let mut out = Vec::new();
-    match clap_mangen::Man::new(cli).render(&mut out) {
-        Ok(()) => {
-            output::print(&String::from_utf8_lossy(&out));
-            exit::OK
-        }
-        Err(_) => exit::NO_VERDICT,
-    }
+    let made = clap_mangen::Man::new(cli).render(&mut out);
+    made.map_err(|error| CommandError::cannot_write("the manual page", &error))?;
+    output::print(&String::from_utf8_lossy(&out));
+    Ok(exit::OK)
 }

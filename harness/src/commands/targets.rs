@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use protocol::nearest::is_slip;
 use protocol::uri::{Endpoint, Uri};
 
+use super::error::CommandError;
 use crate::peer::{Address, PeerFile, quoted, shipped_servers};
 use crate::run::deviations::Deviations;
 use crate::run::target::Target;
@@ -60,18 +61,19 @@ impl TlsArgs {
 ///
 /// # Errors
 /// It is no address, or the files for TLS can't be used.
-pub fn external(text: &str, export: Option<&str>, tls: &TlsArgs) -> Result<Target, String> {
-    let hint = "hint: a target is host:port, [v6]:port, or an nbd://, nbds:// or nbd+unix:// URI";
-    let uri = Uri::from_target(text).map_err(|error| format!("{error}\n{hint}"))?;
+pub fn external(text: &str, export: Option<&str>, tls: &TlsArgs) -> Result<Target, CommandError> {
+    let hint = "a target is host:port, [v6]:port, or an nbd://, nbds:// or nbd+unix:// URI";
+    let uri = Uri::from_target(text).map_err(|error| CommandError::usage(error).hint(hint))?;
     let files = tls.files();
     let security = if uri.tls || files.is_any() {
         let host = match &uri.endpoint {
             Endpoint::Tcp { host, .. } => host.as_str(),
             Endpoint::Unix(_) => "localhost",
         };
-        let security = Security::given(files.credentials(&uri)?, host)?;
+        let credentials = files.credentials(&uri).map_err(CommandError::usage)?;
+        let security = Security::given(credentials, host).map_err(CommandError::usage)?;
         // What can't be used is known before anything runs.
-        security.connector(&[], None)?;
+        security.connector(&[], None).map_err(CommandError::usage)?;
         Some(Box::new(security))
     } else {
         None
@@ -87,9 +89,9 @@ pub fn external(text: &str, export: Option<&str>, tls: &TlsArgs) -> Result<Targe
 ///
 /// # Errors
 /// There is no such peer.
-pub fn started(name: &str) -> Result<Vec<Target>, String> {
+pub fn started(name: &str) -> Result<Vec<Target>, CommandError> {
     let peer = |name: &str| {
-        let file = PeerFile::find(name).map_err(|error| error.to_string())?;
+        let file = PeerFile::find(name).map_err(CommandError::usage)?;
         Ok(Target::Peer(Box::new(file)))
     };
     match name {
@@ -102,7 +104,7 @@ pub fn started(name: &str) -> Result<Vec<Target>, String> {
         "self@all" => Ok(Profile::ALL.iter().map(Target::Profile).collect()),
         name => match name.strip_prefix("self@") {
             Some(version) => {
-                let profile = Profile::find(version).map_err(|error| error.to_string())?;
+                let profile = Profile::find(version).map_err(CommandError::usage)?;
                 Ok(vec![Target::Profile(profile)])
             }
             None => Ok(vec![peer(name)?]),
@@ -114,7 +116,11 @@ pub fn started(name: &str) -> Result<Vec<Target>, String> {
 ///
 /// # Errors
 /// It is neither.
-pub fn servers(text: &str, export: Option<&str>, tls: &TlsArgs) -> Result<Vec<Target>, String> {
+pub fn servers(
+    text: &str,
+    export: Option<&str>,
+    tls: &TlsArgs,
+) -> Result<Vec<Target>, CommandError> {
     let path = Path::new(text);
     if text.contains(':') && !path.exists() {
         return Ok(vec![external(text, export, tls)?]);
@@ -124,6 +130,12 @@ pub fn servers(text: &str, export: Option<&str>, tls: &TlsArgs) -> Result<Vec<Ta
         Err(_) if could_be_host(text) && !path.exists() => Ok(vec![external(text, export, tls)?]),
         peers => peers,
     }
+}
+
+/// A name that stands for several servers, where a command is about one.
+pub(super) fn not_one(text: &str, command: &str) -> CommandError {
+    let error = CommandError::usage(format_args!("`{text}` is not one server"));
+    error.hint(format_args!("`nbdcheck {command}` is about one server at a time"))
 }
 
 /// Whether a text without a port can name a host, and is no peer's name with a mistake in it.

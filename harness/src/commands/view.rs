@@ -12,7 +12,7 @@ use dissector::session::Recognize;
 use dissector::stats::StatsRenderer;
 use dissector::tls::KeyLog;
 
-use crate::exit;
+use super::CommandError;
 
 /// What to show, and in which form.
 #[derive(Debug, clap::Args)]
@@ -104,21 +104,21 @@ impl View {
         Options { ports: self.port.clone(), recognize, keys }
     }
 
-    /// Shows on standard output what `decode` hands on. Gives what that came to, or the exit status
-    /// where the output could not be written. `live`: each line is shown at once.
+    /// Shows on standard output what `decode` hands on. Returns what that came to, or nothing if the
+    /// reader of the output has gone. `live`: each line is shown at once.
     pub(super) fn show<R>(
         &self,
         live: bool,
         decode: impl FnOnce(&mut Shown<'_>) -> R,
-    ) -> Result<R, u8> {
+    ) -> Result<Option<R>, CommandError> {
         if self.stats
             && let Some(field) = self.filter.as_ref().and_then(Expression::asks_of_replies)
         {
-            crate::say!(
-                "error: with `--stats` the filter chooses requests, and `{field}` is of replies"
+            let text = format_args!(
+                "with `--stats` the filter chooses requests, and `{field}` is of replies"
             );
-            crate::say!("hint: errors and latencies are counted for every request that it selects");
-            return Err(exit::USAGE);
+            let hint = "errors and latencies are counted for every request that it selects";
+            return Err(CommandError::usage(text).hint(hint));
         }
         let mut renderer = self.renderer(live);
         let result = match &self.filter {
@@ -133,13 +133,10 @@ impl View {
             }
         };
         match renderer.finish() {
-            Ok(()) => Ok(result),
+            Ok(()) => Ok(Some(result)),
             // Whoever read it has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(exit::OK),
-            Err(error) => {
-                crate::say!("error: can't write the output: {error}");
-                Err(exit::NO_VERDICT)
-            }
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+            Err(error) => Err(CommandError::cannot_write("the output", &error)),
         }
     }
 

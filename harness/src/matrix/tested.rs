@@ -126,18 +126,20 @@ pub fn read(path: &Path) -> Result<Vec<Tested>, ReportError> {
 }
 
 pub(super) fn parse(text: &[u8]) -> Result<Vec<Tested>, String> {
-    let document: Document = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    match document {
-        Document::Several { runs } => runs.into_iter().map(Run::tested).collect(),
-        Document::One(run) => Ok(vec![run.tested()?]),
-    }
+    let value: serde_json::Value =
+        serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    // Which of the two it is, serde's own choice can't say in words for people.
+    let runs = if value.get("runs").is_some() {
+        Several::deserialize(value).map(|several| several.runs)
+    } else {
+        Run::deserialize(value).map(|run| vec![run])
+    };
+    runs.map_err(|error| error.to_string())?.into_iter().map(Run::tested).collect()
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Document {
-    Several { runs: Vec<Run> },
-    One(Run),
+struct Several {
+    runs: Vec<Run>,
 }
 
 #[derive(Deserialize)]

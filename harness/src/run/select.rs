@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use protocol::nearest::{closest, the_nearest};
 
 use crate::script::ast::{Script, Version};
 
@@ -116,8 +117,7 @@ impl Selection {
         features.dedup();
         match &self.feature {
             Some(feature) if !features.iter().any(|known| known.eq_ignore_ascii_case(feature)) => {
-                let near = closest(feature, features.iter().copied(), 3);
-                format!("the nearest features are {}", quoted(&near))
+                the_nearest(feature, features.iter().copied(), 3)
             }
             _ => "`--since`, `--until` and `--feature` together leave nothing".to_owned(),
         }
@@ -151,24 +151,11 @@ fn nearest(pattern: &str, all: &[Arc<Script>]) -> String {
     folders.dedup();
     let near = match pattern.split_once('/') {
         Some((folder, _)) if !folders.contains(&folder) => {
-            let near = closest(folder, folders.iter().copied(), 1);
-            near.into_iter().map(|folder| format!("{folder}/*")).collect()
+            let near = closest(folder, folders, 1);
+            format!("the nearest is `{}/*`", near.first().unwrap_or(&""))
         }
-        Some(_) => closest(pattern, ids.iter().copied(), 3),
-        None => closest(pattern, ids.iter().chain(&folders).copied(), 3),
+        Some(_) => the_nearest(pattern, ids, 3),
+        None => the_nearest(pattern, ids.iter().chain(&folders).copied(), 3),
     };
-    format!("the nearest are {}; `nbdcheck list` shows all", quoted(&near))
-}
-
-/// The names most like `wanted`, the best first.
-fn closest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>, count: usize) -> Vec<String> {
-    let mut scored: Vec<(f64, &str)> =
-        names.map(|name| (strsim::jaro_winkler(wanted, name), name)).collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    scored.dedup_by(|a, b| a.1 == b.1);
-    scored.into_iter().take(count).map(|(_, name)| name.to_owned()).collect()
-}
-
-fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    format!("{near}; `nbdcheck list` shows all")
 }

@@ -1,6 +1,6 @@
 //! In a build that can't.
 
-use crate::exit;
+use crate::commands::CommandError;
 
 /// Command line of `nbdcheck capture`, whatever it is.
 #[derive(Debug, clap::Args)]
@@ -14,13 +14,14 @@ pub struct Args {
     _rest: Vec<std::ffi::OsString>,
 }
 
-/// Says what to do instead; gives the exit status.
-#[must_use]
-pub fn run(_args: Args) -> u8 {
-    crate::say!("error: this build can't capture");
-    crate::say!(
-        "hint: build it with `cargo build --release --features live` (needs libpcap), or\n\
-        \x20     `tcpdump -i lo -U -w - tcp port 10809 | nbdcheck decode -`"
-    );
-    exit::USAGE
+/// Says what to do instead.
+///
+/// # Errors
+/// Always.
+pub fn run(_args: Args) -> Result<u8, CommandError> {
+    let error = CommandError::usage("this build can't capture");
+    Err(error.hint(
+        "build it with `cargo build --release --features live` (needs libpcap), or\n\
+        \x20     `tcpdump -i lo -U -w - tcp port 10809 | nbdcheck decode -`",
+    ))
 }

@@ -7,6 +7,7 @@ use dissector::capture::{LinkType, Packet};
 use dissector::render::Plural;
 use protocol::values::DEFAULT_PORT;
 
+use crate::commands::CommandError;
 use crate::commands::view::{Shown, View};
 use crate::commands::watch::{Copy, Logs, Watch, Watched};
 use crate::exit;
@@ -55,31 +56,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// Runs the command; gives the exit status: that of `decode` for the same traffic.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    let live = match Live::open(&args.interface, &args.view.port) {
-        Ok(live) => live,
-        Err(error) => {
-            crate::say!("error: {error}");
-            return exit::NO_VERDICT;
-        }
-    };
-    let mut file = match args.write.as_deref().map(|path| Copy::create(path, live.link())) {
-        None => None,
-        Some(Ok(file)) => Some(file),
-        Some(Err(status)) => return status,
-    };
-    let logs = match Logs::open(&args.keylog) {
-        Ok(logs) => logs,
-        Err(status) => return status,
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            crate::say!("error: can't wait for packets: {error}");
-            return exit::NO_VERDICT;
-        }
-    };
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    let live = Live::open(&args.interface, &args.view.port).map_err(CommandError::no_verdict)?;
+    let mut file = args.write.as_deref().map(|path| Copy::create(path, live.link())).transpose()?;
+    let logs = Logs::open(&args.keylog)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+            CommandError::no_verdict(format_args!("can't wait for packets: {error}"))
+        })?;
     let link = live.link();
     let limits = Limits { count: args.count, duration: args.duration };
     let options = args.view.options(logs.keys());
@@ -91,15 +78,20 @@ pub fn run(args: Args) -> u8 {
         listened.map(|listened| (listened, watched))
     });
     let written = file.map_or(Ok(()), Copy::finish);
-    let status = match listened {
-        Ok(Ok((listened, watched))) => ended(&args, &listened, &watched),
-        Ok(Err(error)) => {
-            crate::say!("error: can't capture on {} any longer: {error}", args.interface);
-            exit::NO_VERDICT
-        }
-        Err(status) => status,
+    let ended = match listened {
+        Ok(Some(Ok((listened, watched)))) => ended(&args, &listened, &watched),
+        Ok(Some(Err(error))) => Err(CommandError::no_verdict(format_args!(
+            "can't capture on {} any longer: {error}",
+            args.interface
+        ))),
+        Ok(None) => Ok(exit::OK),
+        Err(error) => Err(error),
     };
-    written.map_or_else(|failed| failed, |()| status)
+    let Err(unwritten) = written else { return ended };
+    if let Err(error) = ended {
+        error.tell();
+    }
+    Err(unwritten)
 }
 
 /// What is done with what is heard.
@@ -128,7 +120,7 @@ impl Listener for Listening<'_, '_> {
 }
 
 /// Says what came of it; gives the exit status.
-fn ended(args: &Args, listened: &Listened, watched: &Watched) -> u8 {
+fn ended(args: &Args, listened: &Listened, watched: &Watched) -> Result<u8, CommandError> {
     let sessions = watched.sessions;
     let Listened { packets, dropped, .. } = *listened;
     let found = Plural(sessions, "session");
@@ -139,14 +131,12 @@ fn ended(args: &Args, listened: &Listened, watched: &Watched) -> u8 {
     watched.warn(&args.keylog);
     match args.view.session {
         _ if sessions == 0 => {
-            crate::say!("error: no NBD traffic seen");
-            crate::say!("hint: `--port N` listens to other ports than {DEFAULT_PORT}");
-            exit::NO_VERDICT
+            let hint = format_args!("`--port N` listens to other ports than {DEFAULT_PORT}");
+            Err(CommandError::no_verdict("no NBD traffic seen").hint(hint))
         }
         Some(wanted) if wanted > sessions => {
-            crate::say!("error: no session {wanted}: there was {found}");
-            exit::USAGE
+            Err(CommandError::usage(format_args!("no session {wanted}: there was {found}")))
         }
-        _ => exit::OK,
+        _ => Ok(exit::OK),
     }
 }

@@ -4,13 +4,15 @@ pub(super) mod again;
 mod args;
 mod forms;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use args::Args;
 use forms::{Form, forms};
 
-use super::runtime::{runtime, stopped, timeout};
+use super::CommandError;
+use super::runtime::{long, runtime, stopped, timeout};
 use super::targets::{external, known_of, started};
 use crate::capture::Captures;
 use crate::finding::Verdict;
@@ -28,40 +30,13 @@ use crate::scenarios;
 use crate::script::ast::{Replies, Script, Segmentation};
 use crate::{exit, output};
 
-/// The longest `--max-time`, in seconds: a week.
-const MAX_TIME: f64 = 604_800.0;
-
 /// Runs the command; gives the exit status.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    match prepare(&args) {
-        Ok(plan) => match runtime() {
-            Ok(runtime) => runtime.block_on(execute(&args, plan)),
-            Err(text) => complain(&text, exit::NO_VERDICT),
-        },
-        Err(Refusal::Usage(text)) => complain(&text, exit::USAGE),
-        // A script's mistakes are rendered with their lines already.
-        Err(Refusal::Script(text)) => {
-            output::tell(&text);
-            exit::USAGE
-        }
-    }
-}
-
-pub(super) fn complain(text: &str, status: u8) -> u8 {
-    crate::say!("error: {text}");
-    status
-}
-
-enum Refusal {
-    Usage(String),
-    Script(String),
-}
-
-impl From<String> for Refusal {
-    fn from(text: String) -> Self {
-        Self::Usage(text)
-    }
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    let plan = prepare(&args)?;
+    runtime()?.block_on(execute(&args, plan))
 }
 
 /// Everything that is decided before anything runs.
@@ -96,7 +71,7 @@ impl Plan {
     }
 }
 
-fn prepare(args: &Args) -> Result<Plan, Refusal> {
+fn prepare(args: &Args) -> Result<Plan, CommandError> {
     let selection = Selection {
         scenarios: args.scenario.clone(),
         since: args.since,
@@ -108,19 +83,14 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
     let all = if selection.is_files_only() {
         Vec::new()
     } else {
-        scenarios::all().map_err(Refusal::Script)?
+        scenarios::all().map_err(CommandError::script)?
     };
-    let mut scripts = selection.choose(&all).map_err(|error| error.to_string())?;
+    let mut scripts = selection.choose(&all).map_err(CommandError::usage)?;
     for path in selection.files() {
         scripts.push(Arc::new(own_script(path)?));
     }
     timeout(args.timeout)?;
-    if let Some(seconds) = args.max_time
-        && !(seconds > 0.0 && seconds <= MAX_TIME)
-    {
-        let text = format!("--max-time takes more than 0 and at most {MAX_TIME} seconds");
-        return Err(Refusal::Usage(text));
-    }
+    args.max_time.map(|seconds| long("--max-time", seconds)).transpose()?;
     let mut servers = Vec::new();
     for text in &args.target {
         let target = external(text, args.export.as_deref(), &args.tls)?;
@@ -131,38 +101,38 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
     }
     for command in &args.server {
         let file = PeerFile::from_command(command, args.export.as_deref());
-        let file = file.map_err(|error| error.to_string())?;
+        let file = file.map_err(CommandError::usage)?;
         let file = file.greeting_within(Duration::from_secs_f64(args.timeout));
         servers.push((Target::Peer(Box::new(file)), Deviations::default()));
     }
     let mut clients = Vec::new();
     for name in &args.client {
-        clients.extend(ClientTarget::find(name).map_err(Refusal::Usage)?);
+        clients.extend(ClientTarget::find(name).map_err(CommandError::usage)?);
     }
     if servers.is_empty() && clients.is_empty() {
         // The tool proves itself, both ways.
         servers.push((Target::reference(), Deviations::default()));
-        clients.extend(ClientTarget::find("self").map_err(Refusal::Usage)?);
+        clients.extend(ClientTarget::find("self").map_err(CommandError::usage)?);
     }
     let (for_servers, for_clients): (Vec<_>, Vec<_>) = scripts
         .into_iter()
         .partition(|script| script.header.tests == protocol::message::Side::Server);
     let expect = match &args.expect {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| format!("can't read {}: {error}", path.display()))?;
-            let shown = path.display().to_string();
-            Some(Deviations::parse(&shown, &text).map_err(|error| error.to_string())?)
+            let (shown, text) = read(path)?;
+            Some(Deviations::parse(&shown, &text).map_err(CommandError::usage)?)
         }
         None => None,
     };
     let sanity = scenarios::find(scenarios::SANITY);
-    let forms = forms(&args.axes)?;
+    let forms = forms(&args.axes).map_err(CommandError::usage)?;
     // Better to know now than when all is over.
-    report::check(&args.report)?;
+    report::check(&args.report).map_err(CommandError::usage)?;
     let captures = args.capture.as_deref().map(|folder| {
-        let told = |error| format!("can't write captures to {}: {error}", folder.display());
-        Captures::below(folder).map_err(told)
+        let shown = folder.display();
+        Captures::below(folder).map_err(|error| {
+            CommandError::usage(format_args!("can't write captures to {shown}: {error}"))
+        })
     });
     Ok(Plan {
         servers,
@@ -176,17 +146,24 @@ fn prepare(args: &Args) -> Result<Plan, Refusal> {
     })
 }
 
-fn own_script(path: &std::path::Path) -> Result<Script, Refusal> {
+/// A file that the command line names: how it is shown, and what is in it.
+fn read(path: &Path) -> Result<(String, String), CommandError> {
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Refusal::Usage(format!("can't read {shown}: {error}")))?;
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((shown, text)),
+        Err(error) => Err(CommandError::usage(format_args!("can't read {shown}: {error}"))),
+    }
+}
+
+fn own_script(path: &Path) -> Result<Script, CommandError> {
+    let (shown, text) = read(path)?;
     // A script below a folder `scenarios` has the id that it has when it is embedded.
     let id = shown.trim_end_matches(".nbd");
     let id = id.rsplit_once("scenarios/").map_or(id, |(_, id)| id);
-    scenarios::load(id, &shown, &text).map_err(Refusal::Script)
+    scenarios::load(id, &shown, &text).map_err(CommandError::script)
 }
 
-async fn execute(args: &Args, plan: Plan) -> u8 {
+async fn execute(args: &Args, plan: Plan) -> Result<u8, CommandError> {
     let mut runs = Vec::new();
     let begun = Begun::announcing(args.strict);
     // Signals first, or one that comes early ends the program without a report.
@@ -207,24 +184,25 @@ async fn execute(args: &Args, plan: Plan) -> u8 {
     for report in &args.report {
         if let Err(error) = report.write(&runs) {
             unwritten = true;
-            crate::say!("error: can't write {}: {error}", report.path.display());
+            CommandError::cannot_write(report.path.display(), &error).tell();
         }
     }
     if let Some(trouble) = plan.captures.as_ref().and_then(Captures::trouble) {
         unwritten = true;
-        crate::say!("error: captures are missing or incomplete: {trouble}");
+        CommandError::no_verdict(format_args!("captures are missing or incomplete: {trouble}"))
+            .tell();
     }
     if interrupted {
         let kept =
             if args.report.is_empty() { "" } else { ": the reports show the results so far" };
-        return complain(&format!("interrupted{kept}"), exit::NO_VERDICT);
+        return Err(CommandError::no_verdict(format_args!("interrupted{kept}")));
     }
     if unwritten {
-        return exit::NO_VERDICT;
+        return Ok(exit::NO_VERDICT);
     }
     let mismatches = plan.expect.map_or_else(Vec::new, |expect| expect.mismatches(&runs));
     for mismatch in &mismatches {
-        crate::say!("error: {mismatch}");
+        CommandError::failed(mismatch).tell();
     }
     verdict(&runs, args.strict, !mismatches.is_empty())
 }
@@ -308,21 +286,19 @@ fn client_options(args: &Args, plan: &Plan, client: &ClientTarget) -> Options {
     Options { again: again::client(args, client), ..options(args, plan, &target, form) }
 }
 
-fn verdict(runs: &[TargetRun], strict: bool, differs: bool) -> u8 {
+fn verdict(runs: &[TargetRun], strict: bool, differs: bool) -> Result<u8, CommandError> {
     let outcomes = || runs.iter().flat_map(|run| &run.outcomes);
     let stopped = runs.iter().any(|run| run.stopped);
     if stopped || outcomes().any(|outcome| counts(outcome, strict)) || differs {
-        return exit::FAILED;
+        return Ok(exit::FAILED);
     }
     let errors = outcomes().any(|outcome| outcome.verdict == Verdict::Error);
     let unserved = runs.iter().any(|run| {
         run.problem.is_some() || run.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Skip)
     });
     if runs.is_empty() {
-        return complain(
-            "nothing was tested: no selected scenario is for this side",
-            exit::NO_VERDICT,
-        );
+        let text = "nothing was tested: no selected scenario is for this side";
+        return Err(CommandError::no_verdict(text));
     }
-    if errors || unserved { exit::NO_VERDICT } else { exit::OK }
+    Ok(if errors || unserved { exit::NO_VERDICT } else { exit::OK })
 }

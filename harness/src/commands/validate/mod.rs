@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use dissector::dissect::{Options, dissect};
 use dissector::session::Recognize;
+use dissector::tls::KeyLog;
 
 pub(super) mod findings;
 mod others;
@@ -13,8 +14,9 @@ mod report;
 use findings::{Findings, Found};
 use report::{Collected, Format};
 
+use super::CommandError;
 use super::captures::{captures, name};
-use super::decode::{complain, keys, no_sessions, open};
+use super::decode::{keys, no_sessions, open, unreadable};
 use crate::exit;
 use crate::report::Report;
 
@@ -52,34 +54,31 @@ pub struct Args {
 
 /// Runs the command; gives the exit status: failed when a MUST was broken, no verdict when a file
 /// could not be read or holds no NBD, or nothing could be judged.
-#[must_use]
-pub fn run(args: Args) -> u8 {
-    let checked = crate::report::check(&args.report);
-    let files = match checked.and_then(|()| captures(&args.files)) {
-        Ok(files) => files,
-        Err(error) => {
-            crate::say!("error: {error}");
-            return exit::USAGE;
-        }
-    };
+///
+/// # Errors
+/// What it could not do.
+pub fn run(args: Args) -> Result<u8, CommandError> {
+    crate::report::check(&args.report).map_err(CommandError::usage)?;
+    let files = captures(&args.files)?;
+    let keys = keys(&args.keylog)?;
     let mut collected = (!args.report.is_empty()).then(Collected::default);
-    let status = judge(&args, &files, collected.as_mut());
+    let judged = judge(&args, &files, &keys, collected.as_mut());
     for report in &args.report {
         let text = collected.as_ref().map(|all| all.render(report.format)).unwrap_or_default();
-        if let Err(error) = report.put(&text) {
-            crate::say!("error: can't write {}: {error}", report.path.display());
-            return exit::NO_VERDICT;
-        }
+        report
+            .put(&text)
+            .map_err(|error| CommandError::cannot_write(report.path.display(), &error))?;
     }
-    status
+    judged
 }
 
 /// Judges the files; gives the exit status.
-fn judge(args: &Args, files: &[PathBuf], mut collected: Option<&mut Collected>) -> u8 {
-    let keys = match keys(&args.keylog) {
-        Ok(keys) => keys,
-        Err(status) => return status,
-    };
+fn judge(
+    args: &Args,
+    files: &[PathBuf],
+    keys: &KeyLog,
+    mut collected: Option<&mut Collected>,
+) -> Result<u8, CommandError> {
     // A report on standard output is alone there.
     let mut out: Box<dyn Write> = match args.report.iter().any(Report::is_stdout) {
         true => Box::new(io::sink()),
@@ -112,36 +111,29 @@ fn judge(args: &Args, files: &[PathBuf], mut collected: Option<&mut Collected>) 
         all.add(&found);
         match error {
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-            Some(error) => {
-                crate::say!("error: can't write the output: {error}");
-                return exit::NO_VERDICT;
-            }
+            Some(error) => return Err(CommandError::cannot_write("the output", &error)),
             None => {}
         }
-        let why = match result {
-            Ok(0) => {
-                no_sessions(&name);
-                "no NBD traffic found".to_owned()
-            }
+        let (error, why) = match result {
+            Ok(0) => (no_sessions(&name), "no NBD traffic found".to_owned()),
             Ok(_) if found.judged() == 0 => {
-                crate::say!("error: {name}: nothing of it could be judged");
-                "nothing of it could be judged".to_owned()
+                let why = "nothing of it could be judged";
+                (CommandError::no_verdict(format_args!("{name}: {why}")), why.to_owned())
             }
             Ok(_) => continue,
-            Err(error) => {
-                complain(&name, &error);
-                error.to_string()
-            }
+            Err(error) => (unreadable(&name, &error), error.to_string()),
         };
+        let _ = out.flush();
+        error.tell();
         no_verdict = true;
         if let Some(collected) = collected.as_deref_mut() {
             collected.failed(why);
         }
     }
     crate::say!("{all}");
-    match (all.violations(), no_verdict) {
+    Ok(match (all.violations(), no_verdict) {
         (1.., _) => exit::FAILED,
         (0, true) => exit::NO_VERDICT,
         (0, false) => exit::OK,
-    }
+    })
 }

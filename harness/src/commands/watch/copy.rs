@@ -6,8 +6,8 @@ use std::path::Path;
 
 use dissector::capture::{CaptureWriter, LinkType, Packet};
 
+use crate::commands::CommandError;
 use crate::commands::captures::name;
-use crate::exit;
 
 /// How much memory packets may take that wait for secrets to be written before them, in bytes.
 const KEPT: usize = 32 << 20;
@@ -32,24 +32,17 @@ struct Kept {
 }
 
 impl Copy {
-    /// Complains and gives the exit status if that fails.
-    pub(crate) fn create(path: &Path, link: LinkType) -> Result<Self, u8> {
+    pub(crate) fn create(path: &Path, link: LinkType) -> Result<Self, CommandError> {
         if path == Path::new("-") {
-            crate::say!("error: standard output is for what is decoded, not for packets");
-            crate::say!("hint: `-w FILE`");
-            return Err(exit::USAGE);
+            let text = "standard output is for what is decoded, not for packets";
+            return Err(CommandError::usage(text).hint("`-w FILE`"));
         }
         let name = name(path);
         let writer = File::create(path).and_then(|file| {
             CaptureWriter::for_link(BufWriter::with_capacity(1 << 20, file), link)
         });
-        match writer {
-            Ok(writer) => Ok(Self { name, writer, error: None, kept: Vec::new(), memory: 0 }),
-            Err(error) => {
-                crate::say!("error: can't write {name}: {error}");
-                Err(exit::NO_VERDICT)
-            }
-        }
+        let writer = writer.map_err(|error| CommandError::cannot_write(&name, &error))?;
+        Ok(Self { name, writer, error: None, kept: Vec::new(), memory: 0 })
     }
 
     /// Writes a packet, after those that were kept.
@@ -101,14 +94,12 @@ impl Copy {
     }
 
     /// Writes what was kept.
-    pub(crate) fn finish(mut self) -> Result<(), u8> {
+    pub(crate) fn finish(mut self) -> Result<(), CommandError> {
         self.release();
-        if self.error.is_some() {
-            return Err(exit::NO_VERDICT);
+        if let Some(error) = self.error {
+            let name = self.name;
+            return Err(CommandError::no_verdict(format_args!("{name} is incomplete: {error}")));
         }
-        self.writer.flush().map_err(|error| {
-            crate::say!("error: can't write {}: {error}", self.name);
-            exit::NO_VERDICT
-        })
+        self.writer.flush().map_err(|error| CommandError::cannot_write(self.name, &error))
     }
 }

@@ -11,8 +11,8 @@ use dissector::capture::Packet;
 use dissector::dissect::{Dissector, Options, Sink};
 use dissector::tls::{Growth, KeyLog};
 
+use super::CommandError;
 use super::captures::name;
-use crate::exit;
 
 pub(super) use copy::Copy;
 use growing::GrowingLog;
@@ -25,19 +25,14 @@ const PIECES: usize = 64;
 pub(super) struct Logs(Vec<GrowingLog>);
 
 impl Logs {
-    /// Complains and gives the exit status if one can't be read. None need exist yet.
-    pub(super) fn open(paths: &[PathBuf]) -> Result<Self, u8> {
-        let mut logs = Vec::new();
-        for path in paths {
-            match GrowingLog::new(path) {
-                Ok(log) => logs.push(log),
-                Err(error) => {
-                    crate::say!("error: can't read {}: {error}", name(path));
-                    return Err(exit::USAGE);
-                }
-            }
-        }
-        Ok(Self(logs))
+    /// None need exist yet.
+    pub(super) fn open(paths: &[PathBuf]) -> Result<Self, CommandError> {
+        let open = |path: &PathBuf| {
+            GrowingLog::new(path).map_err(|error| {
+                CommandError::usage(format_args!("can't read {}: {error}", name(path)))
+            })
+        };
+        Ok(Self(paths.iter().map(open).collect::<Result<_, _>>()?))
     }
 
     /// The secrets to begin with.
