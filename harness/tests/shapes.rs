@@ -229,6 +229,12 @@ impl Serving {
         };
         Ok(Self { child, target, _folder: folder })
     }
+
+    /// How the server ended, if it did so by itself.
+    fn ended(&mut self) -> Option<String> {
+        let status = self.child.try_wait().unwrap()?;
+        Some(format!("the server ended while it was tested: {status}"))
+    }
 }
 
 /// What was found against a shape that no record has, and how many scenarios ran.
@@ -324,7 +330,11 @@ fn play_all(list: &str, program: &str) {
             }
             let since = Instant::now();
             let (mut found, ran) = match Serving::start(shape, program, tls.path()) {
-                Ok(serving) => play(shape, &serving, tls.path(), known),
+                Ok(mut serving) => {
+                    let (mut found, ran) = play(shape, &serving, tls.path(), known);
+                    found.extend(serving.ended());
+                    (found, ran)
+                }
                 Err(why) => (vec![why], 0),
             };
             println!("{name}: {ran} ran in {:.1} s", since.elapsed().as_secs_f64());

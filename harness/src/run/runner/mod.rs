@@ -10,6 +10,7 @@ mod places;
 mod playing;
 mod run;
 pub mod stage;
+mod standing;
 mod state;
 mod verdict;
 mod visits;

@@ -236,7 +236,8 @@ fn death_of_target(script: &Script, why: &str, played: &Played) -> Finding {
         _ => None,
     });
     let last = last.unwrap_or_else(|| "none".to_owned());
-    let death = format!("the server stopped answering after {}; last message: {last}", script.id);
+    let death =
+        format!("the server stopped answering after {}: {why}; last message: {last}", script.id);
     let mut finding = death_finding(script, &death, played);
     finding.detail.received = why.to_owned();
     finding

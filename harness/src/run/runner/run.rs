@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use super::canary::{Canary, Reached};
 use super::content::fill;
 use super::options::Options;
+use super::standing::tell_once;
 use super::state::{Runner, Shared};
 use super::verdict;
 use super::visits::Visits;
@@ -116,6 +117,7 @@ pub async fn run_target(
     runner.stop().await;
     run.outcomes.sort_by(|a, b| a.id.cmp(&b.id));
     verdict::tell_small_maximum(&mut run.outcomes);
+    tell_once(&mut run.outcomes, scripts);
     run.duration = began.elapsed();
     run
 }

@@ -46,6 +46,15 @@ pub(super) fn tell_small_maximum(outcomes: &mut [Outcome]) {
     }
 }
 
+/// What a check of the script and the judge both find is one mistake, and the judge says more of it.
+fn fold_checks(findings: &mut Vec<Finding>) {
+    let judged: Vec<_> =
+        findings.iter().filter(|it| it.detail.judged).map(|it| it.requirement.id).collect();
+    findings.retain(|finding| {
+        finding.detail.event != EventKind::Check || !judged.contains(&finding.requirement.id)
+    });
+}
+
 /// The rule that a server breaks by ending connections before its greeting.
 const GREETS: &str = id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT;
 
@@ -86,6 +95,7 @@ pub(super) fn tell_hang_up(outcomes: &mut Vec<Outcome>, finding: Finding, spare:
 /// The verdict of what was played.
 pub(in crate::run) fn conclude(outcome: &mut Outcome, mut played: Played) {
     fold_small_maximum(&mut played.findings);
+    fold_checks(&mut played.findings);
     outcome.requirements = played.exercised.into_iter().collect();
     outcome.verdict = match played.findings.iter().map(|finding| finding.severity()).max() {
         Some(Severity::Failure) => Verdict::Fail,
@@ -137,6 +147,20 @@ mod tests {
             detail: Detail::default(),
             known: None,
         }
+    }
+
+    #[test]
+    fn what_the_judge_and_a_check_find_is_told_once() {
+        let mut judged = finding(SMALL_MAXIMUM);
+        judged.detail.judged = true;
+        let mut check = finding(SMALL_MAXIMUM);
+        check.detail.event = EventKind::Check;
+        let mut alone = vec![check.clone(), finding(LARGER_CHUNKS)];
+        fold_checks(&mut alone);
+        assert_eq!(alone.len(), 2);
+        let mut both = vec![check, judged];
+        fold_checks(&mut both);
+        assert!(matches!(&both[..], [one] if one.detail.judged), "{both:?}");
     }
 
     #[test]
