@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use harness::finding::Verdict;
 use harness::run::runner::run_target;
@@ -11,6 +11,8 @@ use harness::run::target::Target;
 use harness::scenarios;
 use harness::script::ast::Replies;
 use harness::selftest::{self, AnyFault, Means, Outcome, concerned, options};
+use protocol::message::Side;
+use protocol::requirements::{self, Level, Observable};
 use reference_server::Fault;
 
 /// Scripts nest, and so do the futures that play them: more than the stack of a test's thread takes.
@@ -147,4 +149,31 @@ fn a_request_beyond_the_end_that_succeeds_is_no_mere_warning() {
         let warned: Vec<_> = warned.iter().map(|outcome| outcome.id.as_str()).collect();
         assert!(!failed.is_empty() && warned.is_empty(), "{fault}: only warned by {warned:?}");
     }
+}
+
+/// Every requirement that binds servers is broken by a fault, or stands in a list with the reason.
+#[test]
+fn every_requirement_of_servers_has_a_fault_or_a_reason() {
+    let lines = include_str!("sharpness/servers-unbroken.txt").lines();
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let reasons: BTreeMap<&str, &str> = lines.map(|line| line.split_once(' ').unwrap()).collect();
+    let broken: BTreeSet<&str> =
+        Fault::ALL.iter().flat_map(|fault| fault.expected()).copied().collect();
+    let mut wrong = Vec::new();
+    for requirement in requirements::all() {
+        let binds = requirement.actor != Some(Side::Client)
+            && requirement.level != Level::May
+            && requirement.observable != Observable::None;
+        let (faults, reason) =
+            (broken.contains(requirement.id), reasons.contains_key(requirement.id));
+        if binds && faults == reason {
+            wrong.push(format!("{}: fault {faults}, reason {reason}", requirement.id));
+        }
+    }
+    let known = |id: &&&str| requirements::find(id).is_some();
+    wrong.extend(reasons.keys().filter(|id| !known(id)).map(|id| format!("{id} is unknown")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Both may only become better.
+    assert!(reasons.len() <= 96, "{}", reasons.len());
+    assert!(Fault::ALL.len() >= 260, "{}", Fault::ALL.len());
 }

@@ -48,6 +48,14 @@ pub struct Behaviour {
     // Options.
     /// The longest export name that is looked up, in bytes, up to 4096; longer ones are invalid.
     pub(crate) name_limit: usize,
+    /// The same for INFO and GO, where that is another limit.
+    pub(crate) info_name_limit: Option<usize>,
+    /// Whether INFO and GO refuse names that are not UTF-8 as invalid; else they are unknown.
+    pub(crate) names_are_utf8: bool,
+    /// Whether a name in INFO and GO ends at its first zero byte; else such a name is invalid.
+    pub(crate) names_end_at_nul: bool,
+    /// Whether any length of data of an option is passed over; else only what the limits allow.
+    pub(crate) skips_any_option: bool,
     /// Whether errors of options come with a text.
     pub(crate) error_texts: bool,
     /// Whether those texts are in a language that takes more than ASCII.
@@ -62,12 +70,22 @@ pub struct Behaviour {
     pub(crate) keeps_unknown_data: bool,
     /// Whether `NBD_OPT_STRUCTURED_REPLY` is refused where they are agreed already.
     pub(crate) structured_once: bool,
+    /// Whether `NBD_OPT_EXTENDED_HEADERS` is refused where they are agreed already.
+    pub(crate) extended_once: bool,
     /// Whether extended headers are only for those who have agreed on structured replies.
     pub(crate) extended_wants_structured: bool,
     /// What is changed in the answers to options, unlawfully.
     pub(crate) answer_fault: Option<AnswerFault>,
 
     // TLS.
+    /// Whether data of `NBD_OPT_STARTTLS` is minded where there is no TLS.
+    pub(crate) minds_starttls_data: bool,
+    /// Whether `NBD_OPT_STARTTLS` is refused after other options.
+    pub(crate) starttls_only_first: bool,
+    /// Whether `NBD_OPT_LIST` needs TLS where TLS is for those who ask.
+    pub(crate) list_needs_tls: bool,
+    /// After how many options TLS is a must no more.
+    pub(crate) forgets_tls_after: Option<u32>,
     /// Whether what was agreed before `NBD_OPT_STARTTLS` still holds inside.
     pub(crate) keeps_state_at_tls: bool,
     /// Whether `NBD_OPT_STARTTLS` inside TLS is acknowledged.
@@ -131,6 +149,8 @@ pub struct Behaviour {
     pub(crate) sets_contexts_early: bool,
     /// Whether contexts are listed and selected in the reversed order.
     pub(crate) contexts_reversed: bool,
+    /// Whether queries that are too long are passed over; else they are invalid.
+    pub(crate) passes_long_queries: bool,
     /// How contexts are numbered.
     pub(crate) context_ids: ContextIds,
     /// What the queries of `NBD_OPT_SET_META_CONTEXT` select.
@@ -153,6 +173,16 @@ pub struct Behaviour {
     pub(crate) serves_past_end: Option<Command>,
     /// The error of `NBD_CMD_WRITE` and `NBD_CMD_WRITE_ZEROES` beyond the end.
     pub(crate) past_end: ErrorCode,
+    /// The same of `NBD_CMD_WRITE_ZEROES` alone.
+    pub(crate) zeroes_past_end: Option<ErrorCode>,
+    /// In which order a request is looked at.
+    pub(crate) check_order: CheckOrder,
+    /// Whether `NBD_CMD_CACHE` of more than the maximum payload fails.
+    pub(crate) limits_cache: bool,
+    /// Whether a request of a wrong magic is answered before the session ends.
+    pub(crate) answers_bad_magic: bool,
+    /// Whether the whole of an extended header is awaited where a compact one comes.
+    pub(crate) awaits_extended: bool,
     /// Whether offset plus length is computed without regard to overflow.
     pub(crate) wraps_offsets: bool,
     /// Whether only the lower 32 bits of a request's length count.
@@ -163,8 +193,8 @@ pub struct Behaviour {
     pub(crate) flag_checks: FlagChecks,
     /// A command all flags of which are passed over.
     pub(crate) ignores_flags_of: Option<Command>,
-    /// Whether a write of more than the maximum payload ends the session; else it fails.
-    pub(crate) large_write_closes: bool,
+    /// What comes of a write of more than the maximum payload.
+    pub(crate) large_write: LargeWrite,
     /// Whether the payload of a refused request is taken for the next request.
     pub(crate) keeps_refused_payload: bool,
     /// What `NBD_CMD_TRIM` does.
@@ -286,6 +316,9 @@ pub(crate) enum ContextIds {
     FromZero,
     /// From the largest number downwards.
     Descending,
+    /// 0 for `base:allocation`, 1 for `qemu:allocation-depth`, and bitmaps from this number on, in the
+    /// order in which the export has them.
+    ByKind(u32),
 }
 
 /// What `NBD_CMD_TRIM` does.
@@ -345,6 +378,28 @@ pub(crate) enum ReplyForm {
     AlwaysStructured,
 }
 
+/// What comes of a write of more than the maximum payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LargeWrite {
+    /// It fails.
+    Fails,
+    /// The session ends.
+    Closes,
+    /// It fails, and the session ends.
+    FailsAndCloses,
+}
+
+/// In which order a request is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CheckOrder {
+    /// Its flags, whether the export may be changed, its range.
+    FlagsAccessRange,
+    /// Its flags, its range, whether the export may be changed.
+    FlagsRangeAccess,
+    /// Whether the export may be changed, its flags, its range.
+    AccessFlagsRange,
+}
+
 /// Which command flags make a request fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FlagChecks {
@@ -354,6 +409,8 @@ pub(crate) enum FlagChecks {
     Known,
     /// Those that are unknown.
     Unknown,
+    /// None.
+    Nothing,
 }
 
 /// What comes of `NBD_CMD_DISC`.
@@ -429,6 +486,10 @@ impl Behaviour {
         oldstyle_padding: 0,
         checks_client_flags: true,
         name_limit: STRING_LIMIT,
+        info_name_limit: None,
+        names_are_utf8: true,
+        names_end_at_nul: false,
+        skips_any_option: false,
         error_texts: true,
         foreign_texts: false,
         option_delay: Duration::ZERO,
@@ -436,8 +497,13 @@ impl Behaviour {
         ignores_data_of: None,
         keeps_unknown_data: false,
         structured_once: false,
+        extended_once: false,
         extended_wants_structured: false,
         answer_fault: None,
+        minds_starttls_data: false,
+        starttls_only_first: false,
+        list_needs_tls: false,
+        forgets_tls_after: None,
         keeps_state_at_tls: false,
         tls_twice: false,
         takes_injected: false,
@@ -466,6 +532,7 @@ impl Behaviour {
         lists_contexts_early: false,
         sets_contexts_early: false,
         contexts_reversed: false,
+        passes_long_queries: false,
         context_ids: ContextIds::Scattered,
         selects: Selects::Named,
         keeps_selection: false,
@@ -476,12 +543,17 @@ impl Behaviour {
         serves_unaligned: false,
         serves_past_end: None,
         past_end: ErrorCode::ENOSPC,
+        zeroes_past_end: None,
+        check_order: CheckOrder::FlagsAccessRange,
+        limits_cache: false,
+        answers_bad_magic: false,
+        awaits_extended: false,
         wraps_offsets: false,
         cuts_lengths: false,
         read_only: Some(ErrorCode::EPERM),
         flag_checks: FlagChecks::All,
         ignores_flags_of: None,
-        large_write_closes: false,
+        large_write: LargeWrite::Fails,
         keeps_refused_payload: false,
         trims: Trims::Holes,
         zeroes_provision: false,

@@ -3,13 +3,24 @@
 use protocol::message::{Request, RequestForm};
 use protocol::values::{Command, CommandFlags, ErrorCode, TransmissionFlags};
 
-use crate::behaviour::{Commands, Exception, FlagChecks, Lengths, Treatment};
+use crate::behaviour::{
+    CheckOrder, Commands, Exception, FlagChecks, LargeWrite, Lengths, Treatment,
+};
 use crate::features::Replies;
 use crate::transmission::{Failure, Transmission, Verdict, effect_length};
+
+/// Whether a request is as it should be, in one regard.
+type Check = fn(&Transmission, &Request) -> Result<(), Failure>;
 
 impl Transmission {
     /// Judges a request by its header alone.
     pub(crate) fn check(&self, request: &Request) -> Verdict {
+        let large = request.command == Command::WRITE && request.length > self.maximum();
+        let large_write = self.config.behaviour.large_write;
+        if large && large_write == LargeWrite::FailsAndCloses {
+            let why = format!("a write of {} bytes", request.length);
+            return Verdict::RefuseAndClose(Failure::new(ErrorCode::EINVAL, why));
+        }
         match (request.form, self.replies) {
             (RequestForm::Extended, Replies::Extended) => {
                 let length = request.payload_length();
@@ -25,8 +36,7 @@ impl Transmission {
             }
             (RequestForm::Compact, _) => {}
         }
-        let large = request.command == Command::WRITE && request.length > self.maximum();
-        if large && self.config.behaviour.large_write_closes {
+        if large && large_write == LargeWrite::Closes {
             return Verdict::Close(format!("a write of {} bytes", request.length));
         }
         let mut exceptions = self.config.behaviour.exceptions.iter();
@@ -36,11 +46,15 @@ impl Transmission {
             Some(Treatment::Close) => return Verdict::Close(format!("{}", request.command)),
             Some(Treatment::Fail(_)) | None => {}
         }
-        let checks =
-            [Self::check_command, Self::check_flags, Self::check_access, Self::check_status];
-        let ranged = [Self::check_range, Self::check_sizes];
-        let ranged = if request.command == Command::FLUSH { &[][..] } else { &ranged };
-        match checks.iter().chain(ranged).try_for_each(|check| check(self, request)) {
+        let (flags, access) = (Self::check_flags, Self::check_access);
+        let (status, extent) = (Self::check_status, Self::check_extent);
+        let checks: [Check; 4] = match self.config.behaviour.check_order {
+            CheckOrder::FlagsAccessRange => [flags, access, status, extent],
+            CheckOrder::FlagsRangeAccess => [flags, extent, access, status],
+            CheckOrder::AccessFlagsRange => [access, flags, status, extent],
+        };
+        let known = self.check_command(request);
+        match known.and_then(|()| checks.iter().try_for_each(|check| check(self, request))) {
             Ok(()) => match exception.map(|exception| exception.treatment) {
                 Some(Treatment::Fail(error)) => {
                     Verdict::Refuse(Failure::new(error, "it is not served"))
@@ -118,6 +132,7 @@ impl Transmission {
             FlagChecks::All => unwanted,
             FlagChecks::Known => unwanted.without(request.flags.unknown()),
             FlagChecks::Unknown => unwanted.unknown(),
+            FlagChecks::Nothing => F::EMPTY,
         };
         if unwanted == F::EMPTY {
             return Ok(());
@@ -170,6 +185,15 @@ impl Transmission {
         if effect_length(request) == 0 { refusal("there is no status of no bytes") } else { Ok(()) }
     }
 
+    /// Where and how long it is.
+    fn check_extent(&self, request: &Request) -> Result<(), Failure> {
+        if request.command == Command::FLUSH {
+            return Ok(());
+        }
+        self.check_range(request)?;
+        self.check_sizes(request)
+    }
+
     /// Section "Error values": ENOSPC for what would grow the export, EINVAL for the rest.
     fn check_range(&self, request: &Request) -> Result<(), Failure> {
         let (size, length) = (self.export.size(), effect_length(request));
@@ -183,7 +207,8 @@ impl Transmission {
         }
         let error = match request.command {
             command if behaviour.serves_past_end == Some(command) => return Ok(()),
-            Command::WRITE | Command::WRITE_ZEROES => behaviour.past_end,
+            Command::WRITE_ZEROES => behaviour.zeroes_past_end.unwrap_or(behaviour.past_end),
+            Command::WRITE => behaviour.past_end,
             _ => ErrorCode::EINVAL,
         };
         let why =
@@ -203,7 +228,11 @@ impl Transmission {
             return Err(Failure::new(ErrorCode::EINVAL, why));
         }
         let maximum = self.maximum();
-        let carries = matches!(request.command, Command::READ | Command::WRITE);
+        let carries = match request.command {
+            Command::READ | Command::WRITE => true,
+            Command::CACHE => self.config.behaviour.limits_cache,
+            _ => false,
+        };
         if carries && request.length > maximum {
             let why = format!("a payload has at most {maximum} bytes, not {}", request.length);
             return Err(Failure::new(ErrorCode::EINVAL, why));

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::codec::{self, Step};
-use protocol::message::{OptionBody, OptionRequest, Request};
-use protocol::values::{Command, ErrorCode};
+use protocol::message::{Cookie, OptionBody, OptionRequest, Request, RequestForm};
+use protocol::values::{Command, CommandFlags, ErrorCode};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::answer::Next;
 use crate::behaviour::Disc;
 use crate::config::Config;
+use crate::features::Replies;
 use crate::negotiation::Negotiation;
 use crate::outgoing::Parts;
 use crate::overhear::Hearing;
@@ -23,7 +24,7 @@ use crate::session_end::Ending;
 use crate::stream::BoxedStream;
 use crate::tls::Acceptor;
 use crate::transmission::{Failure, Outcome, Transmission, Verdict};
-use crate::wire::Incoming;
+use crate::wire::{Incoming, ReadError};
 
 /// The unit in which payload memory is counted, in bytes: semaphores count in 32 bits.
 const MEMORY_UNIT: u64 = 4096;
@@ -114,7 +115,7 @@ async fn haggle(
         let option = incoming.next(|bytes| decode_option(config, bytes)).await?;
         let option = option.ok_or(Ending::Left)?;
         if let OptionBody::Bulk(length) = option.body {
-            if length > config.limits.option_skip {
+            if length > config.limits.option_skip && !config.behaviour.skips_any_option {
                 return Err(Ending::Refused(format!("{} with {length} bytes", option.option)));
             }
             incoming.skip(u64::from(length)).await?;
@@ -273,8 +274,25 @@ impl Requests {
     async fn next(&mut self, incoming: &mut Incoming<ReadHalf<BoxedStream>>) -> Result<(), Ending> {
         // Back-pressure: nothing is read while as many requests as may be are in flight.
         let slot = acquire(&self.slots, 1).await?;
-        let decode = |bytes: &[u8]| codec::request(bytes, codec::Limits::default());
-        let mut request = incoming.next(decode).await?.ok_or(Ending::Left)?;
+        let awaits_extended =
+            self.terms.config.behaviour.awaits_extended && self.terms.replies == Replies::Extended;
+        let decode = |bytes: &[u8]| match codec::request(bytes, codec::Limits::default())? {
+            // What is no extended request has a wrong magic, for who awaits nothing else.
+            Step::Ready(request, _) if awaits_extended && request.form == RequestForm::Compact => {
+                Ok(Step::Ready(None, 0))
+            }
+            Step::Ready(request, taken) => Ok(Step::Ready(Some(request), taken)),
+            Step::Need(need) => Ok(Step::Need(need)),
+        };
+        let mut request = match incoming.next(decode).await {
+            Ok(Some(Some(request))) => request,
+            Ok(Some(None)) => return Err(self.refuse_magic(incoming, slot).await?),
+            Err(ReadError::Magic(_)) if self.terms.config.behaviour.answers_bad_magic => {
+                return Err(self.refuse_magic(incoming, slot).await?);
+            }
+            Ok(None) => return Err(Ending::Left),
+            Err(error) => return Err(error.into()),
+        };
         if self.terms.config.behaviour.cuts_lengths {
             request.length &= u64::from(u32::MAX);
         }
@@ -291,6 +309,12 @@ impl Requests {
         let limits = &self.terms.config.limits;
         match verdict {
             Verdict::Close(why) => Err(Ending::Refused(format!("the client sent {why}"))),
+            Verdict::RefuseAndClose(failure) => {
+                let why = failure.why.clone();
+                let parts = reply::answer(&self.terms, &request, Outcome::Failed(failure));
+                let _ = self.replies.send(Outgoing::new(parts, slot, None));
+                Err(Ending::Refused(format!("the client sent {why}")))
+            }
             Verdict::Refuse(failure) => {
                 let length = unread(&request);
                 if length > limits.payload_skip {
@@ -312,6 +336,31 @@ impl Requests {
                 Ok(())
             }
         }
+    }
+
+    /// Answers what has not the magic of a request, once as much has come as a request has; gives how
+    /// the session ends.
+    async fn refuse_magic(
+        &self,
+        incoming: &mut Incoming<ReadHalf<BoxedStream>>,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Ending, Ending> {
+        let extended = self.terms.replies == Replies::Extended;
+        let header = incoming.bulk(if extended { 32 } else { 28 }).await?;
+        let cookie = header.get(8..16).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+        let request = Request {
+            form: if extended { RequestForm::Extended } else { RequestForm::Compact },
+            flags: CommandFlags::EMPTY,
+            command: Command::FLUSH,
+            cookie: Cookie(u64::from_be_bytes(cookie)),
+            offset: 0,
+            length: 0,
+            status: None,
+        };
+        let failure = Failure::new(ErrorCode::EINVAL, "a request begins with another magic");
+        let parts = reply::answer(&self.terms, &request, Outcome::Failed(failure));
+        let _ = self.replies.send(Outgoing::new(parts, slot, None));
+        Ok(Ending::Refused("the client sent what is no request".to_owned()))
     }
 
     /// Serves a request beside the others.

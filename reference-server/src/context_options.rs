@@ -95,7 +95,8 @@ fn query<'a>(
         let why = format!("there are {} queries, more than {QUERIES}", queries.len());
         return refusal(ReplyType::ERR_TOO_BIG, &why);
     }
-    if queries.iter().any(|query| query.len() > STRING_LIMIT) {
+    let passes = config.behaviour.passes_long_queries;
+    if !passes && queries.iter().any(|query| query.len() > STRING_LIMIT) {
         return refusal(ReplyType::ERR_INVALID, "a query has at most 4096 bytes");
     }
     match config.exports.find(name.as_bytes()) {

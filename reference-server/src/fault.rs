@@ -53,6 +53,9 @@ faults! {
         "answers `NBD_OPT_EXPORT_NAME` of a missing export with an error reply",
         ["opt-export-name-refusal-closes"],
         |b| b.answer_fault = Some(AnswerFault::ExportNameUnknownAnswered);
+    ExportNameCloses = "export-name-closes",
+        "hangs up on every `NBD_OPT_EXPORT_NAME`", ["interop-export-name"],
+        |b| b.answer_fault = Some(AnswerFault::ExportNameCloses);
     ExportNameByteOrder = "export-name-byte-order",
         "reports the size of an export in little-endian order", ["info-export-equals-export-name"],
         |b| b.answer_fault = Some(AnswerFault::ExportNameByteOrder);
@@ -72,6 +75,9 @@ faults! {
     PeekAcked = "peek-acked",
         "acknowledges the withdrawn `NBD_OPT_PEEK_EXPORT`", ["opt-peek-export-withdrawn"],
         |b| b.answer_fault = Some(AnswerFault::PeekAcked);
+    OptionReplyShort = "option-reply-short",
+        "reports a length in option replies that leaves out the last byte", ["option-reply-layout"],
+        |b| b.answer_fault = Some(AnswerFault::OptionReplyShort);
     OptionReplyOtherCode = "option-reply-other-code",
         "puts the next option's number into its replies", ["option-reply-echoes-option"],
         |b| b.answer_fault = Some(AnswerFault::OptionReplyOtherCode);
@@ -187,6 +193,15 @@ faults! {
     BlockSizeInsists = "block-size-insists",
         "serves only those who ask for the block sizes", ["interop-block-size-not-required"],
         |b| b.answer_fault = Some(AnswerFault::BlockSizeInsists);
+    EmptyNameUnknown = "empty-name-unknown",
+        "serves the default export by `NBD_OPT_EXPORT_NAME`, and not by INFO and GO", ["opt-export-name-refusal-closes"],
+        |b| b.answer_fault = Some(AnswerFault::EmptyNameUnknown);
+    InfoEnds = "info-ends",
+        "hangs up after it has answered `NBD_OPT_INFO`", ["session-no-unjustified-hard-disconnect"],
+        |b| b.answer_fault = Some(AnswerFault::InfoEnds);
+    InfoReplyUnfit = "info-reply-unfit",
+        "sends an `NBD_REP_SERVER` in its answers to INFO and GO", ["opt-info-reply-sequence"],
+        |b| b.answer_fault = Some(AnswerFault::InfoReplyUnfit);
     InfoMalformedAccepted = "info-malformed-accepted",
         "overlooks trailing bytes in INFO and GO", ["opt-info-go-malformed-invalid"],
         |b| b.takes_malformed_info = true;
@@ -254,6 +269,18 @@ faults! {
         "acknowledges `NBD_OPT_STARTTLS` where it offers no TLS, and goes on in the clear",
         ["tls-no-plaintext-after-ack"],
         |b| b.answer_fault = Some(AnswerFault::TlsPretended);
+    TlsListDemanded = "tls-list-demanded",
+        "demands TLS for `NBD_OPT_LIST` where TLS is for those who ask", ["tls-selective-tls-reqd-scope"],
+        |b| b.list_needs_tls = true;
+    TlsOnlyFirst = "tls-only-first",
+        "refuses `NBD_OPT_STARTTLS` after other options", ["tls-selective-upgrade-any-time", "tls-starttls-acked"],
+        |b| b.starttls_only_first = true;
+    TlsClosesAfterAck = "tls-closes-after-ack",
+        "hangs up after it has acknowledged `NBD_OPT_STARTTLS`", ["tls-server-ready-after-ack"],
+        |b| b.answer_fault = Some(AnswerFault::TlsClosesAfterAck);
+    TlsModeForgotten = "tls-mode-forgotten",
+        "demands TLS for the first three options only", ["tls-mode-consistent"],
+        |b| b.forgets_tls_after = Some(3);
     TlsOnlyByName = "tls-only-by-name",
         "serves exports that take TLS in the clear by `NBD_OPT_EXPORT_NAME`", ["tls-selective-export-name-closes"],
         |b| b.serves_tls_only_by_name = true;
@@ -339,6 +366,9 @@ faults! {
     CookieWrong = "cookie-wrong",
         "adds 1 to the cookies of replies", ["cookie-echoed"],
         |b| b.reply_fault = Some(ReplyFault::CookieWrong);
+    CookieSwapped = "cookie-swapped",
+        "reverses the bytes of cookies", ["cookie-echoed"],
+        |b| b.reply_fault = Some(ReplyFault::CookieSwapped);
     CookieTruncated = "cookie-truncated",
         "keeps only the lower 32 bits of cookies", ["cookie-echoed"],
         |b| b.reply_fault = Some(ReplyFault::CookieTruncated);
@@ -430,6 +460,12 @@ faults! {
     ChunksOdd = "chunks-odd",
         "cuts the data of reads at multiples of 1000", ["read-chunks-multiple-of-512"],
         |b| b.reply_fault = Some(ReplyFault::ChunksOdd);
+    ChunkOffsetRelative = "chunk-offset-relative",
+        "counts the offsets of content chunks from the offset of the request", ["chunk-content-in-bounds"],
+        |b| b.reply_fault = Some(ReplyFault::ChunkOffsetRelative);
+    ContentAfterError = "content-after-error",
+        "sends content where it has just reported an error", ["read-content-before-error"],
+        |b| { b.errors_by_offset = true; b.reply_fault = Some(ReplyFault::ContentAfterError); };
     ErrorChunkZero = "error-chunk-zero",
         "sends error chunks with the error value 0", ["chunk-error-nonzero"],
         |b| b.reply_fault = Some(ReplyFault::ErrorChunkZero);
@@ -453,6 +489,18 @@ faults! {
     ReadOtherOffset = "read-other-offset",
         "reads from the offset less its lowest 12 bits", ["write-stored"],
         |b| b.store_fault = Some(StoreFault::ReadOtherOffset);
+    ReadRefused = "read-refused",
+        "fails every READ with `NBD_EINVAL`", ["baseline-read"],
+        |b| b.except(Only(Command::READ), F::EMPTY, Lengths::NotZero, Fail(E::EINVAL));
+    ReadTailZero = "read-tail-zero",
+        "reads the last byte as zero", ["write-stored"],
+        |b| b.store_fault = Some(StoreFault::ReadTailZero);
+    ReadHoles = "read-holes",
+        "sends data as holes", ["write-stored"],
+        |b| b.reply_fault = Some(ReplyFault::ChunkHoleForData);
+    OffsetCut = "offset-cut",
+        "reads and writes at the lower 32 bits of offsets", ["write-stored"],
+        |b| b.store_fault = Some(StoreFault::Offset32Bits);
     ReadErrorHidden = "read-error-hidden",
         "serves what its store can't read as zeroes",
         ["read-simple-error-code", "read-error-chunk-required"],
@@ -479,6 +527,9 @@ faults! {
     DfFragmented = "df-fragmented",
         "answers READ with DF in two content chunks", ["read-df-one-content-chunk"],
         |b| b.reply_fault = Some(ReplyFault::DfFragmented);
+    DfErrorWithData = "df-error-with-data",
+        "sends content before it fails a READ with DF with `NBD_EOVERFLOW`", ["read-df-eoverflow-no-content"],
+        |b| b.reply_fault = Some(ReplyFault::DfErrorWithData);
     DfRefused = "df-refused",
         "fails every READ with DF", ["read-df-65536-served"],
         |b| b.except(Only(Command::READ), F::DF, Lengths::Any, Fail(E::EINVAL));
@@ -504,6 +555,21 @@ faults! {
     ZeroesErrorHidden = "zeroes-error-hidden",
         "reports success for a WRITE_ZEROES that failed", ["write-zeroes-error-code"],
         |b| b.reply_fault = Some(ReplyFault::ZeroesErrorHidden);
+    WriteRefused = "write-refused",
+        "fails every WRITE with `NBD_EINVAL`", ["baseline-write"],
+        |b| b.except(Only(Command::WRITE), F::EMPTY, Lengths::NotZero, Fail(E::EINVAL));
+    WriteTailLost = "write-tail-lost",
+        "does not store the last byte of a WRITE", ["write-stored"],
+        |b| b.store_fault = Some(StoreFault::WriteTailLost);
+    WriteFirstPiece = "write-first-piece",
+        "stores the first 16 KiB of a WRITE and no more", ["write-stored"],
+        |b| b.store_fault = Some(StoreFault::WriteFirstPiece);
+    WriteRoundsOffset = "write-rounds-offset",
+        "writes at the offset less its lowest 9 bits", ["write-stored"],
+        |b| b.store_fault = Some(StoreFault::WriteRoundsOffset);
+    WriteFuaCloses = "write-fua-closes",
+        "hangs up on a WRITE with FUA", ["session-no-unjustified-hard-disconnect"],
+        |b| b.except(Only(Command::WRITE), F::FUA, Lengths::Any, Close);
     WriteNotStored = "write-not-stored",
         "answers WRITE without storing anything", ["write-stored"],
         |b| b.store_fault = Some(StoreFault::WriteNotStored);
@@ -523,9 +589,21 @@ faults! {
     ReadOnlyEio = "read-only-eio",
         "fails writes to a read-only export with `NBD_EIO`", ["write-read-only-eperm", "write-zeroes-read-only-eperm"],
         |b| b.read_only = Some(E::EIO);
+    TrimAdvertisedOnly = "trim-advertised-only",
+        "sets SEND_TRIM, but takes `NBD_CMD_TRIM` for unknown", ["tflag-not-unsupported"],
+        |b| b.except(Only(Command::TRIM), F::EMPTY, Lengths::NotZero, Fail(E::EINVAL));
+    TrimShifted = "trim-shifted",
+        "trims one page further on", ["trim-confined"],
+        |b| b.store_fault = Some(StoreFault::TrimShifted);
     TrimNeighbours = "trim-neighbours",
         "rounds TRIM outwards to 4096 bytes and beyond", ["trim-confined"],
         |b| b.store_fault = Some(StoreFault::TrimNeighbours);
+    ZeroesAdvertisedOnly = "zeroes-advertised-only",
+        "sets SEND_WRITE_ZEROES, but takes `NBD_CMD_WRITE_ZEROES` for unknown", ["tflag-not-unsupported"],
+        |b| b.except(Only(Command::WRITE_ZEROES), F::EMPTY, Lengths::NotZero, Fail(E::EINVAL));
+    ZeroesTailLost = "zeroes-tail-lost",
+        "leaves the last byte of a WRITE_ZEROES as it was", ["write-zeroes-stored"],
+        |b| b.store_fault = Some(StoreFault::ZeroesTailLost);
     ZeroesNotStored = "zeroes-not-stored",
         "answers WRITE_ZEROES without doing anything", ["write-zeroes-stored"],
         |b| b.store_fault = Some(StoreFault::ZeroesNotStored);
@@ -570,6 +648,9 @@ faults! {
         "answers CACHE with the data where structured replies were agreed",
         ["chunk-type-fits-command"],
         |b| b.reply_fault = Some(ReplyFault::CacheWithData);
+    CacheZeroes = "cache-zeroes",
+        "zeroes what CACHE is about", ["cache-no-semantic-effect"],
+        |b| b.store_fault = Some(StoreFault::CacheZeroes);
     CacheStale = "cache-stale",
         "reads from what CACHE has fetched, whatever was written since",
         ["cache-no-semantic-effect"],
@@ -587,6 +668,15 @@ faults! {
     FuaRefusedOnRead = "fua-refused-on-read",
         "fails READ with FUA", ["cmdflag-fua-accepted-everywhere"],
         |b| b.except(Only(Command::READ), F::FUA, Lengths::Any, Fail(E::EINVAL));
+    FuaRefusedOnWrite = "fua-refused-on-write",
+        "fails WRITE with FUA, and sets SEND_FUA", ["cmdflag-fua-accepted-everywhere"],
+        |b| b.except(Only(Command::WRITE), F::FUA, Lengths::NotZero, Fail(E::EINVAL));
+    FuaRefusedOnFlush = "fua-refused-on-flush",
+        "fails FLUSH with FUA", ["cmdflag-fua-accepted-everywhere"],
+        |b| b.except(Only(Command::FLUSH), F::FUA, Lengths::Any, Fail(E::EINVAL));
+    FuaRefusedOnTrim = "fua-refused-on-trim",
+        "fails TRIM with FUA", ["cmdflag-fua-accepted-everywhere"],
+        |b| b.except(Only(Command::TRIM), F::FUA, Lengths::NotZero, Fail(E::EINVAL));
     FlagUnknownAccepted = "flag-unknown-accepted",
         "overlooks unknown command flags", ["error-unknown-flag-einval"],
         |b| b.flag_checks = FlagChecks::Known;
@@ -667,6 +757,9 @@ faults! {
     ContextIdOther = "context-id-other",
         "reports other ids in haggling than in status chunks", ["status-one-chunk-per-context"],
         |b| b.answer_fault = Some(AnswerFault::ContextIdOther);
+    ContextIdsEqual = "context-ids-equal",
+        "gives all selected contexts the same id", ["opt-set-meta-unique-ids"],
+        |b| b.answer_fault = Some(AnswerFault::ContextIdsEqual);
     ContextWithoutQuery = "context-without-query",
         "selects all contexts when there is no query", ["opt-set-meta-zero-queries"],
         |b| b.selects = Selects::AllWithoutQuery;
@@ -755,6 +848,9 @@ faults! {
     BitmapOtherBits = "bitmap-other-bits",
         "sets bit 1 in the status of bitmaps", ["qemu-dirty-bitmap-status"],
         |b| b.extent_fault = Some(ExtentFault::BitmapOtherBits);
+    BitmapAllDirty = "bitmap-all-dirty",
+        "calls everything dirty", ["qemu-dirty-bitmap-content"],
+        |b| b.extent_fault = Some(ExtentFault::BitmapAllDirty);
     BitmapInverted = "bitmap-inverted",
         "calls clean what is dirty", ["qemu-dirty-bitmap-content"],
         |b| b.extent_fault = Some(ExtentFault::BitmapInverted);

@@ -62,13 +62,14 @@ impl Negotiated {
         contexts: Vec<Context>,
         ids: ContextIds,
     ) -> &[Selected] {
-        let contexts =
-            contexts.into_iter().map(|context| Selected { id: self.id(ids), context }).collect();
+        let number = |context: Context| Selected { id: self.id(ids, &context, &export), context };
+        let contexts = contexts.into_iter().map(number).collect();
         &self.selection.insert(Selection { export, contexts }).contexts
     }
 
-    /// The next id, which no context of this session has had.
-    fn id(&mut self, ids: ContextIds) -> u32 {
+    /// The id of a context that is selected. Unless it goes by the kind, no context of this session has
+    /// had it.
+    fn id(&mut self, ids: ContextIds, context: &Context, export: &Export) -> u32 {
         let count = self.ids;
         self.ids = self.ids.wrapping_add(1);
         match ids {
@@ -76,6 +77,15 @@ impl Negotiated {
             ContextIds::Scattered => self.ids.wrapping_mul(0x9e37_79b1),
             ContextIds::FromZero => count,
             ContextIds::Descending => !count,
+            ContextIds::ByKind(first) => match context {
+                Context::Allocation => 0,
+                Context::Depth => 1,
+                Context::Bitmap(bitmap) => {
+                    let mut all = export.bitmaps().iter();
+                    let index = all.position(|one| Arc::ptr_eq(one, bitmap)).unwrap_or_default();
+                    first.saturating_add(u32::try_from(index).unwrap_or(u32::MAX))
+                }
+            },
         }
     }
 

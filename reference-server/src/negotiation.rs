@@ -146,6 +146,11 @@ impl Negotiation {
             {
                 tls_required(*option)
             }
+            OptionType::LIST
+                if behaviour.list_needs_tls && self.config.tls.is_some() && !self.tls =>
+            {
+                tls_required(*option)
+            }
             OptionType::LIST if features.list => self.list(body),
             // Everybody knows the option, so it can only be forbidden ("Baseline").
             OptionType::LIST => refuse(
@@ -175,7 +180,9 @@ impl Negotiation {
     /// FORCEDTLS mode, and no TLS yet.
     fn insists_on_tls(&self) -> bool {
         let forced = self.config.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Forced);
-        forced && !self.tls
+        let forgotten =
+            self.config.behaviour.forgets_tls_after.is_some_and(|count| self.options > count);
+        forced && !self.tls && !forgotten
     }
 
     /// SELECTIVETLS mode, no TLS yet, and an export that takes it.
@@ -186,8 +193,14 @@ impl Negotiation {
     fn starttls(&self, body: &OptionBody) -> Answer {
         let option = OptionType::STARTTLS;
         let Some(tls) = &self.config.tls else {
+            if self.config.behaviour.minds_starttls_data && *body != OptionBody::Empty {
+                return refuse(option, ReplyType::ERR_INVALID, "NBD_OPT_STARTTLS takes no data");
+            }
             return refuse(option, ReplyType::ERR_POLICY, "this server offers no TLS");
         };
+        if self.config.behaviour.starttls_only_first && self.options > 1 {
+            return refuse(option, ReplyType::ERR_INVALID, "NBD_OPT_STARTTLS comes first");
+        }
         if self.tls && self.config.behaviour.tls_twice {
             return reply(option, ReplyType::ACK, ReplyBody::Empty);
         }
@@ -225,6 +238,10 @@ impl Negotiation {
         let option = OptionType::EXTENDED_HEADERS;
         if self.minds_data(option, body) {
             let why = "NBD_OPT_EXTENDED_HEADERS takes no data";
+            return refuse(option, ReplyType::ERR_INVALID, why);
+        }
+        if self.agreed.extended && self.config.behaviour.extended_once {
+            let why = "extended headers have been agreed already";
             return refuse(option, ReplyType::ERR_INVALID, why);
         }
         if self.config.behaviour.extended_wants_structured && !self.agreed.structured {
@@ -313,7 +330,17 @@ impl Negotiation {
                 return refuse(option, ReplyType::ERR_INVALID, &why);
             }
         };
-        if let Err(why) = check_name(name, self.config.behaviour.name_limit) {
+        let behaviour = &self.config.behaviour;
+        let name = match name.as_bytes().iter().position(|byte| *byte == 0) {
+            Some(end) if behaviour.names_end_at_nul => &WireString::from(&name.as_bytes()[..end]),
+            _ => name,
+        };
+        let limit = behaviour.info_name_limit.unwrap_or(behaviour.name_limit);
+        let is_other_text = !behaviour.names_are_utf8
+            && name.len() <= limit
+            && name.to_str().is_none()
+            && !name.as_bytes().contains(&0);
+        if let (Err(why), false) = (check_name(name, limit), is_other_text) {
             return refuse(option, ReplyType::ERR_INVALID, why);
         }
         let Some(export) = self.find(name) else {
@@ -324,7 +351,6 @@ impl Negotiation {
             return tls_required(option);
         }
         let asked = requests.contains(&InfoType::BLOCK_SIZE);
-        let behaviour = &self.config.behaviour;
         let insists = behaviour.info_insists && option == OptionType::INFO;
         let required =
             (export.is_block_size_required() || insists) && behaviour.features.block_size;

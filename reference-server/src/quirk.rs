@@ -8,7 +8,7 @@ use protocol::values::{Command, CommandFlags as F, ErrorCode as E, TransmissionF
 use crate::behaviour::Commands::Only;
 use crate::behaviour::Treatment::Fail;
 use crate::behaviour::{
-    Behaviour, ChunkOrder, ContextIds, ErrorText, Lengths, MultiConn, ReplyOrder, Trims,
+    Behaviour, ChunkOrder, ContextIds, ErrorText, LargeWrite, Lengths, MultiConn, ReplyOrder, Trims,
 };
 use crate::export::BlockSizes;
 use crate::rows::quirks;
@@ -114,7 +114,7 @@ quirks! {
     LargeWriteCloses = "large-write-closes",
         "hangs up on a write of more than the maximum payload",
         "section \"Size constraints\": a client must not send it",
-        |b| b.large_write_closes = true;
+        |b| b.large_write = LargeWrite::Closes;
 
     // Transmission flags and commands.
     FutureFlags = "future-flags",

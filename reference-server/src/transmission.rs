@@ -36,6 +36,8 @@ pub(crate) struct Transmission {
 pub(crate) enum Verdict {
     Serve,
     Refuse(Failure),
+    /// Its payload, if it has one, is not read.
+    RefuseAndClose(Failure),
     Close(String),
 }
 

@@ -255,6 +255,14 @@ fn requests() -> Vec<Message> {
         request(C::WRITE, 0, SIZE, 512),
         request(C::WRITE, 1 << 12, 0, 512),
         request(C::WRITE, df, 0, 512),
+        request(C::READ, df, 0, 131_072),
+        request(C::WRITE, 0, 0, 32_768),
+        request(C::READ, 0, 16_384, 512),
+        request(C::WRITE, 0, 200_001, 10),
+        request(C::READ, 0, 199_680, 1024),
+        request(C::WRITE, fua, 0, 512),
+        request(C::FLUSH, fua, 0, 0),
+        request(C::TRIM, fua, 0, 512),
         request(Command(0x7fff), 0, 0, 512),
         disc(),
         request(C::READ, 0, 0, 512),
@@ -326,10 +334,13 @@ async fn every_fault_changes_some_conversation() {
     }
     let mut hidden = Vec::new();
     for fault in Fault::ALL {
-        // These take two connections, or more than 64 MiB; see below.
+        // These take two connections, or more than 64 MiB or 4 GiB; see below, and the harness.
         if matches!(
             fault,
-            Fault::MultiConnStaleCache | Fault::MultiConnWriteBack | Fault::ZeroesFirstPiece
+            Fault::MultiConnStaleCache
+                | Fault::MultiConnWriteBack
+                | Fault::ZeroesFirstPiece
+                | Fault::OffsetCut
         ) {
             continue;
         }

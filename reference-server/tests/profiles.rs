@@ -35,7 +35,7 @@ const TABLE: [Measured; 10] = [
         Some(512),
         "TRIM ZEROES",
         "READ_ONLY TRIM ZEROES",
-        256,
+        1000,
         "ENOSPC EPERM",
         0,
     ),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use dissector::session::{COVERED, Rule};
 use protocol::requirements::{self, Observable, Requirement};
 
 use super::CommandError;
+use super::touched::Touched;
 use crate::exit;
 use crate::output;
 use crate::scenarios;
@@ -22,15 +22,11 @@ pub struct Args {
     /// List every requirement that nothing checks yet
     #[arg(long)]
     missing: bool,
-}
 
-fn judged(id: &str) -> bool {
-    Rule::ALL.iter().any(|rule| rule.id() == id)
-        || COVERED.iter().any(|(covered, _)| *covered == id)
-}
-
-fn scripted(id: &str, scripts: &[Arc<Script>]) -> bool {
-    scripts.iter().any(|script| script.header.checks.iter().any(|check| check.node == id))
+    /// List every requirement with the rules of the judge, the scenarios, the deliberate faults and the
+    /// quirks that are about it
+    #[arg(long, conflicts_with = "missing")]
+    list: bool,
 }
 
 /// The requirements whose only scenario is not published, with the reason.
@@ -54,23 +50,44 @@ fn told(withheld: &[(&str, &str)]) -> String {
     text
 }
 
+/// A requirement, with all that is about it.
+fn listed(rule: &Requirement, scripts: &[Arc<Script>]) -> String {
+    let touched = Touched::by(rule.id, scripts);
+    let mut text = named(rule);
+    let mut line = |word: &str, names: Vec<&str>| {
+        if !names.is_empty() {
+            text.push_str(&format!("    {word:<10} {}\n", names.join(" ")));
+        }
+    };
+    line("judge", touched.rules);
+    line("scenarios", touched.scenarios.iter().map(|script| script.id.as_str()).collect());
+    line("faults", touched.faults.iter().map(|fault| fault.name()).collect());
+    line("quirks", touched.quirks.iter().map(|(_, name, _)| *name).collect());
+    text
+}
+
 /// Runs the command; gives the exit status.
 ///
 /// # Errors
 /// What it could not do.
 pub fn run(args: Args) -> Result<u8, CommandError> {
     let scripts = scenarios::all().map_err(CommandError::script)?;
+    if args.list {
+        let all = requirements::all().iter();
+        output::print(&all.map(|rule| listed(rule, &scripts)).collect::<String>());
+        return Ok(exit::OK);
+    }
     let withheld = withheld();
     let mut rows: BTreeMap<Observable, [usize; 4]> = BTreeMap::new();
     let mut missing = Vec::new();
     for rule in requirements::all() {
-        let by_judge = judged(rule.id);
-        let by_script = scripted(rule.id, &scripts);
+        let touched = Touched::by(rule.id, &scripts);
+        let (by_judge, by_script) = (!touched.rules.is_empty(), !touched.scenarios.is_empty());
         let row = rows.entry(rule.observable).or_default();
         row[0] += 1;
         row[1] += usize::from(by_judge);
         row[2] += usize::from(by_script);
-        if by_judge || by_script {
+        if touched.is_checked() {
             row[3] += 1;
         } else if rule.observable != Observable::None
             && !withheld.iter().any(|(id, _)| *id == rule.id)
@@ -106,9 +123,20 @@ mod tests {
         let scripts = scenarios::all().expect("the scenarios can be read");
         for (id, reason) in withheld() {
             assert!(requirements::find(id).is_some(), "`{id}` is not in the catalogue");
-            assert!(!judged(id) && !scripted(id, &scripts), "`{id}` is checked: the line can go");
+            let is_checked = Touched::by(id, &scripts).is_checked();
+            assert!(!is_checked, "`{id}` is checked: the line can go");
             assert!(!reason.is_empty(), "`{id}` has no reason");
         }
+    }
+
+    #[test]
+    fn a_requirement_is_listed_with_all_that_is_about_it() {
+        let scripts = scenarios::all().expect("the scenarios can be read");
+        let rule = |id| requirements::find(id).expect("it is in the catalogue");
+        let ids =
+            ["disc-no-reply", "ext-reply-cookie-matches", "tls-handshake-initiator-tolerated"];
+        let text: String = ids.into_iter().map(|id| listed(rule(id), &scripts)).collect();
+        insta::assert_snapshot!(text);
     }
 
     #[test]

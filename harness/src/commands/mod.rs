@@ -23,6 +23,7 @@ pub mod selftest;
 pub mod serve;
 pub mod shell;
 pub mod targets;
+mod touched;
 mod typed;
 pub mod validate;
 mod view;

@@ -98,6 +98,18 @@ fn general(fault: AnswerFault, request: &OptionRequest, answer: &mut Answer) {
                 }
             }
         }
+        AnswerFault::OptionReplyShort => {
+            for part in &mut answer.parts.list {
+                if let Part::Message(message @ Message::OptionReply(_)) = part {
+                    let mut bytes = message.to_bytes();
+                    // The length says a byte less than there is.
+                    if let Some(low) = bytes.get_mut(19).filter(|low| **low > 0) {
+                        *low -= 1;
+                        *part = Part::Bytes(bytes);
+                    }
+                }
+            }
+        }
         AnswerFault::StructuredAfterExtended if answers(answer, ReplyType::ERR_EXT_HEADER_REQD) => {
             acknowledge(request.option, answer);
         }
@@ -125,6 +137,9 @@ fn starttls(fault: AnswerFault, answer: &mut Answer) {
     match fault {
         AnswerFault::TlsRefused if matches!(answer.next, Next::Tls(_)) => {
             *answer = refuse(option, ReplyType::ERR_POLICY, "there is no TLS today");
+        }
+        AnswerFault::TlsClosesAfterAck if matches!(answer.next, Next::Tls(_)) => {
+            answer.next = Next::Close(Ending::Refused("TLS is not ready".to_owned()));
         }
         AnswerFault::StarttlsUnfit => {
             let body = ReplyBody::Server { name: "tls".into(), description: "".into() };
@@ -169,6 +184,10 @@ fn export_name(fault: AnswerFault, answer: &mut Answer, no_zeroes: bool) {
     if refused && fault == AnswerFault::ExportNameUnknownAnswered {
         let why = "there is no such export";
         *answer = refuse(OptionType::EXPORT_NAME, ReplyType::ERR_UNKNOWN, why);
+        return;
+    }
+    if fault == AnswerFault::ExportNameCloses {
+        *answer = hang_up("an export by its name alone");
         return;
     }
     for part in &mut answer.parts.list {
@@ -232,6 +251,17 @@ fn info(fault: AnswerFault, request: &OptionRequest, answer: &mut Answer) {
         AnswerFault::GoAloneUnsupported if request.option == OptionType::GO => {
             *answer = refuse(request.option, ReplyType::ERR_UNSUP, "it is unknown");
         }
+        AnswerFault::EmptyNameUnknown if names_nothing(request) => {
+            *answer = refuse(request.option, ReplyType::ERR_UNKNOWN, "an export has a name");
+        }
+        AnswerFault::InfoEnds if request.option == OptionType::INFO && !unknown => {
+            answer.next = Next::Close(Ending::Aborted);
+        }
+        AnswerFault::InfoReplyUnfit if !unknown => {
+            let body = ReplyBody::Server { name: "disk".into(), description: "".into() };
+            let unfit = message(request.option, ReplyType::SERVER, body);
+            answer.parts.list.insert(0, Part::Message(unfit));
+        }
         AnswerFault::InfoAfterAck if !unknown => answer.parts.list.rotate_right(1),
         AnswerFault::GoStays if matches!(answer.next, Next::Transmit(_)) => {
             answer.next = Next::Option;
@@ -281,6 +311,11 @@ fn info(fault: AnswerFault, request: &OptionRequest, answer: &mut Answer) {
             item(fault, request.option, info);
         }
     }
+}
+
+/// Whether INFO or GO is about the export without a name.
+fn names_nothing(request: &OptionRequest) -> bool {
+    matches!(&request.body, OptionBody::Info { name, .. } if name.is_empty())
 }
 
 /// Faults in one item of information.

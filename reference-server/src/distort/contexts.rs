@@ -34,6 +34,17 @@ pub(super) fn distort(fault: AnswerFault, request: &OptionRequest, answer: &mut 
     let none = !answer.parts.messages_mut().any(|reply| {
         matches!(reply, Message::OptionReply(reply) if reply.reply == ReplyType::META_CONTEXT)
     });
+    if fault == AnswerFault::ContextIdsEqual {
+        for reply in answer.parts.messages_mut() {
+            if let Message::OptionReply(OptionReply {
+                body: ReplyBody::MetaContext { id, .. }, ..
+            }) = reply
+                && !listing
+            {
+                *id = 7;
+            }
+        }
+    }
     match fault {
         AnswerFault::ContextEndMissing if listing => {
             answer.parts.list.pop();

@@ -11,6 +11,8 @@ use crate::outgoing::{Part, Parts, chunk, is_read};
 
 /// Longer than any message may be, in bytes.
 const TOO_LONG: usize = 5000;
+/// What a read with DF gets in any case, in bytes.
+const DF_AT_MOST: u64 = 65_536;
 /// How much data comes with a faulty reply to CACHE at most, in bytes.
 const CACHE_DATA: u64 = 1 << 20;
 
@@ -79,6 +81,7 @@ pub(crate) fn distort_reply(
 fn cookie(fault: ReplyFault, cookie: &mut u64) {
     match fault {
         ReplyFault::CookieWrong => *cookie = cookie.wrapping_add(1),
+        ReplyFault::CookieSwapped => *cookie = cookie.swap_bytes(),
         ReplyFault::CookieTruncated => *cookie &= 0xffff_ffff,
         _ => {}
     }
@@ -124,6 +127,10 @@ fn each_chunk(fault: ReplyFault, request: &Request, chunk: &mut Chunk) {
             data.extend_from_slice(&[0; 4]);
             *body = ChunkBody::Raw(data);
         }
+        (
+            ReplyFault::ChunkOffsetRelative,
+            ChunkBody::Data { offset, .. } | ChunkBody::Hole { offset, .. },
+        ) => *offset = offset.wrapping_sub(request.offset),
         (ReplyFault::ExtendedUnasked, _) if chunk.form == ChunkForm::Structured => {
             chunk.form = ChunkForm::Extended { offset: request.offset };
         }
@@ -238,7 +245,32 @@ fn sequence(fault: ReplyFault, request: &Request, parts: &mut Parts) {
                 *offset = None;
             }
         }),
+        ReplyFault::ContentAfterError if is_read(request) && failed(parts) => {
+            content_after_error(request, parts);
+        }
         _ if !is_read(request) || failed(parts) || request.length < 2 => {}
+        _ => content(fault, request, parts),
+    }
+}
+
+/// Faults in the content chunks of a read.
+fn content(fault: ReplyFault, request: &Request, parts: &mut Parts) {
+    match fault {
+        ReplyFault::ChunkHoleForData if !request.flags.has(CommandFlags::DF) => {
+            hole(request, parts);
+        }
+        ReplyFault::DfErrorWithData
+            if request.flags.has(CommandFlags::DF) && request.length > DF_AT_MOST =>
+        {
+            let offset = request.offset;
+            let (error, message) = (ErrorCode::EOVERFLOW, WireString::default());
+            let body = ChunkBody::Hole { offset, size: 512 };
+            parts.list.clear();
+            parts.message(chunk(request, ReplyFlags::EMPTY, ChunkType::OFFSET_HOLE, body));
+            let rest = Vec::new();
+            let body = ChunkBody::Error { error, message, offset: None, rest };
+            parts.message(chunk(request, ReplyFlags::DONE, ChunkType::ERROR, body));
+        }
         ReplyFault::ChunksOverlap => {
             split(request, parts);
             // One byte more at the front of the second chunk.
@@ -267,12 +299,7 @@ fn sequence(fault: ReplyFault, request: &Request, parts: &mut Parts) {
             split(request, parts);
             change_data(parts, 1, |_, range| range.end -= 1);
         }
-        ReplyFault::DfHole if request.flags.has(CommandFlags::DF) => {
-            let size = u32::try_from(request.length).unwrap_or(u32::MAX);
-            let body = ChunkBody::Hole { offset: request.offset, size };
-            parts.list.clear();
-            parts.message(chunk(request, ReplyFlags::DONE, ChunkType::OFFSET_HOLE, body));
-        }
+        ReplyFault::DfHole if request.flags.has(CommandFlags::DF) => hole(request, parts),
         ReplyFault::ChunksOdd if request.length > 2000 && !request.flags.has(CommandFlags::DF) => {
             split_at(request, parts, 1000);
         }
@@ -287,6 +314,25 @@ fn sequence(fault: ReplyFault, request: &Request, parts: &mut Parts) {
         }
         _ => {}
     }
+}
+
+/// All of a read as a hole.
+fn hole(request: &Request, parts: &mut Parts) {
+    let size = u32::try_from(request.length).unwrap_or(u32::MAX);
+    let body = ChunkBody::Hole { offset: request.offset, size };
+    parts.list.clear();
+    parts.message(chunk(request, ReplyFlags::DONE, ChunkType::OFFSET_HOLE, body));
+}
+
+/// Sends a hole where an error was just reported.
+fn content_after_error(request: &Request, parts: &mut Parts) {
+    let Some(Part::Message(Message::Chunk(last))) = parts.list.last_mut() else { return };
+    let ChunkBody::Error { offset: Some(at), .. } = last.body else { return };
+    last.flags = ReplyFlags::EMPTY;
+    let end = request.offset.saturating_add(request.length);
+    let size = u32::try_from(end.saturating_sub(at).clamp(1, 512)).unwrap_or(1);
+    let body = ChunkBody::Hole { offset: at, size };
+    parts.message(chunk(request, ReplyFlags::DONE, ChunkType::OFFSET_HOLE, body));
 }
 
 /// Sends the last chunk twice, the second time changed.

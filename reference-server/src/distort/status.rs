@@ -47,6 +47,9 @@ pub(crate) fn distort_extents(
         ExtentFault::BitmapOtherBits if matches!(context, Context::Bitmap(_)) => {
             extents.iter_mut().for_each(|extent| extent.status |= 2);
         }
+        ExtentFault::BitmapAllDirty if matches!(context, Context::Bitmap(_)) => {
+            extents.iter_mut().for_each(|extent| extent.status = 1);
+        }
         ExtentFault::BitmapInverted if matches!(context, Context::Bitmap(_)) => {
             extents.iter_mut().for_each(|extent| extent.status ^= 1);
         }

@@ -10,6 +10,10 @@ use crate::store::{PAGE_SIZE, Run, Store, Stretch, push_run};
 
 /// How many pages a cache holds; later ones are not cached.
 const CACHED_PAGES: usize = 4096;
+/// What is written at once by the fault that goes no further, in bytes.
+const WRITTEN: usize = 16 << 10;
+/// The lower 32 bits of an offset.
+const LOW: u64 = 0xffff_ffff;
 /// What is zeroed at once by the fault that goes no further, in bytes.
 const PIECE: u64 = 64 << 20;
 
@@ -130,6 +134,7 @@ impl FaultyStore {
             _ if length == 0 => (offset, end),
             StoreFault::ZeroesNeighbours => (offset / 4096 * 4096, end.div_ceil(4096) * 4096),
             StoreFault::ZeroesInwards => (offset.div_ceil(4096) * 4096, end / 4096 * 4096),
+            StoreFault::ZeroesTailLost => (offset, end - 1),
             StoreFault::ZeroesFirstPiece => (offset, offset + length.min(PIECE)),
             _ => (offset, end),
         };
@@ -159,6 +164,16 @@ impl Store for FaultyStore {
     fn read(&self, offset: u64, buffer: &mut [u8], runs: &mut Vec<Run>) -> io::Result<()> {
         match self.fault {
             StoreFault::ReadOtherOffset => self.read_inside(offset & !0xfff, buffer, runs),
+            StoreFault::Offset32Bits => self.read_inside(offset & LOW, buffer, runs),
+            StoreFault::ReadTailZero => {
+                let mut found = Vec::new();
+                self.read_inside(offset, buffer, &mut found)?;
+                if let Some(last) = buffer.last_mut() {
+                    *last = 0;
+                }
+                push_run(runs, buffer.len() as u64, false);
+                Ok(())
+            }
             StoreFault::ReadErrorHidden => {
                 let mut found = Vec::new();
                 if self.read_inside(offset, buffer, &mut found).is_err() {
@@ -185,7 +200,14 @@ impl Store for FaultyStore {
         if self.fault == StoreFault::MultiConnWriteBack {
             return self.write_cached(offset, &data[..inside]);
         }
-        self.inner.write(offset, &data[..inside])?;
+        let (offset, stored) = match self.fault {
+            StoreFault::WriteTailLost => (offset, inside - 1),
+            StoreFault::WriteFirstPiece => (offset, inside.min(WRITTEN)),
+            StoreFault::WriteRoundsOffset => (offset & !0x1ff, inside),
+            StoreFault::Offset32Bits => (offset & LOW, inside),
+            _ => (offset, inside),
+        };
+        self.inner.write(offset, &data[..stored])?;
         self.forget(offset, inside as u64);
         Ok(())
     }
@@ -225,6 +247,9 @@ impl Store for FaultyStore {
                 }
             }
         }
+        if self.fault == StoreFault::CacheZeroes {
+            return self.inner.zero(offset, inside, false);
+        }
         self.inner.cache(offset, inside)
     }
 
@@ -237,6 +262,11 @@ impl Store for FaultyStore {
 
     fn trim(&self, offset: u64, length: u64) -> io::Result<()> {
         let (mut offset, mut length) = (offset, self.inside(offset, length));
+        if self.fault == StoreFault::TrimShifted {
+            let size = self.inner.size();
+            offset = offset.saturating_add(PAGE_SIZE).min(size);
+            length = self.inside(offset, length);
+        }
         if self.fault == StoreFault::TrimNeighbours {
             let end = (offset + length).div_ceil(4096).saturating_add(1) * 4096;
             offset = (offset / 4096).saturating_sub(1) * 4096;

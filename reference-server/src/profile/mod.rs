@@ -12,6 +12,7 @@
 //! | 3.0 | advertises CACHE on the bit of `CAN_MULTI_CONN`, and answers it with data under structured replies (the profile has the right bit and answer); leaves bitmaps out of a listing without queries |
 //! | 4.2 | refuses FAST_ZERO on qcow2 |
 //! | 2.8 to 5.1 | refuse to serve nothing (size 0) |
+//! | 5.2 and later | tell `qemu:allocation-depth` only if they were started with `-A` (the profile always does) |
 //! | 5.2 to 7.0 | advertise `CAN_MULTI_CONN` on read-only exports, and greet one client at a time (the profile greets all) |
 //! | all | hang up when a read under structured replies meets an error, and at `NBD_CMD_DISC` with reads on their way; refuse `NBD_OPT_ABORT` before TLS where TLS is a must |
 //!

@@ -5,7 +5,7 @@ use std::fmt;
 use protocol::values::{DEFAULT_MAXIMUM_PAYLOAD, ErrorCode};
 
 use super::release::Profile;
-use crate::behaviour::{Behaviour, FlagChecks, MultiConn};
+use crate::behaviour::{Behaviour, CheckOrder, ContextIds, FlagChecks, LargeWrite, MultiConn};
 use crate::habits::{Alignment, Habits};
 
 /// The names of a release.
@@ -84,8 +84,9 @@ fn v2_6(b: &mut Behaviour) {
     b.structured_once = true;
     b.past_end = ErrorCode::EINVAL;
     b.read_only = Some(ErrorCode::EPERM);
-    b.flag_checks = FlagChecks::Known;
-    b.large_write_closes = true;
+    b.flag_checks = FlagChecks::Nothing;
+    b.check_order = CheckOrder::FlagsRangeAccess;
+    b.large_write = LargeWrite::FailsAndCloses;
     b.simple_success = true;
     b.holes_in_reads = false;
     b.one_extent = true;
@@ -101,6 +102,7 @@ fn v2_8(b: &mut Behaviour) {
     b.features.write_zeroes = true;
     b.error_texts = true;
     b.past_end = ErrorCode::ENOSPC;
+    b.zeroes_past_end = Some(ErrorCode::EINVAL);
     b.flag_checks = FlagChecks::All;
 }
 
@@ -109,12 +111,20 @@ fn v2_10(b: &mut Behaviour) {
     b.features.block_size = true;
     b.least_minimum = 512;
     b.info_insists = true;
+    b.info_name_limit = Some(1000);
+    b.names_are_utf8 = false;
+    b.names_end_at_nul = true;
+    b.skips_any_option = true;
 }
 
 fn v2_11(b: &mut Behaviour) {
     b.features.structured_reply = true;
     b.features.df = true;
     b.info_name = true;
+    b.zeroes_past_end = None;
+    b.check_order = CheckOrder::AccessFlagsRange;
+    b.info_name_limit = None;
+    b.skips_any_option = false;
 }
 
 fn v2_12(b: &mut Behaviour) {
@@ -122,13 +132,18 @@ fn v2_12(b: &mut Behaviour) {
     b.features.base_allocation = true;
     b.past_end = ErrorCode::EINVAL;
     b.read_only = Some(ErrorCode::EINVAL);
+    b.check_order = CheckOrder::FlagsAccessRange;
     b.holes_in_reads = true;
+    b.passes_long_queries = true;
+    b.context_ids = ContextIds::ByKind(1);
 }
 
 fn v3_0(b: &mut Behaviour) {
     // CACHE is the command of 3.0 on the bit and with the answer of 3.1.
     b.features.dirty_bitmaps = true;
     b.features.cache = true;
+    b.limits_cache = true;
+    b.minds_starttls_data = true;
     b.bitmaps_run_over = true;
 }
 
@@ -146,12 +161,15 @@ fn v4_2(b: &mut Behaviour) {
 
 fn v5_2(b: &mut Behaviour) {
     b.features.allocation_depth = true;
+    b.context_ids = ContextIds::ByKind(2);
     b.bitmaps_run_over = false;
     b.multi_conn = MultiConn::ReadOnly;
 }
 
 fn v7_1(b: &mut Behaviour) {
     b.lists_contexts_early = true;
+    b.names_end_at_nul = false;
+    b.answers_bad_magic = true;
     b.zeroes_are_holes = true;
     b.multi_conn = MultiConn::Shared;
 }
@@ -159,6 +177,8 @@ fn v7_1(b: &mut Behaviour) {
 fn v8_2(b: &mut Behaviour) {
     b.features.extended_headers = true;
     b.features.status_payload = true;
+    b.extended_once = true;
+    b.awaits_extended = true;
 }
 
 fn client_2_6(h: &mut Habits) {

@@ -57,16 +57,20 @@ impl Surveyor<'_> {
             self.found.tls = if forced { TlsMode::Forced } else { TlsMode::Selective };
             self.found.tls_kind = self.whom.security.map(crate::tls::Security::kind);
         }
+        // With whom nobody else has set up, the handshake works: that it does not is for scenarios to
+        // name.
+        self.botched = !self.ask.strange && offered && shaken.is_err();
         if self.whom.insists || (forced && !self.refuses_tls()) {
             self.go_inside(shaken)?;
         }
         Ok(())
     }
 
-    /// Whether STARTTLS is answered by an error: who demands TLS then contradicts themselves, which
+    /// Whether STARTTLS is answered by an error, or comes to nothing: who demands TLS then contradicts themselves, which
     /// is for scenarios to name.
     fn refuses_tls(&self) -> bool {
-        self.found.options.get(&OptionType::STARTTLS).is_some_and(|reply| reply.is_error())
+        let refused = self.found.options.get(&OptionType::STARTTLS);
+        self.botched || refused.is_some_and(|reply| reply.is_error())
     }
 
     /// STARTTLS, and the handshake where there is something for it.

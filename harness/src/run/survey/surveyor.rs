@@ -37,6 +37,8 @@ pub(super) struct Surveyor<'a> {
     pub(super) farewell: Duration,
     /// Everything is asked inside TLS.
     pub(super) inside: bool,
+    /// Its TLS, that works as somebody here has set it up, does not work.
+    pub(super) botched: bool,
     pub(super) sessions: u32,
     /// Why the server can't be reached any more.
     pub(super) gone: Option<String>,
@@ -66,6 +68,7 @@ impl<'a> Surveyor<'a> {
             silences: 0,
             farewell: BRIEFLY.min(ask.limit),
             inside: false,
+            botched: false,
             sessions: 0,
             gone: None,
             last: "nothing",
