@@ -13,8 +13,10 @@ use super::strings;
 const BASE: &[u8] = b"base:";
 
 /// Whether there are queries, and all are for the namespace `base`.
-pub(super) fn only_base(queries: &[WireString]) -> bool {
-    !queries.is_empty() && queries.iter().all(|query| query.as_bytes().starts_with(BASE))
+pub(super) fn only_base(queries: Option<&Vec<WireString>>) -> bool {
+    queries.is_some_and(|queries| {
+        !queries.is_empty() && queries.iter().all(|query| query.as_bytes().starts_with(BASE))
+    })
 }
 
 /// A query of the client.
@@ -68,9 +70,13 @@ pub(super) fn check_context(
         return;
     }
     // NBD_OPT_SET_META_CONTEXT: without queries no context is selected.
-    if option.queries == Some(0) {
-        let text = "a context was selected, though there was no query";
-        found.server(Rule::SetMetaZeroQueries, "", text);
+    match option.queries.as_deref() {
+        Some([]) => {
+            let text = "a context was selected, though there was no query";
+            found.server(Rule::SetMetaZeroQueries, "", text);
+        }
+        Some(queries) => check_wildcards(name, queries, found),
+        None => {}
     }
     // NBD_OPT_SET_META_CONTEXT: each selected context has a unique id.
     if option.contexts.iter().any(|context| context.id == id) {
@@ -88,6 +94,32 @@ pub(super) fn check_context(
     } else {
         option.overflow = true;
     }
+}
+
+/// A context that NBD_OPT_SET_META_CONTEXT selected: wildcards are for listing only.
+fn check_wildcards(name: &WireString, queries: &[WireString], found: &mut Findings) {
+    let asked = |query: &[u8]| queries.iter().any(|it| it.as_bytes() == query);
+    let bytes = name.as_bytes();
+    let Some(colon) = bytes.iter().position(|byte| *byte == b':') else { return };
+    let (namespace, _) = bytes.split_at(colon + 1);
+    if asked(bytes) {
+        return;
+    }
+    let (rule, wildcard) = match namespace {
+        // "base metadata contexts": in NBD_OPT_SET_META_CONTEXT the bare `base:` is ignored.
+        BASE if asked(BASE) => (Rule::BaseWildcardIgnored, "base:"),
+        // qemu's namespace: the same, and so is `qemu:dirty-bitmap:`.
+        b"qemu:" if asked(namespace) => (Rule::QemuWildcardsSelectNothing, "qemu:"),
+        b"qemu:" if asked(b"qemu:dirty-bitmap:") => {
+            (Rule::QemuWildcardsSelectNothing, "qemu:dirty-bitmap:")
+        }
+        // "Metadata querying": an empty leaf name should not select contexts.
+        _ if namespace != BASE && asked(namespace) => {
+            (Rule::EmptyLeafSelectsNothing, "the bare namespace")
+        }
+        _ => return,
+    };
+    found.server(rule, "name", format!("{name} was selected, though only {wildcard} was queried"));
 }
 
 fn check_name(name: &WireString, listed: bool, found: &mut Findings) {

@@ -7,6 +7,7 @@ use protocol::values::{CommandFlags, OptionType, ReplyType, TransmissionFlags};
 use crate::plural::Plural;
 
 use super::commands::{self, Payload};
+use super::context;
 use super::flight::InFlight;
 use super::haggling::Outstanding;
 use super::judge::Session;
@@ -37,6 +38,7 @@ impl Session {
         found: &mut Findings,
     ) {
         let extended = self.negotiated.extended;
+        let only_base = context::only_base(option.queries.as_ref());
         match (option.option, reply) {
             // NBD_OPT_GO: supported by who acknowledged extended headers.
             (OptionType::GO, ReplyType::ERR_UNSUP) if extended => {
@@ -51,14 +53,14 @@ impl Session {
             // ... and not for the namespace `base`. (Before structured replies the error just says
             // that the option came early.)
             (OptionType::LIST_META_CONTEXT, ReplyType::ERR_EXT_HEADER_REQD)
-                if option.only_base && self.negotiated.structured =>
+                if only_base && self.negotiated.structured =>
             {
                 let text = "extended headers are demanded for the namespace `base`";
                 found.server(Rule::ExtListMetaBaseNoError, "", text);
             }
             // NBD_OPT_SET_META_CONTEXT: the same.
             (OptionType::SET_META_CONTEXT, ReplyType::ERR_EXT_HEADER_REQD)
-                if option.only_base && (self.negotiated.structured || extended) =>
+                if only_base && (self.negotiated.structured || extended) =>
             {
                 let text = "extended headers are demanded for the namespace `base`";
                 found.server(Rule::ExtSetMetaBaseNoError, "", text);

@@ -19,10 +19,10 @@ pub(super) struct Outstanding {
     pub(super) name: Option<WireString>,
     /// The information it asks for.
     pub(super) requests: Option<Vec<InfoType>>,
-    /// How many queries it has.
-    pub(super) queries: Option<usize>,
-    /// It has queries, and all are for the namespace `base`.
-    pub(super) only_base: bool,
+    /// The contexts it queries.
+    pub(super) queries: Option<Vec<WireString>>,
+    /// It has data that does not have the layout of the option.
+    pub(super) has_raw_data: bool,
     /// Information received; at most [`ITEM_LIMIT`] items.
     pub(super) items: Vec<Info>,
     /// Contexts received; at most [`super::selection::LIMIT`].
@@ -44,7 +44,7 @@ impl Outstanding {
             name: None,
             requests: None,
             queries: None,
-            only_base: false,
+            has_raw_data: false,
             items: Vec::new(),
             contexts: Vec::new(),
             overflow: false,
@@ -86,6 +86,29 @@ pub(super) struct Options {
     pub(super) unsupported: bool,
     /// A GO with the block-size request was refused in another way.
     pub(super) go_refused: bool,
+    /// What the replies before TLS say of how the server handles TLS.
+    pub(super) tls_mode: TlsMode,
+    /// The exports of a complete answer to NBD_OPT_LIST: names and descriptions; at most
+    /// [`LISTED_LIMIT`].
+    pub(super) listed: Vec<(WireString, WireString)>,
+    /// The same of the answer that is coming.
+    pub(super) listing: Vec<(WireString, WireString)>,
+}
+
+/// How many listed exports are kept.
+pub(super) const LISTED_LIMIT: usize = 256;
+
+/// What the replies to options before TLS say of the server's mode ("TLS support").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct TlsMode {
+    /// It refused NBD_OPT_STARTTLS: NOTLS.
+    pub(super) refused: bool,
+    /// It demanded TLS: not NOTLS.
+    pub(super) demanded: bool,
+    /// It demanded TLS for an option for which only FORCEDTLS does.
+    pub(super) forced: bool,
+    /// It served an option for which FORCEDTLS demands TLS.
+    pub(super) served: bool,
 }
 
 impl Options {
@@ -124,6 +147,21 @@ impl Options {
     /// The number of the oldest option without a final reply.
     pub(super) fn oldest(&self) -> Option<u64> {
         self.outstanding.front().and_then(|outstanding| outstanding.number)
+    }
+
+    /// An export is listed.
+    pub(super) fn listing(&mut self, name: &WireString, description: &WireString) {
+        if self.listing.len() < LISTED_LIMIT {
+            self.listing.push((name.clone(), description.clone()));
+        }
+    }
+
+    /// NBD_OPT_LIST has its final reply.
+    pub(super) fn listed(&mut self, acknowledged: bool) {
+        let listing = std::mem::take(&mut self.listing);
+        if acknowledged {
+            self.listed = listing;
+        }
     }
 
     /// A message of the client begins.

@@ -87,8 +87,12 @@ impl Session {
         Verdict::default()
     }
 
-    fn check_client_flags(&self, flags: ClientFlags, found: &mut Findings) {
+    fn check_client_flags(&mut self, flags: ClientFlags, found: &mut Findings) {
         let Some(offered) = self.greeting else { return };
+        let echoes = |client, server| flags.has(client) && !offered.has(server);
+        self.must_close = flags.unknown() != ClientFlags::EMPTY
+            || echoes(ClientFlags::FIXED_NEWSTYLE, HandshakeFlags::FIXED_NEWSTYLE)
+            || echoes(ClientFlags::NO_ZEROES, HandshakeFlags::NO_ZEROES);
         // "Client flags": clients set no other flags.
         if flags.unknown() != ClientFlags::EMPTY {
             let text = format!("unknown client flags {}", flags.unknown());
@@ -111,6 +115,16 @@ impl Session {
         }
     }
 
+    /// The server answers an option.
+    pub(super) fn check_goes_on(&mut self, found: &mut Findings) {
+        if std::mem::take(&mut self.must_close) && self.follows(Side::Client) {
+            // "Client flags": the server drops the connection of a client that sets an unknown flag,
+            // or one that matches nothing that it advertises.
+            let text = "the server goes on, though the client set flags that it did not offer";
+            found.server(Rule::ClosesOnUnknownFlags, "", text);
+        }
+    }
+
     /// Whether both sides agreed on fixed newstyle; `None` when that was not seen.
     pub(super) fn fixed(&self) -> Option<bool> {
         let (server, client) = (self.greeting?, self.client_flags?);
@@ -119,6 +133,7 @@ impl Session {
 
     /// The answer to `NBD_OPT_EXPORT_NAME`.
     pub(super) fn export_info(&mut self, info: &ExportInfo, found: &mut Findings) -> Verdict {
+        self.check_goes_on(found);
         if self.lacks_padding(info) {
             // "Newstyle negotiation": 124 zeroes follow, unless no-zeroes was negotiated.
             let text = "the 124 zeroes are missing, though no-zeroes was not agreed";

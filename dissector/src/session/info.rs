@@ -1,6 +1,7 @@
 //! What a server tells about an export in answer to NBD_OPT_INFO and NBD_OPT_GO.
 
 use protocol::message::{Info, Side};
+use protocol::text::WireString;
 use protocol::values::{InfoType, OptionType, ReplyType};
 
 use crate::plural::Plural;
@@ -61,6 +62,7 @@ impl Session {
 
     /// The final NBD_REP_ACK to NBD_OPT_INFO or NBD_OPT_GO.
     pub(super) fn info_acknowledged(&self, option: &Outstanding, found: &mut Findings) {
+        self.check_description(option, found);
         // NBD_OPT_INFO and NBD_OPT_GO: NBD_INFO_EXPORT comes before NBD_REP_ACK.
         if !option.items.iter().any(|item| item.info_type() == InfoType::EXPORT) && !option.overflow
         {
@@ -80,6 +82,31 @@ impl Session {
         if let Some(kind) = missing(option, info).or_else(|| missing(info, option)) {
             let text = format!("{kind} differs from the answer to NBD_OPT_INFO");
             found.server(Rule::InfoGoConsistent, "", text);
+        }
+    }
+
+    /// NBD_INFO_DESCRIPTION: the same description as in the answer to NBD_OPT_LIST, if it has one.
+    fn check_description(&self, option: &Outstanding, found: &mut Findings) {
+        let described = option.items.iter().find_map(|item| match item {
+            Info::Description(text) => Some(text),
+            _ => None,
+        });
+        let canonical = option.items.iter().find_map(|item| match item {
+            Info::Name(name) => Some(name),
+            _ => None,
+        });
+        let (Some(described), Some(name)) = (described, canonical.or(option.name.as_ref())) else {
+            return;
+        };
+        // The empty name is that of whatever export is the default.
+        let is_it = |(listed, text): &&(_, WireString)| listed == name && !text.is_empty();
+        if let Some((_, listed)) = self.options.listed.iter().find(is_it)
+            && !name.is_empty()
+            && !described.is_empty()
+            && listed != described
+        {
+            let text = format!("the description is {described}, and {listed} in the list");
+            found.server(Rule::DescriptionMatchesList, "", text);
         }
     }
 

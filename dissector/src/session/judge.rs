@@ -46,6 +46,8 @@ pub struct Session {
     pub(super) shuts_down: bool,
     /// When requests were in flight last where there had been none.
     pub(super) asked_ns: u64,
+    /// The client set flags over which the server closes, and it has not said anything since.
+    pub(super) must_close: bool,
     /// Bytes that were judged, and those that could not be.
     pub(super) judged: u64,
     pub(super) unjudged: u64,
@@ -80,6 +82,7 @@ impl Session {
             unknown: &[],
             shuts_down: false,
             asked_ns: 0,
+            must_close: false,
             judged: 0,
             unjudged: 0,
             wrote: false,

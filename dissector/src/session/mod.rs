@@ -29,6 +29,7 @@ mod cut;
 mod event;
 mod export;
 mod extended;
+mod final_replies;
 mod flight;
 mod framing;
 mod haggling;

@@ -26,6 +26,7 @@ impl Session {
         };
         check_type(reply.reply, found);
         check_layout(reply, found);
+        self.check_goes_on(found);
         if !self.follows(Side::Client) {
             let mut unseen = Outstanding::new(reply.option);
             self.content(reply, &mut unseen, found);
@@ -59,6 +60,7 @@ impl Session {
             self.content(reply, &mut outstanding, found);
         }
         if reply.reply.is_final() {
+            self.check_final(reply.reply, &outstanding, found);
             self.finished(reply, outstanding, found);
         } else {
             self.options.put_back(at, outstanding);
@@ -150,6 +152,7 @@ impl Session {
                     "description",
                     found,
                 );
+                self.options.listing(name, description);
             }
             ReplyBody::Info(info) => self.info_item(info, option, found),
             ReplyBody::MetaContext { id, name } => context::check_context(*id, name, option, found),

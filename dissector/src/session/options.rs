@@ -67,10 +67,12 @@ impl Session {
                 strings::check(export, Side::Client, "name", found);
                 queries.iter().for_each(|query| context::check_query(query, found));
                 outstanding.name = Some(export.clone());
-                outstanding.queries = Some(queries.len());
-                outstanding.only_base = context::only_base(queries);
+                outstanding.queries = Some(queries.clone());
             }
-            OptionBody::Raw(_) | OptionBody::Bulk(_) => check_unlaid(request, found),
+            OptionBody::Raw(_) | OptionBody::Bulk(_) => {
+                check_unlaid(request, found);
+                outstanding.has_raw_data = true;
+            }
         }
         self.check_order(&outstanding, found);
         match *option {
@@ -97,7 +99,7 @@ impl Session {
                 early.name = outstanding.name;
                 early.requests = outstanding.requests;
                 early.queries = outstanding.queries;
-                early.only_base = outstanding.only_base;
+                early.has_raw_data = outstanding.has_raw_data;
             }
             return;
         }

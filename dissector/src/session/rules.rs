@@ -55,6 +55,10 @@ rules! {
     ReplyOneFinal = "option-reply-one-final";
     OptionOneOutstanding = "option-one-outstanding";
     OptionNoRepeat = "option-no-repeat-state-change";
+    ClosesOnUnknownFlags = "handshake-server-closes-on-unknown-client-flags";
+    ServerErrorsOptions = "session-server-errors-options";
+    BaselineList = "baseline-list";
+    ListDataInvalid = "opt-list-data-invalid";
     OthersNeedFixed = "opt-others-need-fixed-newstyle";
     // EXPORT_NAME.
     PeekExportWithdrawn = "opt-peek-export-withdrawn";
@@ -82,9 +86,16 @@ rules! {
     NoTlsReqdInsideTls = "tls-no-tls-reqd-inside-tls";
     TlsViaStarttls = "tls-via-starttls-upgrade";
     NoPlaintextAfterAck = "tls-no-plaintext-after-ack";
+    StarttlsTwiceInvalid = "tls-starttls-twice-invalid";
+    StarttlsAcked = "tls-starttls-acked";
+    NotlsNoTlsReqd = "tls-notls-no-tls-reqd";
+    ForcedErrorsOthers = "tls-forced-error-other-options";
+    SelectiveTlsReqdScope = "tls-selective-tls-reqd-scope";
     ClientUpgradesOnAck = "tls-client-upgrades-on-ack";
     HardDisconnectTlsFirst = "session-hard-disconnect-tls-first";
     // INFO and GO.
+    InfoGoMalformedInvalid = "opt-info-go-malformed-invalid";
+    DescriptionMatchesList = "info-description-matches-list";
     InfoGoLayout = "opt-info-go-layout";
     InfoGoNameLength = "opt-info-go-name-length";
     InfoNoDuplicateRequests = "opt-info-no-duplicate-requests";
@@ -125,6 +136,11 @@ rules! {
     ListMetaReply = "opt-list-meta-reply";
     ListMetaNameForm = "opt-list-meta-name-form";
     ListMetaIdZero = "opt-list-meta-id-zero";
+    StructuredDataInvalid = "opt-structured-data-invalid";
+    SetMetaEarlyInvalid = "opt-set-meta-early-invalid";
+    BaseWildcardIgnored = "base-wildcard-ignored-in-set";
+    EmptyLeafSelectsNothing = "meta-empty-leaf-selects-nothing";
+    QemuWildcardsSelectNothing = "qemu-wildcards-select-nothing";
     SetMetaZeroQueries = "opt-set-meta-zero-queries";
     SetMetaUniqueIds = "opt-set-meta-unique-ids";
     MetaNameForm = "meta-name-form";
@@ -238,6 +254,7 @@ rules! {
     AbortClientCloses = "opt-abort-client-closes";
     AbortsOnShutdown = "session-client-aborts-on-shutdown";
     DiscOnShutdown = "term-client-disc-on-eshutdown";
+    ShutdownWaits = "term-shutdown-waits";
     ClientQuitsSoftly = "session-client-quits-softly";
     NoHardDisconnect = "session-no-unjustified-hard-disconnect";
     DiscWhenIdle = "term-client-disc-when-idle";
@@ -246,6 +263,8 @@ rules! {
     DiscNoReply = "disc-no-reply";
     // The extension "extended headers": negotiation.
     ExtExportNameForbidden = "ext-export-name-forbidden";
+    ExtStructuredAfterExtended = "ext-structured-after-extended";
+    ExtOptDataInvalid = "ext-opt-data-invalid";
     ExtGoNotUnsup = "ext-go-not-unsup";
     ExtListMetaBaseNoError = "ext-list-meta-base-no-error";
     ExtSetMetaBaseNoError = "ext-set-meta-base-no-error";
@@ -292,6 +311,7 @@ impl Rule {
 /// Requirements that show on the wire and have no check of their own, because whatever breaks them
 /// breaks the named rules.
 pub const COVERED: &[(&str, &[Rule])] = &[
+    ("ext-go-supported", &[Rule::ExtGoNotUnsup]),
     ("ext-cmdflag-df-needs-tflag", &[Rule::DfNeedsFlag]),
     ("ext-list-meta-client-first", &[Rule::ListMetaStructuredFirst]),
     ("ext-meta-needs-chunks", &[Rule::SetMetaNeedsStructured]),

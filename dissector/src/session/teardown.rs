@@ -20,6 +20,9 @@ use super::stream::Mode;
 /// had cause, in nanoseconds.
 const PATIENCE: u64 = 1_000_000_000;
 
+/// A client that has said and heard more messages than that in haggling may look like an attack.
+const PATIENT_WITH: u64 = 64;
+
 /// A server that is silent for so long with requests in flight is told of, in nanoseconds.
 const SILENCE: u64 = 500_000_000;
 
@@ -55,8 +58,8 @@ impl Session {
                 self.client_hangs_up();
             }
         }
-        if from == Side::Server && in_order {
-            self.server_ignores_abort();
+        if from == Side::Server && !excused {
+            self.server_leaves(how);
         }
         self.stream(from).closed = Some(how);
     }
@@ -79,8 +82,6 @@ impl Session {
                 let rule = match &bulk.seen.message {
                     // NBD_CMD_WRITE: the request is followed by length bytes of data.
                     _ if write => Some(Rule::WritePayload),
-                    // NBD_CMD_READ: a server that fails to read after the header of a simple reply
-                    // MUST hang up, and nobody sees whether it did.
                     message => self.rule_of_cut(message),
                 };
                 self.tail(from, bulk);
@@ -90,7 +91,14 @@ impl Session {
                     && !self.is_patchy(from)
                     && let Some(rule) = rule
                 {
-                    self.out.accuse(rule, from, text.clone());
+                    // NBD_CMD_READ: a server that fails to read after the header of a simple reply
+                    // MUST hang up, and nobody sees whether it did.
+                    let but = if rule == Rule::SimpleReadPayload {
+                        ", which only a read that failed after the header would excuse"
+                    } else {
+                        ""
+                    };
+                    self.out.accuse(rule, from, format!("{text}{but}"));
                 }
                 self.problem(ProblemKind::CutOff, from, text);
             }
@@ -164,6 +172,7 @@ impl Session {
                 ChunkForm::Structured => Some(Rule::StructuredChunkLayout),
                 ChunkForm::Extended { .. } => Some(Rule::ExtReplyLayout),
             },
+            Message::SimpleReply(_) if !self.replies.is_doubtful() => Some(Rule::SimpleReadPayload),
             _ => None,
         }
     }
@@ -205,20 +214,51 @@ impl Session {
         }
     }
 
-    /// The server ends its direction in order, knows of NBD_OPT_ABORT, and has not answered it.
-    fn server_ignores_abort(&mut self) {
+    /// The server ends its direction, knows all that the client has said, and has not answered it.
+    fn server_leaves(&mut self, how: Close) {
         let [client, server] = [Side::Client, Side::Server];
         let known = self.follows(client) && self.follows(server) && !self.expects_tls();
-        let aborted = self.phase == Phase::Haggling
-            && self.options.count() == 1
-            && self.options.front() == Some(OptionType::ABORT);
         let whole = matches!(self.streams[server as usize].mode, Mode::Head)
+            && matches!(self.streams[client as usize].mode, Mode::Head)
             && self.streams[client as usize].buffer.is_empty();
-        if known && aborted && whole && self.informed[server as usize] {
-            // NBD_OPT_ABORT: the server replies with NBD_REP_ACK.
-            let text = "the server closes without a reply to NBD_OPT_ABORT";
-            self.out.accuse(Rule::AbortAcked, server, text);
+        if !known || !whole || !self.informed[server as usize] {
+            return;
         }
+        match self.phase {
+            Phase::Haggling if how == Close::End => self.server_ignores_option(),
+            Phase::Transmission => self.server_ignores_requests(how),
+            _ => {}
+        }
+    }
+
+    fn server_ignores_option(&mut self) {
+        let (count, Some(option)) = (self.options.count(), self.options.front()) else { return };
+        let (rule, text) = match option {
+            _ if count > 1 => return,
+            // NBD_OPT_ABORT: the server replies with NBD_REP_ACK.
+            OptionType::ABORT => (Rule::AbortAcked, "NBD_OPT_ABORT".to_owned()),
+            // It can't be refused, and a server may take much for an attack.
+            OptionType::EXPORT_NAME => return,
+            _ if self.fixed() != Some(true) || self.out.messages > PATIENT_WITH => return,
+            // "Termination of the session during option haggling": errors until the client leaves.
+            _ => (Rule::ServerErrorsOptions, option.to_string()),
+        };
+        let text = format!("the server closes without a reply to {text}");
+        self.out.accuse(rule, Side::Server, text);
+    }
+
+    fn server_ignores_requests(&mut self, how: Close) {
+        let open = self.flight.open();
+        let told = self.flight.is_incomplete() || !self.streams[Side::Server as usize].buffer.is_empty();
+        if open == 0 || told || self.may_have_left() {
+            return;
+        }
+        // "Terminating the transmission phase": on a shutdown it should wait for requests in flight.
+        // Nothing else lets a server go that was not wronged.
+        let does = if how == Close::End { "closes" } else { "resets the connection" };
+        let requests = Plural(open as u64, "request");
+        let text = format!("the server {does} with {requests} in flight");
+        self.out.accuse(Rule::ShutdownWaits, Side::Server, text);
     }
 
     /// "Terminating the transmission phase": a client that was not wronged ends it by NBD_CMD_DISC.

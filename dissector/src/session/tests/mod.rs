@@ -3,6 +3,7 @@
 mod chunks;
 mod dsl;
 mod extended;
+mod final_replies;
 mod handshake;
 mod loss;
 mod options;
@@ -21,6 +22,7 @@ fn every_rule_has_a_talk_that_breaks_it() {
     let tested: Vec<Rule> = [
         chunks::RULES,
         extended::RULES,
+        final_replies::RULES,
         handshake::RULES,
         options::RULES,
         requests::RULES,

@@ -297,13 +297,13 @@ cases! {
         |t| { t.meta_talk().c(meta(SET, "", &[ALLOCATION])).s(context(SET, 1, ":allocation")); },
         |t| { t.meta_talk().c(meta(SET, "", &[ALLOCATION])).s(context(SET, 1, "base:")); };
     a_context_name_is_not_longer_than_4096: MetaNameStringLimits by Server,
-        |t| { t.meta_talk().c(meta(SET, "", &["x-a:"]))
+        |t| { t.meta_talk().c(meta(SET, "", &["x-a:*"]))
             .s(context(SET, 1, &format!("x-a:{}", long(4093)))); },
-        |t| { t.meta_talk().c(meta(SET, "", &["x-a:"]))
+        |t| { t.meta_talk().c(meta(SET, "", &["x-a:*"]))
             .s(context(SET, 1, &format!("x-a:{}", long(252)))); };
     a_namespace_is_registered: MetaNamespaceRegistered by Server,
-        |t| { t.meta_talk().c(meta(SET, "", &["acme:"])).s(context(SET, 1, "acme:disk")); },
-        |t| { t.meta_talk().c(meta(SET, "", &["acme:"])).s(context(SET, 1, "x-acme:disk")); };
+        |t| { t.meta_talk().c(meta(SET, "", &["acme:*"])).s(context(SET, 1, "acme:disk")); },
+        |t| { t.meta_talk().c(meta(SET, "", &["acme:*"])).s(context(SET, 1, "x-acme:disk")); };
     a_context_reply_has_an_id: MetaContextLayout by Server,
         |t| { t.meta_talk().c(meta(SET, "", &[ALLOCATION]))
             .s(rep_raw(SET, ReplyType::META_CONTEXT, b"\0\0\x01")); },
@@ -315,7 +315,8 @@ cases! {
         |t| { t.meta_talk().c(meta(SET, "", &[ALLOCATION]))
             .s(rep_raw(SET, ReplyType::META_CONTEXT, b"\0\0\0\x01base:\xc3\xa9")); };
     qemu_has_two_kinds_of_context: QemuContextNames by Server,
-        |t| { t.meta_talk().c(meta(SET, "", &["qemu:"])).s(context(SET, 1, "qemu:dirty-bitmap:")); },
+        |t| { t.meta_talk().c(meta(SET, "", &["qemu:dirty-bitmap:"]))
+            .s(context(SET, 1, "qemu:dirty-bitmap:")); },
         |t| { t.meta_talk().c(meta(LIST_META, "", &[]))
             .s(context(LIST_META, 0, "qemu:dirty-bitmap:")).s(context(LIST_META, 0, "qemu:"))
             .s(context(LIST_META, 0, "qemu:allocation-depth")); };
