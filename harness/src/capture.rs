@@ -159,7 +159,8 @@ impl Capture {
         Box::new(move |_name, stream, side| {
             made += 1;
             let (client, server) = addresses(stream, side, made);
-            let mut conversation = Conversation::new(client, server);
+            // Nobody knows what the other side had received when it sent.
+            let mut conversation = Conversation::new(client, server).overheard();
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
             locked(&out).write(|writer| conversation.opened(writer, now));

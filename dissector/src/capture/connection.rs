@@ -32,6 +32,35 @@ pub trait PacketSink {
     /// # Errors
     /// It can't be taken, as when writing fails.
     fn packet(&mut self, time_ns: u64, packet: &[u8]) -> io::Result<()>;
+
+    /// Takes what the next packet would say, and says so, if that is enough: a packet costs a copy of
+    /// its payload and a checksum of it.
+    fn unpacked(&mut self, _time_ns: u64, _packet: &Unpacked<'_>) -> bool {
+        false
+    }
+}
+
+/// What a packet of TCP says.
+#[derive(Debug, Clone, Copy)]
+pub struct Unpacked<'a> {
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// To whom.
+    pub destination: SocketAddr,
+    /// Sequence number of its first byte, or of its SYN.
+    pub sequence: u32,
+    /// What its sender expects next; `None` without the ACK flag.
+    pub acknowledgment: Option<u32>,
+    /// The identification of its IP packet; 0 where that has none.
+    pub id: u16,
+    /// Begins a connection.
+    pub syn: bool,
+    /// Ends its sender's stream after the payload.
+    pub fin: bool,
+    /// Breaks the connection off.
+    pub rst: bool,
+    /// Its payload.
+    pub payload: &'a [u8],
 }
 
 impl<W: Write> PacketSink for CaptureWriter<W> {
@@ -247,20 +276,44 @@ impl Conversation {
     ) -> io::Result<()> {
         let (source, destination) = (self.end(from).clone(), self.end(from.other()).clone());
         let acknowledged = self.acknowledges(&source, &destination, mark, payload.is_empty());
-        let mut tcp = TcpHeader::new(
-            source.address.port(),
-            destination.address.port(),
-            source.next,
-            u16::MAX,
-        );
-        tcp.psh = mark == Mark::Push;
-        tcp.fin = mark == Mark::Fin;
-        tcp.rst = mark == Mark::Reset;
-        tcp.syn = mark == Mark::Syn;
-        tcp.ack = !(mark == Mark::Syn && from == Side::Client);
-        if tcp.ack {
-            tcp.acknowledgment_number = acknowledged;
+        let has_id = source.address.is_ipv4() && destination.address.is_ipv4();
+        let unpacked = Unpacked {
+            source: source.address,
+            destination: destination.address,
+            sequence: source.next,
+            acknowledgment: (mark != Mark::Syn || from == Side::Server).then_some(acknowledged),
+            id: if has_id { source.packets } else { 0 },
+            syn: mark == Mark::Syn,
+            fin: mark == Mark::Fin,
+            rst: mark == Mark::Reset,
+            payload,
+        };
+        if !to.unpacked(time_ns, &unpacked) {
+            self.write_packet(to, time_ns, mark, &source, &unpacked)?;
         }
+        let sent = self.end_mut(from);
+        let marks = u32::from(matches!(mark, Mark::Syn | Mark::Fin));
+        sent.next = sent.next.wrapping_add(payload.len() as u32).wrapping_add(marks);
+        sent.acknowledged = acknowledged;
+        sent.packets = sent.packets.wrapping_add(1);
+        Ok(())
+    }
+
+    fn write_packet(
+        &mut self,
+        to: &mut (impl PacketSink + ?Sized),
+        time_ns: u64,
+        mark: Mark,
+        source: &End,
+        packet: &Unpacked<'_>,
+    ) -> io::Result<()> {
+        let Unpacked { destination, payload, .. } = *packet;
+        let mut tcp =
+            TcpHeader::new(source.address.port(), destination.port(), source.next, u16::MAX);
+        tcp.psh = mark == Mark::Push;
+        (tcp.fin, tcp.rst, tcp.syn) = (packet.fin, packet.rst, packet.syn);
+        tcp.ack = packet.acknowledgment.is_some();
+        tcp.acknowledgment_number = packet.acknowledgment.unwrap_or_default();
         if tcp.syn {
             tcp.set_options(&[
                 TcpOptionElement::MaximumSegmentSize(self.segment as u16),
@@ -269,7 +322,7 @@ impl Conversation {
             ])
             .map_err(io::Error::other)?;
         }
-        let builder = PacketBuilder::ip(headers(&source, destination.address));
+        let builder = PacketBuilder::ip(headers(source, destination));
         let builder = builder.tcp_header(tcp);
         let mut packet = std::mem::take(&mut self.made);
         packet.clear();
@@ -277,14 +330,7 @@ impl Conversation {
         builder.write(&mut packet, payload).map_err(io::Error::other)?;
         let taken = to.packet(time_ns, &packet);
         self.made = packet;
-        taken?;
-
-        let sent = self.end_mut(from);
-        let marks = u32::from(matches!(mark, Mark::Syn | Mark::Fin));
-        sent.next = sent.next.wrapping_add(payload.len() as u32).wrapping_add(marks);
-        sent.acknowledged = acknowledged;
-        sent.packets = sent.packets.wrapping_add(1);
-        Ok(())
+        taken
     }
 }
 

@@ -309,6 +309,10 @@ impl Flow {
             return;
         }
         self.give_up(context);
+        if let Some(mut taken) = self.reassembly.take() {
+            taken.over(&mut |delivery| self.deliver(&delivery, context));
+            self.reassembly = Some(taken);
+        }
         // A server that accepts a connection and stays silent is worth telling.
         if matches!(self.state, State::Waiting { known: true, .. })
             && self.initial[Side::Server as usize].is_some()

@@ -52,9 +52,7 @@ impl Session {
                 let text = format!("{reply}, though extended headers were negotiated");
                 found.server(Rule::ExtStructuredAfterExtended, "", text);
             }
-            OptionType::SET_META_CONTEXT
-                if reply == ReplyType::ACK && !structured && !extended =>
-            {
+            OptionType::SET_META_CONTEXT if reply == ReplyType::ACK && !structured && !extended => {
                 // NBD_OPT_SET_META_CONTEXT: early, it should fail as invalid.
                 let text = "contexts are selected before structured replies are negotiated";
                 found.server(Rule::SetMetaEarlyInvalid, "", text);
@@ -74,7 +72,8 @@ impl Session {
             OptionType::STARTTLS => {
                 if mode.demanded {
                     // "FORCEDTLS mode", "SELECTIVETLS mode": NBD_OPT_STARTTLS is acknowledged.
-                    let text = format!("{reply} in answer to NBD_OPT_STARTTLS, and TLS is demanded");
+                    let text =
+                        format!("{reply} in answer to NBD_OPT_STARTTLS, and TLS is demanded");
                     found.server(Rule::StarttlsAcked, "", text);
                 }
                 self.options.tls_mode.refused = true;

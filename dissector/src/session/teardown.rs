@@ -14,7 +14,7 @@ use super::event::{Close, ProblemKind};
 use super::judge::Session;
 use super::phase::Phase;
 use super::rules::Rule;
-use super::stream::Mode;
+use super::stream::{Mode, Stream};
 
 /// How long a server may be silent with requests in flight before a client that hangs up may have
 /// had cause, in nanoseconds.
@@ -51,6 +51,8 @@ impl Session {
         let excused = other_closed || self.out.broke[from.other() as usize];
         let in_order = how == Close::End && !excused;
         let in_payload = matches!(self.stream(from).mode, Mode::Bulk(_));
+        let whole = |stream: &Stream| matches!(stream.mode, Mode::Head) && stream.buffer.is_empty();
+        let all_whole = self.streams.iter().all(whole);
         self.cut_off(from, in_order);
         if from == Side::Client && !excused {
             self.client_leaves();
@@ -58,7 +60,7 @@ impl Session {
                 self.client_hangs_up();
             }
         }
-        if from == Side::Server && !excused {
+        if from == Side::Server && !excused && all_whole {
             self.server_leaves(how);
         }
         self.stream(from).closed = Some(how);
@@ -214,14 +216,12 @@ impl Session {
         }
     }
 
-    /// The server ends its direction, knows all that the client has said, and has not answered it.
+    /// The server ends its direction between messages. If it knows all that the client has said, it
+    /// should have answered it.
     fn server_leaves(&mut self, how: Close) {
         let [client, server] = [Side::Client, Side::Server];
         let known = self.follows(client) && self.follows(server) && !self.expects_tls();
-        let whole = matches!(self.streams[server as usize].mode, Mode::Head)
-            && matches!(self.streams[client as usize].mode, Mode::Head)
-            && self.streams[client as usize].buffer.is_empty();
-        if !known || !whole || !self.informed[server as usize] {
+        if !known || !self.informed[server as usize] {
             return;
         }
         match self.phase {
@@ -249,8 +249,7 @@ impl Session {
 
     fn server_ignores_requests(&mut self, how: Close) {
         let open = self.flight.open();
-        let told = self.flight.is_incomplete() || !self.streams[Side::Server as usize].buffer.is_empty();
-        if open == 0 || told || self.may_have_left() {
+        if open == 0 || self.flight.is_incomplete() || self.may_have_left() {
             return;
         }
         // "Terminating the transmission phase": on a shutdown it should wait for requests in flight.

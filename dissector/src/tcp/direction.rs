@@ -78,6 +78,15 @@ impl Direction {
         })
     }
 
+    /// Whether a reset at this position is one that its receiver obeys at once: it has the number of the
+    /// next byte that the receiver waits for.
+    pub(super) fn is_exactly_reset_by(&self, start: u64) -> bool {
+        let ends = |(at, held): (&u64, &Held)| held.end(*at) + u64::from(held.fin) == start;
+        start == self.acknowledged
+            || self.next.is_none_or(|next| start == next)
+            || self.held.last_key_value().is_some_and(ends)
+    }
+
     /// Whether a segment that may be damaged waits for what its receiver makes of it.
     pub(super) fn awaits(&self, start: u64, held: &Held) -> bool {
         let from = self.next.map_or(start, |next| next.max(start));

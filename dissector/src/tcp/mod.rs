@@ -56,6 +56,17 @@ struct Sent {
     needs: u64,
 }
 
+/// A reset that waits for what its sender does.
+#[derive(Debug, Clone, Copy)]
+struct HeldReset {
+    from: Side,
+    /// The position of its number.
+    start: u64,
+    time_ns: u64,
+    /// How far the other direction had come.
+    told: u64,
+}
+
 /// Both directions of a connection.
 #[derive(Debug, Default)]
 pub struct Reassembly {
@@ -70,6 +81,8 @@ pub struct Reassembly {
     retransmitted: u64,
     copies: u64,
     reset: bool,
+    /// A reset that was not exact: it counts unless its sender goes on.
+    held_reset: Option<HeldReset>,
     /// A SYN was seen before anything was handed on.
     opened: bool,
 }
@@ -178,15 +191,22 @@ impl Reassembly {
             }
         }
         if segment.rst {
-            if !self.reset {
-                // Up to its number its sender has sent everything.
-                let direction = self.direction_mut(from);
-                direction.acknowledged = direction.acknowledged.max(start);
-                self.finish(time_ns, to);
-                self.reset = true;
-                to(Delivery::Reset { from, time_ns });
+            let reset = HeldReset { from, start, time_ns, told: self.next_of(from.other()) };
+            // RFC 5961: one that is not exact may be anybody's, and is not obeyed at once.
+            match self.direction(from).is_exactly_reset_by(start) {
+                _ if self.reset => {}
+                true => self.break_off(reset, to),
+                false => self.held_reset = Some(reset),
             }
             return;
+        }
+        let speaks = |reset: &HeldReset| {
+            reset.from == from && (end > reset.start && end > start || needs > reset.told)
+        };
+        if !doubtful && self.held_reset.is_some_and(|reset| speaks(&reset)) {
+            // Nobody speaks after a reset of its own.
+            self.held_reset = None;
+            to(Delivery::Aside { from, time_ns, what: Aside::StrayReset });
         }
         let opening = self.is_opening();
         let next = self.direction(from).next.unwrap_or(start);
@@ -220,6 +240,30 @@ impl Reassembly {
         }
         self.drain(to);
         self.give_up_if_due(time_ns, to);
+    }
+
+    /// Nothing more comes: a reset that was not exact counts after all.
+    pub fn over(&mut self, to: &mut impl FnMut(Delivery<'_>)) {
+        if let Some(reset) = self.held_reset.take()
+            && !self.is_over()
+        {
+            self.break_off(reset, to);
+        }
+    }
+
+    fn break_off(&mut self, reset: HeldReset, to: &mut impl FnMut(Delivery<'_>)) {
+        let HeldReset { from, start, time_ns, .. } = reset;
+        // Up to its number its sender has sent everything.
+        let direction = self.direction_mut(from);
+        direction.acknowledged = direction.acknowledged.max(start);
+        self.finish(time_ns, to);
+        self.reset = true;
+        to(Delivery::Reset { from, time_ns });
+    }
+
+    /// The position of the next byte of a direction, or 0.
+    fn next_of(&self, side: Side) -> u64 {
+        self.direction(side).next.unwrap_or_default()
     }
 
     /// Hands on everything that is held, with gaps where bytes are missing.

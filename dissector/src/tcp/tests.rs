@@ -96,6 +96,7 @@ impl Rig {
 
     fn finish(mut self) -> String {
         self.reassembly.finish(0, &mut |delivery| self.log.add(&delivery));
+        self.reassembly.over(&mut |delivery| self.log.add(&delivery));
         assert_eq!(self.reassembly.held_bytes(), 0);
         self.log.text()
     }
@@ -345,9 +346,46 @@ fn a_reset_shows_up_to_where_its_sender_had_come() {
         rig.client(1000, 5000, b"abc");
         let number = 1003u32.wrapping_add_signed(by);
         rig.send(Side::Client, &Segment { rst: true, ..segment(number, 5000, b"") });
-        assert_eq!(rig.reassembly.is_over(), !wanted.ends_with("StrayReset"));
+        // Who waits for another number does not obey at once.
+        assert_eq!(rig.reassembly.is_over(), by == 0);
         assert_eq!(rig.finish(), wanted);
     }
+}
+
+#[test]
+fn a_reset_that_is_not_exact_does_not_end_a_connection_that_goes_on() {
+    for (by, goes_on) in [(-2, true), (1, true), (500, true), (100_000, true), (0, false)] {
+        let mut rig = Rig::new();
+        rig.client(1000, 5000, b"abc");
+        let number = 1003u32.wrapping_add_signed(by);
+        rig.send(Side::Client, &Segment { rst: true, ..segment(number, 5000, b"") });
+        rig.server(5000, 1003, b"hello");
+        rig.client(1003, 5005, b"def");
+        let wanted = match goes_on {
+            true => "C:abc | S:hello | C StrayReset | C:def",
+            false => "C:abc | C reset",
+        };
+        assert!(rig.finish().starts_with(wanted), "{by}");
+    }
+}
+
+#[test]
+fn an_acknowledgment_shows_that_a_connection_goes_on() {
+    let mut rig = Rig::new();
+    rig.client(1000, 5000, b"abc");
+    rig.send(Side::Client, &Segment { rst: true, ..segment(1100, 5000, b"") });
+    rig.server(5000, 1003, b"hello");
+    rig.client(1003, 5005, b"");
+    assert_eq!(rig.finish(), "C:abc | S:hello | C StrayReset");
+}
+
+#[test]
+fn what_the_other_side_says_does_not_undo_a_reset() {
+    let mut rig = Rig::new();
+    rig.server(5000, 1000, b"hello");
+    rig.send(Side::Client, &Segment { rst: true, ..segment(1100, 5000, b"") });
+    rig.server(5005, 1000, b"there");
+    assert_eq!(rig.finish(), "S:hello | S:there | C gap 100 | C reset");
 }
 
 #[test]

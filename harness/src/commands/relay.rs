@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dissector::capture::{Conversation, LinkType, Packet, PacketSink};
+use dissector::capture::{Conversation, LinkType, Packet, PacketSink, Unpacked};
 use dissector::dissect::{Options, Record, Sink};
 use dissector::render::Plural;
 use dissector::session::{Close, Recognize};
@@ -357,6 +357,10 @@ impl<S: Sink> PacketSink for Packets<'_, '_, S> {
         let original_length = u32::try_from(data.len()).unwrap_or(u32::MAX);
         self.0.packet(&Packet { time_ns, link: LinkType::RAW, data, original_length });
         Ok(())
+    }
+
+    fn unpacked(&mut self, time_ns: u64, packet: &Unpacked<'_>) -> bool {
+        self.0.unpacked(time_ns, packet)
     }
 }
 

@@ -19,6 +19,7 @@ use protocol::message::{
     ReplyBody, Request, Side, SimpleReply,
 };
 use protocol::payload::Payload;
+use protocol::requirements::id;
 use protocol::text::WireString;
 use protocol::values::{
     ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, OptionType, ReplyFlags,
@@ -468,6 +469,10 @@ impl Transcriber {
 
     fn violation(&mut self, violation: &Violation) {
         let Violation { requirement, party, text, message, .. } = violation;
+        if WRONGLY_SELECTED.contains(&requirement.id) {
+            // It is told just after its context.
+            self.contexts.pop();
+        }
         if *party == Side::Server
             && let Some((_, place)) = self.last_reply.filter(|(number, _)| number == message)
         {
@@ -495,6 +500,10 @@ impl Transcriber {
                     "S: NBD_REP_ACK option=NBD_OPT_ABORT".clone_into(line);
                     self.line("S: end");
                     self.left = true;
+                } else if let Some(Item::Line(line)) = self.items.get_mut(item)
+                    && let Some(right) = right_reply(line, id)
+                {
+                    *line = right;
                 }
             }
             Place::Exchange(item, place) => {
@@ -562,6 +571,57 @@ impl Sink for Transcriber {
             _ => {}
         }
     }
+}
+
+/// Contexts that a server was wrong to select.
+const WRONGLY_SELECTED: [&str; 3] = [
+    id::BASE_WILDCARD_IGNORED_IN_SET,
+    id::QEMU_WILDCARDS_SELECT_NOTHING,
+    id::META_EMPTY_LEAF_SELECTS_NOTHING,
+];
+
+/// Options that a server was wrong to serve.
+const WRONGLY_SERVED: [&str; 7] = [
+    id::OPT_LIST_DATA_INVALID,
+    id::OPT_STRUCTURED_DATA_INVALID,
+    id::OPT_INFO_GO_MALFORMED_INVALID,
+    id::OPT_SET_META_EARLY_INVALID,
+    id::EXT_OPT_DATA_INVALID,
+    id::EXT_STRUCTURED_AFTER_EXTENDED,
+    id::TLS_FORCED_ERROR_OTHER_OPTIONS,
+];
+
+/// Options that a server was wrong to refuse, or to refuse so.
+const WRONGLY_REFUSED: [&str; 5] = [
+    id::BASELINE_LIST,
+    id::TLS_STARTTLS_ACKED,
+    id::TLS_NOTLS_NO_TLS_REQD,
+    id::TLS_SELECTIVE_TLS_REQD_SCOPE,
+    id::EXT_STRUCTURED_AFTER_EXTENDED,
+];
+
+/// What stands in place of a line that asks for a final reply of which the server was accused; `None`
+/// where the line asks for nothing wrong.
+fn right_reply(line: &str, id: &str) -> Option<String> {
+    let what = "# what the capture has is against the rules";
+    if let Some(rest) = line.strip_prefix("S: error option=") {
+        let option = rest.split_whitespace().next()?;
+        let either = format!(
+            "either {{ S: NBD_REP_ACK option={option} }}  {what}\nor {{ S: error option={option} }}"
+        );
+        return WRONGLY_REFUSED.contains(&id).then_some(either);
+    }
+    let option = line
+        .strip_prefix("S: NBD_REP_ACK option=")
+        .and_then(|rest| rest.split_whitespace().next())
+        .or_else(|| match line {
+            "S: NBD_REP_ACK" => Some("NBD_OPT_SET_META_CONTEXT"),
+            _ if line.contains("{ S: NBD_REP_SERVER }") => Some("NBD_OPT_LIST"),
+            _ if line.contains("{ S: NBD_REP_INFO _ }") => Some("_"),
+            _ => None,
+        })?;
+    let field = if option == "_" { String::new() } else { format!(" option={option}") };
+    WRONGLY_SERVED.contains(&id).then(|| format!("S: error{field}  {what}"))
 }
 
 /// The name of a context, if the header of a script can say it as it is.

@@ -66,7 +66,8 @@ cases! {
             .reset(Client); },
         |t| { t.simple().close(Server).reset(Client); };
     an_option_reply_comes_whole: OptionReplyLayout by Server,
-        |t| { t.haggle().c(opt(LIST)).raw(Server, &ack(LIST).to_bytes()[..15]).close(Server); },
+        |t| { t.haggle().c(opt(LIST)).raw(Server, &ack(LIST).to_bytes()[..15]).informed(Server)
+            .close(Server); },
         |t| { t.haggle().c(opt(LIST)).raw(Server, &ack(LIST).to_bytes()[..15]).close(Client)
             .close(Server); };
     a_chunk_comes_whole: StructuredChunkLayout by Server,

@@ -7,7 +7,7 @@ mod growing;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dissector::capture::Packet;
+use dissector::capture::{Packet, Unpacked};
 use dissector::dissect::{Dissector, Options, Sink};
 use dissector::tls::{Growth, KeyLog};
 
@@ -67,10 +67,7 @@ impl<'a, S: Sink> Watch<'a, S> {
     /// The next packet.
     pub(super) fn packet(&mut self, packet: &Packet<'_>) {
         self.dissector.packet(packet, self.sink);
-        if self.dissector.awaits_secrets() && self.look() {
-            self.dissector.resume(packet.time_ns, self.sink);
-        }
-        self.write_secrets();
+        self.secrets_while(packet.time_ns);
         if let Some(file) = &mut self.file {
             if self.dissector.awaits_secrets() {
                 file.keep(packet);
@@ -78,6 +75,24 @@ impl<'a, S: Sink> Watch<'a, S> {
                 file.packet(packet);
             }
         }
+    }
+
+    /// The next packet, not made yet, if it need not be: only a file needs whole packets.
+    pub(super) fn unpacked(&mut self, time_ns: u64, packet: &Unpacked<'_>) -> bool {
+        if self.file.is_some() {
+            return false;
+        }
+        self.dissector.unpacked(time_ns, packet, self.sink);
+        self.secrets_while(time_ns);
+        true
+    }
+
+    /// Looks for secrets where a session waits for them.
+    fn secrets_while(&mut self, time_ns: u64) {
+        if self.dissector.awaits_secrets() && self.look() {
+            self.dissector.resume(time_ns, self.sink);
+        }
+        self.write_secrets();
     }
 
     /// To be called now and then while there are no packets.
