@@ -93,14 +93,7 @@ impl Session {
                     && !self.is_patchy(from)
                     && let Some(rule) = rule
                 {
-                    // NBD_CMD_READ: a server that fails to read after the header of a simple reply
-                    // MUST hang up, and nobody sees whether it did.
-                    let but = if rule == Rule::SimpleReadPayload {
-                        ", which only a read that failed after the header would excuse"
-                    } else {
-                        ""
-                    };
-                    self.out.accuse(rule, from, format!("{text}{but}"));
+                    self.out.accuse(rule, from, format!("{text}{}", excuse(rule)));
                 }
                 self.problem(ProblemKind::CutOff, from, text);
             }
@@ -314,5 +307,15 @@ impl Session {
             let text = format!("{options} {} no final reply{oldest}", options.have());
             self.problem(ProblemKind::Unanswered, Side::Server, text);
         }
+    }
+}
+
+/// What would excuse who cuts a message off so, for people.
+fn excuse(rule: Rule) -> &'static str {
+    match rule {
+        // NBD_CMD_READ: a server that fails to read after the header of a simple reply MUST hang up, and
+        // nobody sees whether it did.
+        Rule::SimpleReadPayload => ", which only a read that failed after the header would excuse",
+        _ => "",
     }
 }

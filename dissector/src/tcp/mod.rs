@@ -25,6 +25,8 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use protocol::message::Side;
 
 use crate::net::Segment;
@@ -200,12 +202,7 @@ impl Reassembly {
             }
             return;
         }
-        let speaks = |reset: &HeldReset| {
-            reset.from == from && (end > reset.start && end > start || needs > reset.told)
-        };
-        if !doubtful && self.held_reset.is_some_and(|reset| speaks(&reset)) {
-            // Nobody speaks after a reset of its own.
-            self.held_reset = None;
+        if !doubtful && self.outlives_reset(from, start..end, needs) {
             to(Delivery::Aside { from, time_ns, what: Aside::StrayReset });
         }
         let opening = self.is_opening();
@@ -249,6 +246,15 @@ impl Reassembly {
         {
             self.break_off(reset, to);
         }
+    }
+
+    /// Whether a segment shows that a reset was none: nobody speaks after a reset of its own.
+    fn outlives_reset(&mut self, from: Side, bytes: Range<u64>, needs: u64) -> bool {
+        let speaks = |reset: &HeldReset| {
+            let later = !bytes.is_empty() && bytes.end > reset.start;
+            reset.from == from && (later || needs > reset.told)
+        };
+        self.held_reset.take_if(|reset| speaks(reset)).is_some()
     }
 
     fn break_off(&mut self, reset: HeldReset, to: &mut impl FnMut(Delivery<'_>)) {
