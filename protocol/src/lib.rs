@@ -11,5 +11,6 @@ pub mod notation;
 pub mod payload;
 pub mod requirements;
 pub mod text;
+pub mod units;
 pub mod uri;
 pub mod values;

@@ -4,6 +4,8 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use protocol::units::{NotASize, size};
+
 use crate::bitmap::{DEFAULT_GRANULARITY, DirtyBitmap};
 use crate::export::{BadExport, BlockSizes, Export};
 use crate::store::{FileStore, MemoryStore, Store};
@@ -48,10 +50,8 @@ pub enum BadSpec {
     #[error("`{0}` is not an export; write `mem:SIZE`, `pattern:SIZE` or `file:PATH`")]
     Kind(String),
     /// A size that is none.
-    #[error(
-        "`{0}` is not a size; write a number of bytes, or one with `KiB`, `MiB`, `GiB` or `TiB`"
-    )]
-    Size(String),
+    #[error(transparent)]
+    Size(#[from] NotASize),
     /// A seed that is none.
     #[error("`{0}` is not a seed; write a number up to 65535")]
     Seed(String),
@@ -78,30 +78,6 @@ pub enum BadSpec {
     },
 }
 
-/// Reads `4096`, `64KiB`, `64k`, `1MiB`, `1M`, `2GiB`, `1TiB`: powers of 1024.
-///
-/// # Errors
-/// The text is no such number, or the number is too large.
-pub fn parse_size(text: &str) -> Result<u64, BadSpec> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kib" => 10,
-        "m" | "mib" => 20,
-        "g" | "gib" => 30,
-        "t" | "tib" => 40,
-        _ => return Err(BadSpec::Size(text.to_owned())),
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        // Offsets of files are signed, and so are those of many clients.
-        .filter(|size| i64::try_from(*size).is_ok())
-        .ok_or_else(|| BadSpec::Size(text.to_owned()))
-}
-
 /// The parts between single commas; a doubled comma is one comma of a part.
 fn split(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
@@ -117,7 +93,7 @@ fn split(text: &str) -> Vec<String> {
 }
 
 fn size32(text: &str) -> Result<u32, BadSpec> {
-    u32::try_from(parse_size(text)?).map_err(|_| BadSpec::Size(text.to_owned()))
+    u32::try_from(size(text)?).map_err(|_| NotASize(text.to_owned()).into())
 }
 
 impl FromStr for ExportSpec {
@@ -160,7 +136,7 @@ impl FromStr for ExportSpec {
                 }
                 ("backing", _) => return Err(BadSpec::Backing),
                 ("bitmap", name) => spec.bitmaps.push(name.to_owned()),
-                ("granularity", size) => spec.granularity = parse_size(size)?,
+                ("granularity", text) => spec.granularity = size(text)?,
                 ("seed", number) => match (&mut kind, number.parse()) {
                     (Kind::Pattern(_, seed), Ok(number)) => *seed = number,
                     (Kind::Pattern(..), Err(_)) => return Err(BadSpec::Seed(number.to_owned())),
@@ -183,8 +159,8 @@ impl FromStr for ExportSpec {
 impl Kind {
     fn parse(text: &str) -> Result<Self, BadSpec> {
         match text.split_once(':') {
-            Some(("mem", size)) => Ok(Self::Memory(parse_size(size)?)),
-            Some(("pattern", size)) => Ok(Self::Pattern(parse_size(size)?, 1)),
+            Some(("mem", text)) => Ok(Self::Memory(size(text)?)),
+            Some(("pattern", text)) => Ok(Self::Pattern(size(text)?, 1)),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.to_owned())),
             _ => Err(BadSpec::Kind(text.to_owned())),
         }
@@ -246,16 +222,6 @@ mod tests {
 
     fn error(text: &str) -> String {
         text.parse::<ExportSpec>().unwrap_err().to_string()
-    }
-
-    #[test]
-    fn sizes_are_powers_of_1024() {
-        for (text, size) in [("0", 0), ("512", 512), ("64k", 65_536), ("1MiB", 1 << 20)] {
-            assert_eq!(parse_size(text).unwrap(), size, "{text}");
-        }
-        for text in ["", "k", "1x", "-1", "1.5M", "99999999T", "9223372036854775808"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Times with units in the text of a filter.
 
 use protocol::notation::ast::Span;
+use protocol::units;
 
 /// A text in which times are numbers of nanoseconds, and where they came from.
 #[derive(Debug, Default)]
@@ -13,33 +14,27 @@ pub(super) struct Units {
 
 impl Units {
     pub(super) fn read(original: &str) -> Self {
-        let mut units = Self::default();
+        let mut read = Self::default();
         let is_between = |c: char| !c.is_ascii_alphanumeric() && c != '_';
         let (mut at, mut quoted) = (0, false);
         for piece in original.split_inclusive(is_between) {
             let body = piece.trim_end_matches(is_between);
             let digits = body.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-            let scale: Option<u64> = match &body[digits.len()..] {
-                "ns" => Some(1),
-                "us" => Some(1_000),
-                "ms" => Some(1_000_000),
-                "s" => Some(1_000_000_000),
-                _ => None,
-            };
+            let scale = units::scale(&body[digits.len()..], &units::TIMES);
             match (digits.parse::<u64>(), scale) {
                 (Ok(number), Some(scale)) if !quoted => {
-                    let start = units.text.len();
-                    units.text.push_str(&number.saturating_mul(scale).to_string());
-                    let here = Span { start, end: units.text.len() };
-                    units.times.push((here, Span { start: at, end: at + body.len() }));
-                    units.text.push_str(&piece[body.len()..]);
+                    let start = read.text.len();
+                    read.text.push_str(&number.saturating_mul(scale).to_string());
+                    let here = Span { start, end: read.text.len() };
+                    read.times.push((here, Span { start: at, end: at + body.len() }));
+                    read.text.push_str(&piece[body.len()..]);
                 }
-                _ => units.text.push_str(piece),
+                _ => read.text.push_str(piece),
             }
             at += piece.len();
             quoted ^= piece.ends_with('"');
         }
-        units
+        read
     }
 
     /// Whether a time stands there.

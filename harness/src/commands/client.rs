@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use protocol::units::size;
 use protocol::uri::Uri;
 use reference_server::client::Options;
 use reference_server::{ClientFault, ClientQuirk, Profile};
@@ -46,12 +47,12 @@ pub struct Args {
     #[arg(value_name = "URI", required_unless_present_any = ["list_faults", "list_quirks"])]
     uri: Option<Uri>,
 
-    /// Where to begin, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    /// Where to begin: bytes, or a size such as `4KiB`
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = size)]
     offset: u64,
 
-    /// How much, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    /// How much: bytes, or a size such as `4KiB`
+    #[arg(long, value_name = "BYTES", default_value = "512", value_parser = size)]
     length: u64,
 
     /// The local file to read or write

@@ -81,7 +81,7 @@ fn filter_help() -> String {
          `name == NBD_CMD_READ and length >= 64KiB`, `error != ok`, `latency > 10ms`, \
          `flags has FUA`, `session == 2 and from == client`.\n\n\
          Sets such as `{{FUA DF}}` are compared with `has`, `lacks`, `==` and `!=`. Sizes can have \
-         the suffix KiB, MiB or GiB, and times ns, us, ms or s. A comparison is false if the \
+         the suffix KiB, MiB, GiB or TiB, and times ns, us, ms or s. A comparison is false if the \
          message does not have the field.\n\n\
          Fields:\n\
          {}",

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use protocol::nearest::did_you_mean;
+use protocol::units;
 
 use super::command::CommandLine;
 use super::error::PeerError;
-use super::image::parse_size;
 use super::release::release;
 use super::schema::{
     ClientText, ClientTls, ConfigurationText, FileText, ImageText, ServerText, StartText, TlsKind,
@@ -290,7 +290,7 @@ impl Text {
 
     fn check_image(&self, place: &str, image: Option<&ImageText>) -> Result<(), PeerError> {
         match image {
-            Some(image) if image.size != "{value}" && parse_size(&image.size).is_none() => {
+            Some(image) if image.size != "{value}" && units::size(&image.size).is_err() => {
                 let text = format!("{place}: `{}` is not a size", image.size);
                 Err(self.error(format!("{text}\nhint: a size is like `16MiB`, `511`, `{{value}}`")))
             }
@@ -349,7 +349,7 @@ impl Server {
         }
         let (family, value) = wanted.rsplit_once('-')?;
         let found = self.configurations.get(&format!("{family}-*"))?;
-        Some((found, Some(parse_size(value)?)))
+        Some((found, Some(units::size(value).ok()?)))
     }
 
     /// Why a configuration can't be given, in the file's words or ours.

@@ -40,33 +40,9 @@ pub(super) fn make(path: &Path, size: u64, content: Content) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads `16MiB`, `8GiB`, `1000001`.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let factor: u64 = match unit {
-        "" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor).filter(|size| i64::try_from(*size).is_ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_binary_units() {
-        assert_eq!(parse_size("16MiB"), Some(16 << 20));
-        assert_eq!(parse_size("1000001"), Some(1_000_001));
-        for text in ["", "16MB", "MiB", "-1", "16 MiB", "99999999TiB", "9223372036854775808"] {
-            assert_eq!(parse_size(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn known_content_is_cut_off_where_the_image_ends() {

@@ -6,11 +6,12 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use protocol::units;
 use tempfile::TempDir;
 
 use super::address::Address;
 use super::file::{Configuration, Server};
-use super::image::{self, parse_size};
+use super::image;
 use super::schema::{FileText, Transport};
 use super::template::{self, Value, Values};
 
@@ -122,5 +123,5 @@ fn free_port() -> io::Result<u16> {
 
 /// A size in a peer file; `{value}` is the number in the configuration's name.
 pub(super) fn size_of(text: &str, value: Option<u64>) -> Option<u64> {
-    if text == "{value}" { value } else { parse_size(text) }
+    if text == "{value}" { value } else { units::size(text).ok() }
 }

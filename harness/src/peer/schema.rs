@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use protocol::units;
 use serde::Deserialize;
 
 use super::image::Content;
@@ -204,13 +205,9 @@ pub(super) struct ClientText {
 /// Reads `10s`, `500ms`.
 fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
-    let parsed = match text.strip_suffix("ms") {
-        Some(number) => number.parse().ok().map(Duration::from_millis),
-        None => {
-            text.strip_suffix('s').and_then(|number| number.parse().ok()).map(Duration::from_secs)
-        }
-    };
-    parsed.filter(|time| *time <= Duration::from_secs(600)).ok_or_else(|| {
-        serde::de::Error::custom(format!("`{text}` is not a time such as `10s` or `500ms`"))
-    })
+    let time = units::time(&text).map_err(serde::de::Error::custom)?;
+    if time > Duration::from_secs(600) {
+        return Err(serde::de::Error::custom(format!("`{text}` is longer than 600s")));
+    }
+    Ok(time)
 }

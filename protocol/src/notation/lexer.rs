@@ -6,6 +6,7 @@ use super::ast::Span;
 use super::error::NotationError;
 use crate::nearest::did_you_mean;
 use crate::text::{WireString, unescape};
+use crate::units;
 
 /// The smallest parts of the notation.
 #[derive(Debug, Clone, PartialEq)]
@@ -250,33 +251,29 @@ impl<'a> Lexer<'a> {
         let number =
             u64::from_str_radix(digits, radix).map_err(|_| too_large(self.span_from(start)))?;
         let unit_span = Span { start: self.at - unit.len(), end: self.at };
-        let scale = match unit {
-            "" => 0,
-            "KiB" if !hex => 10,
-            "MiB" if !hex => 20,
-            "GiB" if !hex => 30,
-            "ms" if !hex => return Ok(Token::Duration(Duration::from_millis(number))),
-            "s" if !hex => return Ok(Token::Duration(Duration::from_secs(number))),
-            _ if hex => {
-                return Err(NotationError::new(
-                    unit_span,
-                    format!("`{unit}` after a hexadecimal number"),
-                    "not a hexadecimal digit",
-                ));
-            }
-            _ => {
-                return Err(NotationError::new(
-                    unit_span,
-                    format!("unknown unit `{unit}`"),
-                    "expected KiB, MiB, GiB, ms or s",
-                )
-                .maybe_help(did_you_mean(unit, ["KiB", "MiB", "GiB", "ms", "s"])));
-            }
-        };
-        number
-            .checked_mul(1 << scale)
-            .map(Token::Number)
-            .ok_or_else(|| too_large(self.span_from(start)))
+        let scaled =
+            |scale: u64| number.checked_mul(scale).ok_or_else(|| too_large(self.span_from(start)));
+        if unit.is_empty() {
+            Ok(Token::Number(number))
+        } else if hex {
+            Err(NotationError::new(
+                unit_span,
+                format!("`{unit}` after a hexadecimal number"),
+                "not a hexadecimal digit",
+            ))
+        } else if let Some(scale) = units::scale(unit, &units::SIZES) {
+            scaled(scale).map(Token::Number)
+        } else if let Some(scale) = units::scale(unit, &units::TIMES) {
+            scaled(scale).map(|nanoseconds| Token::Duration(Duration::from_nanos(nanoseconds)))
+        } else {
+            let known = units::SIZES.iter().chain(&units::TIMES).map(|(name, _)| *name);
+            Err(NotationError::new(
+                unit_span,
+                format!("unknown unit `{unit}`"),
+                "expected KiB, MiB, GiB, TiB, ns, us, ms or s",
+            )
+            .maybe_help(did_you_mean(unit, known)))
+        }
     }
 
     /// A word; hyphens join its parts.
