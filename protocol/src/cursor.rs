@@ -105,18 +105,22 @@ pub type Decoded<T> = Result<Step<T>, BadMagic>;
 /// Reads big-endian integers; knows where it is.
 #[derive(Clone)]
 pub(crate) struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
+    length: usize,
     promised_by: &'static str,
 }
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(bytes: &'a [u8], promised_by: &'static str) -> Self {
-        Self { bytes, at: 0, promised_by }
+        Self { rest: bytes, length: bytes.len(), promised_by }
     }
 
     pub(crate) fn left(&self) -> usize {
-        self.bytes.len() - self.at
+        self.rest.len()
+    }
+
+    fn at(&self) -> usize {
+        self.length - self.rest.len()
     }
 
     pub(crate) fn take(
@@ -124,26 +128,28 @@ impl<'a> Cursor<'a> {
         count: usize,
         what: &'static str,
     ) -> Result<&'a [u8], LayoutError> {
-        let Some(taken) = self.bytes[self.at..].get(..count) else {
+        let Some((taken, rest)) = self.rest.split_at_checked(count) else {
             return self.short(what, count as u64);
         };
-        self.at += count;
+        self.rest = rest;
         Ok(taken)
     }
 
     /// The error that so many bytes are needed from here.
     pub(crate) fn short<T>(&self, what: &'static str, needed: u64) -> Result<T, LayoutError> {
         let had = self.left() as u64;
-        Err(LayoutError { what, needed, had, promised_by: self.promised_by, at: self.at })
+        Err(LayoutError { what, needed, had, promised_by: self.promised_by, at: self.at() })
     }
 
     pub(crate) fn array<const N: usize>(
         &mut self,
         what: &'static str,
     ) -> Result<[u8; N], LayoutError> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N, what)?);
-        Ok(out)
+        let Some((taken, rest)) = self.rest.split_first_chunk::<N>() else {
+            return self.short(what, N as u64);
+        };
+        self.rest = rest;
+        Ok(*taken)
     }
 
     pub(crate) fn u16(&mut self, what: &'static str) -> Result<u16, LayoutError> {
@@ -159,9 +165,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn rest(&mut self) -> &'a [u8] {
-        let rest = &self.bytes[self.at..];
-        self.at = self.bytes.len();
-        rest
+        std::mem::take(&mut self.rest)
     }
 
     pub(crate) fn end(&self, what: &'static str) -> Result<(), LayoutError> {
@@ -170,10 +174,10 @@ impl<'a> Cursor<'a> {
         }
         Err(LayoutError {
             what,
-            needed: self.at as u64,
-            had: self.bytes.len() as u64,
+            needed: self.at() as u64,
+            had: self.length as u64,
             promised_by: self.promised_by,
-            at: self.at,
+            at: self.at(),
         })
     }
 }
@@ -196,6 +200,18 @@ macro_rules! first {
 }
 pub(crate) use first;
 
+/// A length of the wire in memory: one that is too long for that never fits.
+pub(crate) fn in_memory(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+/// A length for a field of 32 bits: what does not fit is cut, as the bytes of the wire are.
+#[expect(clippy::cast_possible_truncation, reason = "a script may send lengths that do not fit")]
+pub(crate) fn low32(length: u64) -> u32 {
+    length as u32
+}
+
+#[expect(clippy::indexing_slicing, reason = "callers name places inside headers of fixed size")]
 pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }

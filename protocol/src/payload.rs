@@ -5,6 +5,8 @@ use std::fmt;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use crate::cursor::in_memory;
+
 /// A payload of up to this many bytes prints as `hex"..."` when nothing shorter describes it.
 pub const HEX_LIMIT: usize = 32;
 
@@ -76,22 +78,29 @@ impl Payload {
     /// payload's first byte belongs to `offset` of the export. Parts whose bytes are unknown give
     /// zeroes.
     pub fn fill(&self, offset: u64, from: u64, out: &mut [u8]) {
-        let mut start = 0u64;
-        let end = from.saturating_add(out.len() as u64);
+        // What of the part that comes next is not wanted; and where in the payload we are.
+        let (mut skip, mut at) = (from, from);
+        let mut rest = out;
         for part in &self.0 {
-            let stop = start.saturating_add(part.length());
-            let (low, high) = (start.max(from), stop.min(end));
-            if low < high {
-                let target = &mut out[(low - from) as usize..(high - from) as usize];
-                match part {
-                    Part::Zero(_) | Part::Digest(..) | Part::Any(_) => target.fill(0),
-                    Part::Fill(byte, _) => target.fill(*byte),
-                    Part::Place(seed, _) => place(*seed, offset.wrapping_add(low), target),
-                    Part::Hex(bytes) => target
-                        .copy_from_slice(&bytes[(low - start) as usize..(high - start) as usize]),
+            let left = part.length().saturating_sub(skip);
+            if left == 0 {
+                skip -= part.length();
+                continue;
+            }
+            let count = in_memory(left).min(rest.len());
+            let Some((target, later)) = rest.split_at_mut_checked(count) else { return };
+            match part {
+                Part::Zero(_) | Part::Digest(..) | Part::Any(_) => target.fill(0),
+                Part::Fill(byte, _) => target.fill(*byte),
+                Part::Place(seed, _) => place(*seed, offset.wrapping_add(at), target),
+                Part::Hex(bytes) => {
+                    let from = in_memory(skip);
+                    if let Some(bytes) = bytes.get(from..from + count) {
+                        target.copy_from_slice(bytes);
+                    }
                 }
             }
-            start = stop;
+            (skip, at, rest) = (0, at.saturating_add(count as u64), later);
         }
     }
 
@@ -103,9 +112,8 @@ impl Payload {
         let mut start = 0u64;
         let mut expected = vec![0; 64 << 10];
         for part in &self.0 {
-            let left = &bytes[(start as usize).min(bytes.len())..];
-            let here =
-                &left[..left.len().min(usize::try_from(part.length()).unwrap_or(usize::MAX))];
+            let left = bytes.get(in_memory(start)..).unwrap_or_default();
+            let here = left.get(..in_memory(part.length())).unwrap_or(left);
             match part {
                 Part::Any(_) => {}
                 Part::Digest(digest, n) => {
@@ -117,7 +125,7 @@ impl Payload {
                     let one = Self(vec![part.clone()]);
                     for (index, piece) in here.chunks(expected.len()).enumerate() {
                         let from = (index * expected.len()) as u64;
-                        let want = &mut expected[..piece.len()];
+                        let Some(want) = expected.get_mut(..piece.len()) else { continue };
                         one.fill(offset.wrapping_add(start), from, want);
                         if want != piece {
                             let at = want.iter().zip(piece).position(|(a, b)| a != b).unwrap_or(0);
@@ -193,22 +201,29 @@ pub fn place_of(word: u64) -> Option<(u16, u64)> {
     x = x.wrapping_mul(0x96de_1b17_3f11_9089);
     x = x ^ (x >> 30) ^ (x >> 60);
     let index = x & ((1 << PLACE_INDEX_BITS) - 1);
+    #[expect(clippy::cast_possible_truncation, reason = "the tag above the seed is cut off")]
     (x >> 56 == PLACE_TAG).then_some(((x >> PLACE_INDEX_BITS) as u16, index * 8))
 }
 
 /// Writes the bytes of `place(seed)` that belong to `offset` and after.
 pub fn place(seed: u16, offset: u64, out: &mut [u8]) {
-    let mut at = offset;
-    let mut rest = out;
-    while !rest.is_empty() {
-        let word = place_word(seed, at).to_be_bytes();
-        let skip = (at % 8) as usize;
-        let count = (8 - skip).min(rest.len());
-        let (now, later) = rest.split_at_mut(count);
-        now.copy_from_slice(&word[skip..skip + count]);
-        at = at.wrapping_add(count as u64);
-        rest = later;
+    let to_word = ((8 - offset % 8) % 8) as usize;
+    let (first, rest) = out.split_at_mut(to_word.min(out.len()));
+    place_in_word(seed, offset, first);
+    let mut at = offset.wrapping_add(first.len() as u64);
+    let mut words = rest.chunks_exact_mut(8);
+    for word in words.by_ref() {
+        word.copy_from_slice(&place_word(seed, at).to_be_bytes());
+        at = at.wrapping_add(8);
     }
+    place_in_word(seed, at, words.into_remainder());
+}
+
+/// The same for bytes of one word.
+fn place_in_word(seed: u16, offset: u64, out: &mut [u8]) {
+    let word = place_word(seed, offset).to_be_bytes();
+    let word = word.iter().skip((offset % 8) as usize);
+    out.iter_mut().zip(word).for_each(|(to, byte)| *to = *byte);
 }
 
 /// Finds the shortest lawful form of bytes that come piece by piece.
@@ -255,16 +270,17 @@ impl Recognizer {
             // A guess takes a whole word; until then the bytes wait, so that the form does not
             // depend on the pieces in which they come.
             let lacking = GUESS_BYTES.saturating_sub(self.head.len()).min(bytes.len());
-            self.head.extend_from_slice(&bytes[..lacking]);
+            let (first, others) = bytes.split_at(lacking);
+            self.head.extend_from_slice(first);
             self.length += lacking as u64;
-            rest = &bytes[lacking..];
+            rest = others;
             if self.head.len() < GUESS_BYTES {
                 return;
             }
             self.start();
         }
-        let keep = HEX_LIMIT.saturating_sub(self.head.len()).min(rest.len());
-        self.head.extend_from_slice(&rest[..keep]);
+        let keep = HEX_LIMIT.saturating_sub(self.head.len());
+        self.head.extend_from_slice(rest.get(..keep).unwrap_or(rest));
         self.check(rest);
     }
 
@@ -300,13 +316,14 @@ impl Recognizer {
 
     fn first_guess(&self, bytes: &[u8]) -> Guess {
         let skip = ((8 - self.offset % 8) % 8) as usize;
-        if let Some(word) = bytes.get(skip..).and_then(|rest| rest.first_chunk::<8>())
+        if let Some(head) = bytes.get(..skip + 8)
+            && let Some(word) = head.last_chunk::<8>()
             && let Some((seed, _)) = place_of(u64::from_be_bytes(*word))
-            && is_place(seed, self.offset, &bytes[..skip + 8])
+            && is_place(seed, self.offset, head)
         {
             return Guess::Place(seed);
         }
-        Guess::Fill(bytes[0])
+        bytes.first().map_or(Guess::Nothing, |byte| Guess::Fill(*byte))
     }
 
     /// Starts the digest, over what has been seen so far as well.
@@ -324,9 +341,10 @@ impl Recognizer {
         let seen = Payload(vec![seen]);
         let mut at = 0;
         while at < seen.length() {
-            let count = (seen.length() - at).min(piece.len() as u64) as usize;
-            seen.fill(self.offset, at, &mut piece[..count]);
-            hash.update(&piece[..count]);
+            let count = in_memory(seen.length() - at).min(piece.len());
+            let (piece, _) = piece.split_at_mut(count);
+            seen.fill(self.offset, at, piece);
+            hash.update(piece);
             at += count as u64;
         }
         self.guess = Guess::Other;
@@ -344,7 +362,7 @@ impl Recognizer {
             Guess::Fill(0) => Part::Zero(self.length),
             Guess::Place(seed) => Part::Place(seed, self.length),
             Guess::Fill(byte) if self.length > 4 => Part::Fill(byte, self.length),
-            _ if self.length as usize <= HEX_LIMIT => Part::Hex(self.head),
+            _ if self.length <= HEX_LIMIT as u64 => Part::Hex(self.head),
             Guess::Fill(byte) => Part::Fill(byte, self.length),
             Guess::Other => Part::Digest(self.hash.map_or(0, |hash| hash.digest()), self.length),
         };
@@ -353,15 +371,18 @@ impl Recognizer {
 }
 
 fn is_fill(byte: u8, bytes: &[u8]) -> bool {
-    bytes.first() == Some(&byte) && bytes[..bytes.len() - 1] == bytes[1..]
+    // Two views of the same bytes, one byte apart: memory is compared by the word.
+    let (Some((first, rest)), Some((_, shifted))) = (bytes.split_first(), bytes.split_last())
+    else {
+        return false;
+    };
+    *first == byte && rest == shifted
 }
 
 fn is_place(seed: u16, offset: u64, bytes: &[u8]) -> bool {
     let skip = ((8 - offset % 8) % 8) as usize;
-    let mut head = [0; 8];
     let (first, rest) = bytes.split_at(skip.min(bytes.len()));
-    place(seed, offset, &mut head[..first.len()]);
-    if head[..first.len()] != *first {
+    if !is_part_of_word(seed, offset, first) {
         return false;
     }
     let mut at = offset.wrapping_add(first.len() as u64);
@@ -372,9 +393,16 @@ fn is_place(seed: u16, offset: u64, bytes: &[u8]) -> bool {
         }
         at = at.wrapping_add(8);
     }
-    let last = words.remainder();
-    place(seed, at, &mut head[..last.len()]);
-    head[..last.len()] == *last
+    is_part_of_word(seed, at, words.remainder())
+}
+
+/// Whether fewer than 8 bytes are those of `place(seed)`.
+fn is_part_of_word(seed: u16, offset: u64, bytes: &[u8]) -> bool {
+    let mut want = [0; 8];
+    want.get_mut(..bytes.len()).is_some_and(|want| {
+        place_in_word(seed, offset, want);
+        want == bytes
+    })
 }
 
 /// Whether all bytes are zero. True if there are none.

@@ -107,6 +107,10 @@ pub mod id {
 /// # Panics
 /// No requirement has this id.
 #[must_use]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "between 0 and the length; a constant function has no `get`"
+)]
 pub const fn known(id: &'static str) -> &'static str {
     let (mut from, mut to) = (0, id::SORTED.len());
     while from < to {
@@ -121,15 +125,20 @@ pub const fn known(id: &'static str) -> &'static str {
 }
 
 /// Below 0, 0 or above 0, as the first is less than, equal to or greater than the second.
-const fn order(a: &[u8], b: &[u8]) -> isize {
-    let mut at = 0;
-    while at < a.len() && at < b.len() {
-        if a[at] != b[at] {
-            return a[at] as isize - b[at] as isize;
+const fn order(mut a: &[u8], mut b: &[u8]) -> i32 {
+    loop {
+        match (a, b) {
+            ([], []) => return 0,
+            ([], _) => return -1,
+            (_, []) => return 1,
+            ([first, rest @ ..], [other, others @ ..]) => {
+                if *first != *other {
+                    return *first as i32 - *other as i32;
+                }
+                (a, b) = (rest, others);
+            }
         }
-        at += 1;
     }
-    a.len() as isize - b.len() as isize
 }
 
 const TABLE: &str = include_str!("../requirements.tsv");

@@ -378,10 +378,15 @@ fn decode(text: &str, what: &'static str) -> Result<Vec<u8>, BadUri> {
             out.push(*byte);
             continue;
         }
-        let digits = rest.split_at_checked(2).ok_or(BadUri::Escape(what))?;
-        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(BadUri::Escape(what));
-        out.push((digit(digits.0[0])? * 16 + digit(digits.0[1])?) as u8);
-        rest = digits.1;
+        let Some(([high, low], after)) = rest.split_first_chunk::<2>() else {
+            return Err(BadUri::Escape(what));
+        };
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let byte = digit(*high)
+            .zip(digit(*low))
+            .and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        out.push(byte.ok_or(BadUri::Escape(what))?);
+        rest = after;
     }
     Ok(out)
 }

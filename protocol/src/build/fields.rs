@@ -42,7 +42,7 @@ impl<'a> Fields<'a> {
                     help: fields.help(key),
                 });
             }
-            if given[..index].iter().any(|(earlier, _)| earlier == key) {
+            if given.iter().take(index).any(|(earlier, _)| earlier == key) {
                 return Err(BuildError::Twice { key: key.clone() });
             }
         }

@@ -8,7 +8,7 @@ use super::parts::{
 };
 use crate::build::{Context, Data, Fields, Made, at_most};
 use crate::cursor::{
-    BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be16, be32, be64, first,
+    BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be16, be32, be64, first, in_memory, low32,
 };
 use crate::describe::Kind;
 use crate::text::WireString;
@@ -164,7 +164,7 @@ impl Chunk {
         to.word("type", &self.chunk.0.to_be_bytes(), self.chunk);
         to.part(&COOKIE, &self.cookie);
         match self.form {
-            ChunkForm::Structured => to.part(&LENGTH, &(length.0 as u32)),
+            ChunkForm::Structured => to.part(&LENGTH, &low32(length.0)),
             ChunkForm::Extended { offset } => {
                 to.part(&REQUEST_OFFSET, &offset);
                 to.part(&LENGTH, &length.0);
@@ -227,7 +227,7 @@ pub(crate) fn decode(bytes: &[u8], limits: Limits) -> Decoded<Chunk> {
     if length > u64::from(limits.chunk) {
         return ready(ChunkBody::Bulk(length), size);
     }
-    let total = size + length as usize;
+    let total = size + in_memory(length);
     let Some(data) = bytes.get(size..total) else {
         return Ok(Step::Need(total - bytes.len()));
     };

@@ -4,7 +4,7 @@
 use super::padding::Padding;
 use super::parts::{Fallback, Grammar, Part, Show, Source, TRANSMISSION_FLAGS, Words, part};
 use crate::build::{BuildError, Context, Fields};
-use crate::cursor::{BadMagic, Cursor, Decoded, LayoutError, Step, be64, first, head};
+use crate::cursor::{BadMagic, Cursor, Decoded, LayoutError, Step, be64, first, head, in_memory};
 use crate::describe::{Field, Kind, Value};
 use crate::values::{
     ClientFlags, HandshakeFlags, INIT_MAGIC, OLDSTYLE_MAGIC, OPTION_MAGIC, TransmissionFlags,
@@ -164,9 +164,9 @@ fn whole<'a, T>(
     magics: usize,
     of: impl FnOnce(&mut Cursor<'a>) -> Result<T, LayoutError>,
 ) -> Step<T> {
-    match of(&mut Cursor::new(&bytes[magics..], "")) {
+    match of(&mut Cursor::new(bytes.get(magics..).unwrap_or_default(), "")) {
         Ok(message) => Step::Ready(message, bytes.len()),
-        Err(short) => Step::Need(short.needed as usize),
+        Err(short) => Step::Need(in_memory(short.needed)),
     }
 }
 

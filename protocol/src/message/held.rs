@@ -5,7 +5,7 @@ use super::extent::Extent;
 use super::padding::Padding;
 use super::parts::{Held, Part, Show, part};
 use crate::build::{BuildError, Given};
-use crate::cursor::{Cursor, LayoutError};
+use crate::cursor::{Cursor, LayoutError, low32};
 use crate::describe::Value;
 use crate::notation::field::FieldKind as K;
 use crate::payload::{self, Payload};
@@ -35,6 +35,7 @@ macro_rules! integers {
                 $value
             }
 
+            #[allow(clippy::cast_possible_truncation, reason = "what is given fits: it is limited to the kind")]
             fn given(given: &Given<'_>, _: &Part) -> Result<Self, BuildError> {
                 given.$given().map(|raw| Self::from(raw as $int))
             }
@@ -67,7 +68,7 @@ impl Held for WireString {
 
     fn show(&self, part: &Part, to: &mut impl Show) {
         let length = part.show_count(self.len(), to);
-        to.wire(part.wire, &self.as_bytes()[..length], || Held::value(self));
+        to.wire(part.wire, self.as_bytes().get(..length).unwrap_or_default(), || Held::value(self));
     }
 
     fn value(&self) -> Value {
@@ -145,7 +146,7 @@ impl<T: Item> Held for Vec<T> {
 
     fn show(&self, part: &Part, to: &mut impl Show) {
         let count = part.show_count(self.len(), to);
-        self[..count].iter().for_each(|item| item.show(part, to));
+        self.iter().take(count).for_each(|item| item.show(part, to));
     }
 
     fn value(&self) -> Value {
@@ -207,6 +208,7 @@ impl Item for InfoType {
     }
 
     fn given(given: &Given<'_>, _: &Part) -> Result<Vec<Self>, BuildError> {
+        #[expect(clippy::cast_possible_truncation, reason = "`limited` refuses more than 16 bits")]
         let info = |raw| given.limited(raw).map(|raw| Self(raw as u16));
         match given.value {
             Value::Names(names) => names.iter().map(|name| info(given.info(name)?)).collect(),
@@ -270,7 +272,7 @@ impl Item for Extent {
             let both = u128::from(self.length) << 64 | u128::from(self.status);
             to.wire(part.wire, &both.to_be_bytes(), value);
         } else {
-            let both = self.length << 32 | u64::from(self.status as u32);
+            let both = self.length << 32 | u64::from(low32(self.status));
             to.wire(part.wire, &both.to_be_bytes(), value);
         }
     }

@@ -4,7 +4,7 @@ use super::parts::{
     Count, DATA, Fallback, Grammar, Held, LENGTH, Part, Show, Source, Words, bodies, part,
 };
 use crate::build::{Data, Fields, Made};
-use crate::cursor::{BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be32, first};
+use crate::cursor::{BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be32, first, low32};
 use crate::describe::Kind;
 use crate::text::WireString;
 use crate::values::{InfoType, OPTION_MAGIC, OptionType};
@@ -116,7 +116,7 @@ impl OptionRequest {
         self.body.show(&mut length);
         to.magic(OPTION_MAGIC);
         to.word("option", &self.option.0.to_be_bytes(), self.option);
-        to.part(&LENGTH, &(length.0 as u32));
+        to.part(&LENGTH, &low32(length.0));
         self.body.show(to);
     }
 
@@ -139,7 +139,7 @@ pub(crate) fn build(option: OptionType, fields: &mut Fields<'_>) -> Made<OptionR
     let own = Grammar::of(|own| OptionBody::of_type(option, own));
     let (body, payload) = match fields.whole_data(&own, u32::MAX.into(), WHOLE)? {
         Some(Data::Raw(bytes)) => (OptionBody::Raw(bytes), None),
-        Some(Data::Bulk(bulk)) => (OptionBody::Bulk(bulk.length() as u32), Some(bulk)),
+        Some(Data::Bulk(bulk)) => (OptionBody::Bulk(low32(bulk.length())), Some(bulk)),
         None => (OptionBody::of_type(option, fields)?.unwrap_or(OptionBody::Empty), None),
     };
     Ok((OptionRequest { option, body }, payload))

@@ -3,7 +3,7 @@
 use super::info::{self, Info};
 use super::parts::{Count, DATA, Grammar, Held, LENGTH, Part, Show, Source, Words, bodies, part};
 use crate::build::{BuildError, Context, Data, Fields, Made};
-use crate::cursor::{BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be32, first};
+use crate::cursor::{BadMagic, Cursor, Decoded, LayoutError, Limits, Step, be32, first, low32};
 use crate::describe::Kind;
 use crate::notation::field::VariantKind;
 use crate::text::WireString;
@@ -119,7 +119,7 @@ impl OptionReply {
         to.magic(OPTION_REPLY_MAGIC);
         to.part(&OPTION, &self.option);
         to.word("reply type", &self.reply.0.to_be_bytes(), self.reply);
-        to.part(&LENGTH, &(length.0 as u32));
+        to.part(&LENGTH, &low32(length.0));
         self.body.show(to);
     }
 
@@ -169,7 +169,7 @@ pub(crate) fn build(
             return Err(BuildError::Conflict { key: DATA.key.to_owned(), why });
         }
         (Some(Data::Bulk(bulk)), None) => {
-            let length = bulk.length() as u32;
+            let length = low32(bulk.length());
             payload = Some(bulk);
             ReplyBody::Bulk(length)
         }

@@ -124,7 +124,8 @@ impl Part {
         }
         let count = count.min((1 << (8 * self.count)) - 1);
         let bytes = (count as u64).to_be_bytes();
-        to.wire(self.count_names.0, &bytes[8 - self.count..], || Value::Int(count as u64));
+        let bytes = low_bytes(&bytes, self.count);
+        to.wire(self.count_names.0, bytes, || Value::Int(count as u64));
         count
     }
 }
@@ -237,10 +238,15 @@ impl Show for Lies {
             _ => None,
         };
         match lie {
-            Some(lie) => self.out.extend_from_slice(&lie.to_be_bytes()[8 - bytes.len()..]),
+            Some(lie) => self.out.extend_from_slice(low_bytes(&lie.to_be_bytes(), bytes.len())),
             None => self.out.extend_from_slice(bytes),
         }
     }
+}
+
+/// The last bytes of a number.
+fn low_bytes(bytes: &[u8; 8], count: usize) -> &[u8] {
+    bytes.get(8usize.saturating_sub(count)..).unwrap_or_default()
 }
 
 /// Puts one field of the wire behind the other.

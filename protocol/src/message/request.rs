@@ -3,7 +3,9 @@
 use super::cookie::Cookie;
 use super::parts::{COOKIE, Fallback, Grammar, Held, Part, Show, Source, Words, part};
 use crate::build::{Context, Fields, Made, at_most};
-use crate::cursor::{BadMagic, Cursor, Decoded, Limits, Step, be16, be32, be64, first};
+use crate::cursor::{
+    BadMagic, Cursor, Decoded, Limits, Step, be16, be32, be64, first, in_memory, low32,
+};
 use crate::describe::Kind;
 use crate::values::{Command, CommandFlags, EXTENDED_REQUEST_MAGIC, REQUEST_MAGIC};
 
@@ -97,7 +99,7 @@ impl Request {
         if extended {
             to.part(&LENGTH, &self.length);
         } else {
-            to.part(&LENGTH, &(self.length as u32));
+            to.part(&LENGTH, &low32(self.length));
         }
         match &self.status {
             Some(status) => {
@@ -156,7 +158,7 @@ pub fn decode(bytes: &[u8], limits: Limits) -> Decoded<Request> {
         && payload.is_multiple_of(4)
         && payload <= u64::from(limits.option)
     {
-        let total = size + payload as usize;
+        let total = size + in_memory(payload);
         let Some(data) = bytes.get(size..total) else {
             return Ok(Step::Need(total - bytes.len()));
         };

@@ -61,7 +61,7 @@ impl Parser<'_> {
     }
 
     fn comparison(&mut self) -> Parsed<Spanned<Expr>> {
-        let start = self.at;
+        let negated = matches!(self.peek(), Token::Word(word) if word == "not");
         let left = self.sum(Spacing::Free)?;
         let Some(op) = comparison_op(self.peek()) else {
             if self.at_symbol("=") {
@@ -69,7 +69,7 @@ impl Parser<'_> {
             }
             return Ok(left);
         };
-        if matches!(self.lexemes[start].token, Token::Word(ref word) if word == "not") {
+        if negated {
             return Err(NotationError::new(
                 left.span,
                 "`not` binds tighter than a comparison",

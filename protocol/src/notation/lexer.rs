@@ -340,7 +340,7 @@ impl<'a> Lexer<'a> {
         let byte = |pair: &[u8]| match pair {
             [high, low] => {
                 let digit = |b: u8| char::from(b).to_digit(16);
-                Some((digit(*high)? << 4 | digit(*low)?) as u8)
+                u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()
             }
             _ => None,
         };

@@ -60,22 +60,27 @@ impl<'a> Parser<'a> {
         self.text
     }
 
+    #[expect(clippy::indexing_slicing, reason = "there is an end, and `bump` does not pass it")]
+    fn lexeme(&self) -> &Lexeme {
+        &self.lexemes[self.at]
+    }
+
     /// The next token.
     #[must_use]
     pub fn peek(&self) -> &Token {
-        &self.lexemes[self.at].token
+        &self.lexeme().token
     }
 
     /// The token after the next `ahead` ones; the last one stays [`Token::End`].
     #[must_use]
     pub fn peek_at(&self, ahead: usize) -> &Token {
-        &self.lexemes[(self.at + ahead).min(self.lexemes.len() - 1)].token
+        self.lexemes.get(self.at + ahead).map_or(&Token::End, |lexeme| &lexeme.token)
     }
 
     /// Where the next token stands; for a line's end an empty place.
     #[must_use]
     pub fn span(&self) -> Span {
-        let Lexeme { token, span, .. } = &self.lexemes[self.at];
+        let Lexeme { token, span, .. } = self.lexeme();
         match token {
             Token::Newline => Span { start: span.start, end: span.start },
             _ => *span,
@@ -85,7 +90,8 @@ impl<'a> Parser<'a> {
     /// Where the last taken token ended.
     #[must_use]
     pub fn last_end(&self) -> usize {
-        self.at.checked_sub(1).map_or(0, |last| self.lexemes[last].span.end)
+        let last = self.at.checked_sub(1).and_then(|last| self.lexemes.get(last));
+        last.map_or(0, |lexeme| lexeme.span.end)
     }
 
     /// From `start` up to the last taken token.
@@ -96,12 +102,12 @@ impl<'a> Parser<'a> {
 
     /// Whether a blank stands before the next token.
     pub(super) fn spaced(&self) -> bool {
-        self.lexemes[self.at].spaced
+        self.lexeme().spaced
     }
 
     /// Takes the next token; the end is never passed.
     pub fn bump(&mut self) -> Lexeme {
-        let lexeme = self.lexemes[self.at].clone();
+        let lexeme = self.lexeme().clone();
         self.at = (self.at + 1).min(self.lexemes.len() - 1);
         lexeme
     }
