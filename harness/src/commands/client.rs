@@ -1,7 +1,6 @@
 //! `nbdcheck client`: one session with a server by the reference client, as the specification wants it
 //! or with one fault.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +9,8 @@ use protocol::uri::Uri;
 use reference_server::client::Options;
 use reference_server::{ClientFault, ClientQuirk, Profile};
 
-use super::error::CommandError;
+use super::CommandError;
+use super::on_purpose;
 use super::runtime::runtime;
 use crate::peer::{Address, Ended, Parameters};
 use crate::run::selfclient::{self, ACTIONS};
@@ -86,14 +86,12 @@ pub struct Args {
 
 pub(super) fn parse_fault(text: &str) -> Result<ClientFault, String> {
     let names = ClientFault::ALL.iter().map(|fault| fault.name());
-    text.parse()
-        .map_err(|error| super::serve::unknown(error, text, names, "nbdcheck client --list-faults"))
+    on_purpose::parse(text, names, "nbdcheck client --list-faults")
 }
 
 fn parse_quirk(text: &str) -> Result<ClientQuirk, String> {
     let names = ClientQuirk::ALL.iter().map(|quirk| quirk.name());
-    text.parse()
-        .map_err(|error| super::serve::unknown(error, text, names, "nbdcheck client --list-quirks"))
+    on_purpose::parse(text, names, "nbdcheck client --list-quirks")
 }
 
 /// Runs the command; gives the exit status.
@@ -135,21 +133,14 @@ pub fn run(args: Args) -> Result<u8, CommandError> {
 }
 
 fn list_faults() -> u8 {
-    let mut out = String::new();
-    for fault in ClientFault::ALL {
-        let _ = writeln!(out, "{fault}: the client {}", fault.summary());
-        let _ = writeln!(out, "    breaks {}", fault.expected().join(", "));
-    }
-    output::print(&out);
-    exit::OK
+    on_purpose::list(ClientFault::ALL, |fault| {
+        let breaks = format!("breaks {}", fault.expected().join(", "));
+        [format!("the client {}", fault.summary()), breaks]
+    })
 }
 
 fn list_quirks() -> u8 {
-    let mut out = String::new();
-    for quirk in ClientQuirk::ALL {
-        let _ = writeln!(out, "{quirk}: the client {}", quirk.summary());
-        let _ = writeln!(out, "    lawful: {}", quirk.lawful());
-    }
-    output::print(&out);
-    exit::OK
+    on_purpose::list(ClientQuirk::ALL, |quirk| {
+        [format!("the client {}", quirk.summary()), format!("lawful: {}", quirk.lawful())]
+    })
 }

@@ -14,6 +14,7 @@ pub mod explore;
 pub mod fmt;
 pub mod list;
 pub mod matrix;
+mod on_purpose;
 pub mod probe;
 pub mod relay;
 pub mod report;

@@ -1,13 +1,11 @@
 //! `nbdcheck serve`: exports over NBD, as the specification wants them or with one fault.
 
-use std::fmt::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dissector::session::Recognize;
-use protocol::nearest::the_nearest;
 use protocol::values::DEFAULT_PORT;
 use reference_server::spec::ExportSpec;
 use reference_server::store::MemoryStore;
@@ -20,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommandError;
 use super::court::Bench;
+use super::on_purpose;
 use super::runtime::runtime;
 use super::typed::typed;
 use crate::exit;
@@ -202,22 +201,12 @@ pub(super) fn parse_profile(text: &str) -> Result<&'static Profile, String> {
 
 pub(super) fn parse_fault(text: &str) -> Result<Fault, String> {
     let names = Fault::ALL.iter().map(|fault| fault.name());
-    text.parse().map_err(|error| unknown(error, text, names, "nbdcheck serve --list-faults"))
+    on_purpose::parse(text, names, "nbdcheck serve --list-faults")
 }
 
 fn parse_quirk(text: &str) -> Result<Quirk, String> {
     let names = Quirk::ALL.iter().map(|quirk| quirk.name());
-    text.parse().map_err(|error| unknown(error, text, names, "nbdcheck serve --list-quirks"))
-}
-
-/// An error about a name, with the nearest one and the option that lists all.
-pub(super) fn unknown(
-    error: impl std::fmt::Display,
-    text: &str,
-    names: impl Iterator<Item = &'static str>,
-    list: &str,
-) -> String {
-    format!("{error}\nhint: {}; `{list}` shows all", the_nearest(text, names, 1))
+    on_purpose::parse(text, names, "nbdcheck serve --list-quirks")
 }
 
 /// Runs the command; gives the exit status.
@@ -293,23 +282,16 @@ fn verdict(bench: &Bench, reports: &[Report]) -> Result<u8, CommandError> {
 }
 
 fn list_faults() -> u8 {
-    let mut out = String::new();
-    for fault in Fault::ALL {
-        let _ = writeln!(out, "{fault}: the server {}", fault.summary());
-        let _ = writeln!(out, "    breaks {}", fault.expected().join(", "));
-    }
-    output::print(&out);
-    exit::OK
+    on_purpose::list(Fault::ALL, |fault| {
+        let breaks = format!("breaks {}", fault.expected().join(", "));
+        [format!("the server {}", fault.summary()), breaks]
+    })
 }
 
 fn list_quirks() -> u8 {
-    let mut out = String::new();
-    for quirk in Quirk::ALL {
-        let _ = writeln!(out, "{quirk}: the server {}", quirk.summary());
-        let _ = writeln!(out, "    lawful: {}", quirk.lawful());
-    }
-    output::print(&out);
-    exit::OK
+    on_purpose::list(Quirk::ALL, |quirk| {
+        [format!("the server {}", quirk.summary()), format!("lawful: {}", quirk.lawful())]
+    })
 }
 
 fn builder(args: &Args) -> Result<Builder, CommandError> {
