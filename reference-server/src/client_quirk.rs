@@ -70,6 +70,10 @@ quirks! {
     InfoOfDefault = "info-of-default",
         "asks about the export with the empty name", "option-other-options-tolerated",
         |h| asks(h, First, O::INFO, Said::Info(Other(b""), &[I::BLOCK_SIZE]));
+    GoOther = "go-other",
+        "tries to enter an export that there is not before its own",
+        "tls-client-tls-reqd-choice-tolerated: it may try another; `NBD_OPT_GO` says nothing against it",
+        |h| asks(h, BeforeEntry, O::GO, Said::Info(Other(b"no such export"), &[I::BLOCK_SIZE]));
     InfoUnknown = "info-unknown",
         "asks for information that nobody knows",
         "opt-info-unknown-requests-ignored", |h| h.wants = &[I(0x7777)];

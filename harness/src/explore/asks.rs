@@ -184,13 +184,13 @@ impl Writer<'_> {
             self.issue(on, Issue { command: "NBD_CMD_READ", rest, range, awaited }, false);
             return;
         }
-        // Of data that somebody has written, what it is says more than that it comes at all.
-        let rule = match (self.rule(&range, id), fua, whole) {
-            ("baseline-read", true, _) => "cmdflag-fua-accepted-everywhere",
-            ("baseline-read", _, true) => "read-df-65536-served",
-            (rule, ..) => rule,
+        // That it comes at all is one rule, and what it is is another.
+        let comes = match (fua, whole) {
+            (true, _) => "cmdflag-fua-accepted-everywhere",
+            (_, true) => "read-df-65536-served",
+            _ => "baseline-read",
         };
-        let awaited = Awaited::Data(self.model.seen(&range, id), rule);
+        let awaited = Awaited::Data(self.model.seen(&range, id), self.rule(&range, id), comes);
         self.issue(on, Issue { command: "NBD_CMD_READ", rest, range, awaited }, held);
     }
 

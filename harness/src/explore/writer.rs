@@ -69,8 +69,8 @@ struct Waiting {
 /// What comes of a request.
 #[derive(Debug)]
 pub(super) enum Awaited {
-    /// Data, by this rule.
-    Data(Seen, &'static str),
+    /// Data: the rule of what it is, and the rule of that it comes.
+    Data(Seen, &'static str, &'static str),
     /// The bytes are this afterwards; what was changed besides may be anything.
     Change { content: Content, clashes: Vec<Range<u64>>, fua: bool, lines: Vec<String> },
     /// Nothing that matters.
@@ -201,10 +201,10 @@ impl<'f> Writer<'f> {
                 continue;
             }
             match (&mut waiting.awaited, &mut awaited) {
-                (Awaited::Data(seen, _), Awaited::Change { .. }) => {
+                (Awaited::Data(seen, ..), Awaited::Change { .. }) => {
                     seen.blur(low - waiting.range.start, high - waiting.range.start);
                 }
-                (Awaited::Change { .. }, Awaited::Data(seen, _)) => {
+                (Awaited::Change { .. }, Awaited::Data(seen, ..)) => {
                     seen.blur(low - range.start, high - range.start);
                 }
                 (
@@ -241,10 +241,24 @@ impl<'f> Writer<'f> {
         for waiting in std::mem::take(&mut visit.waiting) {
             let Waiting { label, range, awaited } = waiting;
             match awaited {
-                Awaited::Data(seen, rule) => {
+                Awaited::Data(seen, is, comes) => {
                     let data = seen.payload();
-                    let tag = if seen.is_open() { String::new() } else { format!(" [{rule}]") };
-                    self.pen.server(name, &format!("reply ok{label} data={data}{tag}"));
+                    if seen.is_open() {
+                        self.pen.server(name, &format!("reply ok{label} data={data}"));
+                        continue;
+                    }
+                    // Among others in flight each reply has one line.
+                    if is == comes || !label.is_empty() {
+                        let is = if is == "baseline-read" { comes } else { is };
+                        self.pen.server(name, &format!("reply ok{label} data={data} [{is}]"));
+                        continue;
+                    }
+                    self.pen.line("either {");
+                    self.pen.server(name, &format!("reply ok{label} data={data} [{is}]"));
+                    self.pen.line("} or {");
+                    self.pen.server(name, &format!("reply error{label}"));
+                    self.pen.line(format!("check 0 == 1 [{comes}]"));
+                    self.pen.line("}");
                 }
                 Awaited::Change { content, clashes, fua, lines } => {
                     self.expect(name, &label, lines);
