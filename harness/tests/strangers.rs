@@ -135,6 +135,16 @@ fn a_server_that_wedges_is_named_with_what_it_wedged_at() {
 }
 
 #[test]
+fn a_server_that_wedges_as_it_lawfully_closes_is_named_with_that() {
+    let tested = Stranger::start("wedges-at-a-close").tested(&["--timeout", "1"]);
+    tested.within(60, MIB);
+    assert_eq!(tested.status, 1, "{}", tested.text);
+    let problem = tested.problem();
+    assert!(problem.contains("last message: C: NBD_OPT_EXPORT_NAME name="), "{problem}");
+    assert_eq!(tested.with("fail").len(), 1, "{}", tested.text);
+}
+
+#[test]
 fn a_mute_server_costs_one_wait() {
     let tested = Stranger::start("mute").tested(&[]);
     tested.within(30, MIB);

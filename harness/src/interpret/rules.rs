@@ -233,6 +233,7 @@ impl Interpreter<'_> {
                     OptionType::INFO | OptionType::GO => id::BASELINE_INFO_GO,
                     OptionType::LIST => id::BASELINE_LIST,
                     OptionType::ABORT => id::OPT_ABORT_ACKED,
+                    OptionType::EXPORT_NAME => id::OPT_EXPORT_NAME_REPLY_LAYOUT,
                     _ if is_other_than_unsup(line, candidate) => UNSUP,
                     _ if reply.reply == ReplyType::ERR_UNSUP => id::SESSION_SERVER_ERRORS_OPTIONS,
                     _ => id::OPTION_REPLY_ONE_FINAL,

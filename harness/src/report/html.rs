@@ -45,7 +45,7 @@ fn section(index: usize, run: &TargetRun) -> Markup {
         @if let Some(problem) = &run.problem {
             p { span.badge.error { (digest::problem_word(run)) } " " (text(problem)) }
         }
-        @if !run.outcomes.is_empty() { (summary(&features(&run.outcomes))) }
+        @if !run.outcomes.is_empty() { (summary(&features(run))) }
         @for cause in roots(Weight::Failure) { (group(cause, &causes)) }
         @for (reason, outcomes) in digest::errors(run) { (error(reason, &outcomes)) }
         @if !hidden.is_empty() {

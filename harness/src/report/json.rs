@@ -183,7 +183,7 @@ fn document(run: &TargetRun) -> Document<'_> {
         },
         summary: Summary::new(std::slice::from_ref(run)),
         problem: run.problem.as_deref(),
-        features: features(&run.outcomes)
+        features: features(run)
             .into_iter()
             .map(|feature| FeatureRow {
                 since: feature.since.to_string(),

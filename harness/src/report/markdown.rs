@@ -79,7 +79,7 @@ fn table(run: &TargetRun, out: &mut String) {
     out.push_str(&row(&head.map(str::to_owned)));
     let rule = ["---", "---", "---", "--:", "--:", "--:", "--:", "--:"];
     out.push_str(&row(&rule.map(str::to_owned)));
-    for feature in features(&run.outcomes) {
+    for feature in features(run) {
         let Totals { passed, warned, failed, known, skipped, errors, .. } = feature.totals;
         let word = digest::word(&feature);
         let bad = failed + errors > 0;

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 use crate::finding::{Finding, Severity, Verdict};
 use crate::peer::quoted;
+use crate::run::milestones::{MILESTONES, Offer};
+use crate::run::result::TargetRun;
 use crate::script::ast::{Script, Version};
 use crate::script::library;
 
@@ -216,6 +218,16 @@ impl FeatureVerdict {
     }
 }
 
+/// Whether the server was seen not to offer what a feature is.
+fn is_withheld(offers: &[Offer], feature: &str, since: Version) -> bool {
+    let about = |offer: &&Offer| {
+        let milestone = MILESTONES.iter().find(|milestone| milestone.name == offer.name);
+        milestone.is_some_and(|milestone| milestone.covers(feature, since))
+    };
+    let mut about = offers.iter().filter(about).peekable();
+    about.peek().is_some() && about.all(|offer| offer.offered == Some(false))
+}
+
 /// A feature and its scenarios.
 #[derive(Debug, Clone)]
 pub struct Feature<'o> {
@@ -229,11 +241,12 @@ pub struct Feature<'o> {
     pub verdict: FeatureVerdict,
 }
 
-/// Groups outcomes by version and feature, in this order.
+/// Groups the outcomes of a run by version and feature, in this order. What tests a server that does not
+/// offer a feature is no sign that it does.
 #[must_use]
-pub fn features(outcomes: &[Outcome]) -> Vec<Feature<'_>> {
+pub fn features(run: &TargetRun) -> Vec<Feature<'_>> {
     let mut groups: std::collections::BTreeMap<(Version, &str), Vec<&Outcome>> = Default::default();
-    for outcome in outcomes {
+    for outcome in &run.outcomes {
         groups.entry((outcome.since, &outcome.feature)).or_default().push(outcome);
     }
     groups
@@ -242,6 +255,8 @@ pub fn features(outcomes: &[Outcome]) -> Vec<Feature<'_>> {
             let totals = Totals::of(outcomes.iter().copied());
             let verdict = if totals.failed > 0 || totals.known > 0 {
                 FeatureVerdict::Fail
+            } else if is_withheld(&run.offers, name, since) {
+                FeatureVerdict::NotOffered
             } else if totals.warned > 0 {
                 FeatureVerdict::Warn
             } else if totals.passed > 0 {
@@ -254,4 +269,35 @@ pub fn features(outcomes: &[Outcome]) -> Vec<Feature<'_>> {
             Feature { since, name, totals, verdict }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tests_a_server_without_a_feature_is_no_sign_that_it_has_it() {
+        let scripts = crate::scenarios::all().unwrap();
+        let is = |script: &&std::sync::Arc<Script>| script.id == "2.11-structured/not-asked";
+        let mut run = TargetRun::new("server");
+        let mut outcome = Outcome::new("server", scripts.iter().find(is).unwrap(), "nbdcheck run");
+        outcome.verdict = Verdict::Pass;
+        run.outcomes.push(outcome);
+        let milestone = MILESTONES.iter().find(|it| it.name == "structured replies").unwrap();
+        for (offered, verdict) in [
+            (Some(false), FeatureVerdict::NotOffered),
+            (Some(true), FeatureVerdict::Pass),
+            (None, FeatureVerdict::Pass),
+        ] {
+            run.offers = vec![Offer {
+                name: milestone.name.to_owned(),
+                since: milestone.since,
+                setup: false,
+                offered,
+                hidden: false,
+                evidence: None,
+            }];
+            assert_eq!(features(&run)[0].verdict, verdict);
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::run::{Feature, FeatureVerdict, Totals, features};
 /// The features by the qemu version that brought them, those that came out alike together; at the
 /// end those of which nothing was tested.
 pub(super) fn overview(run: &TargetRun) -> String {
-    let all = features(&run.outcomes);
+    let all = features(run);
     let mut out = String::new();
     let mut rest = all.as_slice();
     while let Some(first) = rest.first() {
@@ -95,7 +95,7 @@ pub(super) fn table(run: &TargetRun) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(["since", "feature", "verdict", "pass", "warn", "fail", "known", "skip"]);
-    for feature in features(&run.outcomes) {
+    for feature in features(run) {
         let Totals { passed, warned, failed, known, skipped, errors, .. } = feature.totals;
         let number = |n: usize| {
             let text = if n == 0 { "·".to_owned() } else { n.to_string() };

@@ -21,6 +21,10 @@ const MESSAGES: usize = 10_000;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How much longer than its first flight a later one may take.
 const SLOWER: u32 = 4;
+/// The shortest time that an answer is waited for from a server that has fallen silent before.
+const BRIEFLY: Duration = Duration::from_secs(1);
+/// How much longer than when all was well it may take then.
+const MUCH_SLOWER: u32 = 16;
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Looks like no cookie of a scenario.
@@ -45,6 +49,8 @@ pub(super) struct Canary {
     export: WireString,
     block: u64,
     limit: Duration,
+    /// How long it took when all was well.
+    took: Duration,
     /// How far it comes when all is well; it need not go further.
     usual: Reached,
 }
@@ -65,12 +71,14 @@ impl Canary {
             export: WireString::from(known.export.as_str()),
             block: known.block(),
             limit,
+            took: Duration::ZERO,
             usual: Reached::Served,
         };
         let began = Instant::now();
         canary.usual = match canary.fly(limit).await {
             Ok(reached) => {
-                canary.limit = limit.max(began.elapsed().saturating_mul(SLOWER));
+                canary.took = began.elapsed();
+                canary.limit = limit.max(canary.took.saturating_mul(SLOWER));
                 reached
             }
             // What never comes says nothing about how slow the server is.
@@ -84,16 +92,21 @@ impl Canary {
         self.usual
     }
 
-    /// Whether the server still serves: it is asked twice, patiently.
+    /// Whether the server still serves: it is asked twice, patiently, or less so where it has been
+    /// found silent `before` and could be started again.
     ///
     /// # Errors
     /// What became of the second try.
-    pub(super) async fn check(&self) -> Result<(), String> {
-        if self.is_served(self.limit).await.is_ok() {
+    pub(super) async fn check(&self, before: bool) -> Result<(), String> {
+        let limit = match before {
+            true => BRIEFLY.max(self.took.saturating_mul(MUCH_SLOWER)).min(self.limit),
+            false => self.limit,
+        };
+        if self.is_served(limit).await.is_ok() {
             return Ok(());
         }
         tokio::time::sleep(AGAIN).await;
-        self.is_served(self.limit.saturating_mul(2)).await
+        self.is_served(limit.saturating_mul(2)).await
     }
 
     async fn is_served(&self, limit: Duration) -> Result<(), String> {

@@ -1,13 +1,16 @@
 //! Playing a scenario against the server that others use too, or against one of its own; and the death of
 //! servers.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use protocol::describe::Value;
-use protocol::message::Side;
+use protocol::message::{Message, Side};
 use protocol::requirements::{self, id};
 use protocol::text::WireString;
+use protocol::values::{Command, OptionType};
 
 use super::content::fill;
 use super::state::{Runner, Shared};
@@ -16,7 +19,7 @@ use crate::capture::Capture;
 use crate::dial::{Dialer, Source};
 use crate::finding::{Detail, EventKind, Finding};
 use crate::interpret::{Ending, Played, Setup, Upgrade, play, sent_last};
-use crate::link::{Said, Touched};
+use crate::link::{Entry, Said, Touched};
 use crate::peer::Address;
 use crate::run::Outcome;
 use crate::run::survey::capacity::CAPACITY;
@@ -109,7 +112,9 @@ impl Runner {
             None => false,
         };
         let ended = ends_early(&played);
-        let stopped = if dead || !ended { None } else { self.stopped_answering(shared).await };
+        // Also where the scenario allows the close: else whoever comes next is taken for the culprit.
+        let closed = ended || server_left(&played.transcript);
+        let stopped = if dead || !closed { None } else { self.stopped_answering(shared).await };
         if let Some(why) = stopped.as_ref().filter(|_| !shared.owned) {
             // The others that were there can't be told from the culprit: they are left out.
             let death = death_of_target(script, why, &played);
@@ -163,12 +168,16 @@ impl Runner {
             return None;
         }
         let sent = Instant::now();
-        match shared.canary.check().await {
+        let before = shared.owned && self.silenced.load(Ordering::Relaxed);
+        match shared.canary.check(before).await {
             Ok(()) => {
                 *last = Some(sent);
                 None
             }
-            Err(why) => Some(why),
+            Err(why) => {
+                self.silenced.store(true, Ordering::Relaxed);
+                Some(why)
+            }
         }
     }
 
@@ -221,6 +230,29 @@ impl Runner {
 fn ends_early(played: &Played) -> bool {
     matches!(played.end, Ending::Error(_))
         || played.findings.iter().any(|finding| finding.detail.event.is_end())
+}
+
+/// Whether the server ended a connection on which the client had not taken leave.
+fn server_left(transcript: &[Entry]) -> bool {
+    let leaves = |said: &Said| match said {
+        Said::Message(seen) => match &seen.message {
+            Message::Request(request) => request.command == Command::DISC,
+            Message::Option(option) => option.option == OptionType::ABORT,
+            _ => false,
+        },
+        _ => false,
+    };
+    let mut left = BTreeSet::new();
+    for entry in transcript {
+        match &entry.said {
+            said if leaves(said) => {
+                left.insert(entry.conn.as_str());
+            }
+            Said::Ended(Side::Server, _) if !left.contains(entry.conn.as_str()) => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// What a scenario is charged with that somebody else may have brought about.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use tokio::sync::{Mutex, RwLock, mpsc};
@@ -56,6 +57,8 @@ pub(super) struct Runner {
     pub(super) together: RwLock<()>,
     /// When the last canary was sent that came back; one at a time.
     pub(super) canary: Mutex<Option<Instant>>,
+    /// A server that is started again has fallen silent before.
+    pub(super) silenced: AtomicBool,
     /// How an external target died.
     pub(super) death: std::sync::Mutex<Option<String>>,
 }
@@ -78,6 +81,7 @@ impl Runner {
             patience: Arc::default(),
             together: RwLock::new(()),
             canary: Mutex::new(None),
+            silenced: AtomicBool::new(false),
             death: std::sync::Mutex::new(None),
         }
     }

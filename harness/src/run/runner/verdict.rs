@@ -46,12 +46,20 @@ pub(super) fn tell_small_maximum(outcomes: &mut [Outcome]) {
     }
 }
 
-/// What a check of the script and the judge both find is one mistake, and the judge says more of it.
-fn fold_checks(findings: &mut Vec<Finding>) {
-    let judged: Vec<_> =
-        findings.iter().filter(|it| it.detail.judged).map(|it| it.requirement.id).collect();
+/// What the judge finds and the script too, by a check or in the same message, is one mistake, and the
+/// judge says more of it.
+fn fold_judged(findings: &mut Vec<Finding>) {
+    let judged: Vec<_> = findings
+        .iter()
+        .filter(|it| it.detail.judged)
+        .map(|it| (it.requirement.id, it.detail.received.clone()))
+        .collect();
     findings.retain(|finding| {
-        finding.detail.event != EventKind::Check || !judged.contains(&finding.requirement.id)
+        let Detail { received, event, .. } = &finding.detail;
+        let same = |(id, shown): &(&str, String)| {
+            *id == finding.requirement.id && (*event == EventKind::Check || shown == received)
+        };
+        finding.detail.judged || !judged.iter().any(same)
     });
 }
 
@@ -95,7 +103,7 @@ pub(super) fn tell_hang_up(outcomes: &mut Vec<Outcome>, finding: Finding, spare:
 /// The verdict of what was played.
 pub(in crate::run) fn conclude(outcome: &mut Outcome, mut played: Played) {
     fold_small_maximum(&mut played.findings);
-    fold_checks(&mut played.findings);
+    fold_judged(&mut played.findings);
     outcome.requirements = played.exercised.into_iter().collect();
     outcome.verdict = match played.findings.iter().map(|finding| finding.severity()).max() {
         Some(Severity::Failure) => Verdict::Fail,
@@ -156,10 +164,10 @@ mod tests {
         let mut check = finding(SMALL_MAXIMUM);
         check.detail.event = EventKind::Check;
         let mut alone = vec![check.clone(), finding(LARGER_CHUNKS)];
-        fold_checks(&mut alone);
+        fold_judged(&mut alone);
         assert_eq!(alone.len(), 2);
         let mut both = vec![check, judged];
-        fold_checks(&mut both);
+        fold_judged(&mut both);
         assert!(matches!(&both[..], [one] if one.detail.judged), "{both:?}");
     }
 
