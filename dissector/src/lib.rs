@@ -5,6 +5,23 @@
 //! file       packet  bytes          messages   records    text, JSON
 //! ```
 
+#![warn(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss
+)]
+#![cfg_attr(
+    any(test, fuzzing),
+    allow(
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        reason = "a test that panics has failed"
+    )
+)]
+
 pub mod capture;
 pub mod dissect;
 pub mod filter;

@@ -139,7 +139,7 @@ fn every_decoded_line_reads_back_as_the_same_message() {
 #[derive(Default)]
 struct Coverage {
     /// Up to where messages came, of each session.
-    covered: HashMap<u64, [u64; 2]>,
+    covered: HashMap<u64, protocol::message::Both<u64>>,
     /// Sessions whose bytes are counted outside of TLS.
     tls: HashSet<u64>,
     /// Sessions with bytes between messages.
@@ -151,7 +151,7 @@ impl Sink for Coverage {
         match record {
             Record::Message(info, seen) => {
                 let covered = self.covered.entry(info.number).or_default();
-                let covered = &mut covered[seen.from as usize];
+                let covered = &mut covered[seen.from];
                 assert!(seen.offset >= *covered, "session {}: {seen:?}", info.number);
                 if seen.offset > *covered {
                     self.holes.insert(info.number);

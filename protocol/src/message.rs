@@ -36,7 +36,7 @@ pub use option::{OptionBody, OptionRequest};
 pub use option_reply::{OptionReply, ReplyBody};
 pub use padding::Padding;
 pub use request::{Request, RequestForm, StatusPayload};
-pub use side::Side;
+pub use side::{Both, Side};
 pub use simple_reply::SimpleReply;
 
 use parts::{Describer, Layout, Lies, Show, Words};

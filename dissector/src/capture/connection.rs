@@ -262,7 +262,7 @@ impl Conversation {
             return other.next;
         }
         let sure = other.next.wrapping_sub(BEHIND);
-        let is_later = (sure.wrapping_sub(source.acknowledged) as i32) > 0;
+        let is_later = sure.wrapping_sub(source.acknowledged).cast_signed() > 0;
         if is_later { sure } else { source.acknowledged }
     }
 
@@ -293,7 +293,10 @@ impl Conversation {
         }
         let sent = self.end_mut(from);
         let marks = u32::from(matches!(mark, Mark::Syn | Mark::Fin));
-        sent.next = sent.next.wrapping_add(payload.len() as u32).wrapping_add(marks);
+        sent.next = sent
+            .next
+            .wrapping_add(u32::try_from(payload.len()).unwrap_or_default())
+            .wrapping_add(marks);
         sent.acknowledged = acknowledged;
         sent.packets = sent.packets.wrapping_add(1);
         Ok(())
@@ -316,7 +319,9 @@ impl Conversation {
         tcp.acknowledgment_number = packet.acknowledgment.unwrap_or_default();
         if tcp.syn {
             tcp.set_options(&[
-                TcpOptionElement::MaximumSegmentSize(self.segment as u16),
+                TcpOptionElement::MaximumSegmentSize(
+                    u16::try_from(self.segment).unwrap_or(u16::MAX),
+                ),
                 TcpOptionElement::Noop,
                 TcpOptionElement::WindowScale(WINDOW_SCALE),
             ])

@@ -26,7 +26,7 @@ impl Pcap {
             parse_pcap_header(source.data()).map_err(|_| ReadError::NotACapture { hint: "" })?;
         let pcap = Self {
             // The high bits tell about frame check sequences.
-            link: LinkType(header.network.0 as u32 & 0xffff),
+            link: LinkType(header.network.0.cast_unsigned() & 0xffff),
             order: ByteOrder { big_endian: header.is_bigendian() },
             modified: header.is_modified_format(),
             unit: if header.is_nanosecond_precision() { 1 } else { 1000 },

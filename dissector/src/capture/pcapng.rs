@@ -57,7 +57,7 @@ impl PcapNg {
         if !source.fill(12)? {
             return Err(ReadError::Cut { at: 0, what: "the section header" });
         }
-        let magic = source.data()[8..].first_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b));
+        let magic = ByteOrder { big_endian: false }.u32_at(source.data(), 8);
         if magic != BYTE_ORDER && magic.swap_bytes() != BYTE_ORDER {
             return Err(ReadError::NotACapture { hint: "" });
         }
@@ -80,7 +80,7 @@ impl PcapNg {
             let Some(whole) = self.next_block(source)? else {
                 return Ok(None);
             };
-            let bytes = &source.data()[..whole];
+            let bytes = source.data().get(..whole).unwrap_or_default();
             match self.order.u32_at(bytes, 0) {
                 ENHANCED_PACKET | SIMPLE_PACKET | OLD_PACKET => return Ok(Some(whole)),
                 SECRETS if self.order.u32_at(bytes, 8) == SecretsType::TlsKeyLog.0 => {
@@ -111,7 +111,7 @@ impl PcapNg {
             if self.order.u32_at(head, 0) == SECTION
                 || self.order.u32_at(head, 0) == SECTION.swap_bytes()
             {
-                let magic = head[8..].first_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b));
+                let magic = ByteOrder { big_endian: false }.u32_at(head, 8);
                 match magic {
                     BYTE_ORDER => self.order.big_endian = false,
                     m if m.swap_bytes() == BYTE_ORDER => self.order.big_endian = true,
@@ -155,7 +155,7 @@ impl PcapNg {
         if let Block::InterfaceDescription(block) = self.parse(bytes, at)? {
             let resolution = resolution(block.if_tsresol);
             self.interfaces.push(Interface {
-                link: LinkType(block.linktype.0 as u32),
+                link: LinkType(block.linktype.0.cast_unsigned()),
                 snaplen: block.snaplen,
                 resolution,
                 unit: 1_000_000_000_u64
@@ -189,8 +189,8 @@ impl PcapNg {
         let Some(body) = bytes.get(head..bytes.len() - 4) else { return Err(unreadable) };
         let interface = match kind {
             SECRETS => {
-                let length = body.len().min(self.order.u32_at(bytes, 12) as usize);
-                return Ok(Item::TlsKeyLog(&body[..length]));
+                let length = self.order.u32_at(bytes, 12) as usize;
+                return Ok(Item::TlsKeyLog(body.get(..length).unwrap_or(body)));
             }
             SIMPLE_PACKET => 0,
             OLD_PACKET => usize::from(self.order.u16_at(bytes, 8)),
@@ -224,7 +224,7 @@ impl PcapNg {
         Ok(Item::Packet(Packet {
             time_ns: self.last_ns,
             link,
-            data: &body[..end],
+            data: body.get(..end).unwrap_or_default(),
             original_length,
         }))
     }
@@ -239,7 +239,7 @@ impl PcapNg {
 
     /// Interface statistics: the latest ones count, from the beginning of the capture.
     fn statistics(&mut self, whole: usize, source: &Source<'_>) {
-        let bytes = &source.data()[..whole];
+        let bytes = source.data().get(..whole).unwrap_or_default();
         let number = self.order.u32_at(bytes, 8) as usize;
         let options = bytes.get(20..whole - 4).unwrap_or_default();
         let lost = [INTERFACE_DROPPED, SYSTEM_DROPPED]

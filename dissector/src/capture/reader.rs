@@ -70,13 +70,14 @@ impl<'a> CaptureReader<'a> {
         self.last = whole;
         // Where the next packet begins was asked for one packet ago; it tells where it ends, and the
         // one after it begins.
-        let next = &self.source.data()[whole..];
+        let next = self.source.data().get(whole..).unwrap_or_default();
         let length = match &self.format {
             Format::Pcap(format) => format.length(next),
             Format::PcapNg(format) => format.length(next),
         };
         self.source.prefetch((whole + length).saturating_sub(4));
-        let (bytes, at) = (&self.source.data()[..whole], self.source.position());
+        let bytes = self.source.data().get(..whole).unwrap_or_default();
+        let at = self.source.position();
         match &mut self.format {
             Format::Pcap(format) => Ok(Some(format.item(bytes))),
             Format::PcapNg(format) => format.item(bytes, at).map(Some),

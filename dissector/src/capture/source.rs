@@ -119,7 +119,7 @@ impl<'a> Source<'a> {
             Bytes::Read { buffer, .. } | Bytes::Decompressed { buffer, .. } => &buffer[..],
             Bytes::Mapped(window) => window.bytes(),
         };
-        &all[self.start..self.end]
+        all.get(self.start..self.end).unwrap_or_default()
     }
 
     /// Says that bytes from this place in [`Source::data`] on will be looked at soon. Whoever jumps
@@ -155,7 +155,7 @@ impl<'a> Source<'a> {
                 let size = (buffer.len() * 2).min(want.next_multiple_of(CHUNK));
                 buffer.resize(size, 0);
             }
-            match reader.read(&mut buffer[self.end..]) {
+            match reader.read(buffer.get_mut(self.end..).unwrap_or_default()) {
                 Ok(0) => self.at_end = true,
                 Ok(count) => self.end += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -79,8 +79,9 @@ impl<W: Write> CaptureWriter<W> {
         let too_large = |_| io::Error::new(io::ErrorKind::InvalidInput, "packet too large");
         self.begin(ENHANCED_PACKET);
         self.put32(0);
-        self.put32((time_ns >> 32) as u32);
-        self.put32(time_ns as u32);
+        let [high, low] = halves(time_ns);
+        self.put32(high);
+        self.put32(low);
         self.put32(u32::try_from(packet.len()).map_err(too_large)?);
         self.put32(u32::try_from(whole).map_err(too_large)?);
         self.block.extend_from_slice(packet);
@@ -125,16 +126,21 @@ impl<W: Write> CaptureWriter<W> {
     /// block cut off.
     fn end(&mut self) -> io::Result<()> {
         self.pad();
-        let length = (self.block.len() + 4) as u32;
-        self.block[4..8].copy_from_slice(&length.to_le_bytes());
+        let too_large = |_| io::Error::new(io::ErrorKind::InvalidInput, "block too large");
+        let length = u32::try_from(self.block.len() + 4).map_err(too_large)?;
+        if let Some(place) = self.block.get_mut(4..8) {
+            place.copy_from_slice(&length.to_le_bytes());
+        }
         self.put32(length);
         self.out.write_all(&self.block)
     }
 
     fn option(&mut self, code: u16, value: &[u8]) {
         self.put16(code);
-        self.put16(value.len() as u16);
-        self.block.extend_from_slice(value);
+        // The length has 16 bits; what does not fit says nothing that readers need.
+        let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
+        self.put16(length);
+        self.block.extend(value.iter().take(length.into()));
         self.pad();
     }
 
@@ -149,4 +155,10 @@ impl<W: Write> CaptureWriter<W> {
     fn put32(&mut self, value: u32) {
         self.block.extend_from_slice(&value.to_le_bytes());
     }
+}
+
+/// The high and the low 32 bits.
+fn halves(number: u64) -> [u32; 2] {
+    let [a, b, c, d, low @ ..] = number.to_be_bytes();
+    [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes(low)]
 }

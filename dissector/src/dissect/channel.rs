@@ -5,7 +5,7 @@
 //! A delivery is put in and asked for steps, [`Channel::next`], until there are none. What a step says
 //! is to be done before the next one is asked for.
 
-use protocol::message::Side;
+use protocol::message::{Both, Side};
 
 use super::awaiting_secrets::AwaitingSecrets;
 use super::mid_session::{Met, MidSession};
@@ -64,7 +64,7 @@ impl<'a> Input<'a> {
     /// The last so many bytes, which were given out as plain ones, are TLS.
     pub(super) fn put_back(&mut self, count: usize) {
         if let Delivery::Data { bytes, .. } = self.delivery {
-            self.bytes = &bytes[bytes.len().saturating_sub(count)..];
+            self.bytes = bytes.get(bytes.len().saturating_sub(count)..).unwrap_or_default();
             self.stage = Stage::Met;
         }
     }
@@ -80,7 +80,7 @@ pub(super) struct Channel {
     /// When the session begins.
     start_ns: u64,
     /// How many bytes came.
-    bytes: [u64; 2],
+    bytes: Both<u64>,
     /// How it ends has been told as far as it concerns sessions that began before the capture.
     ended: bool,
 }
@@ -91,7 +91,7 @@ struct Secure {
     connection: Connection,
     begin: Begin,
     /// Who has closed TLS in order.
-    notified: [bool; 2],
+    notified: Both<bool>,
     /// It was told that the client's first messages are not known.
     missed: bool,
     waiting: AwaitingSecrets,
@@ -200,7 +200,7 @@ impl Channel {
         if input.stage == Stage::New {
             input.stage = Stage::Met;
             if let Delivery::Data { from, bytes, .. } = input.delivery {
-                self.bytes[from as usize] += bytes.len() as u64;
+                self.bytes[from] += bytes.len() as u64;
             }
             if let Some(step) = self.meet(input, judge) {
                 return Some(step);
@@ -246,7 +246,7 @@ impl Channel {
             return false;
         };
         self.tls.is_none()
-            && self.bytes == [bytes.len() as u64, 0]
+            && self.bytes == Both::new(bytes.len() as u64, 0)
             && judge.phase() == Phase::Greeting
             && bytes.len() > 2
             && is_record(bytes, 22)
@@ -270,7 +270,7 @@ impl Channel {
                 Some(Step::Tls(Tls::Unreadable(from, Unreadable::Gap(missing))))
             }
             Delivery::End { from, .. } => {
-                let unclosed = tls.connection.is_opened() && !tls.notified[from as usize];
+                let unclosed = tls.connection.is_opened() && !tls.notified[from];
                 if unclosed && input.stage != Stage::Ending {
                     input.stage = Stage::Ending;
                     return Some(Step::Tls(Tls::Unclosed(from)));
@@ -374,7 +374,7 @@ impl Secure {
             Output::Opened(parameters) => Step::Opened(TlsOpened { time_ns, parameters }),
             Output::Data(bytes) => Step::Plain { from, bytes },
             Output::CloseNotify => {
-                self.notified[from as usize] = true;
+                self.notified[from] = true;
                 match is_opened {
                     true => Step::Closed { from, how: Close::End },
                     false => Step::Nothing,

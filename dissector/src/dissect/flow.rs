@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use protocol::message::Side;
+use protocol::message::{Both, Side};
 use protocol::values::INIT_MAGIC;
 
 use super::checksums::Checksums;
@@ -23,7 +23,7 @@ pub(super) struct Flow {
     start_ns: u64,
     pub(super) last_ns: u64,
     /// Initial sequence numbers, where the handshake was seen.
-    initial: [Option<u32>; 2],
+    initial: Both<Option<u32>>,
     /// Who broke the connection off, and the number up to where it had sent.
     reset: Option<(Side, u32)>,
     /// The connection whose place it took.
@@ -31,7 +31,7 @@ pub(super) struct Flow {
     /// A SYN that may begin another connection, and when it came.
     held_syn: Option<Box<(u64, Segment<'static>)>>,
     /// What the checksums of both directions were.
-    checksums: [Checksums; 2],
+    checksums: Both<Checksums>,
     /// Taken out while it hands on.
     reassembly: Option<Box<Reassembly>>,
     state: State,
@@ -69,11 +69,11 @@ impl Flow {
             server,
             start_ns: time_ns,
             last_ns: time_ns,
-            initial: [None; 2],
+            initial: Both::default(),
             reset: None,
             replaced: None,
             held_syn: None,
-            checksums: [Checksums::default(); 2],
+            checksums: Both::default(),
             reassembly: Some(Box::default()),
             state: State::Waiting { prelude: Vec::new(), known },
             judge_memory: 0,
@@ -96,10 +96,10 @@ impl Flow {
         if self.side(segment.source) != opener {
             return true;
         }
-        match self.initial[opener as usize] {
+        match self.initial[opener] {
             Some(known) => known != segment.sequence,
             // A connection that was met midway, or whose other half of the handshake was seen.
-            None => self.initial == [None; 2],
+            None => self.initial == Both::default(),
         }
     }
 
@@ -133,7 +133,7 @@ impl Flow {
         if let Some(reassembly) = &old.reassembly
             && old.client == self.client
         {
-            let next = [Side::Client, Side::Server].map(|side| reassembly.next(side));
+            let next = Both::new(reassembly.next(Side::Client), reassembly.next(Side::Server));
             self.replaced = Some(Box::new(Replaced { next, told: false }));
         }
     }
@@ -237,18 +237,18 @@ impl Flow {
             return self.after_reset(from, time_ns, segment, context.sink);
         }
         if segment.syn {
-            self.initial[from as usize] = Some(segment.sequence);
+            self.initial[from] = Some(segment.sequence);
         }
         let Some(mut taken) = self.reassembly.take_if(|taken| !taken.is_over()) else {
             return;
         };
-        let mut checksums = self.checksums[from as usize];
+        let mut checksums = self.checksums[from];
         let judge = self.judge();
         let bulk = judge.map_or(0, |judge| judge.bulk(from));
         let doubtful = checksums.are_doubtful(segment, bulk, || {
             judge.is_some_and(|judge| judge.makes_sense(from, segment.payload))
         });
-        self.checksums[from as usize] = checksums;
+        self.checksums[from] = checksums;
         taken.segment(from, time_ns, segment, doubtful, &mut |delivery| {
             self.deliver(&delivery, context);
         });
@@ -270,8 +270,9 @@ impl Flow {
         sink: &mut S,
     ) {
         let Some((side, number)) = self.reset else { return };
-        let end = segment.sequence.wrapping_add(segment.payload.len() as u32);
-        let later = end.wrapping_sub(number) as i32 > 0;
+        let length = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
+        let end = segment.sequence.wrapping_add(length);
+        let later = end.wrapping_sub(number).cast_signed() > 0;
         if from == side && later && !segment.rst && !segment.payload.is_empty() {
             self.reset = None;
             let (name, address) = (from.name(), segment.source);
@@ -315,7 +316,7 @@ impl Flow {
         }
         // A server that accepts a connection and stays silent is worth telling.
         if matches!(self.state, State::Waiting { known: true, .. })
-            && self.initial[Side::Server as usize].is_some()
+            && self.initial[Side::Server].is_some()
         {
             self.open(None, true, context);
         }
@@ -368,7 +369,7 @@ impl Flow {
         };
         // Only the server's SYN says where its bytes begin; the client's is not missed: the server
         // acknowledges it. Where the client's alone was seen, the server's first bytes were missed.
-        let [client, server] = self.initial.map(|number| number.is_some());
+        let [client, server] = self.initial.as_array().map(|number| number.is_some());
         let gap = matches!(delivery, Delivery::Gap { from: Side::Server, .. });
         let from_start = server || client && gap;
         match start(prelude, *known, from_start, delivery) {

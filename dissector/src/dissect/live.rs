@@ -92,7 +92,7 @@ impl Live {
         context: &mut Context<'_, S>,
     ) {
         if let Delivery::Data { from, bytes, .. } = delivery {
-            self.totals.bytes[*from as usize] += bytes.len() as u64;
+            self.totals.bytes[*from] += bytes.len() as u64;
         }
         if self.channel.awaits_secrets() {
             self.resume(delivery.time_ns(), context);
@@ -160,7 +160,7 @@ impl Live {
         }
         for event in &events {
             if let Event::Message(seen) = event {
-                self.totals.messages[seen.from as usize] += 1;
+                self.totals.messages[seen.from] += 1;
                 self.totals.counts.count(&seen.message);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use protocol::message::Side;
+use protocol::message::{Both, Side};
 
 use super::counts::Counts;
 use crate::capture::ReadError;
@@ -59,9 +59,9 @@ pub struct Totals {
     /// Sessions in the capture; 1 for a session.
     pub sessions: u64,
     /// Messages of the client and of the server.
-    pub messages: [u64; 2],
+    pub messages: Both<u64>,
     /// Bytes of the client's and of the server's stream.
-    pub bytes: [u64; 2],
+    pub bytes: Both<u64>,
     /// How many violations bind (MUST, MUST NOT).
     pub violations: u64,
     /// How many do not (SHOULD, SHOULD NOT).
@@ -88,7 +88,7 @@ pub struct Totals {
 impl Totals {
     /// Adds those of another session or capture.
     pub fn add(&mut self, other: &Self) {
-        for side in 0..2 {
+        for side in [Side::Client, Side::Server] {
             self.messages[side] += other.messages[side];
             self.bytes[side] = self.bytes[side].saturating_add(other.bytes[side]);
         }

@@ -6,14 +6,14 @@
 //! numbers do. The connection that came first is no longer followed, which is told, and leaves the
 //! other one alone.
 
-use protocol::message::Side;
+use protocol::message::{Both, Side};
 
 use crate::net::Segment;
 
 /// The numbers with which a connection would go on.
 pub(super) struct Replaced {
     /// What each side would send next, if that is known.
-    pub(super) next: [Option<u32>; 2],
+    pub(super) next: Both<Option<u32>>,
     pub(super) told: bool,
 }
 
@@ -23,16 +23,18 @@ impl Replaced {
         if segment.syn && segment.acknowledgment.is_none() {
             return false; // begins the other one
         }
-        let (this, other) = (from as usize, from.other() as usize);
-        let fits = match self.next[this] {
+        let fits = match self.next[from] {
             Some(next) => next == segment.sequence,
             // The answer to its SYN.
-            None => segment.acknowledgment.is_some() && segment.acknowledgment == self.next[other],
+            None => {
+                segment.acknowledgment.is_some()
+                    && segment.acknowledgment == self.next[from.other()]
+            }
         };
         if fits {
             let flags = u32::from(segment.syn) + u32::from(segment.fin);
-            let length = (segment.length() as u32).wrapping_add(flags);
-            self.next[this] = Some(segment.sequence.wrapping_add(length));
+            let length = u32::try_from(segment.length()).unwrap_or(u32::MAX).wrapping_add(flags);
+            self.next[from] = Some(segment.sequence.wrapping_add(length));
         }
         fits
     }

@@ -48,7 +48,8 @@ impl Key {
 
     /// Which of so many tables the connection belongs to.
     pub(super) fn share(&self, of: usize) -> usize {
-        (FixedState::default().hash_one(self) % of.max(1) as u64) as usize
+        let share = FixedState::default().hash_one(self) % of.max(1) as u64;
+        usize::try_from(share).unwrap_or_default()
     }
 }
 

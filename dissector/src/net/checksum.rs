@@ -23,17 +23,18 @@ pub enum Checksum {
 fn sum(bytes: &[u8]) -> u64 {
     let words = bytes.chunks_exact(4);
     let mut last = [0; 4];
-    let rest = words.remainder();
-    last[..rest.len()].copy_from_slice(rest);
+    last.iter_mut().zip(words.remainder()).for_each(|(to, byte)| *to = *byte);
     let words = words.map(|word| u32::from_ne_bytes(*word.first_chunk().unwrap_or(&[0; 4])));
     words.map(u64::from).sum::<u64>() + u64::from(u32::from_ne_bytes(last))
 }
 
 fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
+    loop {
+        match u16::try_from(sum) {
+            Ok(sum) => return sum,
+            Err(_) => sum = (sum & 0xffff) + (sum >> 16),
+        }
     }
-    sum as u16
 }
 
 /// The sum of the addresses and the protocol.
@@ -52,7 +53,8 @@ impl Segment<'_> {
         let Some(field) = self.header.get(16..18).filter(|_| self.missing == 0) else {
             return Checksum::Unknown;
         };
-        let length = (self.header.len() + self.payload.len()) as u32;
+        let length = self.header.len() + self.payload.len();
+        let Ok(length) = u32::try_from(length) else { return Checksum::Unknown };
         let without = pseudo(self);
         let whole = without + sum(&length.to_be_bytes());
         // A card gets the sum of what is not in the segment, with or without the length.

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::ops::Range;
 
 /// How many packets may wait for fragments; each has at most 64 KiB.
 const PACKETS: usize = 128;
@@ -209,22 +210,31 @@ impl Pending {
             merged = (merged.0.min(from), merged.1.max(to));
             // New up to this range, known within it.
             if from > at {
-                self.bytes[at..from].copy_from_slice(&piece[at - offset..from - offset]);
+                write(&mut self.bytes, at..from, offset, piece);
             }
             let (known, until) = (from.max(offset), to.min(end));
             if known < until {
-                self.conflict |= self.bytes[known..until] != piece[known - offset..until - offset];
+                let new = piece.get(known - offset..until - offset);
+                self.conflict |= self.bytes.get(known..until) != new;
             }
             at = at.max(to);
         }
         if at < end {
-            self.bytes[at..end].copy_from_slice(&piece[at - offset..]);
+            write(&mut self.bytes, at..end, offset, piece);
         }
         if !piece.is_empty() || self.came.is_empty() {
             came.push(merged);
             came.sort_unstable();
             self.came = came;
         }
+    }
+}
+
+/// Writes a stretch of a piece that begins at `offset`.
+fn write(bytes: &mut [u8], stretch: Range<usize>, offset: usize, piece: &[u8]) {
+    let new = piece.get(stretch.start - offset..stretch.end - offset);
+    if let (Some(place), Some(new)) = (bytes.get_mut(stretch), new) {
+        place.copy_from_slice(new);
     }
 }
 
@@ -245,7 +255,8 @@ fn packet(key: &Key, payload: &[u8]) -> Vec<u8> {
                 IpAddr::V6(ip) => ip.octets(),
             };
             bytes.extend([0x60, 0, 0, 0]);
-            bytes.extend((payload.len() as u16).to_be_bytes());
+            // Fragments have offsets of 16 bits.
+            bytes.extend(u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
             bytes.extend([key.protocol, 64]);
             bytes.extend(octets(source));
             bytes.extend(octets(destination));

@@ -135,8 +135,10 @@ fn pppoe(bytes: &[u8]) -> Result<Network<'_>, Trouble> {
 /// RFC 1661 and 1662: address and control may be left out, and the protocol may be one byte.
 fn ppp(bytes: &[u8]) -> Result<Network<'_>, Trouble> {
     let bytes = bytes.strip_prefix(&[0xff, 0x03]).unwrap_or(bytes);
-    let short = bytes.first().ok_or(Trouble::Short)? & 1 == 1;
-    let (protocol, start) = if short { (u16::from(bytes[0]), 1) } else { (u16_at(bytes, 0)?, 2) };
+    let (protocol, start) = match *bytes.first().ok_or(Trouble::Short)? {
+        short if short & 1 == 1 => (u16::from(short), 1),
+        _ => (u16_at(bytes, 0)?, 2),
+    };
     match bytes.get(start..) {
         Some(ip) if PPP_IP.contains(&protocol) => Ok(if_ip(ip)),
         _ => Ok(Network::Other),
@@ -157,7 +159,7 @@ fn nflog(bytes: &[u8]) -> Result<Network<'_>, Trouble> {
                 return None;
             }
             if kind == PAYLOAD {
-                return Some(&rest[4..rest.len().min(length)]);
+                return rest.get(4..rest.len().min(length));
             }
             rest = rest.get(length.next_multiple_of(4)..)?;
         }

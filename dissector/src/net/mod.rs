@@ -197,6 +197,7 @@ fn tcp(
     missing: usize,
 ) -> Option<Segment<'_>> {
     let fixed = bytes.first_chunk::<20>()?;
+    #[expect(clippy::indexing_slicing, reason = "places inside the fixed header")]
     let u16_at = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
     let u32_at = |at: usize| u32::from(u16_at(at)) << 16 | u32::from(u16_at(at + 2));
     let length = usize::from(fixed[12] >> 4) * 4;

@@ -24,9 +24,10 @@ impl Formatter for Harmless {
             return self.0.write_string_fragment(writer, rest);
         }
         while let Some((at, control)) = rest.char_indices().find(|(_, c)| c.is_control()) {
-            writer.write_all(&rest.as_bytes()[..at])?;
+            let (plain, after) = rest.split_at(at);
+            writer.write_all(plain.as_bytes())?;
             write!(writer, "\\u{:04x}", u32::from(control))?;
-            rest = &rest[at + control.len_utf8()..];
+            rest = after.strip_prefix(control).unwrap_or_default();
         }
         self.0.write_string_fragment(writer, rest)
     }

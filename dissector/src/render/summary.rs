@@ -75,12 +75,12 @@ impl<W: Write> SummaryRenderer<W> {
 }
 
 fn write_totals(out: &mut impl Write, totals: &Totals) -> io::Result<()> {
-    let [client, server] = totals.messages;
+    let [client, server] = *totals.messages.as_array();
     let lasted = Seconds(totals.end_ns.saturating_sub(totals.start_ns));
     writeln!(out, "  began     {} UTC, lasted {lasted} s", Utc(totals.start_ns))?;
     let all = client + server;
     writeln!(out, "  messages  {all}: {client} from the client, {server} from the server")?;
-    let [client, server] = totals.bytes;
+    let [client, server] = *totals.bytes.as_array();
     writeln!(out, "  bytes     {client} from the client, {server} from the server")?;
     if totals.retransmitted > 0 {
         writeln!(out, "  packets   {} retransmitted", totals.retransmitted)?;

@@ -125,7 +125,7 @@ impl Session {
     pub(super) fn answers_nobody(&mut self, cookie: Cookie, by: Answered, found: &mut Findings) {
         // An option that is not complete, though the server has answered it: what came since may be
         // its data, or requests.
-        let client = &self.streams[Side::Client as usize];
+        let client = &self.streams[Side::Client];
         let amid_option = match &client.mode {
             Mode::Bulk(bulk) => matches!(bulk.seen.message, Message::Option(_)),
             Mode::Head => client.buffer.starts_with(&OPTION_MAGIC.to_be_bytes()),

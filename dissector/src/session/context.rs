@@ -30,7 +30,7 @@ pub(super) fn check_query(query: &WireString, found: &mut Findings) {
             found.client(Rule::MetaQueryForm, "queries", text);
         }
         Some(colon) => {
-            let namespace = &query.as_bytes()[..colon];
+            let namespace = query.as_bytes().get(..colon).unwrap_or_default();
             check_namespace(namespace, query, Side::Client, "queries", found);
         }
     }
@@ -135,7 +135,7 @@ fn check_name(name: &WireString, listed: bool, found: &mut Findings) {
         let rule = if listed { Rule::ListMetaNameForm } else { Rule::MetaNameForm };
         return found.server(rule, "name", format!("{name} has no colon after a namespace"));
     };
-    let namespace = &bytes[..colon];
+    let namespace = bytes.get(..colon).unwrap_or_default();
     if namespace.is_empty() {
         // "Metadata querying": a namespace is not empty.
         let text = format!("the namespace of {name} is empty");

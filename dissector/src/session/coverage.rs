@@ -32,17 +32,18 @@ impl Coverage {
             }
         }
         let at = self.runs.partition_point(|run| run.end < new.start);
-        let touching = self.runs[at..].iter().take_while(|run| run.start <= new.end).count();
-        let overlap = self.runs[at..at + touching]
-            .iter()
-            .find(|run| run.start < new.end && new.start < run.end)
-            .cloned();
-        if touching == 0 {
-            self.push(at, new);
-        } else {
-            let merged =
-                self.runs[at].start.min(new.start)..self.runs[at + touching - 1].end.max(new.end);
-            self.runs.splice(at..at + touching, [merged]);
+        let later = self.runs.iter().skip(at);
+        let touching = later.take_while(|run| run.start <= new.end).count();
+        let touched = self.runs.get(at..at + touching).unwrap_or_default();
+        let overlap =
+            touched.iter().find(|run| run.start < new.end && new.start < run.end).cloned();
+        match touched {
+            [] => self.push(at, new),
+            [first, ..] => {
+                let end = touched.last().map_or(new.end, |last| last.end.max(new.end));
+                let merged = first.start.min(new.start)..end;
+                self.runs.splice(at..at + touching, [merged]);
+            }
         }
         overlap
     }

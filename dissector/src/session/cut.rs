@@ -34,7 +34,7 @@ impl Session {
     /// The next `missing` bytes of `from` came in its packet and were not captured.
     pub fn cut(&mut self, from: Side, time_ns: u64, missing: u64) {
         self.out.now_ns = time_ns;
-        self.informed[from.other() as usize] = false;
+        self.informed[from.other()] = false;
         let stream = self.stream(from);
         if stream.closed.is_some() || missing == 0 {
             return;
@@ -102,7 +102,7 @@ impl Session {
 
     /// Whether a message of transmission may begin here.
     fn may_begin_cut(&self, from: Side) -> bool {
-        let stream = &self.streams[from as usize];
+        let stream = &self.streams[from];
         let begins = matches!(stream.mode, Mode::Head | Mode::Resync);
         let phase = match from {
             Side::Server => self.phase == Phase::Transmission,
@@ -155,8 +155,9 @@ impl Session {
         bytes: &[u8],
         mut padded: [u8; LONGEST_HEAD],
     ) -> Option<Begun> {
-        let at = |at: usize| u16::from_be_bytes([padded[at], padded[at + 1]]);
-        let (flags, chunk) = (ReplyFlags(at(4)), ChunkType(at(6)));
+        let [_, _, _, _, a, b, c, d, ..] = padded;
+        let flags = ReplyFlags(u16::from_be_bytes([a, b]));
+        let chunk = ChunkType(u16::from_be_bytes([c, d]));
         let cookie = Cookie(u64::from_be_bytes(*padded.get(8..)?.first_chunk()?));
         if !self.flight.has(cookie) || chunk.name().is_none() {
             return None;
@@ -171,7 +172,7 @@ impl Session {
         };
         if bytes.len() >= header && chunk == ChunkType::OFFSET_DATA {
             // Only where the data belongs is not known.
-            padded[bytes.len()..].fill(0);
+            padded.get_mut(bytes.len()..).unwrap_or_default().fill(0);
             let Ok(Step::Ready(message, taken)) = self.decode(Side::Server, &padded) else {
                 return None;
             };

@@ -50,12 +50,12 @@ impl Session {
     /// Takes the next bytes of a direction.
     pub(super) fn follow(&mut self, from: Side, time_ns: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let stream = &mut self.streams[from as usize];
+            let stream = &mut self.streams[from];
             match &mut stream.mode {
                 Mode::Head => bytes = self.take_head(from, time_ns, bytes),
                 Mode::Bulk(bulk) => {
-                    let count = bulk.left.min(bytes.len() as u64) as usize;
-                    let (now, later) = bytes.split_at(count);
+                    let count = usize::try_from(bulk.left).unwrap_or(usize::MAX);
+                    let (now, later) = bytes.split_at(count.min(bytes.len()));
                     if let Some(recognizer) = &mut bulk.recognizer {
                         recognizer.update(now);
                     }
@@ -64,27 +64,28 @@ impl Session {
                     {
                         contents.update(now, written);
                     }
-                    bulk.left -= count as u64;
+                    bulk.left -= now.len() as u64;
                     bytes = later;
                     self.end_bulk(from);
                 }
                 Mode::StrayZeroes(left) => {
                     let zeroes = bytes.iter().take(*left as usize).take_while(|b| **b == 0).count();
-                    *left -= zeroes as u32;
+                    // No more of them than were left.
+                    *left -= u32::try_from(zeroes).unwrap_or(*left);
                     if *left == 0 || zeroes < bytes.len() {
                         stream.mode = Mode::Head;
                     }
                     stream.offset += zeroes as u64;
-                    bytes = &bytes[zeroes..];
+                    bytes = bytes.get(zeroes..).unwrap_or_default();
                 }
                 Mode::Skip(left) => {
-                    let count = (*left).min(bytes.len() as u64);
-                    *left -= count;
+                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    *left -= count as u64;
                     if *left == 0 {
                         stream.mode = Mode::Head;
                     }
-                    stream.offset += count;
-                    bytes = &bytes[count as usize..];
+                    stream.offset += count as u64;
+                    bytes = bytes.get(count..).unwrap_or_default();
                 }
                 Mode::Doubtful(_) => bytes = self.take_doubtful(from, time_ns, bytes),
                 Mode::Resync => bytes = self.scan(from, time_ns, bytes),
@@ -117,7 +118,7 @@ impl Session {
             return match self.decode(from, bytes) {
                 Ok(Step::Ready(message, taken)) => {
                     self.head(from, time_ns, message, taken);
-                    &bytes[taken..]
+                    bytes.get(taken..).unwrap_or_default()
                 }
                 Ok(Step::Need(need)) => {
                     self.stream(from).keep(bytes, need, time_ns);
@@ -125,7 +126,7 @@ impl Session {
                 }
                 Err(error) => {
                     self.garbage(from, error);
-                    &bytes[self.step_over(from)..]
+                    bytes.get(self.step_over(from)..).unwrap_or_default()
                 }
             };
         }
@@ -158,7 +159,7 @@ impl Session {
                 self.garbage(from, error);
                 // Garbage may turn out to be zeroes that are stepped over.
                 let first = self.step_over(from);
-                self.follow(from, time_ns, &buffer[first..]);
+                self.follow(from, time_ns, buffer.get(first..).unwrap_or_default());
             }
         }
         later
@@ -268,7 +269,7 @@ impl Session {
         if let Some(lacking @ 1..) = usize::checked_sub(least, bytes.len()) {
             return Ok(Step::Need(lacking));
         }
-        if least == 12 && be32(&bytes[8..]) == Some(OptionType::EXPORT_NAME.0) {
+        if least == 12 && bytes.get(8..).and_then(be32) == Some(OptionType::EXPORT_NAME.0) {
             let reply = codec::option_reply(bytes, self.config.limits)?;
             return Ok(reply.map(Message::OptionReply));
         }

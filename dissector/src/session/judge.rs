@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use protocol::message::{Message, Side};
+use protocol::message::{Both, Message, Side};
 use protocol::payload::{Part, Recognizer};
 use protocol::values::{ClientFlags, HandshakeFlags};
 
@@ -22,7 +22,7 @@ use super::written::{Written, hole};
 /// Follows both directions of one connection.
 pub struct Session {
     pub(super) config: Config,
-    pub(super) streams: [Stream; 2],
+    pub(super) streams: Both<Stream>,
     pub(super) out: Output,
     pub(super) phase: Phase,
     pub(super) tls: bool,
@@ -37,9 +37,9 @@ pub struct Session {
     /// What was written, where reads are compared with it.
     pub(super) written: Option<Box<Written>>,
     /// When each side was heard last.
-    pub(super) heard_ns: [u64; 2],
+    pub(super) heard_ns: Both<u64>,
     /// Who is known to have received all that the other side has sent so far.
-    pub(super) informed: [bool; 2],
+    pub(super) informed: Both<bool>,
     /// What is not known of the message that is being judged.
     pub(super) unknown: &'static [&'static str],
     /// The server said that it shuts down, and the client has not been accused of going on.
@@ -64,7 +64,7 @@ impl Session {
         let compares = config.recognize == Recognize::Contradictions;
         let mut session = Self {
             config,
-            streams: [Stream::default(), Stream::default()],
+            streams: Both::default(),
             out: Output::default(),
             phase: Phase::Greeting,
             tls: false,
@@ -77,8 +77,8 @@ impl Session {
             replies: Replies::default(),
             farewell: None,
             written: compares.then(|| Box::new(Written::new())),
-            heard_ns: [0; 2],
-            informed: [false; 2],
+            heard_ns: Both::default(),
+            informed: Both::default(),
             unknown: &[],
             shuts_down: false,
             asked_ns: 0,
@@ -104,8 +104,8 @@ impl Session {
         if from == Side::Server {
             self.silence(time_ns);
         }
-        self.heard_ns[from as usize] = time_ns;
-        self.informed[from.other() as usize] = false;
+        self.heard_ns[from] = time_ns;
+        self.informed[from.other()] = false;
         let stream = self.stream(from);
         if stream.closed.is_some() {
             return 0;
@@ -120,12 +120,13 @@ impl Session {
         }
         let tls = match self.stream(from) {
             Stream { mode: Mode::Tls, unread, .. } => {
-                bytes.len().min(unread.saturating_sub(before) as usize)
+                let new = usize::try_from(unread.saturating_sub(before)).unwrap_or(usize::MAX);
+                bytes.len().min(new)
             }
             _ => 0,
         };
-        let lost = self.streams[from as usize].is_lost()
-            || matches!(self.streams[from as usize].mode, Mode::Resync)
+        let lost = self.streams[from].is_lost()
+            || matches!(self.streams[from].mode, Mode::Resync)
             || from == Side::Server && self.is_patchy(Side::Client);
         let unjudged = if lost { bytes.len() } else { tls };
         self.judged += (bytes.len() - unjudged) as u64;
@@ -145,13 +146,13 @@ impl Session {
     /// sent so far: TCP acknowledged it. To be called before [`Session::received`]; without it
     /// nobody is accused of going on as if nothing had been said.
     pub fn is_informed(&mut self, from: Side) {
-        self.informed[from as usize] = true;
+        self.informed[from] = true;
     }
 
     /// `from` will send no more.
     pub fn closed(&mut self, from: Side, time_ns: u64, how: Close) {
         self.out.now_ns = time_ns;
-        self.out.positions[from as usize] = self.stream(from).position();
+        self.out.positions[from] = self.stream(from).position();
         if from == Side::Server {
             self.silence(time_ns);
         }
@@ -180,7 +181,7 @@ impl Session {
     /// Whether `side` broke a MUST or MUST NOT so far.
     #[must_use]
     pub fn broke(&self, side: Side) -> bool {
-        self.out.broke[side as usize]
+        self.out.broke[side]
     }
 
     /// What transmission was entered with, if that was seen.
@@ -193,7 +194,7 @@ impl Session {
     /// anything that is judged.
     #[must_use]
     pub fn bulk(&self, from: Side) -> u64 {
-        match &self.streams[from as usize].mode {
+        match &self.streams[from].mode {
             // What is compared is judged.
             Mode::Bulk(bulk) if bulk.contents.is_none() => bulk.left,
             _ => 0,
@@ -241,19 +242,19 @@ impl Session {
 
     /// The next message of `from` begins so many bytes later.
     fn advance(&mut self, from: Side, bytes: u64) {
-        let stream = &mut self.streams[from as usize];
+        let stream = &mut self.streams[from];
         stream.offset += bytes;
-        self.out.positions[from as usize] = stream.offset;
+        self.out.positions[from] = stream.offset;
     }
 
     pub(super) fn stream(&mut self, side: Side) -> &mut Stream {
-        &mut self.streams[side as usize]
+        &mut self.streams[side]
     }
 
     /// Whether everything that `side` said so far is known. What a side says when that is not so is
     /// told, as far as it is found, and not judged.
     pub(super) fn follows(&self, side: Side) -> bool {
-        !self.streams[side as usize].is_lost()
+        !self.streams[side].is_lost()
     }
 
     /// Judges a message whose head is complete, and tells it unless bulk follows.
@@ -276,14 +277,14 @@ impl Session {
         }
         for finding in &found.0 {
             let binding = finding.rule.requirement().level.is_binding();
-            self.out.broke[finding.party as usize] |= binding;
+            self.out.broke[finding.party] |= binding;
         }
         let seen = Seen {
             number: 0,
             time_ns: began_ns,
             end_ns: self.out.now_ns,
             from,
-            offset: self.streams[from as usize].offset,
+            offset: self.streams[from].offset,
             length: (taken as u64).saturating_add(verdict.bulk),
             tls: self.tls,
             message,
@@ -352,7 +353,7 @@ impl Session {
     }
 
     pub(super) fn is_patchy(&self, side: Side) -> bool {
-        self.streams[side as usize].patchy
+        self.streams[side].patchy
     }
 
     /// `from` can't be followed from here on, or not until a message is found.

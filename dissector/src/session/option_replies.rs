@@ -70,7 +70,7 @@ impl Session {
 
     /// The option of which only the beginning has come.
     fn option_that_is_coming(&self) -> Option<OptionType> {
-        let stream = &self.streams[Side::Client as usize];
+        let stream = &self.streams[Side::Client];
         if !matches!(stream.mode, Mode::Head) {
             return None;
         }
@@ -259,7 +259,7 @@ impl Session {
             let text = format!("{bytes} of a message before TLS {} not followed", bytes.are());
             self.problem(ProblemKind::CutOff, Side::Client, text);
         }
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut() {
             if !matches!(stream.mode, Mode::Lost) {
                 stream.begin_tls();
             }

@@ -38,7 +38,7 @@ impl Session {
             let text = format!("{option} before the final reply to {before}");
             found.client(Rule::OptionOneOutstanding, "", text);
         }
-        let knows = self.informed[Side::Client as usize];
+        let knows = self.informed[Side::Client];
         if self.shuts_down && knows && self.options.count() == 0 && !leaves {
             self.shuts_down = false;
             // "Termination of the session during option haggling": a soft disconnect follows.
@@ -258,8 +258,8 @@ fn check_requests(requests: &[InfoType], found: &mut Findings) {
     // NBD_OPT_INFO and NBD_OPT_GO: no request in the list more than once.
     let mut sorted = requests.to_vec();
     sorted.sort_unstable();
-    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        let text = format!("{} is requested more than once", pair[0]);
+    if let Some((twice, _)) = sorted.iter().zip(sorted.iter().skip(1)).find(|(a, b)| a == b) {
+        let text = format!("{twice} is requested more than once");
         found.client(Rule::InfoNoDuplicateRequests, "info", text);
     }
 }

@@ -53,7 +53,7 @@ impl Session {
             self.farewell = Some(Farewell::Disc(request.cookie));
             return verdict;
         }
-        if !matches!(self.streams[Side::Server as usize].mode, Mode::Lost) {
+        if !matches!(self.streams[Side::Server].mode, Mode::Lost) {
             self.register(request, bulk, found);
         }
         verdict
@@ -256,7 +256,7 @@ impl Session {
     /// "Terminating the transmission phase": after NBD_ESHUTDOWN the client takes its leave. What it
     /// had sent before it knew of that, or while other requests were open, may still come.
     fn check_shutdown(&mut self, request: &Request, found: &mut Findings) {
-        let knows = self.informed[Side::Client as usize];
+        let knows = self.informed[Side::Client];
         let idle = self.flight.open() == 0 && !self.flight.is_incomplete();
         if self.shuts_down && knows && idle && request.command != Command::DISC {
             self.shuts_down = false;

@@ -52,7 +52,7 @@ impl Session {
     /// tells. Only said of transmission.
     #[must_use]
     pub fn makes_sense(&self, from: Side, bytes: &[u8]) -> bool {
-        let stream = &self.streams[from as usize];
+        let stream = &self.streams[from];
         let begins = matches!(stream.mode, Mode::Head) && stream.buffer.is_empty();
         begins
             && self.phase == Phase::Transmission
@@ -71,12 +71,12 @@ impl Session {
             match begins {
                 Begins::Yes => self.resume(from),
                 Begins::Perhaps => {
-                    self.stream(from).keep(&bytes[at..], 0, time_ns);
+                    self.stream(from).keep(bytes.get(at..).unwrap_or_default(), 0, time_ns);
                     return &[];
                 }
                 Begins::No => {}
             }
-            return &bytes[at..];
+            return bytes.get(at..).unwrap_or_default();
         }
         // A head may lie across two pieces.
         let kept = stream.buffer.len();
@@ -88,11 +88,11 @@ impl Session {
         match begins {
             Begins::Yes => {
                 self.resume(from);
-                self.follow(from, time_ns, &head[at..]);
+                self.follow(from, time_ns, head.get(at..).unwrap_or_default());
                 later
             }
             Begins::Perhaps => {
-                self.stream(from).keep(&head[at..], 0, time_ns);
+                self.stream(from).keep(head.get(at..).unwrap_or_default(), 0, time_ns);
                 later
             }
             Begins::No => bytes,
@@ -103,9 +103,11 @@ impl Session {
     /// none.
     fn find(&self, from: Side, bytes: &[u8], limit: usize) -> (usize, Begins) {
         let mut at = 0;
-        while let Some(next) = self.candidate(from, &bytes[at..limit]) {
+        while let Some(piece) = bytes.get(at..limit)
+            && let Some(next) = self.candidate(from, piece)
+        {
             at += next;
-            let rest = &bytes[at..];
+            let rest = bytes.get(at..).unwrap_or_default();
             let begins = match from {
                 Side::Client => self.client_begins(rest),
                 Side::Server => self.server_begins(rest),
@@ -222,8 +224,7 @@ impl Begins {
 
 /// Whether a head of this length with this magic begins here; `None` if the magic does not.
 fn magic(bytes: &[u8], magic: &[u8], head: usize) -> Option<Begins> {
-    let there = bytes.len().min(magic.len());
-    if bytes[..there] != magic[..there] {
+    if bytes.iter().zip(magic).any(|(byte, wanted)| byte != wanted) {
         return None;
     }
     Some(if bytes.len() >= head { Begins::Yes } else { Begins::Perhaps })

@@ -303,6 +303,7 @@ static REQUIREMENTS: LazyLock<Vec<&'static Requirement>> = LazyLock::new(|| {
 impl Rule {
     /// The row of the catalogue.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "there is one for each variant")]
     pub fn requirement(self) -> &'static Requirement {
         REQUIREMENTS[self as usize]
     }

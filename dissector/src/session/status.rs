@@ -42,8 +42,9 @@ impl Session {
         }
         check_lengths(extents, request, found);
         // Neighbours should differ in status.
-        if let Some(pair) = extents.windows(2).find(|pair| pair[0].status == pair[1].status) {
-            let text = format!("neighbouring extents have the same status {}", pair[0].status);
+        let mut neighbours = extents.iter().zip(extents.iter().skip(1));
+        if let Some((extent, _)) = neighbours.find(|(a, b)| a.status == b.status) {
+            let text = format!("neighbouring extents have the same status {}", extent.status);
             found.server(Rule::StatusNeighboursDiffer, "extents", text);
         }
         self.check_borders(extents, request, found);

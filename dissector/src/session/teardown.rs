@@ -31,11 +31,11 @@ impl Session {
     pub(super) fn silence(&mut self, now_ns: u64) {
         let server = Side::Server;
         let open = self.flight.open() as u64;
-        let closed = self.streams[server as usize].closed.is_some();
+        let closed = self.streams[server].closed.is_some();
         if !self.config.silences || open == 0 || closed || !self.follows(server) {
             return;
         }
-        let since = self.heard_ns[server as usize].max(self.asked_ns);
+        let since = self.heard_ns[server].max(self.asked_ns);
         let silence = now_ns.saturating_sub(since);
         if silence >= SILENCE {
             let (silence, requests) = (silence / 1_000_000, Plural(open, "request"));
@@ -46,9 +46,9 @@ impl Session {
 
     /// `from` has ended its direction.
     pub(super) fn close(&mut self, from: Side, how: Close) {
-        let other_closed = self.streams[from.other() as usize].closed.is_some();
+        let other_closed = self.streams[from.other()].closed.is_some();
         // Who was wronged may hang up, and so may who was hung up on.
-        let excused = other_closed || self.out.broke[from.other() as usize];
+        let excused = other_closed || self.out.broke[from.other()];
         let in_order = how == Close::End && !excused;
         let in_payload = matches!(self.stream(from).mode, Mode::Bulk(_));
         let whole = |stream: &Stream| matches!(stream.mode, Mode::Head) && stream.buffer.is_empty();
@@ -214,7 +214,7 @@ impl Session {
     fn server_leaves(&mut self, how: Close) {
         let [client, server] = [Side::Client, Side::Server];
         let known = self.follows(client) && self.follows(server) && !self.expects_tls();
-        if !known || !self.informed[server as usize] {
+        if !known || !self.informed[server] {
             return;
         }
         match self.phase {
@@ -259,13 +259,13 @@ impl Session {
             .into_iter()
             .all(|side| self.follows(side) && !self.is_patchy(side));
         // "Oldstyle negotiation": who does not like what it hears simply goes.
-        let unheard = self.out.last[Side::Client as usize] == 0;
+        let unheard = self.out.last[Side::Client] == 0;
         let left = self.farewell.is_some() || unheard;
         if self.phase != Phase::Transmission || !known || left {
             return;
         }
         let open = self.flight.open();
-        let silence = self.out.now_ns.saturating_sub(self.heard_ns[Side::Server as usize]);
+        let silence = self.out.now_ns.saturating_sub(self.heard_ns[Side::Server]);
         // Nobody knows whether a server that says nothing would ever have answered.
         if open > 0 && silence > PATIENCE {
             return;

@@ -83,7 +83,7 @@ impl Session {
     }
 
     fn tls_opened(&mut self) {
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut() {
             if stream.closed.is_none() && !stream.sealed {
                 *stream = Stream::default();
             }
@@ -106,7 +106,7 @@ impl Session {
         if begins == Begins::AfterHole {
             self.phase = self.phase.max(Phase::Haggling);
         }
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut() {
             if stream.closed.is_none() {
                 stream.begin_tls();
             }
@@ -169,7 +169,7 @@ impl Session {
     /// `from` reported that TLS failed. Whoever can't go on may leave without a word.
     fn tls_failed(&mut self, from: Side, text: &str) {
         self.problem(ProblemKind::Tls, from, text);
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut() {
             stream.unread += stream.buffer.len() as u64;
             stream.buffer = Vec::new();
             stream.mode = Mode::Lost;
@@ -180,14 +180,14 @@ impl Session {
 
     /// `from` is about to end its direction without having closed TLS.
     fn tls_unclosed(&mut self, from: Side) {
-        let closed = |side: Side| self.streams[side as usize].closed.is_some();
+        let closed = |side: Side| self.streams[side].closed.is_some();
         // After a farewell nothing more was to come that somebody could have cut off.
         let known = self.follows(from) && self.follows(from.other());
         if closed(from) || !known || self.farewell.is_some() {
             return;
         }
         let text = format!("the {} ends its direction without closing TLS", from.name());
-        if closed(from.other()) || self.out.broke[from.other() as usize] {
+        if closed(from.other()) || self.out.broke[from.other()] {
             self.problem(ProblemKind::Tls, from, text);
         } else {
             // "Terminating the transmission phase" and the same for haggling: who drops the

@@ -14,7 +14,8 @@ use protocol::message::{ChunkBody, Cookie, Message};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// What is compared as one, in bytes.
-const BLOCK: u64 = 4096;
+const BLOCK: u64 = BLOCK_BYTES as u64;
+const BLOCK_BYTES: usize = 4096;
 /// So many blocks are remembered: all of 64 MiB that are written. Of more every second, fourth and
 /// so on is.
 const BLOCKS: usize = 1 << 14;
@@ -164,7 +165,7 @@ impl Written {
         range: &Range<u64>,
         read: u64,
     ) -> Option<Contradiction> {
-        let zeroes = xxh3_64(&[0; BLOCK as usize]);
+        let zeroes = xxh3_64(&[0; BLOCK_BYTES]);
         let start = range.start.div_ceil(BLOCK);
         let whole = start..range.end / BLOCK;
         let mut numbers: Vec<u64> =
@@ -209,7 +210,8 @@ impl Contents {
                 };
                 self.digest = wanted.then(Xxh3::new);
             }
-            let count = bytes.len().min((BLOCK - inside) as usize);
+            let left = usize::try_from(BLOCK - inside).unwrap_or(BLOCK_BYTES);
+            let count = bytes.len().min(left);
             let (now, later) = bytes.split_at(count);
             bytes = later;
             let Some(next) = self.at.checked_add(count as u64) else { return };

@@ -26,10 +26,11 @@ impl fmt::Display for Size {
         }
         let (whole, rest) = (self.0 >> (10 * unit), self.0 & ((1 << (10 * unit)) - 1));
         let tenth = (u128::from(rest) * 10) >> (10 * unit);
+        let name = UNITS.get(unit).unwrap_or(&"");
         let text = if whole >= 100 || unit == 0 {
-            format!("{whole} {}", UNITS[unit])
+            format!("{whole} {name}")
         } else {
-            format!("{whole}.{tenth} {}", UNITS[unit])
+            format!("{whole}.{tenth} {name}")
         };
         f.pad(&text)
     }
@@ -131,7 +132,10 @@ fn depth(out: &mut impl Write, line: &Timeline) -> io::Result<()> {
         .map(|columns| u64::from(columns.iter().copied().max().unwrap_or(0)))
         .map(|depth| match depth {
             0 => ' ',
-            depth => BLOCKS[usize::try_from((depth * 8).div_ceil(most) - 1).unwrap_or(7).min(7)],
+            depth => {
+                let eighths = usize::try_from((depth * 8).div_ceil(most)).unwrap_or(8);
+                *BLOCKS.get(eighths - 1).unwrap_or(&'█')
+            }
         })
         .collect();
     writeln!(out, "  {bars}| {} a column", Stretch(line.width_ns().saturating_mul(per as u64)))
@@ -221,7 +225,7 @@ pub(super) fn json(
         client: info.client.to_string(),
         server: info.server.to_string(),
         duration_ns: totals.end_ns.saturating_sub(totals.start_ns),
-        bytes: totals.bytes,
+        bytes: *totals.bytes.as_array(),
         retransmitted: totals.retransmitted,
         copies: totals.copies,
         commands: commands.collect(),

@@ -33,8 +33,9 @@ impl Timeline {
         if from <= column {
             self.most.resize(column + 1, self.last);
         }
-        let most = &mut self.most[column];
-        *most = (*most).max(number);
+        if let Some(most) = self.most.get_mut(column) {
+            *most = (*most).max(number);
+        }
         self.last = number;
     }
 

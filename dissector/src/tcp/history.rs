@@ -4,6 +4,7 @@
 //! not be read for it. What is kept costs: it is mostly not in the processor's cache.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::net::Segment;
 
@@ -63,12 +64,15 @@ pub(super) struct History(VecDeque<Sample>);
 
 impl History {
     /// Bytes were handed on that begin at this position, from the packet with this print.
+    #[expect(clippy::cast_possible_truncation, reason = "what is kept is shorter than 256 bytes")]
     pub(super) fn remember(&mut self, start: u64, print: Print, bytes: &[u8]) {
-        let length = bytes.len().min(KEPT);
-        let mut sample = Sample { start, print, length: length as u8, bytes: [0; KEPT] };
+        let mut sample = Sample { start, print, length: KEPT as u8, bytes: [0; KEPT] };
         match bytes.first_chunk() {
             Some(head) => sample.bytes = *head,
-            None => sample.bytes[..length].copy_from_slice(bytes),
+            None => {
+                sample.length = bytes.len() as u8;
+                sample.bytes.iter_mut().zip(bytes).for_each(|(to, byte)| *to = *byte);
+            }
         }
         if self.0.len() == SEGMENTS {
             self.0.pop_front();
@@ -86,11 +90,15 @@ impl History {
     pub(super) fn differs(&self, start: u64, bytes: &[u8]) -> bool {
         let end = start.saturating_add(bytes.len() as u64);
         self.0.iter().any(|sample| {
-            let known = &sample.bytes[..usize::from(sample.length)];
+            let known = sample.bytes.get(..sample.length.into()).unwrap_or_default();
             let (from, to) = (start.max(sample.start), end.min(sample.start + known.len() as u64));
-            from < to
-                && bytes[(from - start) as usize..(to - start) as usize]
-                    != known[(from - sample.start) as usize..(to - sample.start) as usize]
+            from < to && part(bytes, start, from..to) != part(known, sample.start, from..to)
         })
     }
+}
+
+/// The bytes at these positions, of bytes that begin at `start`.
+fn part(bytes: &[u8], start: u64, positions: Range<u64>) -> Option<&[u8]> {
+    let place = |position: u64| usize::try_from(position.checked_sub(start)?).ok();
+    bytes.get(place(positions.start)?..place(positions.end)?)
 }

@@ -130,7 +130,7 @@ impl Reassembly {
     /// The number of the next byte of a direction, if anything of it has been seen.
     #[must_use]
     pub fn next(&self, side: Side) -> Option<u32> {
-        self.direction(side).next.map(|next| next as u32)
+        self.direction(side).next.map(sequence::number)
     }
 
     fn direction(&self, side: Side) -> &Direction {
@@ -316,7 +316,7 @@ impl Reassembly {
         direction.next = Some(next.max(end));
         direction.begun |= end > next;
         let known = usize::try_from(next.saturating_sub(start)).unwrap_or(usize::MAX);
-        let again = &bytes[..known.min(bytes.len())];
+        let again = bytes.get(..known).unwrap_or(bytes);
         let conflict = !again.is_empty() && direction.history.differs(start, again);
         let new = bytes.get(known..).unwrap_or_default();
         if !new.is_empty() {
@@ -370,13 +370,16 @@ impl Reassembly {
                 (true, false) => {
                     let what = Aside::Damaged(old.end(0));
                     to(Delivery::Aside { from, time_ns: old.time_ns, what });
-                    let later = Box::from(&old.bytes[both..]);
+                    let later = Box::from(old.bytes.get(both..).unwrap_or_default());
                     rest = (both < old.bytes.len()).then_some(Held { bytes: later, ..*old });
                 }
                 (false, false) => {
-                    if held.bytes[..both] != old.bytes[..both] {
+                    let (new, known) = (held.bytes.get_mut(..both), old.bytes.get(..both));
+                    if let (Some(new), Some(known)) = (new, known)
+                        && new != known
+                    {
                         to(Delivery::Conflict { from, time_ns, length: size as u64 });
-                        held.bytes[..both].copy_from_slice(&old.bytes[..both]);
+                        new.copy_from_slice(known);
                     }
                     // Of two segments that start alike the longer one says more.
                     if old.bytes.len() >= size && (old.fin || !held.fin) {

@@ -5,8 +5,14 @@ pub(super) const ORIGIN: u64 = 1 << 32;
 
 /// The position with this 32-bit sequence number that is nearest to a known position.
 pub(super) fn expand(near: u64, sequence: u32) -> u64 {
-    let distance = i64::from(sequence.wrapping_sub(near as u32) as i32);
+    let distance = i64::from(sequence.wrapping_sub(number(near)).cast_signed());
     near.saturating_add_signed(distance)
+}
+
+/// The sequence number of a position.
+#[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap at 2^32")]
+pub(super) fn number(position: u64) -> u32 {
+    position as u32
 }
 
 #[cfg(test)]

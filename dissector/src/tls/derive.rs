@@ -18,7 +18,7 @@ pub(super) fn prf(hash: Hash, secret: &Secret, label: &str, seeds: [&[u8]; 2], o
     let mut a = sign(&[label.as_bytes(), first, second]);
     for piece in out.chunks_mut(hash.length()) {
         let block = sign(&[a.as_ref(), label.as_bytes(), first, second]);
-        piece.copy_from_slice(&block.as_ref()[..piece.len()]);
+        piece.iter_mut().zip(block.as_ref()).for_each(|(to, byte)| *to = *byte);
         a = sign(&[a.as_ref()]);
     }
 }
@@ -51,7 +51,7 @@ pub(super) fn expand(hash: Hash, secret: &Secret, label: &str, out: &mut [u8]) -
     }
     let secret = hkdf::Prk::new_less_safe(algorithm, secret.bytes());
     let length = u16::try_from(out.len()).ok()?.to_be_bytes();
-    let label_length = [6 + label.len() as u8];
+    let label_length = [u8::try_from(6 + label.len()).ok()?];
     let info: [&[u8]; 5] = [&length, &label_length, b"tls13 ", label.as_bytes(), &[0]];
     secret.expand(&info, Length(out.len())).ok()?.fill(out).ok()
 }
@@ -59,7 +59,7 @@ pub(super) fn expand(hash: Hash, secret: &Secret, label: &str, out: &mut [u8]) -
 /// The secret after a key update.
 pub(super) fn updated(hash: Hash, secret: &Secret) -> Option<Secret> {
     let mut next = [0; 48];
-    let next = &mut next[..hash.length()];
+    let next = next.get_mut(..hash.length())?;
     expand(hash, secret, "traffic upd", next)?;
     Secret::new(next)
 }

@@ -45,18 +45,18 @@ impl Messages {
             self.left = u32::from_be_bytes([0, a, b, c]) as usize;
         }
         let (now, later) = input.split_at(input.len().min(self.left));
-        let wanted = match self.head[0] {
+        let kind = *self.head.first()?;
+        let wanted = match kind {
             CLIENT_HELLO | SERVER_HELLO | ENCRYPTED_EXTENSIONS => HELLO,
             _ => 0,
         };
-        let keep = now.len().min(wanted.saturating_sub(self.body.len()));
-        self.body.extend_from_slice(&now[..keep]);
+        let keep = wanted.saturating_sub(self.body.len());
+        self.body.extend_from_slice(now.get(..keep).unwrap_or(now));
         self.left -= now.len();
         *input = later;
         if self.left > 0 {
             return None;
         }
-        let kind = self.head[0];
         self.head.clear();
         Some((kind, std::mem::take(&mut self.body)))
     }

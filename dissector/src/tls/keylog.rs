@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Write as _};
 use std::io::{self, BufRead, Read as _};
 
-use protocol::message::Side;
+use protocol::message::{Both, Side};
 
 /// How many connections' secrets are kept; beyond that the oldest are dropped.
 const MAX_CONNECTIONS: usize = 1 << 16;
@@ -34,7 +34,7 @@ impl Secret {
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -50,8 +50,8 @@ pub(super) struct Secrets {
     /// Before TLS 1.3.
     pub(super) master: Option<Secret>,
     /// TLS 1.3, of each side.
-    pub(super) handshake: [Option<Secret>; 2],
-    pub(super) application: [Option<Secret>; 2],
+    pub(super) handshake: Both<Option<Secret>>,
+    pub(super) application: Both<Option<Secret>>,
     used: bool,
 }
 
@@ -61,7 +61,7 @@ impl Secrets {
     /// # Errors
     /// The label of the first that is missing.
     pub(super) fn traffic(&self) -> Result<[[Secret; 2]; 2], &'static str> {
-        let [client, server] = [Side::Client as usize, Side::Server as usize];
+        let (client, server) = (Side::Client, Side::Server);
         Ok([
             [
                 self.handshake[client].ok_or(CLIENT_HANDSHAKE)?,
@@ -76,7 +76,7 @@ impl Secrets {
 
     /// As lines of a log.
     fn write(&self, random: &[u8; 32], out: &mut String) {
-        let [client, server] = [Side::Client as usize, Side::Server as usize];
+        let (client, server) = (Side::Client, Side::Server);
         for (label, secret) in [
             ("CLIENT_RANDOM", self.master),
             (CLIENT_HANDSHAKE, self.handshake[client]),
@@ -211,16 +211,16 @@ impl KeyLog {
         let place: fn(&mut Secrets) -> &mut Option<Secret> = match (label, secret.length) {
             (b"CLIENT_RANDOM", 48) => |secrets| &mut secrets.master,
             (b"CLIENT_HANDSHAKE_TRAFFIC_SECRET", 32 | 48) => {
-                |secrets| &mut secrets.handshake[Side::Client as usize]
+                |secrets| &mut secrets.handshake[Side::Client]
             }
             (b"SERVER_HANDSHAKE_TRAFFIC_SECRET", 32 | 48) => {
-                |secrets| &mut secrets.handshake[Side::Server as usize]
+                |secrets| &mut secrets.handshake[Side::Server]
             }
             (b"CLIENT_TRAFFIC_SECRET_0", 32 | 48) => {
-                |secrets| &mut secrets.application[Side::Client as usize]
+                |secrets| &mut secrets.application[Side::Client]
             }
             (b"SERVER_TRAFFIC_SECRET_0", 32 | 48) => {
-                |secrets| &mut secrets.application[Side::Server as usize]
+                |secrets| &mut secrets.application[Side::Server]
             }
             _ => return None,
         };
@@ -238,7 +238,7 @@ impl KeyLog {
 }
 
 fn hex(digits: &[u8]) -> Option<Secret> {
-    let digit = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
+    let digit = |digit: u8| u8::try_from(char::from(digit).to_digit(16)?).ok();
     let (pairs, []) = digits.as_chunks::<2>() else {
         return None;
     };
@@ -287,8 +287,8 @@ mod tests {
         let first = log.find(&[1; 32]).expect("it was logged");
         assert_eq!(first.master, Secret::new(&[0xaa; 48]));
         let second = log.find(&[2; 32]).expect("it was logged");
-        assert_eq!(second.handshake, [None, Secret::new(&[0xbb; 32])]);
-        assert_eq!(second.application, [Secret::new(&[0xcc; 48]), None]);
+        assert_eq!(*second.handshake.as_array(), [None, Secret::new(&[0xbb; 32])]);
+        assert_eq!(*second.application.as_array(), [Secret::new(&[0xcc; 48]), None]);
         let mut read = KeyLog::default();
         assert_eq!(read.read(lines.as_bytes()).ok(), Some(3));
         assert!(!format!("{log:?}").contains("aa"));

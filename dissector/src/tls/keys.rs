@@ -90,9 +90,9 @@ impl Connection {
 
     /// TLS 1.2: what follows is protected with the new keys.
     pub(super) fn change_cipher(&mut self, from: Side) {
-        let other = &self.sides[from.other() as usize].protection;
+        let other = &self.sides[from.other()].protection;
         let is_followed = !matches!(other, Protection::Stopped);
-        let direction = &mut self.sides[from as usize];
+        let direction = &mut self.sides[from];
         match direction.ready.take() {
             Some(opener) => direction.protection = Protection::Open(opener),
             // After a hello that asks for another one it means nothing (RFC 8446, D.4).
@@ -103,7 +103,7 @@ impl Connection {
 
     /// TLS 1.3: what follows is protected with the application's keys.
     pub(super) fn finished(&mut self, from: Side) {
-        let direction = &mut self.sides[from as usize];
+        let direction = &mut self.sides[from];
         if let Some(later) = direction.later.take() {
             direction.secret = Some(later);
             self.rekey(from);
@@ -113,7 +113,7 @@ impl Connection {
     /// TLS 1.3: what follows is protected with the next keys.
     pub(super) fn key_update(&mut self, from: Side) {
         let Some(hello) = self.server else { return };
-        let direction = &mut self.sides[from as usize];
+        let direction = &mut self.sides[from];
         if let Some(secret) = direction.secret {
             direction.secret = derive::updated(hello.suite.derivation(), &secret);
             self.rekey(from);
@@ -121,7 +121,7 @@ impl Connection {
     }
 
     pub(super) fn rekey(&mut self, from: Side) {
-        let direction = &mut self.sides[from as usize];
+        let direction = &mut self.sides[from];
         let suite = self.server.map(|hello| hello.suite);
         let opener = suite.zip(direction.secret).and_then(|(suite, s)| Opener::tls13(suite, &s));
         match opener {
@@ -132,7 +132,7 @@ impl Connection {
 
     pub(super) fn seal(&mut self, side: Side, reason: Reason) {
         self.reason = Some(reason);
-        let direction = &mut self.sides[side as usize];
+        let direction = &mut self.sides[side];
         if !matches!(direction.protection, Protection::Stopped) {
             direction.protection = Protection::Sealed;
         }

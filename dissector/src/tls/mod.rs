@@ -25,7 +25,7 @@ mod wait;
 use std::fmt;
 use std::ops::Range;
 
-use protocol::message::Side;
+use protocol::message::{Both, Side};
 
 use handshake::{Messages, ServerHello};
 use keylog::Secret;
@@ -142,14 +142,14 @@ struct Early {
 /// One TLS connection: both directions.
 #[derive(Default)]
 pub struct Connection {
-    sides: [Direction; 2],
+    sides: Both<Direction>,
     client_random: Option<[u8; 32]>,
     server: Option<ServerHello>,
     opened: bool,
     sealed: u64,
     reason: Option<Reason>,
     /// Of each direction, whether its first protected record was opened.
-    fits: [Option<bool>; 2],
+    fits: Both<Option<bool>>,
     wait: Wait,
     early: Early,
 }
@@ -195,7 +195,7 @@ impl Connection {
     /// Whether a record of this direction is incomplete.
     #[must_use]
     pub fn is_amid_record(&self, side: Side) -> bool {
-        self.sides[side as usize].records.incomplete() > 0
+        self.sides[side].records.incomplete() > 0
     }
 
     /// Takes bytes that `from` sent until something is known, and gives that; `None` when all are
@@ -211,11 +211,11 @@ impl Connection {
             if self.is_waiting() && self.awaits_secrets(keys) {
                 return None;
             }
-            let direction = &mut self.sides[from as usize];
+            let direction = &mut self.sides[from];
             if let Some(content) = direction.pending.take() {
                 if let (false, Some(parameters)) = (self.opened, self.parameters()) {
                     self.opened = true;
-                    self.sides[from as usize].pending = Some(content);
+                    self.sides[from].pending = Some(content);
                     return Some(Output::Opened(parameters));
                 }
                 break content;
@@ -238,7 +238,8 @@ impl Connection {
                 Err(stop) => return Some(self.stop(from, stop)),
             }
         };
-        Some(Output::Data(&self.sides[from as usize].records.record().1[content]))
+        let (_, record) = self.sides[from].records.record();
+        Some(Output::Data(record.get(content).unwrap_or_default()))
     }
 
     /// Bytes of `from` are missing: the direction can't be followed any more.
@@ -247,7 +248,7 @@ impl Connection {
     }
 
     fn stop(&mut self, from: Side, stop: Stop) -> Output<'static> {
-        let direction = &mut self.sides[from as usize];
+        let direction = &mut self.sides[from];
         *direction = Direction { count: direction.count, ..Direction::default() };
         direction.protection = Protection::Stopped;
         Output::Stopped(stop)
@@ -255,7 +256,7 @@ impl Connection {
 
     /// Reads the record at hand.
     fn record(&mut self, from: Side, keys: &mut KeyLog) -> Result<Option<Output<'static>>, Stop> {
-        let direction = &mut self.sides[from as usize];
+        let direction = &mut self.sides[from];
         let (header, body) = direction.records.record();
         let is_1_3 = self.server.is_some_and(|hello| hello.version == Version::TLS13);
         let (kind, content, opened) = match &mut direction.protection {
@@ -269,7 +270,7 @@ impl Connection {
             Protection::Open(opener) => match opener.open(header, body) {
                 Ok(opened) => {
                     self.early.over |= from == Side::Client;
-                    self.fits[from as usize].get_or_insert(true);
+                    self.fits[from].get_or_insert(true);
                     (opened.kind, opened.content, true)
                 }
                 Err(_) if from == Side::Client && is_1_3 && self.early.may_come() => {
@@ -278,7 +279,7 @@ impl Connection {
                     return Ok(None);
                 }
                 Err(_) => {
-                    self.fits[from as usize].get_or_insert(false);
+                    self.fits[from].get_or_insert(false);
                     return Err(Stop::Damaged);
                 }
             },
@@ -327,9 +328,9 @@ impl Connection {
         content: Range<usize>,
         keys: &mut KeyLog,
     ) -> Result<(), Stop> {
-        let direction = &mut self.sides[from as usize];
+        let direction = &mut self.sides[from];
         let Direction { records, messages, .. } = direction;
-        let mut input = &records.record().1[content];
+        let mut input = records.record().1.get(content).unwrap_or_default();
         // Few messages fit into a record; those of interest are handled after it is read.
         let mut seen = Vec::new();
         while let Some((kind, body)) = messages.next(&mut input) {
@@ -379,7 +380,7 @@ impl Connection {
         };
         let sealed = Plural(self.sealed + self.early.records, "record");
         let reason = match self.reason {
-            None if self.fits == [Some(false); 2] => {
+            None if self.fits == Both::new(Some(false), Some(false)) => {
                 return Some(format!("tls {parameters}, the secrets do not fit: nothing opened"));
             }
             Some(Reason::NoKeys) => "no keys",

@@ -160,7 +160,7 @@ impl Opener {
         let bulk = suite.bulk().filter(|bulk| !matches!(bulk, Bulk::Cbc(..)))?;
         let hash = suite.derivation();
         let mut key = [0; 32];
-        let key = &mut key[..key_length(bulk)];
+        let key = key.get_mut(..key_length(bulk))?;
         derive::expand(hash, secret, "key", key)?;
         let mut iv = [0; 12];
         derive::expand(hash, secret, "iv", &mut iv)?;
@@ -184,14 +184,16 @@ impl Opener {
         };
         let key = key_length(bulk);
         let mut block = [0; 2 * (48 + 32 + 12)];
-        let block = &mut block[..2 * (mac + key + iv)];
+        let block = block.get_mut(..2 * (mac + key + iv))?;
         let seeds = [&server_random[..], &client_random[..]];
         derive::prf(suite.derivation(), master, "key expansion", seeds, block);
         let (macs, block) = block.split_at(2 * mac);
         let (keys, ivs) = block.split_at(2 * key);
         let opener = |side: usize| {
-            let of_side = |block: &[u8], length| block[side * length..][..length].to_vec();
-            let (mac, key, iv) = (of_side(macs, mac), of_side(keys, key), of_side(ivs, iv));
+            let of_side = |block: &[u8], length: usize| {
+                block.get(side * length..(side + 1) * length).map(<[u8]>::to_vec)
+            };
+            let (mac, key, iv) = (of_side(macs, mac)?, of_side(keys, key)?, of_side(ivs, iv)?);
             let form = match bulk {
                 Bulk::Gcm(_) | Bulk::Ccm(..) => Form::Explicit { salt: iv.try_into().ok()? },
                 Bulk::ChaCha => Form::Implicit { iv: iv.try_into().ok()? },
@@ -234,8 +236,9 @@ impl Opener {
         }
         let length = self.cipher.open(nonce, &header, body)?;
         // The type is the last byte that is not padding.
-        let last = body[..length].iter().rposition(|byte| *byte != 0)?;
-        Some(Opened { kind: body[last], content: 0..last })
+        let body = body.get(..length)?;
+        let last = body.iter().rposition(|byte| *byte != 0)?;
+        Some(Opened { kind: *body.get(last)?, content: 0..last })
     }
 
     fn outer(
@@ -257,7 +260,7 @@ impl Opener {
         let mut bytes = [0; 13];
         bytes[..8].copy_from_slice(&self.sequence.wrapping_sub(1).to_be_bytes());
         bytes[8..11].copy_from_slice(&header[..3]);
-        bytes[11..].copy_from_slice(&(length as u16).to_be_bytes());
+        bytes[11..].copy_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
         bytes
     }
 
@@ -288,7 +291,7 @@ impl Opener {
         self.cipher.decrypt(iv, blocks)?;
         let end = unpadded(blocks)?.checked_sub(length)?;
         let (content, rest) = blocks.split_at(end);
-        verify(key, &[&self.authenticated(header, end), content], &rest[..length])?;
+        verify(key, &[&self.authenticated(header, end), content], rest.get(..length)?)?;
         Some(Opened { kind: header[0], content: 16..16 + end })
     }
 }
@@ -308,5 +311,5 @@ fn verify(key: &hmac::Key, parts: &[&[u8]], mac: &[u8]) -> Option<()> {
 fn unpadded(blocks: &[u8]) -> Option<usize> {
     let padding = *blocks.last()?;
     let end = blocks.len().checked_sub(usize::from(padding) + 1)?;
-    blocks[end..].iter().all(|byte| *byte == padding).then_some(end)
+    blocks.get(end..)?.iter().all(|byte| *byte == padding).then_some(end)
 }

@@ -97,7 +97,8 @@ fn is_nbd(head: &[u8]) -> bool {
         STRUCTURED_REPLY_MAGIC,
         EXTENDED_REPLY_MAGIC,
     ];
-    let begins = |magic: &[u8]| head.len() >= 4 && magic.starts_with(&head[..4]);
+    let Some(head) = head.first_chunk::<4>() else { return false };
+    let begins = |magic: &[u8]| magic.starts_with(head);
     options.iter().any(|magic| begins(&magic.to_be_bytes()))
         || others.iter().any(|magic| begins(&magic.to_be_bytes()))
 }

@@ -1,7 +1,7 @@
 //! TLS that is met midway, where nothing has said that it is TLS: several whole records in a row
 //! do.
 
-use protocol::message::Side;
+use protocol::message::{Both, Side};
 
 use super::record::{APPLICATION_DATA, CHANGE_CIPHER_SPEC, HEADER, MAX_BODY};
 
@@ -13,18 +13,18 @@ const CHAINS: usize = 8;
 /// Looks for the records of both directions of a connection, and counts them.
 #[derive(Debug, Default)]
 pub struct RecordSearch {
-    sides: [Search; 2],
+    sides: Both<Search>,
 }
 
 impl RecordSearch {
     /// Takes the next bytes of `from`.
     pub fn take(&mut self, from: Side, bytes: &[u8]) {
-        self.sides[from as usize].take(bytes);
+        self.sides[from].take(bytes);
     }
 
     /// Bytes of `from` are missing: where its next record begins is to be found again.
     pub fn gap(&mut self, from: Side) {
-        let search = &mut self.sides[from as usize];
+        let search = &mut self.sides[from];
         *search = Search { before: search.records(), ..Search::default() };
     }
 
@@ -87,7 +87,7 @@ impl Search {
                 }
             }
         }
-        self.rest = window[offset..].to_vec();
+        self.rest = window.get(offset..).unwrap_or_default().to_vec();
     }
 
     /// Whether a record begins at a place, and goes on with what ends there.
@@ -207,7 +207,7 @@ mod tests {
                 begin - HEADER - **length >= skip
             });
             prop_assert_eq!(midway.records(), whole.count() as u64);
-            for search in &midway.sides {
+            for search in midway.sides.iter() {
                 prop_assert!(search.chains.len() <= CHAINS && search.rest.len() < HEADER);
             }
         }

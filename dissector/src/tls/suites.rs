@@ -42,7 +42,8 @@ impl Suite {
     /// The name in the registry of IANA, of suites that can be opened.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
-        NAMES.binary_search_by_key(&self.0, |(id, _)| *id).ok().map(|at| NAMES[at].1)
+        let at = NAMES.binary_search_by_key(&self.0, |(id, _)| *id).ok()?;
+        NAMES.get(at).map(|(_, name)| *name)
     }
 
     /// How records are protected; `None` for suites that can't be opened.

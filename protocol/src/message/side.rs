@@ -1,5 +1,7 @@
 //! The two sides of a connection.
 
+use std::ops::{Index, IndexMut};
+
 /// Who sent a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
@@ -35,5 +37,47 @@ impl Side {
             Self::Client => 'C',
             Self::Server => 'S',
         }
+    }
+}
+
+/// One of something for each side: `both[side]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Both<T>([T; 2]);
+
+impl<T> Both<T> {
+    /// That of the client and that of the server.
+    pub const fn new(client: T, server: T) -> Self {
+        Self([client, server])
+    }
+
+    /// That of the client and that of the server.
+    pub const fn as_array(&self) -> &[T; 2] {
+        &self.0
+    }
+
+    /// That of the client, then that of the server.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
+    /// That of the client, then that of the server.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
+        self.0.iter_mut()
+    }
+}
+
+impl<T> Index<Side> for Both<T> {
+    type Output = T;
+
+    #[expect(clippy::indexing_slicing, reason = "there are two sides")]
+    fn index(&self, side: Side) -> &T {
+        &self.0[side as usize]
+    }
+}
+
+impl<T> IndexMut<Side> for Both<T> {
+    #[expect(clippy::indexing_slicing, reason = "there are two sides")]
+    fn index_mut(&mut self, side: Side) -> &mut T {
+        &mut self.0[side as usize]
     }
 }

@@ -200,7 +200,8 @@ pub(super) fn run(
                         true => Payload::Inside(bytes),
                         false => Payload::Whole(segment.payload.into()),
                     };
-                    let header = segment.header.len() as u8; // at most 60
+                    // At most 60.
+                    let header = u8::try_from(segment.header.len()).unwrap_or(u8::MAX);
                     found = Some((segment.without_payload(), header, payload));
                 });
             }
@@ -235,10 +236,13 @@ impl Feed {
         Ok(())
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "windows are a few MiB, batches a few thousand packets"
+    )]
     fn segment(&mut self, time_ns: u64, segment: &Segment<'_>, header: u8, payload: Payload) {
         let (lane, ends) = self.ends((segment.source, segment.destination), segment);
         let Some((_, batch)) = self.lanes.get_mut(lane) else { return };
-        // Windows are a few MiB, batches a few thousand packets.
         let (payload, length, whole) = match payload {
             Payload::Inside(bytes) => {
                 let range = self.window.as_ref().and_then(|window| window.range_of(bytes));
@@ -275,13 +279,14 @@ impl Feed {
         let lane = Key::new(segment).share(self.lanes.len());
         let mut place = 0;
         if let Some((_, batch)) = self.lanes.get_mut(lane) {
-            place = batch.ends.len() as u16; // fewer than packets
+            // Fewer than packets.
+            place = u16::try_from(batch.ends.len()).unwrap_or(u16::MAX);
             batch.ends.push(ends);
         }
         if self.recent.len() < RECENT {
             self.recent.push((ends, lane, place));
-        } else {
-            self.recent[self.oldest] = (ends, lane, place);
+        } else if let Some(oldest) = self.recent.get_mut(self.oldest) {
+            *oldest = (ends, lane, place);
             self.oldest = (self.oldest + 1) % RECENT;
         }
         (lane, place)

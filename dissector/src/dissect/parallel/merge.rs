@@ -81,7 +81,7 @@ pub(super) fn run<S: Sink>(chunks: Vec<Receiver<Chunk>>, sink: &mut S) -> Merged
     {
         // Up to here the other lanes have nothing to say.
         let limit = first_of(&lanes, Some(first)).map_or(Place::Over, |(_, place)| place);
-        let lane = &mut lanes[first];
+        let Some(lane) = lanes.get_mut(first) else { break };
         if lane.head.is_none() {
             lane.wait();
             continue;

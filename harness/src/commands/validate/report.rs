@@ -344,7 +344,12 @@ mod tests {
         collected.begin("dir/a b.pcap");
         collected.add(&info, &violation("cookie-echoed", Side::Server), Some(17));
         collected.add(&info, &violation("session-client-quits-softly", Side::Client), None);
-        let mut totals = Totals { sessions: 1, messages: [6, 7], judged: 900, ..Totals::default() };
+        let mut totals = Totals {
+            sessions: 1,
+            messages: protocol::message::Both::new(6, 7),
+            judged: 900,
+            ..Totals::default()
+        };
         (totals.violations, totals.warnings, totals.unjudged) = (1, 1, 8);
         (totals.start_ns, totals.end_ns) = (1_000_000_000, 1_500_000_000);
         collected.closed(&info, &totals);
