@@ -102,7 +102,7 @@ fn finds(fault: Fault, most_lines: usize) {
 
 #[test]
 fn finds_writes_that_are_not_stored() {
-    finds(Fault::WriteNotStored, 9);
+    finds(Fault::WriteNotStored, 10);
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::finding::{EventKind, Verdict};
 use crate::markup::clean;
+use crate::run::features::{Feature, FeatureVerdict};
 use crate::run::result::TargetRun;
-use crate::run::{Feature, FeatureVerdict, Outcome, SkipKind};
+use crate::run::{Outcome, SkipKind};
 
 /// A heading for a run: what was tested, which version, where.
 #[must_use]

@@ -6,8 +6,9 @@ use super::causes::{Cause, Weight, causes};
 use super::{digest, skips, terminal};
 use crate::finding::{Finding, Verdict};
 use crate::markup::html::{page, text};
+use crate::run::features::{Feature, features};
 use crate::run::result::TargetRun;
-use crate::run::{Feature, Outcome, Totals, features};
+use crate::run::{Outcome, Totals};
 
 /// The document as text.
 #[must_use]

@@ -7,9 +7,10 @@ use serde::Serialize;
 use super::causes::{Cause, causes, count};
 use crate::finding::Finding;
 use crate::markup::json::escaped;
+use crate::run::features::features;
 use crate::run::milestones::Offer;
 use crate::run::result::TargetRun;
-use crate::run::{Outcome, SkipKind, Totals, features};
+use crate::run::{Outcome, SkipKind, Totals};
 
 #[derive(Serialize)]
 struct Document<'r> {

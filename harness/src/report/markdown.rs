@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::causes::{Cause, Weight, causes};
 use super::{digest, skips, terminal};
 use crate::markup::markdown::{block, row, text};
+use crate::run::Totals;
+use crate::run::features::features;
 use crate::run::result::TargetRun;
-use crate::run::{Totals, features};
 
 /// The document as text.
 #[must_use]

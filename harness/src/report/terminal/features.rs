@@ -6,8 +6,9 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use super::style::{BAD, DOUBT, GOOD, QUIET, styled, wrapped};
 use crate::report::digest;
+use crate::run::Totals;
+use crate::run::features::{Feature, FeatureVerdict, features};
 use crate::run::result::TargetRun;
-use crate::run::{Feature, FeatureVerdict, Totals, features};
 
 /// The features by the qemu version that brought them, those that came out alike together; at the
 /// end those of which nothing was tested.
