@@ -114,8 +114,8 @@ fn check_data(option: OptionType, found: &mut Findings) {
         OptionType::LIST => Rule::ListDataInvalid,
         OptionType::STRUCTURED_REPLY => Rule::StructuredDataInvalid,
         OptionType::EXTENDED_HEADERS => Rule::ExtOptDataInvalid,
-        // NBD_OPT_INFO and NBD_OPT_GO: malformed, they fail as invalid.
-        OptionType::INFO | OptionType::GO => Rule::InfoGoMalformedInvalid,
+        // NBD_OPT_INFO and NBD_OPT_GO fail as invalid where they can't be read; bytes behind what can be
+        // read may be skipped.
         _ => return,
     };
     found.server(rule, "", format!("{option} is acknowledged, though its data is invalid"));

@@ -94,7 +94,6 @@ rules! {
     ClientUpgradesOnAck = "tls-client-upgrades-on-ack";
     HardDisconnectTlsFirst = "session-hard-disconnect-tls-first";
     // INFO and GO.
-    InfoGoMalformedInvalid = "opt-info-go-malformed-invalid";
     DescriptionMatchesList = "info-description-matches-list";
     InfoGoLayout = "opt-info-go-layout";
     InfoGoNameLength = "opt-info-go-name-length";

@@ -58,9 +58,6 @@ cases! {
     list_has_no_data: ListDataInvalid by Server,
         |t| { t.raw_option(LIST, b"x").s(ack(LIST)); },
         |t| { t.raw_option(LIST, b"x").s(refuse(LIST, INVALID)); };
-    a_malformed_go_is_refused: InfoGoMalformedInvalid by Server,
-        |t| { t.raw_option(GO, b"\0\0\0\x01x\0\0\0").s(export(GO, SIZE, FLAGS)).s(ack(GO)); },
-        |t| { t.raw_option(GO, b"\0\0\0\x01x\0\0\0").s(refuse(GO, TLS_REQD)); };
     structured_replies_take_no_data: StructuredDataInvalid by Server,
         |t| { t.raw_option(STRUCTURED, b"x").s(ack(STRUCTURED)); },
         |t| { t.raw_option(STRUCTURED, b"x").s(refuse(STRUCTURED, UNSUP)); };
