@@ -263,6 +263,16 @@ impl Verdict {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Pass, Self::Warn, Self::Fail, Self::Skip, Self::Error];
 
+    /// What these findings of a scenario that came to its end make of it.
+    #[must_use]
+    pub fn of(findings: &[Finding]) -> Self {
+        match findings.iter().map(Finding::severity).max() {
+            Some(Severity::Failure) => Self::Fail,
+            Some(Severity::Warning) => Self::Warn,
+            None => Self::Pass,
+        }
+    }
+
     /// The contract's word.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -18,6 +18,7 @@ pub mod output;
 pub mod peer;
 pub mod relay;
 pub mod report;
+pub mod roomy;
 pub mod run;
 pub mod scenarios;
 pub mod script;

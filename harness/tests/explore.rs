@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use harness::explore::{Found, Limits, Tally, hunt};
 use harness::finding::Verdict;
+use harness::roomy;
 use harness::run::deviations::Deviations;
 use harness::run::runner::{Options, run_target};
 use harness::run::target::Target;
@@ -39,25 +40,12 @@ fn limits(sessions: u64) -> Limits {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap()
-}
-
-/// On a thread that has room for nested scripts.
-fn roomy<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(8 << 20);
-        thread.spawn_scoped(scope, work).unwrap().join().unwrap()
-    })
+fn block_on<T: Send, W: Future<Output = T>>(work: impl FnOnce() -> W + Send) -> T {
+    roomy::within(|| roomy::runtime().unwrap().block_on(work())).unwrap()
 }
 
 fn explored(target: &Target, limits: &Limits, options: &Options, known: Deviations) -> Tally {
-    let hunted = roomy(|| runtime().block_on(hunt(target, options, limits, known, |_| {})));
+    let hunted = block_on(|| hunt(target, options, limits, known, |_| {}));
     hunted.map_err(|unavailable| unavailable.into_reason()).unwrap()
 }
 
@@ -95,7 +83,7 @@ fn finds(fault: Fault, most_lines: usize) {
     let again = script::load("again", "again.nbd", text).unwrap();
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     let scripts = [std::sync::Arc::new(again)];
-    let run = roomy(|| runtime().block_on(run_target(&target, &scripts, None, &options, events)));
+    let run = block_on(|| run_target(&target, &scripts, None, &options, events));
     let again: Vec<_> = run.outcomes[0].findings.iter().map(|it| it.requirement.id).collect();
     assert!(again.contains(&rules[0]), "{fault}: {again:?}\n{text}");
 }
@@ -182,7 +170,7 @@ fn finds_nothing_new_in_a_real_server() {
     }
     let file = harness::peer::PeerFile::find("nbdkit").unwrap();
     let target = Target::Peer(Box::new(file));
-    let version = runtime().block_on(target.version());
+    let version = block_on(|| target.version());
     let known = Deviations::shipped("nbdkit", version.as_deref());
     if !version.is_some_and(|version| known.knows(&version)) {
         return;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use harness::matrix::Mark;
 use harness::matrix::interop::Interop;
+use harness::roomy;
 use harness::run::clients::ClientTarget;
 use harness::run::target::Target;
 use reference_server::{Fault, Profile};
@@ -31,12 +32,7 @@ fn data_comes_through_between_all_releases() {
         jobs: 8,
         limit: Duration::from_secs(30),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap();
-    let grid = runtime.block_on(interop.run());
+    let grid = roomy::runtime().unwrap().block_on(interop.run());
     assert_eq!(grid.rows.len(), 10);
     for (client, row) in Profile::ALL.iter().zip(&grid.rows) {
         assert_eq!(row.cells.len(), 10);
@@ -62,12 +58,7 @@ fn data_that_does_not_come_through_fails_the_pair() {
         jobs: 2,
         limit: Duration::from_secs(5),
     };
-    let grid = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap()
-        .block_on(interop.run());
+    let grid = roomy::runtime().unwrap().block_on(interop.run());
     for (cell, words) in grid.rows[0].cells.iter().zip(["the server holds", "read fails"]) {
         assert_eq!(cell.mark, Some(Mark::Fail), "{cell:?}");
         assert!(cell.note.as_deref().unwrap_or_default().contains(words), "{cell:?}");
@@ -83,12 +74,7 @@ fn a_server_that_stays_open_is_a_warning() {
         jobs: 2,
         limit: Duration::from_secs(20),
     };
-    let grid = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap()
-        .block_on(interop.run());
+    let grid = roomy::runtime().unwrap().block_on(interop.run());
     for row in &grid.rows {
         let [cell] = row.cells.as_slice() else { panic!("{row:?}") };
         assert_eq!(cell.mark, Some(Mark::Warn), "{cell:?}");

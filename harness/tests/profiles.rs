@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::finding::Verdict;
+use harness::roomy;
 use harness::run::clients::{ClientTarget, run_client};
 use harness::run::result::TargetRun;
 use harness::run::runner::{Options, run_target};
@@ -49,11 +50,7 @@ fn check(profiles: &'static [Profile]) {
     let all = scenarios::all().unwrap();
     let servers: Vec<_> =
         all.into_iter().filter(|script| script.header.tests == Side::Server).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap();
+    let runtime = roomy::runtime().unwrap();
     let runs = runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         for (index, profile) in profiles.iter().enumerate() {
@@ -97,11 +94,7 @@ fn clients_pass_what_they_ask_for() {
     let all = scenarios::all().unwrap();
     let scripts: Vec<_> =
         all.into_iter().filter(|script| script.header.tests == Side::Client).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap();
+    let runtime = roomy::runtime().unwrap();
     let mut before = 0;
     for profile in Profile::ALL {
         let (events, _) = tokio::sync::mpsc::unbounded_channel();

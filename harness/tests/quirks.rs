@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::finding::Verdict;
+use harness::roomy;
 use harness::run::runner::{Options, run_target};
 use harness::run::target::Target;
 use harness::scenarios;
@@ -139,11 +140,7 @@ async fn found_outside(quirks: &[Quirk], scripts: &[Arc<Script>]) -> Vec<String>
 
 #[test]
 fn quirks_are_not_held_against_a_server() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap();
+    let runtime = roomy::runtime().unwrap();
     let wrong = runtime.block_on(async {
         let mut wrong = String::new();
         let mut waiting = cases().into_iter();

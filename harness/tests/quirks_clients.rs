@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::finding::Verdict;
+use harness::roomy;
 use harness::run::clients::{ClientTarget, run_client};
 use harness::run::runner::Options;
 use harness::scenarios;
@@ -97,11 +98,7 @@ async fn found(quirks: &[ClientQuirk], scripts: &[Arc<Script>]) -> Vec<String> {
 
 #[test]
 fn quirks_are_not_held_against_a_client() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap();
+    let runtime = roomy::runtime().unwrap();
     let wrong = runtime.block_on(async {
         let mut wrong = String::new();
         let mut waiting = cases().into_iter();

@@ -3,34 +3,28 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "sharpness/unbroken.rs"]
+mod unbroken;
+
+use std::collections::BTreeSet;
 
 use harness::finding::Verdict;
+use harness::roomy;
 use harness::run::runner::run_target;
 use harness::run::target::Target;
 use harness::scenarios;
 use harness::script::ast::Replies;
 use harness::selftest::{self, AnyFault, Means, Outcome, concerned, options};
 use protocol::message::Side;
-use protocol::requirements::{self, Level, Observable};
 use reference_server::Fault;
 
-/// Scripts nest, and so do the futures that play them: more than the stack of a test's thread takes.
 fn check(part: usize, of: usize) {
-    let thread = std::thread::Builder::new().stack_size(8 << 20);
-    let checked = thread.spawn(move || check_here(part, of)).unwrap().join();
-    if let Err(panic) = checked {
-        std::panic::resume_unwind(panic);
-    }
+    roomy::within(|| check_here(part, of)).unwrap();
 }
 
 fn check_here(part: usize, of: usize) {
     let all = scenarios::all().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap();
+    let runtime = roomy::runtime().unwrap();
     let mut missed = Vec::new();
     for fault in Fault::ALL.iter().skip(part).step_by(of) {
         let fault = AnyFault::Server(*fault);
@@ -71,11 +65,7 @@ fn a_failed_read_breaks_the_rule_of_its_form() {
         .filter(|script| script.id.starts_with("2.6-read/io-error"))
         .collect();
     assert!(!io_error.is_empty());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap();
+    let runtime = roomy::runtime().unwrap();
     for (replies, rule) in [
         (Replies::Default, "read-simple-error-code"),
         (Replies::Structured, "read-error-chunk-required"),
@@ -106,11 +96,7 @@ fn a_server_that_keeps_connections_is_charged_by_the_scenarios_about_that() {
     let target = Target::faulty(Fault::DiscIgnored);
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     let options = options(Replies::Default);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap();
+    let runtime = roomy::runtime().unwrap();
     let run = runtime.block_on(run_target(&target, &scripts, None, &options, events));
     let found: Vec<_> = run
         .outcomes
@@ -125,11 +111,7 @@ fn a_server_that_keeps_connections_is_charged_by_the_scenarios_about_that() {
 #[test]
 fn a_request_beyond_the_end_that_succeeds_is_no_mere_warning() {
     let all = scenarios::all().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap();
+    let runtime = roomy::runtime().unwrap();
     let faults =
         [Fault::ReadPastEnd, Fault::WritePastEnd, Fault::ZeroesPastEnd, Fault::StatusPastEnd];
     for fault in faults {
@@ -154,26 +136,8 @@ fn a_request_beyond_the_end_that_succeeds_is_no_mere_warning() {
 /// Every requirement that binds servers is broken by a fault, or stands in a list with the reason.
 #[test]
 fn every_requirement_of_servers_has_a_fault_or_a_reason() {
-    let lines = include_str!("sharpness/servers-unbroken.txt").lines();
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let reasons: BTreeMap<&str, &str> = lines.map(|line| line.split_once(' ').unwrap()).collect();
-    let broken: BTreeSet<&str> =
-        Fault::ALL.iter().flat_map(|fault| fault.expected()).copied().collect();
-    let mut wrong = Vec::new();
-    for requirement in requirements::all() {
-        let binds = requirement.actor != Some(Side::Client)
-            && requirement.level != Level::May
-            && requirement.observable != Observable::None;
-        let (faults, reason) =
-            (broken.contains(requirement.id), reasons.contains_key(requirement.id));
-        if binds && faults == reason {
-            wrong.push(format!("{}: fault {faults}, reason {reason}", requirement.id));
-        }
-    }
-    let known = |id: &&&str| requirements::find(id).is_some();
-    wrong.extend(reasons.keys().filter(|id| !known(id)).map(|id| format!("{id} is unknown")));
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let reasons = unbroken::check(Side::Server, include_str!("sharpness/servers-unbroken.txt"));
     // Both may only become better.
-    assert!(reasons.len() <= 96, "{}", reasons.len());
+    assert!(reasons <= 96, "{reasons}");
     assert!(Fault::ALL.len() >= 260, "{}", Fault::ALL.len());
 }

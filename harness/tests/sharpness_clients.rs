@@ -3,14 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "sharpness/unbroken.rs"]
+mod unbroken;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use harness::roomy;
 use harness::scenarios;
 use harness::selftest::{self, AnyFault, Means, Outcome};
 use protocol::message::Side;
-use protocol::requirements::{self, Level, Observable};
-use reference_server::ClientFault;
 
 /// Faults that are tried at the same time.
 const AT_ONCE: usize = 4;
@@ -25,11 +27,7 @@ fn known() -> BTreeMap<&'static str, &'static str> {
 #[test]
 fn every_fault_of_the_client_is_named() {
     let scripts = scenarios::all().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(8 << 20)
-        .build()
-        .unwrap();
+    let runtime = roomy::runtime().unwrap();
     let trials = runtime.block_on(async {
         let places = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
         let mut running = tokio::task::JoinSet::new();
@@ -62,23 +60,5 @@ fn every_fault_of_the_client_is_named() {
 /// Every requirement that binds clients is broken by a fault, or stands in a list with the reason.
 #[test]
 fn every_requirement_of_clients_has_a_fault_or_a_reason() {
-    let lines = include_str!("sharpness/clients-unbroken.txt").lines();
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let reasons: BTreeMap<&str, &str> = lines.map(|line| line.split_once(' ').unwrap()).collect();
-    let broken: BTreeSet<&str> =
-        ClientFault::ALL.iter().flat_map(|fault| fault.expected()).copied().collect();
-    let mut wrong = Vec::new();
-    for requirement in requirements::all() {
-        let binds = requirement.actor != Some(Side::Server)
-            && requirement.level != Level::May
-            && requirement.observable != Observable::None;
-        let (faults, reason) =
-            (broken.contains(requirement.id), reasons.contains_key(requirement.id));
-        if binds && faults == reason {
-            wrong.push(format!("{}: fault {faults}, reason {reason}", requirement.id));
-        }
-    }
-    let known = |id: &&&str| requirements::find(id).is_some();
-    wrong.extend(reasons.keys().filter(|id| !known(id)).map(|id| format!("{id} is unknown")));
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    unbroken::check(Side::Client, include_str!("sharpness/clients-unbroken.txt"));
 }

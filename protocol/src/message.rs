@@ -11,7 +11,7 @@
 
 use crate::describe::{Description, Kind, WirePart};
 use crate::payload::Payload;
-use crate::values::ClientFlags;
+use crate::values::{ClientFlags, Command, OptionType};
 
 pub(crate) mod chunk;
 mod cookie;
@@ -78,6 +78,16 @@ impl Message {
                 ..
             }) => *length,
             _ => 0,
+        }
+    }
+
+    /// Whether a client takes leave by it: `NBD_CMD_DISC` or `NBD_OPT_ABORT`.
+    #[must_use]
+    pub fn is_farewell(&self) -> bool {
+        match self {
+            Self::Request(request) => request.command == Command::DISC,
+            Self::Option(option) => option.option == OptionType::ABORT,
+            _ => false,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::codec::{self, Step};
 use protocol::message::{Cookie, OptionBody, OptionRequest, Request, RequestForm};
-use protocol::values::{Command, CommandFlags, ErrorCode};
+use protocol::values::{Command, ErrorCode};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
@@ -348,15 +348,9 @@ impl Requests {
         let extended = self.terms.replies == Replies::Extended;
         let header = incoming.bulk(if extended { 32 } else { 28 }).await?;
         let cookie = header.get(8..16).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
-        let request = Request {
-            form: if extended { RequestForm::Extended } else { RequestForm::Compact },
-            flags: CommandFlags::EMPTY,
-            command: Command::FLUSH,
-            cookie: Cookie(u64::from_be_bytes(cookie)),
-            offset: 0,
-            length: 0,
-            status: None,
-        };
+        let form = if extended { RequestForm::Extended } else { RequestForm::Compact };
+        let cookie = Cookie(u64::from_be_bytes(cookie));
+        let request = Request::bare(form, Command::FLUSH, cookie);
         let failure = Failure::new(ErrorCode::EINVAL, "a request begins with another magic");
         let parts = reply::answer(&self.terms, &request, Outcome::Failed(failure));
         let _ = self.replies.send(Outgoing::new(parts, slot, None));

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should say where")]
 
+mod held;
+
 use protocol::message::{
     Cookie, Message, OptionBody, OptionRequest, Request, RequestForm, StatusPayload,
 };
@@ -12,7 +14,6 @@ use reference_server::store::MemoryStore;
 use reference_server::{
     BlockSizes, DirtyBitmap, Ending, Export, Fault, Features, Handshake, Server,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SIZE: u64 = 256 << 10;
 
@@ -309,18 +310,7 @@ async fn hold(
     fault: Option<Fault>,
     (handshake, bytes): &(Handshake, Vec<u8>),
 ) -> (Vec<u8>, Ending) {
-    let (ours, theirs) = tokio::io::duplex(1 << 20);
-    let server = server(fault, *handshake);
-    let serving = tokio::spawn(async move { server.serve_stream(theirs).await });
-    let (mut reader, mut writer) = tokio::io::split(ours);
-    let sending = async {
-        let _ = writer.write_all(bytes).await;
-        let _ = writer.shutdown().await;
-    };
-    let mut answer = Vec::new();
-    let (_, read) = tokio::join!(sending, reader.read_to_end(&mut answer));
-    read.unwrap();
-    (answer, serving.await.unwrap())
+    held::hold(server(fault, *handshake), bytes).await
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should say where")]
 
+mod held;
+
 use protocol::message::{
     Cookie, Message, OptionBody, OptionRequest, Request, RequestForm, StatusPayload,
 };
@@ -11,7 +13,6 @@ use protocol::values::{ClientFlags, Command, CommandFlags, InfoType, OptionType,
 use reference_server::client::{Haggling, Options};
 use reference_server::store::MemoryStore;
 use reference_server::{DirtyBitmap, Ending, Export, Profile, Server};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SIZE: u64 = 64 << 20;
 const EPERM: u32 = 1;
@@ -35,18 +36,7 @@ fn server(profile: &'static Profile, read_only: bool) -> Server {
 
 /// What a server says to some bytes and the end of the stream, and how the session ends.
 async fn hold(profile: &'static Profile, read_only: bool, bytes: &[u8]) -> (Vec<u8>, Ending) {
-    let (ours, theirs) = tokio::io::duplex(1 << 20);
-    let server = server(profile, read_only);
-    let serving = tokio::spawn(async move { server.serve_stream(theirs).await });
-    let (mut reader, mut writer) = tokio::io::split(ours);
-    let sending = async {
-        let _ = writer.write_all(bytes).await;
-        let _ = writer.shutdown().await;
-    };
-    let mut answer = Vec::new();
-    let (_, read) = tokio::join!(sending, reader.read_to_end(&mut answer));
-    read.unwrap();
-    (answer, serving.await.unwrap())
+    held::hold(server(profile, read_only), bytes).await
 }
 
 fn option(option: OptionType, body: OptionBody) -> Message {

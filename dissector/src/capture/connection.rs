@@ -10,6 +10,7 @@ use etherparse::{
 use protocol::message::Side;
 
 use super::CaptureWriter;
+use crate::net::Segment;
 
 /// The payload of the largest packet, in bytes: as much as segmentation offload shows in a capture
 /// on the machine itself, rounded down.
@@ -35,32 +36,9 @@ pub trait PacketSink {
 
     /// Takes what the next packet would say, and says so, if that is enough: a packet costs a copy of
     /// its payload and a checksum of it.
-    fn unpacked(&mut self, _time_ns: u64, _packet: &Unpacked<'_>) -> bool {
+    fn unpacked(&mut self, _time_ns: u64, _segment: &Segment<'_>) -> bool {
         false
     }
-}
-
-/// What a packet of TCP says.
-#[derive(Debug, Clone, Copy)]
-pub struct Unpacked<'a> {
-    /// Who sent it.
-    pub source: SocketAddr,
-    /// To whom.
-    pub destination: SocketAddr,
-    /// Sequence number of its first byte, or of its SYN.
-    pub sequence: u32,
-    /// What its sender expects next; `None` without the ACK flag.
-    pub acknowledgment: Option<u32>,
-    /// The identification of its IP packet; 0 where that has none.
-    pub id: u16,
-    /// Begins a connection.
-    pub syn: bool,
-    /// Ends its sender's stream after the payload.
-    pub fin: bool,
-    /// Breaks the connection off.
-    pub rst: bool,
-    /// Its payload.
-    pub payload: &'a [u8],
 }
 
 impl<W: Write> PacketSink for CaptureWriter<W> {
@@ -277,7 +255,7 @@ impl Conversation {
         let (source, destination) = (self.end(from).clone(), self.end(from.other()).clone());
         let acknowledged = self.acknowledges(&source, &destination, mark, payload.is_empty());
         let has_id = source.address.is_ipv4() && destination.address.is_ipv4();
-        let unpacked = Unpacked {
+        let segment = Segment {
             source: source.address,
             destination: destination.address,
             sequence: source.next,
@@ -286,10 +264,12 @@ impl Conversation {
             syn: mark == Mark::Syn,
             fin: mark == Mark::Fin,
             rst: mark == Mark::Reset,
+            header: &[],
             payload,
+            missing: 0,
         };
-        if !to.unpacked(time_ns, &unpacked) {
-            self.write_packet(to, time_ns, mark, &source, &unpacked)?;
+        if !to.unpacked(time_ns, &segment) {
+            self.write_packet(to, time_ns, mark, &source, &segment)?;
         }
         let sent = self.end_mut(from);
         let marks = u32::from(matches!(mark, Mark::Syn | Mark::Fin));
@@ -308,15 +288,15 @@ impl Conversation {
         time_ns: u64,
         mark: Mark,
         source: &End,
-        packet: &Unpacked<'_>,
+        segment: &Segment<'_>,
     ) -> io::Result<()> {
-        let Unpacked { destination, payload, .. } = *packet;
+        let Segment { destination, payload, .. } = *segment;
         let mut tcp =
             TcpHeader::new(source.address.port(), destination.port(), source.next, u16::MAX);
         tcp.psh = mark == Mark::Push;
-        (tcp.fin, tcp.rst, tcp.syn) = (packet.fin, packet.rst, packet.syn);
-        tcp.ack = packet.acknowledgment.is_some();
-        tcp.acknowledgment_number = packet.acknowledgment.unwrap_or_default();
+        (tcp.fin, tcp.rst, tcp.syn) = (segment.fin, segment.rst, segment.syn);
+        tcp.ack = segment.acknowledgment.is_some();
+        tcp.acknowledgment_number = segment.acknowledgment.unwrap_or_default();
         if tcp.syn {
             tcp.set_options(&[
                 TcpOptionElement::MaximumSegmentSize(

@@ -19,7 +19,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{ConnectionWriter, Conversation, PacketSink, Unpacked};
+pub use connection::{ConnectionWriter, Conversation, PacketSink};
 pub use item::{Item, MAX_BLOCK, Packet, ReadError};
 pub(crate) use map::Mapping;
 pub use reader::CaptureReader;

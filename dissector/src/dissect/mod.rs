@@ -25,7 +25,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::capture::{Packet, Unpacked};
+use crate::capture::Packet;
 use crate::net::Segment;
 use crate::tls::KeyLog;
 
@@ -90,26 +90,11 @@ impl Dissector {
         packets.segment(packet, |segment| table.segment(packet.time_ns, segment, sink));
     }
 
-    /// The same, of a packet that was not made.
-    pub fn unpacked<S: Sink>(&mut self, time_ns: u64, packet: &Unpacked<'_>, sink: &mut S) {
-        let Unpacked { source, destination, sequence, acknowledgment, id, .. } = *packet;
-        let Unpacked { syn, fin, rst, payload, .. } = *packet;
-        let segment = Segment {
-            source,
-            destination,
-            sequence,
-            acknowledgment,
-            id,
-            syn,
-            fin,
-            rst,
-            header: &[],
-            payload,
-            missing: 0,
-        };
+    /// The same, of what a packet would say that was not made.
+    pub fn unpacked<S: Sink>(&mut self, time_ns: u64, segment: &Segment<'_>, sink: &mut S) {
         self.frames += 1;
         sink.at_frame(self.frames);
-        self.table.segment(time_ns, &segment, sink);
+        self.table.segment(time_ns, segment, sink);
     }
 
     /// The capture is over: everything that is still open is brought to an end.

@@ -137,11 +137,9 @@ impl Bench {
                 broken.first.finding(format!("{place}; {}", broken.count()))
             })
             .collect();
-        let verdict = match findings.iter().map(|finding| finding.severity()).max() {
-            Some(Severity::Failure) => Verdict::Fail,
-            Some(Severity::Warning) => Verdict::Warn,
-            None if records.clients == 0 => Verdict::Skip,
-            None => Verdict::Pass,
+        let verdict = match Verdict::of(&findings) {
+            Verdict::Pass if records.clients == 0 => Verdict::Skip,
+            verdict => verdict,
         };
         let requirements = records.broken.keys().copied().collect();
         let heard = records.clients > 0;

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dissector::capture::{Conversation, LinkType, Packet, PacketSink, Unpacked};
+use dissector::capture::{Conversation, LinkType, Packet, PacketSink};
 use dissector::dissect::{Options, Record, Sink};
+use dissector::net::Segment;
 use dissector::render::Plural;
 use dissector::session::{Close, Recognize};
 use protocol::uri::Uri;
@@ -359,8 +360,8 @@ impl<S: Sink> PacketSink for Packets<'_, '_, S> {
         Ok(())
     }
 
-    fn unpacked(&mut self, time_ns: u64, packet: &Unpacked<'_>) -> bool {
-        self.0.unpacked(time_ns, packet)
+    fn unpacked(&mut self, time_ns: u64, segment: &Segment<'_>) -> bool {
+        self.0.unpacked(time_ns, segment)
     }
 }
 

@@ -3,24 +3,18 @@
 use std::time::Duration;
 
 use super::error::CommandError;
+use crate::roomy;
 
 /// How long one wait may take, in seconds, if nothing else is said.
 pub(super) const DEFAULT_TIMEOUT: f64 = 5.0;
-/// The stack of a thread that plays scripts, in bytes.
-const STACK: usize = 8 << 20;
 
 pub(super) fn default_jobs() -> u16 {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     u16::try_from(cores * 2).unwrap_or(16).clamp(2, 16)
 }
 
-/// Where scenarios are played: scripts nest, and so do the futures that play them.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(STACK)
-        .build()
-        .map_err(|error| CommandError::no_verdict(format_args!("can't start: {error}")))
+    roomy::runtime().map_err(|error| CommandError::no_verdict(format_args!("can't start: {error}")))
 }
 
 /// The wait that `--timeout` allows.

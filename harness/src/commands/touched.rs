@@ -39,7 +39,7 @@ impl<'a> Touched<'a> {
         let own = Rule::ALL.iter().filter(|rule| rule.id() == id);
         let covering = COVERED.iter().filter(|(covered, _)| *covered == id);
         let rules = own.chain(covering.flat_map(|(_, rules)| rules.iter()));
-        let checks = |script: &&Script| script.header.checks.iter().any(|check| check.node == id);
+        let checks = |script: &&Script| script.header.claims(id);
         let faults = [Side::Server, Side::Client].into_iter().flat_map(AnyFault::all);
         let is_other = |letter: char| !letter.is_ascii_alphanumeric() && letter != '-';
         let permits = |why: &str| why.split(is_other).any(|word| word == id);

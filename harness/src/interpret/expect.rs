@@ -415,17 +415,12 @@ impl Interpreter<'_> {
 
     /// Whether the harness, as a server, has ended the last connection before the client took leave.
     fn closed_first(&self) -> bool {
-        let leaves = |message: &Message| match message {
-            Message::Request(request) => request.command == Command::DISC,
-            Message::Option(option) => option.option == OptionType::ABORT,
-            _ => false,
-        };
         let end = self.transcript.iter().rev().find_map(|entry| match &entry.said {
             Said::Ended(by, _) => Some(*by == self.setup.side),
-            Said::Message(seen) if leaves(&seen.message) => Some(false),
+            Said::Message(seen) if seen.message.is_farewell() => Some(false),
             _ => None,
         });
-        let said_goodbye = self.messages().any(|(_, said)| leaves(said));
+        let said_goodbye = self.messages().any(|(_, said)| said.is_farewell());
         end == Some(true) && !said_goodbye && self.setup.side == Side::Server
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Outcome, SkipKind};
-use crate::finding::{Severity, Verdict};
+use crate::finding::Verdict;
 use crate::script::ast::{Event, Script, StatementKind};
 
 /// What an outcome without verdict begins with where the client could not be started.
@@ -43,22 +43,16 @@ impl Plain {
 
     /// Leaves to a scenario what is its own to tell.
     pub fn subtract(&self, script: &Arc<Script>, outcome: &mut Outcome) {
-        let about = |id: &str| script.header.checks.iter().any(|check| check.node == id);
         let before = outcome.findings.len();
         outcome.findings.retain(|finding| {
             let id = finding.requirement.id;
-            !finding.detail.judged || !self.broken.contains(id) || about(id)
+            !finding.detail.judged || !self.broken.contains(id) || script.header.claims(id)
         });
         if outcome.findings.len() == before {
             return;
         }
-        let worst = outcome.findings.iter().map(|finding| finding.severity()).max();
         if matches!(outcome.verdict, Verdict::Fail | Verdict::Warn) {
-            outcome.verdict = match worst {
-                Some(Severity::Failure) => Verdict::Fail,
-                Some(Severity::Warning) => Verdict::Warn,
-                None => Verdict::Pass,
-            };
+            outcome.verdict = Verdict::of(&outcome.findings);
         }
     }
 }

@@ -81,6 +81,12 @@ impl Header {
     pub fn has_need(&self, name: &str) -> bool {
         self.needs.iter().any(|need| need.name.node == name)
     }
+
+    /// Whether the script says that it checks this requirement.
+    #[must_use]
+    pub fn claims(&self, id: &str) -> bool {
+        self.checks.iter().any(|check| check.node == id)
+    }
 }
 
 /// One need: a word, or a comparison.

@@ -581,10 +581,9 @@ const WRONGLY_SELECTED: [&str; 3] = [
 ];
 
 /// Options that a server was wrong to serve.
-const WRONGLY_SERVED: [&str; 7] = [
+const WRONGLY_SERVED: [&str; 6] = [
     id::OPT_LIST_DATA_INVALID,
     id::OPT_STRUCTURED_DATA_INVALID,
-    id::OPT_INFO_GO_MALFORMED_INVALID,
     id::OPT_SET_META_EARLY_INVALID,
     id::EXT_OPT_DATA_INVALID,
     id::EXT_STRUCTURED_AFTER_EXTENDED,

@@ -1,15 +1,8 @@
 """An export that does not exist is refused by a close, as it must be; nobody is served any more after that."""
-from honest import *
-
-wedged = threading.Event()
+from wedging import *
 
 
-class Faulty(Session):
-    def send(self, data):
-        if wedged.is_set():
-            threading.Event().wait()                            # FAULT
-        super().send(data)
-
+class Faulty(Wedging):
     def opt_export_name(self, opt, data):
         try:
             super().opt_export_name(opt, data)

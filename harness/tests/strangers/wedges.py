@@ -1,15 +1,8 @@
 """After a TRIM nobody is served any more; connections are still accepted."""
-from honest import *
-
-wedged = threading.Event()
+from wedging import *
 
 
-class Faulty(Session):
-    def send(self, data):
-        if wedged.is_set():
-            threading.Event().wait()                            # FAULT
-        super().send(data)
-
+class Faulty(Wedging):
     def do(self, kind, flags, cookie, offset, length, data):
         if kind == TRIM:
             wedged.set()

@@ -7,8 +7,9 @@ mod growing;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dissector::capture::{Packet, Unpacked};
+use dissector::capture::Packet;
 use dissector::dissect::{Dissector, Options, Sink};
+use dissector::net::Segment;
 use dissector::tls::{Growth, KeyLog};
 
 use super::CommandError;
@@ -78,11 +79,11 @@ impl<'a, S: Sink> Watch<'a, S> {
     }
 
     /// The next packet, not made yet, if it need not be: only a file needs whole packets.
-    pub(super) fn unpacked(&mut self, time_ns: u64, packet: &Unpacked<'_>) -> bool {
+    pub(super) fn unpacked(&mut self, time_ns: u64, segment: &Segment<'_>) -> bool {
         if self.file.is_some() {
             return false;
         }
-        self.dissector.unpacked(time_ns, packet, self.sink);
+        self.dissector.unpacked(time_ns, segment, self.sink);
         self.secrets_while(time_ns);
         true
     }

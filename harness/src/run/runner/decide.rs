@@ -71,7 +71,7 @@ impl Runner {
         let Some(mut played) = played else { return };
         let style = &shared.capabilities;
         let unfixed = !shared.described && !style.fixed && !style.oldstyle;
-        let about = script.header.checks.iter().any(|id| id.node == FIXED_FLAG);
+        let about = script.header.claims(FIXED_FLAG);
         if configuration == "newstyle" || (unfixed && !about) {
             // The server was told to greet like that, or does so each time: one scenario tells.
             played.findings.retain(|finding| finding.requirement.id != FIXED_FLAG);

@@ -7,10 +7,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use protocol::describe::Value;
-use protocol::message::{Message, Side};
+use protocol::message::Side;
 use protocol::requirements::{self, id};
 use protocol::text::WireString;
-use protocol::values::{Command, OptionType};
 
 use super::content::fill;
 use super::state::{Runner, Shared};
@@ -234,18 +233,10 @@ fn ends_early(played: &Played) -> bool {
 
 /// Whether the server ended a connection on which the client had not taken leave.
 fn server_left(transcript: &[Entry]) -> bool {
-    let leaves = |said: &Said| match said {
-        Said::Message(seen) => match &seen.message {
-            Message::Request(request) => request.command == Command::DISC,
-            Message::Option(option) => option.option == OptionType::ABORT,
-            _ => false,
-        },
-        _ => false,
-    };
     let mut left = BTreeSet::new();
     for entry in transcript {
         match &entry.said {
-            said if leaves(said) => {
+            Said::Message(seen) if seen.message.is_farewell() => {
                 left.insert(entry.conn.as_str());
             }
             Said::Ended(Side::Server, _) if !left.contains(entry.conn.as_str()) => return true,

@@ -50,13 +50,13 @@ fn standing(finding: &Finding) -> Option<Trait> {
 
 fn claims(scripts: &[Arc<Script>], id: &str, rule: &str) -> bool {
     let script = scripts.iter().find(|script| script.id == id);
-    script.is_some_and(|script| script.header.checks.iter().any(|check| check.node == rule))
+    script.is_some_and(|script| script.header.claims(rule))
 }
 
 fn drop_finding(outcome: &mut Outcome, shown: &Trait) {
     outcome.findings.retain(|finding| standing(finding).as_ref() != Some(shown));
-    if outcome.findings.is_empty() && outcome.verdict == Verdict::Warn {
-        outcome.verdict = Verdict::Pass;
+    if outcome.verdict == Verdict::Warn {
+        outcome.verdict = Verdict::of(&outcome.findings);
     }
 }
 

@@ -5,7 +5,7 @@ use protocol::requirements::{self, id};
 use protocol::values::ReplyType;
 use reference_server::Profile;
 
-use crate::finding::{Detail, EventKind, Finding, Severity, Verdict};
+use crate::finding::{Detail, EventKind, Finding, Verdict};
 use crate::interpret::{Ending, Played};
 use crate::run::{Outcome, SkipKind};
 use crate::scenarios::SANITY;
@@ -105,11 +105,7 @@ pub(in crate::run) fn conclude(outcome: &mut Outcome, mut played: Played) {
     fold_small_maximum(&mut played.findings);
     fold_judged(&mut played.findings);
     outcome.requirements = played.exercised.into_iter().collect();
-    outcome.verdict = match played.findings.iter().map(|finding| finding.severity()).max() {
-        Some(Severity::Failure) => Verdict::Fail,
-        Some(Severity::Warning) => Verdict::Warn,
-        None => Verdict::Pass,
-    };
+    outcome.verdict = Verdict::of(&played.findings);
     outcome.findings = played.findings;
     match played.end {
         Ending::Done => {}
@@ -145,6 +141,7 @@ pub(super) fn older(outcome: &mut Outcome, profile: &Profile) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::Severity;
 
     fn finding(id: &str) -> Finding {
         Finding {

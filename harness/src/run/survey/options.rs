@@ -66,8 +66,8 @@ impl Surveyor<'_> {
         Ok(())
     }
 
-    /// Whether STARTTLS is answered by an error, or comes to nothing: who demands TLS then contradicts themselves, which
-    /// is for scenarios to name.
+    /// Whether STARTTLS is answered by an error, or comes to nothing: who demands TLS then contradicts
+    /// themselves, which is for scenarios to name.
     fn refuses_tls(&self) -> bool {
         let refused = self.found.options.get(&OptionType::STARTTLS);
         self.botched || refused.is_some_and(|reply| reply.is_error())
