@@ -91,7 +91,8 @@ impl Writer {
             for reply in &batch {
                 self.part(&mut outgoing, &reply.parts, 0..reply.parts.list.len()).await?;
             }
-            if replies.is_empty() {
+            // A late reply waits for its own time only, not for those of the replies behind it.
+            if replies.is_empty() || !behaviour.reply_delay.is_zero() {
                 stalls(stall, outgoing.flush()).await?;
             }
             if batch.iter().any(|reply| reply.parts.ends) {
