@@ -401,6 +401,19 @@ fn a_block_size_that_is_enforced_and_not_told_is_that_and_no_lack_of_the_command
 }
 
 #[test]
+fn a_server_that_serves_less_than_it_told_breaks_that_rule_and_no_other() {
+    let tested = Stranger::start("serves-64-kib").tested(&[]);
+    tested.within(60, MIB);
+    assert_eq!(failing(&tested), BTreeSet::from(["size-server-advertises-enforced"]));
+    assert_eq!(warning(&tested), BTreeSet::from(["size-default-max-32-mib"]), "{}", tested.text);
+    assert!(tested.with("pass").len() >= 190, "{}", tested.text);
+    let tested = Stranger::start("serves-64-kib-untold").tested(&[]);
+    assert_eq!(tested.with("fail"), [""; 0], "{}", tested.text);
+    assert_eq!(warning(&tested), BTreeSet::from(["size-default-max-32-mib"]), "{}", tested.text);
+    assert!(tested.with("pass").len() >= 190, "{}", tested.text);
+}
+
+#[test]
 fn errors_out_of_place_are_warnings_that_tell_which_is_right() {
     let tested = Stranger::start("errors-out-of-place").tested(&[]);
     tested.within(60, MIB);

@@ -293,6 +293,9 @@ impl Interpreter<'_> {
             limits.preferred = known("preferred").unwrap_or(limits.preferred);
             limits.maximum = known("maximum").unwrap_or(limits.maximum);
         }
+        if let Some(most) = self.setup.most {
+            limits.maximum = limits.maximum.min(most);
+        }
         for (name, value) in limits.variables() {
             self.env.set(name, value);
         }

@@ -13,12 +13,14 @@ use super::labels::Cookies;
 use super::matching::Candidate;
 use super::setup::Setup;
 use super::stop::{Flow, Stop};
-use crate::dial::{ClientProcess, Dialed};
+use crate::dial::{ClientProcess, Dialed, NotDialed};
 use crate::finding::{Detail, EventKind};
 use crate::link::{End, Link};
 
 /// How soon a place is asked for again.
 pub(super) const PLACE_AGAIN: Duration = Duration::from_millis(50);
+/// How long a server that serves one client after the other may take to listen again.
+const LISTENS_AGAIN: Duration = Duration::from_secs(1);
 /// The feature of the scenarios that are about how a session ends.
 const DISCONNECTION: &str = "NBD_CMD_DISC";
 /// How long a connection of a process that has ended may take to show.
@@ -50,6 +52,10 @@ impl Interpreter<'_> {
             () = gone => Err("it has ended".to_owned().into()),
         };
         let dialed = match dialed {
+            Ok(dialed) => Ok(dialed),
+            Err(error) => self.dial_again(name, limit, error).await,
+        };
+        let dialed = match dialed {
             Ok(dialed) => dialed,
             Err(error) => {
                 if self.setup.side == Side::Client {
@@ -76,6 +82,25 @@ impl Interpreter<'_> {
             self.wait_for_place(name, limit, span).await;
         }
         Ok(())
+    }
+
+    /// Connects again for a while to a server with few places: it may listen again only when the last
+    /// session is over.
+    async fn dial_again(
+        &mut self,
+        name: &str,
+        limit: Duration,
+        mut error: NotDialed,
+    ) -> Result<Dialed, NotDialed> {
+        let deadline = Instant::now() + LISTENS_AGAIN.min(limit);
+        while self.setup.few_places && !error.reset && Instant::now() < deadline {
+            tokio::time::sleep(PLACE_AGAIN).await;
+            match self.setup.dialer.dial(name, limit).await {
+                Ok(dialed) => return Ok(dialed),
+                Err(again) => error = again,
+            }
+        }
+        Err(error)
     }
 
     /// A connection that is reset before it is greeted, so early that connecting already tells.

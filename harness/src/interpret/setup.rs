@@ -20,6 +20,8 @@ pub struct Setup {
     pub export: String,
     /// Variables that are known from the start: `size`, `flags`, `minimum`...
     pub variables: Vec<(String, Value)>,
+    /// The largest payload that requests may have, in bytes, whatever the server tells.
+    pub most: Option<u64>,
     /// What the export holds from its start on, in place of the content that scenarios know: what is
     /// read is compared with it. For scripts that write nothing.
     pub there: Option<Arc<[u8]>>,

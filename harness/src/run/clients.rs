@@ -394,6 +394,7 @@ async fn perform(
             ("offset".to_owned(), Value::Int(action.offset)),
             ("length".to_owned(), Value::Int(action.length)),
         ],
+        most: None,
         there: None,
         touched: Touched::default(),
         timeout: limit,

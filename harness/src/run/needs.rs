@@ -44,6 +44,7 @@ pub fn missing(
         let reason = format!("hazardous ({}): `--allow-hazard` runs it all the same", hazard.node);
         return Some((SkipKind::NotAllowed, reason));
     }
+    let capabilities = &*capabilities.for_script(script);
     // What the server lacks says more than what the run does not allow.
     let unmet = script.header.needs.iter().filter_map(|need| unmet(need, capabilities, allowed));
     unmet
@@ -68,6 +69,7 @@ pub fn apparently_missing(
         APPARENT.contains(&name)
             || (flags.clone().any(|known| known == flag) && !hidden.iter().any(|one| one == flag))
     };
+    let told = &*told.for_script(script);
     script.header.needs.iter().filter(apparent).find_map(|need| unmet(need, told, allowed))
 }
 
@@ -287,6 +289,7 @@ fn number(name: &str, capabilities: &Capabilities) -> Option<(u64, &'static [&'s
         }
         "minimum" => (limits.minimum, &["minimum="]),
         "preferred" => (limits.preferred, &["preferred="]),
+        "maximum" if capabilities.served.is_some() => (limits.maximum, &["NBD_CMD_READ"]),
         "maximum" => (limits.maximum, &["maximum="]),
         _ => return None,
     })

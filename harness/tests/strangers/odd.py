@@ -10,6 +10,8 @@ parser.add_argument("--socket", required=True)
 parser.add_argument("habits", nargs="+")
 arguments = parser.parse_args()
 habits = set(arguments.habits)
+# The byte that "bad-sector" can't read.
+BAD = (3 << 20) + 700
 ERR_BLOCK_SIZE_REQD = (1 << 31) + 8
 ROTATIONAL, SEND_DF, CAN_MULTI_CONN, SEND_FAST_ZERO = 1 << 4, 1 << 7, 1 << 8, 1 << 11
 KNOWN = {
@@ -27,7 +29,7 @@ KNOWN = {
     "only-has-flags", "no-df", "multi-conn", "rotational", "fast-zero-never",
     # Commands.
     "trim-keeps", "trim-garbles", "trim-fails", "zeroes-fill", "cache-fails", "df-overflows",
-    "einval-beyond", "length-0-fails", "one-client", "status-fails",
+    "einval-beyond", "length-0-fails", "one-client", "listens-again", "status-fails", "bad-sector",
     # Ends.
     "stays-after-abort",
 }
@@ -123,6 +125,8 @@ class Odd(Session):
             return EINVAL
         if has("maximum-1m") and kind in (READ, WRITE) and length > 1 << 20:
             return EOVERFLOW if kind == READ else EINVAL
+        if has("bad-sector") and kind == READ and not past and offset <= BAD < offset + length:
+            return EIO
         if has("fast-zero-never") and kind == ZEROES and flags & FAST_ZERO:
             return ENOTSUP
         if has("cache-fails") and kind == CACHE:
@@ -251,12 +255,23 @@ if has("several-exports"):
     Odd.exports += [Export("zwei ü", 1 << 20), Export("x" * 200, 1000001, True)]
 
 
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(arguments.socket)
-listener.listen(64)
+def listen():
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(arguments.socket)
+    listener.listen(64)
+    return listener
+
+
+listener = listen()
 while True:
     client, _ = listener.accept()
-    if has("one-client"):
+    if has("listens-again"):
+        # As a program in a loop of a shell does.
+        listener.close()
+        os.unlink(arguments.socket)
+        one(Odd, client)
+        listener = listen()
+    elif has("one-client"):
         one(Odd, client)
     else:
         threading.Thread(target=one, args=(Odd, client), daemon=True).start()

@@ -191,7 +191,8 @@ impl Runner {
         let capabilities = &scene.shared.capabilities;
         let captures = self.options.capture.as_ref();
         let capture = captures.and_then(|all| all.create(self.target.name(), &script.id));
-        let mut variables = capabilities.variables();
+        let limited = capabilities.for_script(script);
+        let mut variables = limited.variables();
         if let Some(other) = &scene.other {
             variables.push(("other".to_owned(), Value::Text(other.clone())));
         }
@@ -201,6 +202,7 @@ impl Runner {
             side: Side::Client,
             export: capabilities.export.clone(),
             variables,
+            most: limited.served,
             there: scene.there.clone(),
             touched: scene.touched.clone(),
             timeout,

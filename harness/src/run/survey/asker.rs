@@ -24,7 +24,7 @@ use crate::tls::{Security, Starter};
 
 /// How many messages may still come once we have taken leave.
 const FAREWELLS: usize = 100;
-/// The most that is listened to on one connection, in bytes.
+/// The most that is listened to on one connection besides the data that was asked for, in bytes.
 const HEARD: usize = 4 << 20;
 /// The longest line that is kept as evidence, in characters; what is cut is no evidence.
 const LINE: usize = 16 << 10;
@@ -64,6 +64,8 @@ pub(super) struct Asker {
     limit: Duration,
     /// How much has been heard, in bytes of lines and bulk.
     heard: usize,
+    /// How much data was asked for, in bytes.
+    asked: usize,
     /// What was said by the server, as lines.
     pub lines: Vec<String>,
     cookie: u64,
@@ -75,7 +77,8 @@ impl Asker {
         let stream = connect(whom.address, limit).await.map_err(NoAnswer::Unreachable)?;
         let link = Link::new("", Side::Client, stream, None);
         let lines = Vec::new();
-        let mut asker = Self { link, limit, heard: 0, lines, cookie: 0x6e62_6463_6865_0000 };
+        let mut asker =
+            Self { link, limit, heard: 0, asked: 0, lines, cookie: 0x6e62_6463_6865_0000 };
         let heard = asker.hear().await.map_err(|error| match error {
             NoAnswer::Ended(end @ (End::Close | End::Notified | End::Reset)) => {
                 NoAnswer::TurnedAway(end)
@@ -122,7 +125,7 @@ impl Asker {
             Incoming::Message(received) => {
                 let line = line(&received.message);
                 self.heard += line.len() + received.bulk.len();
-                if self.heard > HEARD {
+                if self.heard > HEARD + self.asked {
                     return Err(NoAnswer::Flood);
                 }
                 if line.len() <= LINE && self.lines.len() < LINES {
@@ -228,6 +231,7 @@ impl Asker {
 
     /// READ, of a lawful size.
     pub(super) async fn read(&mut self, offset: u64, length: u64) -> Result<Answer, NoAnswer> {
+        self.asked += usize::try_from(length).unwrap_or_default();
         self.request(Command::READ, offset, length, None).await
     }
 

@@ -1,10 +1,12 @@
 //! What a server offers, with the lines that show it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::describe::Value;
 use protocol::message::{Info, OptionReply, ReplyBody};
+use protocol::requirements::id;
 use protocol::text::WireString;
 use protocol::values::{OptionType, ReplyType, TransmissionFlags};
 
@@ -12,7 +14,10 @@ use super::export::Export;
 use super::fact::Fact;
 use super::kept::Kept;
 use crate::interpret::Limits;
-use crate::script::ast::TlsKind;
+use crate::script::ast::{Script, TlsKind};
+
+/// The rules that a server breaks by serving less than it told, or than the default.
+const ABOUT_MAXIMUM: [&str; 2] = [id::SIZE_DEFAULT_MAX_32_MIB, id::SIZE_SERVER_ADVERTISES_ENFORCED];
 
 /// For whom TLS is a must (section "Server-side requirements").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,6 +100,8 @@ pub struct Capabilities {
     pub exports: Vec<Export>,
     /// Whether a READ of lawful size is served. Not asked of servers that the harness set up.
     pub reads: Fact<()>,
+    /// The largest READ that is served, in bytes, where that is less than has to be.
+    pub served: Option<u64>,
     /// Whether a WRITE of lawful size is served; not asked where nothing may be written.
     pub writes: Fact<()>,
     /// What becomes of data that was written.
@@ -147,10 +154,12 @@ impl Capabilities {
         self.lines.iter().rev().find(shows).map(String::as_str)
     }
 
-    /// Within what requests must be served.
+    /// Within what requests must be served, and are.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        Limits::new(self.size, self.block_size)
+        let told = Limits::new(self.size, self.block_size);
+        let served = self.served.unwrap_or(u64::MAX);
+        Limits { maximum: told.maximum.min(served), ..told }
     }
 
     /// The name of the export, in quotes.
@@ -172,10 +181,24 @@ impl Capabilities {
         self.limits().minimum
     }
 
-    /// The largest payload that any request may have, in bytes: what was told, else 32 MiB.
+    /// The largest payload that any request may have, in bytes: what was told, else 32 MiB, or what is
+    /// served if that is less.
     #[must_use]
     pub fn maximum(&self) -> u64 {
         self.limits().maximum
+    }
+
+    /// What counts for a script: no request is larger than what is served, unless the script is about
+    /// just that.
+    #[must_use]
+    pub fn for_script(&self, script: &Script) -> Cow<'_, Self> {
+        let header = &script.header;
+        let about = ABOUT_MAXIMUM.iter().any(|rule| header.claims(rule))
+            || header.beyond.iter().any(|word| word.node == "maximum");
+        match self.served {
+            Some(_) if about => Cow::Owned(Self { served: None, ..self.clone() }),
+            _ => Cow::Borrowed(self),
+        }
     }
 
     /// The variables that a script may use before it has entered an export itself.

@@ -9,6 +9,7 @@ use super::asker::{Answer, Asker};
 use super::capacity;
 use super::fact::{Fact, NoAnswer};
 use super::kept::Kept;
+use super::largest;
 use super::surveyor::Surveyor;
 use super::way::Way;
 use crate::link::End;
@@ -49,6 +50,10 @@ pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
         if surveyor.ask.write && !read_only && readable {
             surveyor.asking("NBD_CMD_WRITE");
             write(surveyor, &way, block, &seen).await;
+        }
+        if readable {
+            surveyor.asking("a large NBD_CMD_READ");
+            largest::look(surveyor, &way, block).await;
         }
     }
     if !surveyor.ask.places {
@@ -305,7 +310,7 @@ fn judge(
 }
 
 /// Whether an error is one that a device has, not one that a request deserves.
-fn is_of_device(error: ErrorCode) -> bool {
+pub(super) fn is_of_device(error: ErrorCode) -> bool {
     matches!(error, ErrorCode::EIO | ErrorCode::ENOSPC | ErrorCode::ENOMEM)
 }
 
@@ -315,7 +320,7 @@ fn refuses_writes(error: ErrorCode) -> bool {
     is_of_device(error) || error == ErrorCode::EPERM
 }
 
-fn asked(command: &str, offset: u64, length: u64) -> String {
+pub(super) fn asked(command: &str, offset: u64, length: u64) -> String {
     format!("C: NBD_CMD_{command} offset={offset} length={length}")
 }
 

@@ -9,6 +9,7 @@ pub mod export;
 mod exports;
 pub mod fact;
 pub mod kept;
+mod largest;
 mod options;
 mod parting;
 pub mod relies;
