@@ -159,6 +159,11 @@ impl Channel {
         }
     }
 
+    /// How many bytes inside TLS were not opened.
+    pub(super) fn unopened(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |tls| tls.connection.unopened())
+    }
+
     /// Whether it stands still until secrets come.
     pub(super) fn awaits_secrets(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.connection.is_waiting())

@@ -4,7 +4,7 @@ use protocol::message::{OptionBody, ReplyBody, Side};
 use protocol::values::{OptionType, ReplyType};
 
 use super::tests::{CLIENT, Owned, SERVER, START, lines, option, option_reply, packets, session};
-use super::tests::{address, text, text_with};
+use super::tests::{address, dissected, text, text_with};
 use super::*;
 use crate::capture::{CaptureWriter, Conversation};
 use crate::render::{JsonRenderer, Renderer as _, TextRenderer};
@@ -150,6 +150,40 @@ fn a_damaged_record_ends_its_direction_and_accuses_nobody() {
         // A hello or an alert may be changed where it does not matter here.
         assert!(told || at < 7 || at == talk.len() - 1, "record {at}: {all}");
     }
+}
+
+/// How many bytes could not be judged.
+fn unjudged<'a>(packets: impl IntoIterator<Item = &'a Owned>, options: Options) -> u64 {
+    struct Unjudged(u64);
+    impl Sink for Unjudged {
+        fn record(&mut self, record: Record<'_>) {
+            if let Record::Closed(_, totals) = record {
+                self.0 += totals.unjudged;
+            }
+        }
+    }
+    let mut unjudged = Unjudged(0);
+    dissected(packets, options, &mut unjudged);
+    unjudged.0
+}
+
+#[test]
+fn what_is_not_opened_could_not_be_judged() {
+    let (talk, options) = secured();
+    let whole = sent(&talk);
+    assert_eq!(unjudged(&whole, options.clone()), 0);
+    let plain: usize = session()[2..].iter().map(|(_, bytes)| bytes.len()).sum();
+    let sealed = unjudged(&whole, Options::default());
+    assert!((plain as u64..2 * plain as u64).contains(&sealed), "{sealed} of {plain}");
+    // A damaged record, and what its sender says after it; a hole.
+    let mut damaged = talk.clone();
+    let large = (0..talk.len()).max_by_key(|at| talk[*at].1.len()).unwrap();
+    damaged[large].1[5] ^= 1;
+    let length = talk[large].1.len() as u64;
+    let lost = unjudged(&sent(&damaged), options.clone());
+    assert!((length - 5..sealed).contains(&lost), "{lost} of {length}");
+    let rest = whole.iter().take(whole.len() / 2).chain(&whole[whole.len() / 2 + 1..]);
+    assert!(unjudged(rest, options) > 0);
 }
 
 #[test]

@@ -244,6 +244,7 @@ impl Live {
         self.judge.finish();
         self.drain(None, sink);
         (self.totals.judged, self.totals.unjudged) = self.judge.judged();
+        self.totals.unjudged += self.channel.unopened();
         sink.record(Record::Closed(&self.info, &self.totals));
     }
 }

@@ -128,13 +128,21 @@ fn render<'a>(
     options: Options,
     renderer: &mut impl Renderer,
 ) {
+    dissected(packets, options, renderer);
+    renderer.finish().unwrap();
+}
+
+pub(super) fn dissected<'a>(
+    packets: impl IntoIterator<Item = &'a Owned>,
+    options: Options,
+    sink: &mut impl Sink,
+) {
     let mut dissector = Dissector::new(options);
     for (time_ns, link, data) in packets {
         let (time_ns, link, original_length) = (*time_ns, *link, data.len() as u32);
-        dissector.packet(&Packet { time_ns, link, data, original_length }, renderer);
+        dissector.packet(&Packet { time_ns, link, data, original_length }, sink);
     }
-    dissector.finish(renderer);
-    renderer.finish().unwrap();
+    dissector.finish(sink);
 }
 
 pub(super) fn text<'a>(packets: impl IntoIterator<Item = &'a Owned>) -> String {

@@ -118,6 +118,7 @@ impl Session {
             Unreadable::Gap(missing) => {
                 let (bytes, name) = (Plural(missing, "byte"), from.name());
                 let text = format!("{bytes} of the {name} inside TLS {} missing", bytes.are());
+                self.unjudged += missing;
                 self.tls_lost(from, ProblemKind::Gap, &text);
             }
             Unreadable::Damaged(text) => self.tls_lost(from, ProblemKind::Lost, &text),

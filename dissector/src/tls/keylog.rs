@@ -13,6 +13,7 @@ const MAX_IDLE: usize = 16 << 20;
 /// Longer lines are no secrets.
 const MAX_LINE: usize = 1024;
 
+const MASTER: &str = "CLIENT_RANDOM";
 const CLIENT_HANDSHAKE: &str = "CLIENT_HANDSHAKE_TRAFFIC_SECRET";
 const SERVER_HANDSHAKE: &str = "SERVER_HANDSHAKE_TRAFFIC_SECRET";
 const CLIENT_TRAFFIC: &str = "CLIENT_TRAFFIC_SECRET_0";
@@ -44,6 +45,30 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The secrets of a connection that are missing where others are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lacking {
+    /// Of TLS 1.2.
+    Master,
+    /// Of TLS 1.3: which, in the order of [`TRAFFIC_LABELS`].
+    Traffic([bool; 4]),
+}
+
+const TRAFFIC_LABELS: [&str; 4] =
+    [CLIENT_HANDSHAKE, SERVER_HANDSHAKE, CLIENT_TRAFFIC, SERVER_TRAFFIC];
+
+/// As "LABEL, no LABEL", to stand after "no ".
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Traffic(missing) = self else { return f.write_str(MASTER) };
+        let labels = TRAFFIC_LABELS.iter().zip(missing).filter(|(_, missing)| **missing);
+        for (index, (label, _)) in labels.enumerate() {
+            write!(f, "{}{label}", if index > 0 { ", no " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
 /// What is known of a connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Secrets {
@@ -59,26 +84,24 @@ impl Secrets {
     /// TLS 1.3: of client and server, for the handshake and what comes after it; all or nothing.
     ///
     /// # Errors
-    /// The label of the first that is missing.
-    pub(super) fn traffic(&self) -> Result<[[Secret; 2]; 2], &'static str> {
+    /// Which are missing.
+    pub(super) fn traffic(&self) -> Result<[[Secret; 2]; 2], Lacking> {
         let (client, server) = (Side::Client, Side::Server);
-        Ok([
-            [
-                self.handshake[client].ok_or(CLIENT_HANDSHAKE)?,
-                self.application[client].ok_or(CLIENT_TRAFFIC)?,
-            ],
-            [
-                self.handshake[server].ok_or(SERVER_HANDSHAKE)?,
-                self.application[server].ok_or(SERVER_TRAFFIC)?,
-            ],
-        ])
+        let first = [self.handshake[client], self.handshake[server]];
+        let later = [self.application[client], self.application[server]];
+        match (first, later) {
+            ([Some(client), Some(server)], [Some(client_later), Some(server_later)]) => {
+                Ok([[client, client_later], [server, server_later]])
+            }
+            ([a, b], [c, d]) => Err(Lacking::Traffic([a, b, c, d].map(|secret| secret.is_none()))),
+        }
     }
 
     /// As lines of a log.
     fn write(&self, random: &[u8; 32], out: &mut String) {
         let (client, server) = (Side::Client, Side::Server);
         for (label, secret) in [
-            ("CLIENT_RANDOM", self.master),
+            (MASTER, self.master),
             (CLIENT_HANDSHAKE, self.handshake[client]),
             (SERVER_HANDSHAKE, self.handshake[server]),
             (CLIENT_TRAFFIC, self.application[client]),

@@ -3,7 +3,7 @@
 use protocol::message::Side;
 
 use super::handshake::ServerHello;
-use super::keylog::{Growth, KeyLog};
+use super::keylog::{Growth, KeyLog, Lacking};
 use super::opener::Opener;
 use super::version::Version;
 use super::wait::Wait;
@@ -27,7 +27,7 @@ impl Connection {
     /// Goes on without secrets that were waited for.
     pub fn give_up(&mut self) {
         if let (Wait::Now, Some(hello)) = (self.wait, self.server) {
-            self.no_keys(&hello, Reason::NoKeys);
+            self.no_keys(&hello, self.reason.unwrap_or(Reason::NoKeys));
         }
     }
 
@@ -40,10 +40,10 @@ impl Connection {
                     keys.set_used(random);
                 }
             }
-            Err(Reason::NoKeys | Reason::Missing(_))
+            Err(reason @ (Reason::NoKeys | Reason::Missing(_)))
                 if keys.growth() != Growth::Never && self.wait != Wait::Over =>
             {
-                self.wait = Wait::Now;
+                (self.reason, self.wait) = (Some(reason), Wait::Now);
             }
             Err(reason) => self.no_keys(hello, reason),
         }
@@ -78,7 +78,7 @@ impl Connection {
             }
             return Ok(());
         }
-        let master = secrets.master.ok_or(Reason::Missing("CLIENT_RANDOM"))?;
+        let master = secrets.master.ok_or(Reason::Missing(Lacking::Master))?;
         let ServerHello { suite, random: server, encrypt_then_mac, .. } = hello;
         let openers = Opener::tls12(*suite, &master, &random, server, *encrypt_then_mac)
             .ok_or(Reason::Unsupported)?;

@@ -28,7 +28,7 @@ use std::ops::Range;
 use protocol::message::{Both, Side};
 
 use handshake::{Messages, ServerHello};
-use keylog::Secret;
+use keylog::{Lacking, Secret};
 use opener::Opener;
 use record::{NoRecord, Records};
 use wait::Wait;
@@ -105,8 +105,8 @@ enum Protection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
     NoKeys,
-    /// There are others of the connection, and not the one with this label.
-    Missing(&'static str),
+    /// There are others of the connection, and not these.
+    Missing(Lacking),
     Unsupported,
     NoHello,
 }
@@ -147,6 +147,8 @@ pub struct Connection {
     server: Option<ServerHello>,
     opened: bool,
     sealed: u64,
+    /// How many bytes of application data, as they come, were not opened.
+    unopened: u64,
     reason: Option<Reason>,
     /// Of each direction, whether its first protected record was opened.
     fits: Both<Option<bool>>,
@@ -186,6 +188,12 @@ impl Connection {
         self.sides.iter().map(|direction| direction.count).sum()
     }
 
+    /// How many bytes came that may hold data of the application and were not opened.
+    #[must_use]
+    pub fn unopened(&self) -> u64 {
+        self.unopened
+    }
+
     /// Whether the server took early data of the client, which is not opened.
     #[must_use]
     pub fn lacks_early_data(&self) -> bool {
@@ -221,6 +229,7 @@ impl Connection {
                 break content;
             }
             if matches!(direction.protection, Protection::Stopped) {
+                self.unopened += input.len() as u64;
                 *input = &[];
                 return None;
             }
@@ -275,16 +284,21 @@ impl Connection {
                 }
                 Err(_) if from == Side::Client && is_1_3 && self.early.may_come() => {
                     self.early.records += 1;
+                    self.unopened += body.len() as u64;
                     self.rekey(from); // to begin at the first record again
                     return Ok(None);
                 }
                 Err(_) => {
                     self.fits[from].get_or_insert(false);
+                    self.unopened += body.len() as u64;
                     return Err(Stop::Damaged);
                 }
             },
             Protection::Sealed | Protection::Stopped => {
                 self.sealed += 1;
+                if header[0] == record::APPLICATION_DATA {
+                    self.unopened += body.len() as u64;
+                }
                 return Ok(None);
             }
         };
@@ -297,10 +311,12 @@ impl Connection {
                 if from == Side::Client && self.server.is_none() && self.early.may_come() =>
             {
                 self.early.records += 1;
+                self.unopened += content.len() as u64;
                 None
             }
             // Before there are keys, or a server whose hello was not seen.
             record::APPLICATION_DATA => {
+                self.unopened += content.len() as u64;
                 self.seal(from, Reason::NoHello);
                 self.sealed += 1;
                 None
@@ -384,8 +400,8 @@ impl Connection {
                 return Some(format!("tls {parameters}, the secrets do not fit: nothing opened"));
             }
             Some(Reason::NoKeys) => "no keys",
-            Some(Reason::Missing(label)) => {
-                return Some(format!("tls {parameters}, no {label}: {sealed} not opened"));
+            Some(Reason::Missing(labels)) => {
+                return Some(format!("tls {parameters}, no {labels}: {sealed} not opened"));
             }
             Some(Reason::Unsupported) => "which can't be opened",
             Some(Reason::NoHello) => "no hello of the client",

@@ -59,11 +59,13 @@ pub(crate) struct Choice {
     encrypt_then_mac: bool,
     /// The server wants another key share than the client's first.
     retry: bool,
+    /// How keys are agreed, in OpenSSL's words, if that matters.
+    groups: Option<&'static str>,
 }
 
 impl Choice {
     pub(crate) const fn new(cipher: &'static str) -> Self {
-        Self { cipher, encrypt_then_mac: true, retry: false }
+        Self { cipher, encrypt_then_mac: true, retry: false, groups: None }
     }
 
     fn apply(self, builder: &mut SslContextBuilder, log: &Pipe) {
@@ -87,6 +89,9 @@ impl Choice {
         if !self.encrypt_then_mac {
             // SSL_OP_NO_ENCRYPT_THEN_MAC
             builder.set_options(SslOptions::from_bits_retain(1 << 19));
+        }
+        if let Some(groups) = self.groups {
+            builder.set_groups_list(groups).expect("OpenSSL knows them");
         }
     }
 }
@@ -246,6 +251,44 @@ fn tls_1_3_opens() {
         check(Choice::new(cipher), Version::TLS13);
     }
     check(Choice { retry: true, ..Choice::new("TLS_AES_128_GCM_SHA256") }, Version::TLS13);
+}
+
+#[test]
+fn a_post_quantum_key_exchange_changes_nothing() {
+    const GROUP: &str = "X25519MLKEM768";
+    let mut context = SslContextBuilder::new(SslMethod::tls()).expect("it can");
+    if context.set_groups_list(GROUP).is_err() {
+        eprintln!("this OpenSSL does not know {GROUP}: not tested");
+        return;
+    }
+    let choice = Choice { groups: Some(GROUP), ..Choice::new("TLS_AES_256_GCM_SHA384") };
+    check(choice, Version::TLS13);
+}
+
+#[test]
+fn secrets_that_are_missing_are_named() {
+    let (talk, log) = talk(Choice::new("TLS_AES_128_GCM_SHA256"));
+    let log = String::from_utf8(log).expect("a log is text");
+    for (left_out, wanted) in [
+        ("SERVER_TRAFFIC", ", no SERVER_TRAFFIC_SECRET_0: "),
+        ("CLIENT_", ", no CLIENT_HANDSHAKE_TRAFFIC_SECRET, no CLIENT_TRAFFIC_SECRET_0: "),
+    ] {
+        let lines = log.lines().filter(|line| !line.starts_with(left_out));
+        let mut some = keys(lines.collect::<Vec<_>>().join("\n").as_bytes());
+        for growth in [Growth::Never, Growth::AnyTime] {
+            some.set_growth(growth);
+            let mut connection = Connection::new();
+            for (from, bytes) in &talk {
+                let mut input = &bytes[..];
+                while connection.next(*from, &mut input, &mut some).is_some() {}
+                if connection.is_waiting() {
+                    connection.give_up();
+                }
+            }
+            let sealed = connection.sealed().expect("it was not opened");
+            assert!(sealed.contains(wanted), "{sealed}");
+        }
+    }
 }
 
 #[test]
