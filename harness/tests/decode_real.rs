@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "decode_real/link_types.rs"]
+mod link_types;
 mod needed;
 #[path = "decode_real/tls.rs"]
 mod tls;
