@@ -233,7 +233,18 @@ pub struct Recognizer {
     length: u64,
     head: Vec<u8>,
     guess: Guess,
-    hash: Option<Box<Xxh3>>,
+    digest: Digest,
+}
+
+/// The digest of what no pattern describes.
+#[derive(Clone)]
+enum Digest {
+    /// None is needed so far.
+    None,
+    /// Of bytes of which more may come.
+    Growing(Box<Xxh3>),
+    /// Of all bytes.
+    Whole(u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -248,7 +259,7 @@ impl Recognizer {
     /// For bytes whose first belongs to `offset` of the export (0 where there is none).
     #[must_use]
     pub fn new(offset: u64) -> Self {
-        Self { offset, length: 0, head: Vec::new(), guess: Guess::Nothing, hash: None }
+        Self { offset, length: 0, head: Vec::new(), guess: Guess::Nothing, digest: Digest::None }
     }
 
     /// How many bytes have come.
@@ -261,6 +272,20 @@ impl Recognizer {
     #[must_use]
     pub fn head(&self) -> &[u8] {
         &self.head
+    }
+
+    /// All bytes there are: the same as [`Recognizer::update`] of a new recognizer, and faster.
+    pub fn update_whole(&mut self, bytes: &[u8]) {
+        if self.length > 0 || bytes.len() <= HEX_LIMIT {
+            return self.update(bytes);
+        }
+        self.guess = self.first_guess(bytes.get(..GUESS_BYTES).unwrap_or(bytes));
+        if !self.holds(bytes) {
+            self.guess = Guess::Other;
+            self.digest = Digest::Whole(xxh3_64(bytes));
+        }
+        self.head.extend_from_slice(bytes.get(..HEX_LIMIT).unwrap_or(bytes));
+        self.length = bytes.len() as u64;
     }
 
     /// The next bytes.
@@ -300,18 +325,22 @@ impl Recognizer {
         if bytes.is_empty() {
             return;
         }
-        let holds = match self.guess {
-            Guess::Fill(byte) => is_fill(byte, bytes),
-            Guess::Place(seed) => is_place(seed, self.offset.wrapping_add(self.length), bytes),
-            Guess::Nothing | Guess::Other => false,
-        };
-        if !holds {
+        if !self.holds(bytes) {
             self.give_up();
         }
-        if let Some(hash) = &mut self.hash {
+        if let Digest::Growing(hash) = &mut self.digest {
             hash.update(bytes);
         }
         self.length += bytes.len() as u64;
+    }
+
+    /// Whether the next bytes are what the guess says.
+    fn holds(&self, bytes: &[u8]) -> bool {
+        match self.guess {
+            Guess::Fill(byte) => is_fill(byte, bytes),
+            Guess::Place(seed) => is_place(seed, self.offset.wrapping_add(self.length), bytes),
+            Guess::Nothing | Guess::Other => false,
+        }
     }
 
     fn first_guess(&self, bytes: &[u8]) -> Guess {
@@ -328,11 +357,11 @@ impl Recognizer {
 
     /// Starts the digest, over what has been seen so far as well.
     fn give_up(&mut self) {
-        if self.hash.is_some() {
+        if !matches!(self.digest, Digest::None) {
             return;
         }
         let mut hash = Box::new(Xxh3::new());
-        let mut piece = [0; 4096];
+        let mut piece = [0; 512];
         let seen = match self.guess {
             Guess::Fill(byte) => Part::Fill(byte, self.length),
             Guess::Place(seed) => Part::Place(seed, self.length),
@@ -348,7 +377,7 @@ impl Recognizer {
             at += count as u64;
         }
         self.guess = Guess::Other;
-        self.hash = Some(hash);
+        self.digest = Digest::Growing(hash);
     }
 
     /// The form of all bytes that came.
@@ -364,7 +393,14 @@ impl Recognizer {
             Guess::Fill(byte) if self.length > 4 => Part::Fill(byte, self.length),
             _ if self.length <= HEX_LIMIT as u64 => Part::Hex(self.head),
             Guess::Fill(byte) => Part::Fill(byte, self.length),
-            Guess::Other => Part::Digest(self.hash.map_or(0, |hash| hash.digest()), self.length),
+            Guess::Other => {
+                let digest = match self.digest {
+                    Digest::None => 0,
+                    Digest::Growing(hash) => hash.digest(),
+                    Digest::Whole(digest) => digest,
+                };
+                Part::Digest(digest, self.length)
+            }
         };
         Payload(vec![part])
     }
@@ -415,7 +451,7 @@ pub fn is_zero(bytes: &[u8]) -> bool {
 #[must_use]
 pub fn recognize(offset: u64, bytes: &[u8]) -> Payload {
     let mut recognizer = Recognizer::new(offset);
-    recognizer.update(bytes);
+    recognizer.update_whole(bytes);
     recognizer.finish()
 }
 
@@ -460,6 +496,9 @@ mod tests {
             place(seed, offset, &mut placed);
             for bytes in [bytes, placed, vec![0; n]] {
                 let whole = recognize(offset, &bytes);
+                let mut at_once = Recognizer::new(offset);
+                at_once.update(&bytes);
+                prop_assert_eq!(&at_once.finish(), &whole);
                 prop_assert_eq!(whole.first_difference(offset, &bytes), None);
                 let (a, b) = bytes.split_at(cut.min(bytes.len()));
                 let mut parts = Recognizer::new(offset);

@@ -57,7 +57,10 @@ impl Session {
                     let count = usize::try_from(bulk.left).unwrap_or(usize::MAX);
                     let (now, later) = bytes.split_at(count.min(bytes.len()));
                     if let Some(recognizer) = &mut bulk.recognizer {
-                        recognizer.update(now);
+                        match now.len() as u64 == bulk.total {
+                            true => recognizer.update_whole(now),
+                            false => recognizer.update(now),
+                        }
                     }
                     if let Some(contents) = &mut bulk.contents
                         && let Some(written) = &mut self.written
