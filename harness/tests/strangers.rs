@@ -410,7 +410,20 @@ fn a_server_that_serves_less_than_it_told_breaks_that_rule_and_no_other() {
     let tested = Stranger::start("serves-64-kib-untold").tested(&[]);
     assert_eq!(tested.with("fail"), [""; 0], "{}", tested.text);
     assert_eq!(warning(&tested), BTreeSet::from(["size-default-max-32-mib"]), "{}", tested.text);
-    assert!(tested.with("pass").len() >= 190, "{}", tested.text);
+    assert!(tested.with("pass").len() >= 230, "{}", tested.text);
+}
+
+#[test]
+fn a_server_that_hangs_up_at_what_it_does_not_know_is_tested_with_what_it_knows() {
+    let tested = Stranger::start("hangs-up-at-unknown-options").tested(&[]);
+    tested.within(60, MIB);
+    let rules = failing(&tested);
+    assert!(rules.contains("session-no-unjustified-hard-disconnect"), "{}", tested.text);
+    // What was said before it hung up at an unknown option is not to blame, nor are replies that fail.
+    assert!(!rules.contains("opt-info-go-malformed-invalid"), "{}", tested.text);
+    assert!(!rules.contains("opt-info-export-required"), "{}", tested.text);
+    assert!(tested.with("pass").len() >= 140, "{}", tested.text);
+    assert!(!tested.text.contains("can't be given known content"), "{}", tested.text);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::matching::Candidate;
 use super::open::PLACE_AGAIN;
 use super::setup::Upgrade;
 use super::stop::{Flow, Stop};
-use crate::finding::Detail;
+use crate::finding::{Detail, Sent};
 use crate::link::End;
 use crate::link::tracker::Phase;
 use crate::script::ast::Replies;
@@ -65,7 +65,20 @@ impl Interpreter<'_> {
             },
             came => came,
         };
-        self.stumble(id::HANDSHAKE_GREETING_LAYOUT, expected, &came, span)?;
+        let rule = match came {
+            Candidate::End(End::Close | End::Notified | End::Reset) => {
+                id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT
+            }
+            _ => id::HANDSHAKE_GREETING_LAYOUT,
+        };
+        let stumbled = self.stumble(rule, expected, &came, span);
+        // Whatever was said on a connection before this one.
+        if let Some(finding) = self.findings.last_mut()
+            && finding.detail.expected == [expected]
+        {
+            finding.detail.sent = Sent::Nothing;
+        }
+        stumbled?;
         Err(Stop::Failed)
     }
 

@@ -61,6 +61,14 @@ impl Interpreter<'_> {
     ) -> &'t str {
         match candidate {
             _ if is_other_than_unsup(line, candidate) && !is_about_tls(tag, candidate) => UNSUP,
+            // That is about a reply which succeeds.
+            Candidate::Message(received)
+                if tag == id::OPT_INFO_EXPORT_REQUIRED
+                    && matches!(&received.message, Message::OptionReply(reply)
+                        if reply.reply.is_error()) =>
+            {
+                self.default_rule(line, candidate)
+            }
             Candidate::Reply(reply)
                 if (tag == COOKIE && !self.is_of_another(reply))
                     || (tag == COVERS
@@ -139,6 +147,14 @@ impl Interpreter<'_> {
             && !forged
         {
             return Some(garbage_of_client(conn, magic));
+        }
+        if self.setup.leaves_at_unknown
+            && matches!(end, End::Close | End::Notified | End::Reset)
+            && matches!(conn.link.sent(), Sent::Option(option) if option.name().is_none())
+            && !lines.iter().all(wants_end)
+        {
+            // It does so whatever was said before.
+            return Some(id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT);
         }
         if self.tested() == Side::Client || forged {
             return None;

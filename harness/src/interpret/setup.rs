@@ -35,6 +35,8 @@ pub struct Setup {
     pub few_places: bool,
     /// NBD_OPT_GO has no proper answer, and the export can be entered by NBD_OPT_EXPORT_NAME.
     pub enters_by_name: bool,
+    /// The server was seen to end connections at an option that nobody knows.
+    pub leaves_at_unknown: bool,
     /// What is known about waiting for this peer.
     pub patience: Arc<Patience>,
     /// The form of reply that `-- to transmission` negotiates when the script leaves it open.

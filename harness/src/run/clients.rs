@@ -400,6 +400,7 @@ async fn perform(
         timeout: limit,
         few_places: false,
         enters_by_name: false,
+        leaves_at_unknown: false,
         deadline: limit.saturating_mul(12),
         patience: Arc::default(),
         replies: options.replies,

@@ -99,6 +99,8 @@ pub struct Place<'p> {
     pub export: &'p str,
     /// How long one wait may take.
     pub limit: Duration,
+    /// The largest payload of a request, in bytes.
+    pub most: u64,
 }
 
 /// How long a server may take to hang up. Whether it does is for scenarios to tell.
@@ -158,16 +160,22 @@ impl Place<'_> {
         let structured = options.clone().with(|habits| habits.extended_headers = false);
         let plain = structured.clone().with(|habits| habits.structured_reply = false);
         let plain = Options { contexts: Vec::new(), ..plain };
+        let by_name = plain.clone().with(|habits| habits.go = false);
         let forms = match form {
-            Form::Richest => vec![options, structured, plain],
-            Form::Plain => vec![plain],
+            Form::Richest => vec![options, structured, plain, by_name],
+            Form::Plain => vec![plain, by_name],
         };
         let mut error = None;
         for options in forms {
             match Client::connect(&uri, &options).await {
                 Ok(client) => return Ok(client),
                 Err(ClientError::Misbehaved(wrong)) => error = Some(wrong.into()),
-                Err(ClientError::NotOffered(what)) => error = Some(ClientError::NotOffered(what)),
+                // It may hang up at options that it does not know.
+                Err(
+                    other @ (ClientError::NotOffered(_)
+                    | ClientError::Closed(_)
+                    | ClientError::Lost { .. }),
+                ) => error = Some(other),
                 Err(other) => return Err(other),
             }
         }
@@ -183,7 +191,7 @@ impl Place<'_> {
             let client = self.enter(form).await?;
             let mut same = true;
             'all: for area in wanted.areas(end(&client)) {
-                for (at, length) in pieces(area) {
+                for (at, length) in pieces(area, self.most) {
                     if client.read(at, length as usize).await? != wanted.piece(at, length) {
                         same = false;
                         break 'all;
@@ -207,7 +215,7 @@ impl Place<'_> {
             let client = self.enter(form).await?;
             let end = end(&client).min(NEAR);
             let mut there = Vec::with_capacity(end as usize);
-            for (at, length) in pieces(0..end) {
+            for (at, length) in pieces(0..end, self.most) {
                 there.extend_from_slice(&client.read(at, length as usize).await?);
             }
             let _ = client.disconnect().await;
@@ -249,7 +257,7 @@ impl Place<'_> {
             let client = self.enter(form).await?;
             let mut layer = Layer { client, wanted, fresh, punches: true, written: Vec::new() };
             for area in wanted.within(end(&layer.client), within) {
-                for (at, length) in pieces(area) {
+                for (at, length) in pieces(area, self.most) {
                     layer.piece(at, length).await?;
                 }
             }
@@ -272,7 +280,7 @@ impl Place<'_> {
         let looking = async {
             let client = self.enter(form).await?;
             for range in written {
-                for (at, length) in pieces(range) {
+                for (at, length) in pieces(range, self.most) {
                     if client.read(at, length as usize).await? != wanted.piece(at, length) {
                         return Ok(Some((at, length)));
                     }
@@ -308,7 +316,7 @@ impl Place<'_> {
 #[must_use]
 pub fn is_known(there: &[u8]) -> bool {
     let wanted = Wanted { blank: false, far: false };
-    pieces(0..there.len() as u64)
+    pieces(0..there.len() as u64, PIECE)
         .all(|(at, length)| there[at as usize..(at + length) as usize] == wanted.piece(at, length))
 }
 
@@ -322,8 +330,10 @@ fn end(client: &Client) -> u64 {
     client.size() - client.size() % minimum
 }
 
-fn pieces(area: Range<u64>) -> impl Iterator<Item = (u64, u64)> {
-    area.clone().step_by(PIECE as usize).map(move |at| (at, PIECE.min(area.end - at)))
+/// A stretch in pieces that requests may be as long as; `most` is the largest payload.
+fn pieces(area: Range<u64>, most: u64) -> impl Iterator<Item = (u64, u64)> {
+    let piece = most.checked_ilog2().map_or(1, |bits| 1 << bits).min(PIECE);
+    area.clone().step_by(piece as usize).map(move |at| (at, piece.min(area.end - at)))
 }
 
 /// What gives an export its content.
@@ -477,7 +487,7 @@ mod tests {
     }
 
     fn place_at(address: &Address) -> Place<'_> {
-        Place { address, tls: None, export: "disk", limit: LIMIT }
+        Place { address, tls: None, export: "disk", limit: LIMIT, most: PIECE }
     }
 
     /// A store that is full of data.

@@ -49,7 +49,8 @@ pub(super) async fn fill(
     }
     let tls = instance.security.as_ref().filter(|_| capabilities.tls != TlsMode::Off);
     let wanted = Wanted { blank: configuration == "blank", far: is_far(configuration) };
-    let place = Place { address: &instance.address, tls, export: &capabilities.export, limit };
+    let (export, most) = (capabilities.export.as_str(), capabilities.maximum());
+    let place = Place { address: &instance.address, tls, export, limit, most };
     place.lay(wanted, true, None).await
 }
 

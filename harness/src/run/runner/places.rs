@@ -225,6 +225,7 @@ impl Runner {
             tls: tls.filter(|_| shared.capabilities.tls != TlsMode::Off),
             export: &shared.capabilities.export,
             limit: self.options.timeout.max(Duration::from_secs(1)),
+            most: shared.capabilities.maximum(),
         }
     }
 }

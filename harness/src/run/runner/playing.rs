@@ -26,6 +26,8 @@ use crate::run::target::Instance;
 use crate::script::ast::Script;
 use crate::tls::Security;
 
+/// How many characters of its last message are told of a server that has died.
+const LINE: usize = 100;
 /// The rule that a server breaks by dying.
 const SURVIVE: &str = id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT;
 /// How much longer than alone a server may take to open an export beside others.
@@ -77,7 +79,8 @@ impl Runner {
         }
         let (address, security) = (instance.address.clone(), instance.security.clone());
         let mut played = self.play(script, scene, &address, security, outcome).await;
-        if let Some(death) = died(&mut instance, script.header.hazard.is_some()).await {
+        let patient = script.header.hazard.is_some() || ends_early(&played);
+        if let Some(death) = died(&mut instance, patient).await {
             // How a connection of a dead server ends is chance, and follows from its death.
             played.findings.retain(|finding| !finding.detail.event.is_end());
             let mut finding = death_finding(script, &death, &played);
@@ -209,6 +212,7 @@ impl Runner {
             deadline: timeout.saturating_mul(12),
             few_places: scene.shared.capacity < CAPACITY || capabilities.hangs_up.is_some(),
             enters_by_name: capabilities.enters_by_name(),
+            leaves_at_unknown: capabilities.leaves_at_unknown,
             patience: self.patience.clone(),
             replies: self.options.replies,
             segmentation: self.options.segmentation,
@@ -257,7 +261,7 @@ fn causes(played: &Played) -> Vec<Cause> {
 /// An external target that serves nobody any more.
 fn death_of_target(script: &Script, why: &str, played: &Played) -> Finding {
     let last = played.transcript.iter().rev().find_map(|entry| match &entry.said {
-        Said::Message(seen) if seen.from == Side::Client => Some(entry.text(true)),
+        Said::Message(seen) if seen.from == Side::Client => Some(brief(entry.text(true))),
         _ => None,
     });
     let last = last.unwrap_or_else(|| "none".to_owned());
@@ -268,11 +272,21 @@ fn death_of_target(script: &Script, why: &str, played: &Played) -> Finding {
     finding
 }
 
-async fn died(instance: &mut Instance, hazard: bool) -> Option<String> {
+/// A line, without the rest of one that is long: bytes that nobody reads in a sentence.
+fn brief(mut line: String) -> String {
+    if let Some((end, _)) = line.char_indices().nth(LINE) {
+        line.truncate(end);
+        line.push_str("...");
+    }
+    line
+}
+
+/// How a server has died, if it has; `patient` waits for one that is about to.
+async fn died(instance: &mut Instance, patient: bool) -> Option<String> {
     if let Some(death) = instance.died() {
         return Some(death);
     }
-    if !hazard {
+    if !patient {
         return None;
     }
     let mut tries = 0;

@@ -91,6 +91,8 @@ pub struct Capabilities {
     pub unserved: bool,
     /// How an option is answered that no specification knows.
     pub unknown_option: Fact<ReplyType>,
+    /// Whether the server ended the connection at such an option.
+    pub leaves_at_unknown: bool,
     /// Which TLS it does.
     pub tls: TlsMode,
     /// By what the parties know each other in TLS, where there is something for it.

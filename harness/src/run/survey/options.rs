@@ -49,6 +49,7 @@ impl Surveyor<'_> {
             Ok(reply) => Fact::Known(reply.last, reply.line.clone()),
             Err(error) => Fact::Unknown(error.to_string()),
         };
+        self.found.leaves_at_unknown = matches!(unknown, Err(NoAnswer::Ended(_)));
         let forced = self.ask.forced
             || matches!(&unknown, Ok(reply) if reply.last == ReplyType::ERR_TLS_REQD);
         let shaken = self.start_tls().await;
