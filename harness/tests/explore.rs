@@ -11,7 +11,7 @@ mod needed;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use harness::explore::{Found, Limits, Tally, hunt};
+use harness::explore::{Compared, Found, Limits, Tally, differ, hunt};
 use harness::finding::Verdict;
 use harness::roomy;
 use harness::run::deviations::Deviations;
@@ -118,6 +118,54 @@ fn the_same_seed_finds_the_same() {
         (found.session, found.script.source.text.clone())
     };
     assert_eq!(found(), found());
+}
+
+fn compared(a: &Target, b: &Target, limits: &Limits) -> Compared {
+    let options = options();
+    let compared = block_on(|| differ([a, b], &options, limits, |_| {}));
+    compared.map_err(|unavailable| unavailable.into_reason()).unwrap()
+}
+
+/// What differs, in a line each.
+fn differences(compared: &Compared) -> Vec<String> {
+    let all = compared.parted.iter().flat_map(|parted| &parted.differences);
+    all.map(|it| format!("{}: {:?}", it.asked, it.answers)).collect()
+}
+
+/// A server answers as itself, and what it may choose is passed over.
+#[test]
+fn what_servers_may_choose_is_no_difference() {
+    for quirks in [
+        vec![],
+        vec![Quirk::RepliesReversed, Quirk::ChunksTiny, Quirk::ErrorsWithoutText],
+        vec![Quirk::ChunksMixed, Quirk::ErrorChunksBare, Quirk::ContextIdsDescending],
+        vec![Quirk::ContextsReversed, Quirk::InfoReversed, Quirk::StatusHalf, Quirk::Dribbles],
+    ] {
+        let limits = Limits { failures: None, ..limits(15) };
+        let all = compared(&Target::reference(), &Target::quirky(quirks), &limits);
+        assert_eq!(differences(&all), [""; 0]);
+        assert!(all.sessions > 10 && all.untried.0 == 0 && all.problem.is_none(), "{all:?}");
+    }
+}
+
+/// What a client can see is found, whichever of the two it is, in a script that says all that is needed.
+#[test]
+fn another_answer_is_a_difference() {
+    let one = |a: &Target, b: &Target| {
+        let found = compared(a, b, &limits(60));
+        assert_eq!(found.parted.len(), 1, "{found:?}");
+        let text = found.parted[0].script.source.text.clone();
+        let (_, body) = text.split_once("\n\n").unwrap();
+        (differences(&found), body.lines().count())
+    };
+    let quirky = |quirk| Target::quirky(vec![quirk]);
+    let (found, lines) = one(&Target::reference(), &quirky(Quirk::EmptyReadFails));
+    assert!(found[0].ends_with(r#": [["ok"], ["NBD_EINVAL"]]"#), "{found:?}");
+    assert!(lines <= 20, "not the shortest: {lines}");
+    let (found, _) = one(&quirky(Quirk::ListRefused), &Target::reference());
+    assert!(found[0].contains(r#"[["NBD_REP_ERR_POLICY"], ["NBD_REP_SERVER"#), "{found:?}");
+    let (found, _) = one(&Target::reference(), &Target::faulty(Fault::WriteNotStored));
+    assert!(found[0].starts_with("[write-stored]: [[\"keeps it\"]"), "{found:?}");
 }
 
 /// Nothing is found in a server that is right.

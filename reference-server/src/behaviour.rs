@@ -221,6 +221,9 @@ pub struct Behaviour {
     pub(crate) bitmaps_run_over: bool,
     /// Whether dirty bitmaps are kept.
     pub(crate) marks_bitmaps: bool,
+    /// Whether `NBD_OPT_INFO` tells of the payload of `NBD_CMD_BLOCK_STATUS` also where no context is
+    /// selected yet.
+    pub(crate) info_tells_payload: bool,
     /// Whether the ids in the payload of `NBD_CMD_BLOCK_STATUS` are checked.
     pub(crate) checks_status_ids: bool,
     /// Whether only the contexts that a payload names are told.
@@ -566,6 +569,7 @@ impl Behaviour {
         zeroes_are_holes: true,
         bitmaps_run_over: false,
         marks_bitmaps: true,
+        info_tells_payload: false,
         checks_status_ids: true,
         filters_contexts: true,
         status_before: 0,

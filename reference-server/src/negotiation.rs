@@ -381,7 +381,14 @@ impl Negotiation {
         let asked = |info| requests.contains(&info);
         let told = |info| asked(info) || behaviour.tells_unasked;
         let size = export.size();
-        let mut items = vec![Info::Export { size, flags: self.advertised(export) }];
+        let mut flags = self.advertised(export);
+        if behaviour.info_tells_payload
+            && option == OptionType::INFO
+            && self.agreed.replies() == Replies::Extended
+        {
+            flags = flags | TransmissionFlags::BLOCK_STATUS_PAYLOAD;
+        }
+        let mut items = vec![Info::Export { size, flags }];
         if asked(InfoType::NAME) && behaviour.info_name {
             items.push(Info::Name(export.name().into()));
         }

@@ -243,6 +243,18 @@ async fn extended_headers_are_agreed_once() {
 }
 
 #[tokio::test]
+async fn info_tells_of_status_payload_before_contexts_are_selected() {
+    for profile in releases("8.2", "8.2") {
+        let bytes = talk(&[bare(OptionType::EXTENDED_HEADERS), info(b"disk")]);
+        let (answer, _) = hold(profile, false, &bytes).await;
+        // Type 0 (NBD_INFO_EXPORT), the size, then the flags.
+        let item = [&[0, 0][..], &SIZE.to_be_bytes()].concat();
+        let at = answer.windows(item.len()).position(|it| it == item).unwrap() + item.len();
+        assert_eq!(answer[at] & 0x10, 0x10, "{profile}: bit 12 of the flags");
+    }
+}
+
+#[tokio::test]
 async fn the_data_of_any_option_is_awaited_by_2_10() {
     let mut bytes = talk(&[]);
     bytes.extend_from_slice(b"IHAVEOPT");

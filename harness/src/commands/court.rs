@@ -159,6 +159,7 @@ impl Bench {
             requirements,
             capture: None,
             findings,
+            said: Vec::new(),
             again: again.to_owned(),
         };
         TargetRun {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::CommandError;
 use super::run::again::{Access, against};
-use super::runtime::{DEFAULT_TIMEOUT, default_jobs, long, runtime, stopped, timeout};
+use super::runtime::{DEFAULT_TIMEOUT, any_seed, default_jobs, long, runtime, stopped, timeout};
 use super::targets::{TlsArgs, known_of, not_one, servers, started};
 use crate::explore::{Found, Limits, Tally, hunt, render};
 use crate::finding::Verdict;
@@ -152,13 +152,6 @@ fn verdict(tally: &Tally, strict: bool) -> u8 {
     } else {
         exit::OK
     }
-}
-
-/// A seed that nobody chose.
-fn any_seed() -> u64 {
-    use std::hash::{BuildHasher as _, RandomState};
-    // Short enough to be typed again.
-    RandomState::new().hash_one(std::process::id()) % 1_000_000
 }
 
 /// Writes the script of a failure, with what it is about.

@@ -8,6 +8,7 @@ mod court;
 pub mod coverage;
 mod cut_short;
 pub mod decode;
+pub mod differ;
 mod error;
 pub mod explain;
 pub mod explore;
@@ -62,6 +63,8 @@ pub enum Command {
     Run(run::Args),
     /// Look for failures that no scenario is about: made up sessions, shrunk to the shortest script
     Explore(explore::Args),
+    /// Show what two servers answer differently: made up sessions, shrunk to the shortest script
+    Differ(differ::Args),
     /// Compare servers feature by feature, and show which clients work with which servers
     Matrix(matrix::Args),
     /// Compare the reports of earlier runs
@@ -108,6 +111,7 @@ fn execute(command: Command) -> Result<u8, CommandError> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Explore(args) => explore::run(args),
+        Command::Differ(args) => differ::run(args),
         Command::Matrix(args) => matrix::run(args),
         Command::Report(args) => report::run(args),
         Command::Probe(args) => probe::run(args),

@@ -54,3 +54,10 @@ pub(super) async fn stopped() {
     })
     .await;
 }
+
+/// A seed that nobody chose.
+pub(super) fn any_seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    // Short enough to be typed again.
+    RandomState::new().hash_one(std::process::id()) % 1_000_000
+}

@@ -203,7 +203,8 @@ impl Hunt {
             None => self.facts(Setting::Default).await?,
         };
         let text = write(session, &facts, TITLE)?;
-        match script_of(&text, self.limits.seed, number, &self.limits.folder) {
+        let id = format!("explored-{}-{number}", self.limits.seed);
+        match script_of(&text, &id, &self.limits.folder) {
             Ok(script) => Some(script),
             Err(mistake) => {
                 let problem = format!("session {number} is no script: {mistake}");
@@ -217,19 +218,7 @@ impl Hunt {
         if let Some(facts) = self.facts.get(&setting) {
             return facts.clone();
         }
-        let setup = self.stage.setup(setting.name()).await;
-        let facts = setup.map(|setup| {
-            Arc::new(Facts {
-                setting,
-                found: setup.capabilities,
-                owned: setup.owned,
-                described: setup.described,
-                content: setup.content,
-                places: setup.capacity,
-                write: (self.options.write || setup.owned) && setup.keeps,
-                hazard: self.options.hazard || setup.owned,
-            })
-        });
+        let facts = facts_of(&self.stage, &self.options, setting).await.map(Arc::new);
         self.facts.insert(setting, facts.clone());
         facts
     }
@@ -325,38 +314,55 @@ impl Hunt {
 
     /// Looks for a shorter script that shows the same.
     async fn shrink(&mut self, tree: &mut Tree, wanted: &HashSet<Key>, found: &mut Found) {
-        let ends = Instant::now() + SHRINKING;
-        let mut tried: HashMap<String, bool> = HashMap::new();
-        tried.insert(found.script.source.text.clone(), true);
-        if !tree.simplify() {
-            return;
-        }
-        for _ in 0..STEPS {
-            if Instant::now() >= ends || self.stage.halted().is_some() {
-                break;
+        let stage = self.stage.clone();
+        let mut tried = HashMap::from([(found.script.source.text.clone(), true)]);
+        let fails = async |session: &Session| {
+            let Some(script) = self.script(session, found.session).await else { return false };
+            if let Some(fails) = tried.get(&script.source.text) {
+                return *fails;
             }
-            let script = self.script(&tree.current(), found.session).await;
-            let fails = match script {
-                None => false,
-                Some(script) => match tried.get(&script.source.text) {
-                    Some(fails) => *fails,
-                    None => {
-                        let outcome = self.fails(&script, wanted).await;
-                        let fails = outcome.is_some();
-                        tried.insert(script.source.text.clone(), fails);
-                        if let Some(outcome) = outcome {
-                            found.script = script;
-                            found.outcome = outcome;
-                        }
-                        fails
-                    }
-                },
-            };
-            let goes_on = if fails { tree.simplify() } else { tree.complicate() };
-            if !goes_on {
-                break;
+            let outcome = self.fails(&script, wanted).await;
+            let fails = outcome.is_some();
+            tried.insert(script.source.text.clone(), fails);
+            if let Some(outcome) = outcome {
+                found.script = script;
+                found.outcome = outcome;
             }
+            fails
+        };
+        shrink(tree, || stage.halted().is_none(), fails).await;
+    }
+}
+
+/// What is known of a target in a setting; `None` where it can't be had.
+pub(super) async fn facts_of(stage: &Stage, options: &Options, setting: Setting) -> Option<Facts> {
+    let setup = stage.setup(setting.name()).await?;
+    Some(Facts {
+        setting,
+        found: setup.capabilities,
+        owned: setup.owned,
+        described: setup.described,
+        content: setup.content,
+        places: setup.capacity,
+        write: (options.write || setup.owned) && setup.keeps,
+        hazard: options.hazard || setup.owned,
+    })
+}
+
+/// Looks for a simpler session that still fails, as long as it may go on. The one that failed last is
+/// the simplest that was found.
+pub(super) async fn shrink(
+    tree: &mut Tree,
+    goes_on: impl Fn() -> bool,
+    mut fails: impl AsyncFnMut(&Session) -> bool,
+) {
+    let ends = Instant::now() + SHRINKING;
+    let mut simpler = tree.simplify();
+    for _ in 0..STEPS {
+        if !simpler || Instant::now() >= ends || !goes_on() {
+            break;
         }
+        simpler = if fails(&tree.current()).await { tree.simplify() } else { tree.complicate() };
     }
 }
 
@@ -364,21 +370,16 @@ impl Hunt {
 ///
 /// # Errors
 /// The first mistake: it is ours.
-pub(super) fn script_of(
-    text: &str,
-    seed: u64,
-    number: u64,
-    folder: &Path,
-) -> Result<Arc<Script>, String> {
-    let id = format!("explored-{seed}-{number}");
+pub(super) fn script_of(text: &str, id: &str, folder: &Path) -> Result<Arc<Script>, String> {
     let path = folder.join(format!("{id}.nbd")).display().to_string();
     let first =
         |errors: Vec<ScriptError>| errors.first().map(ToString::to_string).unwrap_or_default();
     let text = script::format(&path, text).map_err(first)?;
-    load(&id, &path, &text).map(Arc::new).map_err(first)
+    load(id, &path, &text).map(Arc::new).map_err(first)
 }
 
-type Tree = Box<dyn proptest::strategy::ValueTree<Value = Session>>;
+/// A session and what it shrinks to.
+pub(super) type Tree = Box<dyn proptest::strategy::ValueTree<Value = Session>>;
 
 /// The session of a number, and what it shrinks to: the same for the same seed, whenever it is asked.
 pub(super) fn tree(seed: u64, number: u64, lawful: bool) -> Tree {

@@ -37,7 +37,7 @@ pub fn found(found: &Found, saved: &Result<String, &String>) -> String {
 }
 
 /// A script without its header.
-fn body(text: &str) -> &str {
+pub(super) fn body(text: &str) -> &str {
     text.split_once("\n\n").map_or(text, |(_, body)| body)
 }
 
@@ -120,7 +120,7 @@ mod tests {
     fn example(times: (u32, u32)) -> Found {
         let text = "nbd: 1\ntitle: one\nsince: 2.6\nfeature: explored sessions\ntests: server\n\n\
             -- to transmission\nC: NBD_CMD_FLUSH\nS: reply ok\n";
-        let script = script_of(text, 7, 3, Path::new("explored")).unwrap();
+        let script = script_of(text, "explored-7-3", Path::new("explored")).unwrap();
         let mut outcome =
             crate::run::Outcome::new("example", &script, "nbdcheck run --peer example");
         outcome.verdict = Verdict::Fail;

@@ -260,6 +260,13 @@ pub(super) enum Act {
     Slip(Slip),
 }
 
+impl Act {
+    /// Whether it is not quite lawful.
+    pub(super) fn is_slip(&self) -> bool {
+        matches!(self, Self::Slip(_))
+    }
+}
+
 /// A lawful request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {

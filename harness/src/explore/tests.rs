@@ -116,7 +116,7 @@ fn what_is_made_up_is_a_script_whatever_the_server_offers() {
         for number in 0..30 {
             let session = tree(7, number, false).current();
             if let Some(text) = write(&session, &facts, "one") {
-                let read = script_of(&text, 7, number, Path::new(""));
+                let read = script_of(&text, &format!("explored-7-{number}"), Path::new(""));
                 assert!(read.is_ok(), "{:?}: {read:?}\n{text}", facts.setting);
             }
         }
@@ -138,7 +138,11 @@ fn a_session_reads_like_a_scenario() {
     let text = |number| {
         let session = tree(7, number, false).current();
         let text = write(&session, &facts, "clients do what nobody wrote down").unwrap();
-        script_of(&text, 7, number, Path::new("")).unwrap().source.text.clone()
+        script_of(&text, &format!("explored-7-{number}"), Path::new(""))
+            .unwrap()
+            .source
+            .text
+            .clone()
     };
     insta::assert_snapshot!("lawful_session", text(0));
     insta::assert_snapshot!("session_with_slips", text(1));

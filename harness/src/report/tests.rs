@@ -56,6 +56,7 @@ pub(super) fn outcome(id: &str, verdict: Verdict, findings: Vec<Finding>) -> Out
         requirements: Vec::new(),
         capture: None,
         findings,
+        said: Vec::new(),
         again: format!("nbdcheck run --target 127.0.0.1:10809 --scenario {id} --capture out/"),
     }
 }

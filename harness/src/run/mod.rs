@@ -22,6 +22,7 @@ pub mod versions;
 use std::time::Duration;
 
 use crate::finding::{Finding, Severity, Verdict};
+use crate::link::Entry;
 use crate::peer::quoted;
 use crate::script::ast::{Script, Version};
 use crate::script::library;
@@ -84,6 +85,8 @@ pub struct Outcome {
     pub capture: Option<String>,
     /// What was found.
     pub findings: Vec<Finding>,
+    /// What was said, where [`runner::Options::keep`] asks for it.
+    pub said: Vec<Entry>,
     /// The command that runs it again.
     pub again: String,
 }
@@ -105,6 +108,7 @@ impl Outcome {
             requirements: Vec::new(),
             capture: None,
             findings: Vec::new(),
+            said: Vec::new(),
             again: format!(
                 "{again} --scenario {} --capture out/",
                 quoted(library::selector(script))

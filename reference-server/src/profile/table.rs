@@ -177,6 +177,7 @@ fn v7_1(b: &mut Behaviour) {
 fn v8_2(b: &mut Behaviour) {
     b.features.extended_headers = true;
     b.features.status_payload = true;
+    b.info_tells_payload = true;
     b.extended_once = true;
     b.awaits_extended = true;
 }

@@ -275,6 +275,7 @@ fn options(args: &Args, plan: &Plan, target: &Target, form: Form) -> Options {
         segmentation: form.segmentation,
         access: form.access,
         again: again::server(args, target, &form.suffix()),
+        keep: false,
         limits: Limits::default(),
     }
 }

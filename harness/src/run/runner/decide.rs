@@ -83,6 +83,9 @@ impl Runner {
             let reason = "the content of the export changes, though nothing here writes to it";
             return outcome.skip(SkipKind::NotPossible, reason.to_owned());
         }
+        if self.options.keep {
+            outcome.said = std::mem::take(&mut played.transcript);
+        }
         conclude(outcome, played);
         if let Target::Profile(profile) = &self.target {
             older(outcome, profile);

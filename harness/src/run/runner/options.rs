@@ -29,6 +29,8 @@ pub struct Options {
     pub access: Access,
     /// The command line that a failure's `again` begins with.
     pub again: String,
+    /// Outcomes keep what was said.
+    pub keep: bool,
     /// When it ends before the last scenario.
     pub limits: Limits,
 }
