@@ -1,7 +1,7 @@
 //! The tester tested: the suite is played on the reference server, or the reference client, with one
 //! deliberate fault at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -231,24 +231,40 @@ async fn play(
     scripts: &[Arc<Script>],
     outside: bool,
 ) -> (BTreeSet<&'static str>, bool) {
-    let options = options(Replies::Default);
-    let (events, _) = tokio::sync::mpsc::unbounded_channel();
-    let mut target = Target::faulty(fault);
-    // Kept alive until the run is over.
-    let mut instance = None;
-    if outside && let Ok(started) = target.start("default", options.access).await {
-        target = Target::External {
+    let target = Target::faulty(fault);
+    if !outside {
+        return run(&target, scripts).await;
+    }
+    // Whoever runs a server by hand sets it up for what is tested.
+    let mut by_configuration: BTreeMap<&str, Vec<Arc<Script>>> = BTreeMap::new();
+    for script in scripts {
+        let configuration =
+            script.header.export.as_ref().map_or("default", |export| export.node.as_str());
+        by_configuration.entry(configuration).or_default().push(script.clone());
+    }
+    let (mut found, mut failed) = (BTreeSet::new(), false);
+    for (configuration, scripts) in by_configuration {
+        let access = options(Replies::Default).access;
+        // Kept alive until the run is over.
+        let Ok(started) = target.start(configuration, access).await else { continue };
+        let external = Target::External {
             name: "self".to_owned(),
             address: started.address.clone(),
             export: started.export.clone(),
-            security: None,
+            security: started.security.clone().map(Box::new),
             insists: false,
         };
-        instance = Some(started);
+        let (ids, fails) = run(&external, &scripts).await;
+        found.extend(ids);
+        failed |= fails;
+        drop(started);
     }
-    let run = run_target(&target, scripts, None, &options, events).await;
-    drop(instance);
-    outcome(&run)
+    (found, failed)
+}
+
+async fn run(target: &Target, scripts: &[Arc<Script>]) -> (BTreeSet<&'static str>, bool) {
+    let (events, _) = tokio::sync::mpsc::unbounded_channel();
+    outcome(&run_target(target, scripts, None, &options(Replies::Default), events).await)
 }
 
 /// The same of a client.

@@ -2,7 +2,7 @@
 
 use protocol::message::{Info, Side};
 use protocol::text::WireString;
-use protocol::values::{InfoType, OptionType, ReplyType};
+use protocol::values::{InfoType, OptionType, ReplyType, TransmissionFlags};
 
 use crate::plural::Plural;
 
@@ -76,8 +76,17 @@ impl Session {
         if !same_parameters || info.overflow || option.overflow {
             return;
         }
+        // Of BLOCK_STATUS_PAYLOAD the extension says something for NBD_OPT_GO alone.
+        let told = |item: &Info| match item {
+            Info::Export { size, flags } => Info::Export {
+                size: *size,
+                flags: flags.without(TransmissionFlags::BLOCK_STATUS_PAYLOAD),
+            },
+            item => item.clone(),
+        };
         let missing = |a: &Outstanding, b: &Outstanding| {
-            a.items.iter().find(|item| !b.items.contains(item)).map(Info::info_type)
+            let has = |item: &&Info| b.items.iter().any(|other| told(other) == told(item));
+            a.items.iter().find(|item| !has(item)).map(Info::info_type)
         };
         if let Some(kind) = missing(option, info).or_else(|| missing(info, option)) {
             let text = format!("{kind} differs from the answer to NBD_OPT_INFO");

@@ -179,9 +179,10 @@ impl Exchange {
 fn plain(description: &Description, export: &str) -> String {
     let mut description = description.clone();
     let is_reply = matches!(description.kind, Kind::OptionReply);
-    description.fields.retain(|field| {
-        !matches!(field.key, "cookie" | "ids" | "description" | "data")
-            && !(is_reply && matches!(field.key, "message" | "id" | "option"))
+    description.fields.retain(|field| match field.key {
+        "cookie" | "ids" | "description" | "data" => false,
+        "message" | "id" | "option" => !is_reply,
+        _ => true,
     });
     let mut text = description.head.to_string();
     if let Some(variant) = &description.variant {

@@ -256,7 +256,7 @@ impl Writer<'_> {
             self.pen.line("} or warn write-zeroes-fast-no-eoverflow {");
             self.pen.server(name, "reply NBD_EOVERFLOW");
             self.pen.line("}");
-            self.model.set(range, Content::Any, id, None);
+            self.disturb(range, id);
             return;
         }
         self.did(&range, Deed::Zeroed, id);

@@ -4,7 +4,6 @@
 use protocol::values::{OptionType, TransmissionFlags as T};
 
 use super::haggle::{Agreed, MISSING};
-use super::model::Content;
 use super::session::{Beyond, Entry, Form, Infos, Kind, Opt, Route, Setting, Slip};
 use super::writer::{Deed, Writer};
 use crate::run::survey::TlsMode;
@@ -223,7 +222,7 @@ impl Writer<'_> {
         }
         if kind.changes() && how == Beyond::Across {
             let visit = self.visitor();
-            self.model.set(end - block..size, Content::Any, visit, None);
+            self.disturb(end - block..size, visit);
         }
         self.go_on("or", "baseline-read");
     }
@@ -289,7 +288,7 @@ impl Writer<'_> {
         ]);
         if kind.changes() {
             let visit = self.visitor();
-            self.model.set(minimum..3 * minimum, Content::Any, visit, None);
+            self.disturb(minimum..3 * minimum, visit);
         }
         self.go_on("or", "baseline-read");
     }
@@ -308,7 +307,7 @@ impl Writer<'_> {
         ]);
         if kind.changes() {
             let visit = self.visitor();
-            self.model.set(offset..offset + block, Content::Any, visit, None);
+            self.disturb(offset..offset + block, visit);
         }
         // The payload of what was refused is no request of its own.
         let after = match kind {
@@ -421,7 +420,7 @@ impl Writer<'_> {
         }
         if kind.changes() {
             let visit = self.visitor();
-            self.model.set(at..size, Content::Any, visit, None);
+            self.disturb(at..size, visit);
         }
         self.go_on("or", "baseline-read");
     }
@@ -551,7 +550,7 @@ impl Writer<'_> {
         self.pen.event(AFTER, "close");
         let visit = self.visitor();
         self.did(&(offset..offset + block), Deed::Wrote, visit);
-        self.model.set(offset..offset + block, Content::Any, visit, None);
+        self.disturb(offset..offset + block, visit);
     }
 
     fn client_flags(&mut self, bit: u8) {

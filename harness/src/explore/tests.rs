@@ -148,6 +148,24 @@ fn a_session_reads_like_a_scenario() {
     insta::assert_snapshot!("session_with_slips", text(1));
 }
 
+/// What a slip writes, a read that is in flight may meet.
+#[test]
+fn a_read_beside_a_slip_is_open_where_that_writes() {
+    use crate::explore::session::{Act, Anchor, Ask, Kind, Length, Slip, Spot, Unit};
+    let facts = facts(rich(), Setting::Default);
+    let spot = Spot { anchor: Anchor::Start, shift: 0, unit: Unit::Large };
+    let read = Ask::Read { spot, length: Length::Pages(16), whole: false, fua: false };
+    let mut session = tree(7, 0, false).current();
+    session.setting = Setting::Default;
+    session.acts = vec![
+        Act::Ask { on: 0, ask: read, held: true },
+        Act::Slip(Slip::DiscBeside { kind: Kind::Write }),
+    ];
+    let text = write(&session, &facts, "one").unwrap();
+    let last = text.lines().rev().find(|line| line.contains("place(1)")).unwrap();
+    assert!(last.contains("place(1)*4096 ++ any*512 ++ "), "{text}");
+}
+
 /// Whatever is not allowed is not in it.
 #[test]
 fn nothing_is_written_where_that_is_not_allowed() {

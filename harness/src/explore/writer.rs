@@ -309,6 +309,23 @@ impl<'f> Writer<'f> {
         seen
     }
 
+    /// A visit changes a range now: it may be anything afterwards, and what is in flight may meet it.
+    pub(super) fn disturb(&mut self, range: Range<u64>, visit: usize) {
+        for waiting in self.open.iter_mut().flatten().flat_map(|visit| &mut visit.waiting) {
+            let (low, high) =
+                (waiting.range.start.max(range.start), waiting.range.end.min(range.end));
+            match &mut waiting.awaited {
+                _ if low >= high => {}
+                Awaited::Data(seen, ..) => {
+                    seen.blur(low - waiting.range.start, high - waiting.range.start);
+                }
+                Awaited::Change { clashes, .. } => clashes.push(low..high),
+                Awaited::Other(_) => {}
+            }
+        }
+        self.model.set(range, Content::Any, visit, None);
+    }
+
     /// Somebody does something to a range.
     pub(super) fn did(&mut self, range: &Range<u64>, deed: Deed, visit: usize) {
         self.deeds.push((range.clone(), deed, visit));

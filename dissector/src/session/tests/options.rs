@@ -16,6 +16,8 @@ const EXTENDED: OptionType = OptionType::EXTENDED_HEADERS;
 const SET: OptionType = OptionType::SET_META_CONTEXT;
 const LIST_META: OptionType = OptionType::LIST_META_CONTEXT;
 const BLOCK_SIZE: InfoType = InfoType::BLOCK_SIZE;
+/// BLOCK_STATUS_PAYLOAD.
+const PAYLOAD: u16 = 1 << 12;
 const ALLOCATION: &str = "base:allocation";
 
 fn message(option: OptionType, text: impl Into<WireString>) -> protocol::message::Message {
@@ -46,6 +48,10 @@ impl Talk {
 
 fn size_of(size: u64) -> Info {
     Info::Export { size, flags: protocol::values::TransmissionFlags(FLAGS) }
+}
+
+fn with_flags(flags: u16) -> Info {
+    Info::Export { size: SIZE, flags: protocol::values::TransmissionFlags(flags) }
 }
 
 cases! {
@@ -208,6 +214,11 @@ cases! {
             .c(go()).s(item(GO, Info::Name("disc".into()))).s(export(GO, SIZE, FLAGS)).s(ack(GO)); },
         |t| { t.haggle().info(&[BLOCK_SIZE], vec![size_of(SIZE), Info::Name("disk".into())])
             .c(go()).s(item(GO, Info::Name("disk".into()))).s(export(GO, SIZE, FLAGS)).s(ack(GO)); };
+    status_with_payload_may_be_told_by_info_alone: InfoGoConsistent by Server,
+        |t| { t.haggle().agree(EXTENDED).info(&[BLOCK_SIZE], vec![with_flags(FLAGS | PAYLOAD)])
+            .c(go()).s(export(GO, SIZE, FLAGS | DF)).s(ack(GO)); },
+        |t| { t.haggle().agree(EXTENDED).info(&[BLOCK_SIZE], vec![with_flags(FLAGS | DF | PAYLOAD)])
+            .c(go()).s(export(GO, SIZE, FLAGS | DF)).s(ack(GO)); };
     no_option_follows_the_ack_of_go: GoNoMoreOptions by Client,
         |t| { t.simple().c(opt(LIST)); },
         |t| { t.haggle().c(go()).s(refuse(GO, ReplyType::ERR_UNKNOWN)).c(opt(LIST)); };
