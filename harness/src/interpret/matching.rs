@@ -106,14 +106,14 @@ pub fn compare(
     env: &Env,
     labels: &dyn Labels,
 ) -> Result<Outcome, EvalError> {
-    let expected = resolved(line, env, labels)?;
     let head = word(&line.head, env)?;
     let variant = match &line.variant {
         Some(variant) => word(variant, env)?,
         None => None,
     };
+    // Texts are made of what differs only: most messages fit, and to recognise data takes long.
     let differ = |soft, received, mark, bytes, content| {
-        let expected = expected.clone();
+        let expected = resolved(line, env, labels)?;
         let difference = Difference { soft, expected, received, mark, bytes, content };
         Ok(Outcome::Differs(Box::new(difference)))
     };
@@ -135,38 +135,38 @@ pub fn compare(
             }
         }
         Candidate::Message(received) => {
-            let description = describe(received);
-            let text = format!("{}: {description}", received.message.side().letter());
+            let description = received.message.describe(None);
+            let text = || format!("{}: {}", received.message.side().letter(), describe(received));
             if let Some(soft) = head_differs(head.as_deref(), &description) {
-                return differs(soft, text, None, None);
+                return differs(soft, text(), None, None);
             }
             if let Some(variant) = &variant
                 && description.variant.as_deref() != Some(variant)
             {
-                return differs(false, text, None, None);
+                return differs(false, text(), None, None);
             }
             let mut captures = Vec::new();
             for pattern in &line.fields {
-                let data = (pattern.key.node == "data")
-                    .then_some((received.bulk_offset, &received.bulk[..]));
-                let found = description.field(&pattern.key.node);
-                match field(pattern, found, data, env, labels)? {
+                let key = pattern.key.node.as_str();
+                let data =
+                    (key == "data").then_some((received.bulk_offset, &received.bulk[..]));
+                match field(pattern, description.field(key), data, env, labels)? {
                     Ok(capture) => captures.extend(capture),
                     Err(miss) => {
-                        let mark = find_field(&text, &pattern.key.node, &miss.note);
-                        let bytes = field_bytes(received, &description, &pattern.key.node);
-                        let text = miss.received.map_or(text.clone(), |data| {
-                            replace_field(&text, &pattern.key.node, &data)
-                        });
-                        let mark =
-                            mark.or_else(|| find_field(&text, &pattern.key.node, &miss.note));
+                        let mut text = text();
+                        let mark = find_field(&text, key, &miss.note);
+                        let bytes = field_bytes(received, &describe(received), key);
+                        if let Some(data) = miss.received {
+                            text = replace_field(&text, key, &data);
+                        }
+                        let mark = mark.or_else(|| find_field(&text, key, &miss.note));
                         return differ(true, text, mark, bytes, data.is_some());
                     }
                 }
             }
             Ok(Outcome::Match(captures))
         }
-        Candidate::Reply(reply) => compare_reply(line, variant, reply, &expected, env, labels),
+        Candidate::Reply(reply) => compare_reply(line, variant, reply, env, labels),
     }
 }
 
@@ -174,23 +174,13 @@ fn compare_reply(
     line: &MessageLine,
     variant: Option<String>,
     reply: &Reply,
-    expected: &str,
     env: &Env,
     labels: &dyn Labels,
 ) -> Result<Outcome, EvalError> {
     let side = line.side.letter();
-    let mut text = format!("{side}: reply {}", reply.error);
-    if let Some(label) = labels.label(reply.cookie) {
-        text.push_str(&format!(" cookie={label}"));
-    }
-    if !reply.message.is_empty() {
-        text.push_str(&format!(" message={}", reply.message));
-    }
-    if reply.error == ErrorCode::OK && !reply.data.is_empty() {
-        text.push_str(&format!(" data={}", recognize(reply.offset, &reply.data)));
-    }
+    let text = || reply_text(side, reply, labels);
     let differ = |soft, received: String, mark, content| {
-        let expected = expected.to_owned();
+        let expected = resolved(line, env, labels)?;
         let difference = Difference { soft, expected, received, mark, bytes: None, content };
         Ok(Outcome::Differs(Box::new(difference)))
     };
@@ -206,7 +196,7 @@ fn compare_reply(
     if !fits {
         let start = format!("{side}: reply ").len();
         let mark = (start, reply.error.to_string().len(), String::new());
-        return differs(soft, text, Some(mark));
+        return differs(soft, text(), Some(mark));
     }
     let mut captures = Vec::new();
     for pattern in &line.fields {
@@ -228,6 +218,7 @@ fn compare_reply(
         if key == "data" {
             if !failed && let Some(at) = reply.first_uncovered() {
                 let note = format!("no chunk covers byte {at} of the read");
+                let text = text();
                 let mark = find_field(&text, "data", &note);
                 return differs(true, text, mark);
             }
@@ -236,6 +227,7 @@ fn compare_reply(
         match field(pattern, found.as_ref(), data, env, labels)? {
             Ok(capture) => captures.extend(capture),
             Err(miss) => {
+                let mut text = text();
                 if let Some(data) = miss.received {
                     text = replace_field(&text, key, &data);
                 }
@@ -245,6 +237,21 @@ fn compare_reply(
         }
     }
     Ok(Outcome::Match(captures))
+}
+
+/// A whole reply as a line.
+fn reply_text(side: char, reply: &Reply, labels: &dyn Labels) -> String {
+    let mut text = format!("{side}: reply {}", reply.error);
+    if let Some(label) = labels.label(reply.cookie) {
+        text.push_str(&format!(" cookie={label}"));
+    }
+    if !reply.message.is_empty() {
+        text.push_str(&format!(" message={}", reply.message));
+    }
+    if reply.error == ErrorCode::OK && !reply.data.is_empty() {
+        text.push_str(&format!(" data={}", recognize(reply.offset, &reply.data)));
+    }
+    text
 }
 
 /// The name that a word stands for; `None` for any.

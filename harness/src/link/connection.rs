@@ -278,19 +278,21 @@ impl Link {
         let nothing = Payload::default();
         let payload = built.payload.as_ref().unwrap_or(&nothing);
         let total = payload.length();
+        let more = |at: u64| (total - at).min(PIECE as u64) as usize;
         let mut at = 0;
-        let mut piece = head;
+        let mut start = head.len();
+        let mut piece = vec![0; start + more(at)];
+        piece[..start].copy_from_slice(&head);
         loop {
-            let more = (total - at).min(PIECE as u64) as usize;
-            let start = piece.len();
-            piece.resize(start + more, 0);
+            let more = more(at);
+            piece.truncate(start + more);
             payload.fill(offset, at, &mut piece[start..]);
             at += more as u64;
             self.send_piece(&piece, limit).await;
             if at == total {
                 return;
             }
-            piece.clear();
+            start = 0;
         }
     }
 
