@@ -148,8 +148,7 @@ pub fn compare(
             let mut captures = Vec::new();
             for pattern in &line.fields {
                 let key = pattern.key.node.as_str();
-                let data =
-                    (key == "data").then_some((received.bulk_offset, &received.bulk[..]));
+                let data = (key == "data").then_some((received.bulk_offset, &received.bulk[..]));
                 match field(pattern, description.field(key), data, env, labels)? {
                     Ok(capture) => captures.extend(capture),
                     Err(miss) => {
