@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "sharpness/recorded.rs"]
+mod recorded;
 #[path = "sharpness/unbroken.rs"]
 mod unbroken;
 

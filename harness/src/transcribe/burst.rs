@@ -11,7 +11,11 @@ use super::content::{Content, Known};
 pub(super) struct Exchange {
     /// Its label in the script.
     pub(super) label: String,
+    /// The number of its message.
+    pub(super) number: u64,
     pub(super) request: Request,
+    /// The client was accused of it: right servers may refuse it, or serve it.
+    pub(super) unlawful: bool,
     /// What a write sends.
     pub(super) data: Option<Payload>,
     /// The data was not known and something else is sent.
@@ -139,11 +143,14 @@ impl Exchange {
             return format!("S: reply error{cookie}  # ok in the capture, against the rules");
         }
         if let Some(error) = self.error {
-            // Which one is the server's choice.
-            return format!("S: reply error{cookie}  # {error} in the capture");
+            // Which one is the server's choice; whether it is one, only where nothing was wrong.
+            let refused = self.unlawful || (self.changes() && error == ErrorCode::EPERM);
+            let right = if refused { "error" } else { "_" };
+            return format!("S: reply {right}{cookie}  # {error} in the capture");
         }
-        if self.beyond {
-            return format!("S: reply _{cookie}  # ok in the capture, beyond its export");
+        if self.beyond || self.unlawful {
+            let why = if self.beyond { "beyond its export" } else { "against the rules" };
+            return format!("S: reply _{cookie}  # ok in the capture, {why}");
         }
         let data = if self.request.command == Command::READ && self.request.length > 0 {
             format!(" data={}", content.read(self.request.offset, self.request.length))

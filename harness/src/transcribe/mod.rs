@@ -60,6 +60,15 @@ enum Item {
     Burst(Burst),
 }
 
+/// An option of the client that has no final reply yet.
+struct Asked {
+    /// The number of its message.
+    number: u64,
+    option: OptionRequest,
+    /// The client was accused of it: right servers may refuse it.
+    unlawful: bool,
+}
+
 /// What stands for a reply.
 #[derive(Clone, Copy)]
 enum Place {
@@ -76,7 +85,7 @@ pub struct Transcriber {
     /// Where the requests without a complete reply stand: item and place in it.
     waiting: HashMap<Cookie, Vec<(usize, usize)>>,
     /// Options without a final reply.
-    options: Vec<OptionRequest>,
+    options: Vec<Asked>,
     /// Contexts told for the option in progress.
     contexts: Vec<WireString>,
     /// The export that was entered.
@@ -96,6 +105,10 @@ pub struct Transcriber {
     last_reply: Option<(u64, Place)>,
     /// How the client left has been told.
     left: bool,
+    /// The number of the message with the client's flags.
+    client_flags: Option<u64>,
+    /// What comes from here on came of what was wrong, and is not told.
+    finished: bool,
     /// The server's greeting has been seen: with it a session begins.
     greeted: bool,
     /// Where the client's close stands, while the server may still say something.
@@ -123,6 +136,8 @@ impl Transcriber {
             messages: 0,
             last_reply: None,
             left: false,
+            client_flags: None,
+            finished: false,
             greeted: false,
             closed: None,
             problem: Some(Untold::Absent),
@@ -205,6 +220,9 @@ impl Transcriber {
     }
 
     fn message(&mut self, seen: &Seen) {
+        if self.finished {
+            return;
+        }
         self.messages += 1;
         if self.messages > MAX_MESSAGES {
             self.problem = Some(Untold::TooLong);
@@ -220,8 +238,9 @@ impl Transcriber {
             }
             Message::Greeting(Greeting::Newstyle { flags }) => {
                 self.line("-- connect");
+                // Who was not seen to be fixed may have been right, or wrong.
                 let fixed = flags.has(HandshakeFlags::FIXED_NEWSTYLE);
-                self.line(format!("S: greeting {}newstyle", if fixed { "fixed-" } else { "" }));
+                self.line(format!("S: greeting {}", if fixed { "fixed-newstyle" } else { "_" }));
             }
             Message::ClientFlags(flags) => {
                 // What the client agreed to must be offered.
@@ -230,9 +249,10 @@ impl Transcriber {
                 {
                     greeting.push_str(" flags has {NO_ZEROES}");
                 }
+                self.client_flags = Some(seen.number);
                 self.line(format!("C: {}", seen.message.describe(None)));
             }
-            Message::Option(option) => self.option(option, seen.payload.as_ref()),
+            Message::Option(option) => self.option(seen.number, option, seen.payload.as_ref()),
             Message::OptionReply(reply) => {
                 self.option_reply(reply);
                 let place = Place::Line(self.items.len().saturating_sub(1));
@@ -244,7 +264,9 @@ impl Transcriber {
                 self.entered();
                 self.line("S: export-info");
             }
-            Message::Request(request) => self.request(request, seen.payload.as_ref()),
+            Message::Request(request) => {
+                self.request(seen.number, request, seen.payload.as_ref());
+            }
             Message::SimpleReply(SimpleReply { error, cookie }) => {
                 self.reply(seen.number, *cookie, *error, true);
             }
@@ -252,10 +274,10 @@ impl Transcriber {
         }
     }
 
-    fn option(&mut self, option: &OptionRequest, payload: Option<&Payload>) {
+    fn option(&mut self, number: u64, option: &OptionRequest, payload: Option<&Payload>) {
         let payload = payload.map(|payload| sendable(payload, 1).0);
         self.items.push(Item::Option(option.clone(), payload));
-        self.options.push(option.clone());
+        self.options.push(Asked { number, option: option.clone(), unlawful: false });
     }
 
     fn option_reply(&mut self, reply: &OptionReply) {
@@ -277,30 +299,67 @@ impl Transcriber {
             return;
         }
         let contexts = std::mem::take(&mut self.contexts);
-        let answered = self.options.iter().position(|option| option.option == reply.option);
-        let option = answered.map(|index| self.options.remove(index));
-        let known = reply.option.name().is_some() && reply.option != OptionType::ABORT;
-        if reply.reply == ReplyType::ERR_UNSUP && known {
-            return self.leave_out(reply.option);
+        let answered = self.options.iter().position(|asked| asked.option.option == reply.option);
+        // A reply that names another option is one to the oldest.
+        let answered = answered.or_else(|| (!self.options.is_empty()).then_some(0));
+        let Some(asked) = answered.map(|index| self.options.remove(index)) else {
+            return self.line("# a final reply to no option arrived here");
+        };
+        let option = asked.option.option;
+        if option == OptionType::EXPORT_NAME {
+            self.line("S: end  # a reply in the capture, against the rules");
+            (self.left, self.finished) = (true, true);
+            return;
         }
-        match reply.option {
+        let known = option.name().is_some() && option != OptionType::ABORT;
+        let unsupported = reply.reply == ReplyType::ERR_UNSUP && known;
+        let refused = reply.reply != ReplyType::ACK;
+        // A name that is not known here is not likely to be known elsewhere.
+        let goes_on = CHANGES_THE_SESSION.contains(&option)
+            || (option == OptionType::GO && reply.reply != ReplyType::ERR_UNKNOWN);
+        if unsupported || (refused && !asked.unlawful && goes_on) {
+            return self.leave_out(option);
+        }
+        if option == OptionType::STARTTLS && !refused && !self.options.is_empty() {
+            self.problem = Some(WRONG_TLS_BEGIN);
+            return;
+        }
+        match option {
             OptionType::GO => self.needs.insert("NBD_OPT_GO"),
             OptionType::INFO => self.needs.insert("NBD_OPT_INFO"),
             _ => false,
         };
-        if reply.reply != ReplyType::ACK {
-            // Which error it is, is mostly the server's choice.
-            let (error, option) = (reply.reply, reply.option);
-            return self.line(format!("S: error option={option}  # {error} in the capture"));
+        if refused || asked.unlawful || !is_served(option) {
+            // Which error it is, is mostly the server's choice, and so is often whether it is one.
+            let remark = format!("  # {} in the capture", reply.reply);
+            let error = format!("S: error option={option}");
+            let open = match option {
+                OptionType::INFO => Some("until S: NBD_REP_ACK { S: NBD_REP_INFO _ }".to_owned()),
+                OptionType::LIST => Some("until S: NBD_REP_ACK { S: NBD_REP_SERVER }".to_owned()),
+                OptionType::LIST_META_CONTEXT => {
+                    Some("until S: NBD_REP_ACK { S: NBD_REP_META_CONTEXT }".to_owned())
+                }
+                _ if !refused && !CHANGES_THE_SESSION.contains(&option) => {
+                    Some(format!("S: NBD_REP_ACK option={option}"))
+                }
+                _ => None,
+            };
+            match open {
+                Some(served) if !(refused && asked.unlawful) => {
+                    return self.line(format!("either {{ {served} }}{remark}\nor {{ {error} }}"));
+                }
+                _ if refused => return self.line(error + &remark),
+                _ => {}
+            }
         }
-        match reply.option {
+        match option {
             OptionType::GO | OptionType::INFO => {
-                if reply.option == OptionType::GO {
-                    self.options = option.into_iter().chain(self.options.drain(..)).collect();
-                    self.entered();
-                } else if self.export.is_none() {
+                if self.export.is_none() || option == OptionType::GO {
                     // As long as none is entered it is the one that was asked about.
-                    self.export = option.as_ref().and_then(named);
+                    self.export = named(&asked.option);
+                }
+                if option == OptionType::GO {
+                    self.options.clear();
                 }
                 self.line("until S: NBD_REP_ACK { S: NBD_REP_INFO _ }");
             }
@@ -311,7 +370,7 @@ impl Transcriber {
             OptionType::LIST_META_CONTEXT => {
                 self.line("until S: NBD_REP_ACK { S: NBD_REP_META_CONTEXT }");
             }
-            OptionType::SET_META_CONTEXT => self.selects(&contexts),
+            OptionType::SET_META_CONTEXT => self.selects(&asked.option, contexts),
             other => {
                 match other {
                     OptionType::STRUCTURED_REPLY => self.needs.insert("structured"),
@@ -332,11 +391,16 @@ impl Transcriber {
     }
 
     /// The contexts that the server selected.
-    fn selects(&mut self, contexts: &[WireString]) {
+    fn selects(&mut self, option: &OptionRequest, mut contexts: Vec<WireString>) {
+        // In the namespaces of the specification and of qemu a selection takes the whole name.
+        contexts.retain(|name| {
+            let known = ["base:", "qemu:"].iter().any(|start| name.0.starts_with(start.as_bytes()));
+            !known || queries(option).contains(name)
+        });
         self.needs.insert("NBD_OPT_SET_META_CONTEXT");
         self.selected.extend(contexts.iter().filter_map(plain));
         let line = |name: &WireString| format!("S: NBD_REP_META_CONTEXT name={name}");
-        match contexts {
+        match contexts.as_slice() {
             [] => {}
             [name] => self.line(line(name)),
             names => {
@@ -367,11 +431,11 @@ impl Transcriber {
 
     /// The last option that could enter an export has done so.
     fn entered(&mut self) {
-        self.export = self.options.iter().rev().find_map(named);
+        self.export = self.options.iter().rev().find_map(|asked| named(&asked.option));
         self.options.clear();
     }
 
-    fn request(&mut self, request: &Request, payload: Option<&Payload>) {
+    fn request(&mut self, number: u64, request: &Request, payload: Option<&Payload>) {
         self.need(request);
         self.requests += 1;
         let seed = u16::try_from(self.requests % 0xffff).unwrap_or_default() + 1;
@@ -384,6 +448,8 @@ impl Transcriber {
         };
         let exchange = Exchange {
             label: format!("r{}", self.requests),
+            number,
+            unlawful: false,
             request: request.clone(),
             data,
             replaced,
@@ -468,7 +534,19 @@ impl Transcriber {
     }
 
     fn violation(&mut self, violation: &Violation) {
+        if self.finished {
+            return;
+        }
         let Violation { requirement, party, text, message, .. } = violation;
+        if WRONG_TLS.contains(&requirement.id) {
+            self.problem = Some(WRONG_TLS_BEGIN);
+        }
+        if *party == Side::Client
+            && requirement.level.is_binding()
+            && !OF_THE_EXPORT.contains(&requirement.id)
+        {
+            self.unlawful(*message);
+        }
         if WRONGLY_SELECTED.contains(&requirement.id) {
             // It is told just after its context.
             self.contexts.pop();
@@ -487,6 +565,21 @@ impl Transcriber {
                 }
             }
             _ => self.line(remark),
+        }
+    }
+
+    /// The client was wrong to send this.
+    fn unlawful(&mut self, number: u64) {
+        if self.client_flags == Some(number) {
+            self.problem = Some(Untold::NotReplayable("the client's flags are against the rules"));
+        }
+        if let Some(asked) = self.options.iter_mut().find(|asked| asked.number == number) {
+            asked.unlawful = true;
+        }
+        if let Some(Item::Burst(burst)) = self.items.last_mut()
+            && let Some(exchange) = burst.exchanges.iter_mut().find(|it| it.number == number)
+        {
+            exchange.unlawful = true;
         }
     }
 
@@ -517,7 +610,7 @@ impl Transcriber {
     }
 
     fn ended(&mut self, from: Side, how: Close) {
-        if self.left {
+        if self.left || self.finished {
             return;
         }
         self.left = true;
@@ -533,7 +626,7 @@ impl Transcriber {
 
     /// The server left, and the client had not said that it would.
     fn server_left(&mut self) {
-        match self.options.first().map(|option| option.option) {
+        match self.options.first().map(|asked| asked.option.option) {
             Some(OptionType::EXPORT_NAME) => self.line("S: end"),
             // Others answer before they leave.
             Some(OptionType::ABORT) => {
@@ -573,6 +666,32 @@ impl Sink for Transcriber {
     }
 }
 
+/// Options after which the session is another, so that nothing else can follow in a script.
+const CHANGES_THE_SESSION: [OptionType; 4] = [
+    OptionType::STARTTLS,
+    OptionType::STRUCTURED_REPLY,
+    OptionType::SET_META_CONTEXT,
+    OptionType::EXTENDED_HEADERS,
+];
+
+/// Rules about how TLS begins. A session that broke one has nothing that a right server could play.
+const WRONG_TLS: [&str; 3] = [
+    id::TLS_NO_PLAINTEXT_AFTER_ACK,
+    id::TLS_STARTTLS_TWICE_INVALID,
+    id::TLS_CLIENT_NO_SECOND_STARTTLS,
+];
+
+/// What clients break on exports with some limits, and not on others.
+const OF_THE_EXPORT: [&str; 3] =
+    [id::SIZE_CLIENT_ABIDES, id::SIZE_CLIENT_PAYLOAD_LIMIT, id::REQUEST_ALIGNED_TO_MIN];
+
+const WRONG_TLS_BEGIN: Untold = Untold::NotReplayable("TLS began against the rules");
+
+/// Whether the specification has servers acknowledge an option.
+fn is_served(option: OptionType) -> bool {
+    option.name().is_some() && ![OptionType::PEEK_EXPORT, OptionType::EXPORT_NAME].contains(&option)
+}
+
 /// Contexts that a server was wrong to select.
 const WRONGLY_SELECTED: [&str; 3] = [
     id::BASE_WILDCARD_IGNORED_IN_SET,
@@ -581,13 +700,12 @@ const WRONGLY_SELECTED: [&str; 3] = [
 ];
 
 /// Options that a server was wrong to serve.
-const WRONGLY_SERVED: [&str; 6] = [
+const WRONGLY_SERVED: [&str; 5] = [
     id::OPT_LIST_DATA_INVALID,
     id::OPT_STRUCTURED_DATA_INVALID,
     id::OPT_SET_META_EARLY_INVALID,
     id::EXT_OPT_DATA_INVALID,
     id::EXT_STRUCTURED_AFTER_EXTENDED,
-    id::TLS_FORCED_ERROR_OTHER_OPTIONS,
 ];
 
 /// Options that a server was wrong to refuse, or to refuse so.
@@ -620,6 +738,10 @@ fn right_reply(line: &str, id: &str) -> Option<String> {
             _ => None,
         })?;
     let field = if option == "_" { String::new() } else { format!(" option={option}") };
+    // Whether TLS is demanded is the next server's choice.
+    if id == id::TLS_FORCED_ERROR_OTHER_OPTIONS {
+        return Some(format!("either {{ {line} }}  {what}\nor {{ S: error{field} }}"));
+    }
     WRONGLY_SERVED.contains(&id).then(|| format!("S: error{field}  {what}"))
 }
 
@@ -633,6 +755,14 @@ fn plain(name: &WireString) -> Option<String> {
 fn end_of(request: &Request) -> u64 {
     let length = request.status.as_ref().map_or(request.length, |status| status.effect_length);
     request.offset.saturating_add(length)
+}
+
+/// The queries of an option about contexts.
+fn queries(option: &OptionRequest) -> &[WireString] {
+    match &option.body {
+        OptionBody::Meta { queries, .. } => queries,
+        _ => &[],
+    }
 }
 
 /// The export that an option names.
