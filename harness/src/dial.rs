@@ -207,6 +207,12 @@ impl ClientProcess {
         }
     }
 
+    /// Whether it ended by itself and says that it failed.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        matches!(&self.ended, Some(Ok(run)) if matches!(run.ended, Some(Ended::Status(1..))))
+    }
+
     /// Its exit status, once it has ended; `None` if it has not within `limit`, or was killed for
     /// taking too long. A process that a signal ended counts as 128 and the signal's number, as in a
     /// shell; one that could not be started as 127.

@@ -4,6 +4,7 @@
 pub mod capture;
 pub mod commands;
 pub mod dial;
+mod excuse;
 pub mod exit;
 pub mod explore;
 pub mod finding;

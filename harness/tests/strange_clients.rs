@@ -294,6 +294,34 @@ fn a_program_that_can_not_be_started_ends_the_run_at_once() {
     assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
+/// A client that can't do what it is asked to says so and does not connect: that breaks no rule.
+#[test]
+fn what_a_client_can_not_do_is_not_held_against_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("client.sh");
+    let text = format!(
+        "uri=$1\nshift\ncase $1 in\ninfo|read) exec '{}' honest \"$uri\" \"$@\";;\n\
+         *) echo \"no such command: $1\" >&2; exit 2;;\nesac\n",
+        client().display()
+    );
+    std::fs::write(&script, text).unwrap();
+    let script = script.display();
+    let command = format!("sh '{script}' {{uri}} {{action}} {{offset}} {{length}}");
+    let report = folder.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
+        .args(["run", "--client", &command, "--report", &format!("json={}", report.display())])
+        .args(few(&["client/plain-*", "client/*zero*", "client/flags"]))
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
+    assert_eq!(findings(&report), Vec::new(), "{output:?}");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(ran(&report) >= 3, "{} scenarios ran", ran(&report));
+    let reasons = report["scenarios"].to_string();
+    assert!(reasons.contains("the client does not connect: the client: "), "{reasons}");
+    assert!(reasons.contains("no such command: zero"), "{reasons}");
+}
+
 #[test]
 fn a_command_without_tls_is_not_tested_inside_tls() {
     let command = format!("'{}' honest {{uri}}", client().display());

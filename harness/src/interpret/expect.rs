@@ -7,7 +7,7 @@ use protocol::message::{ChunkBody, Message, Side};
 use protocol::notation::ast::{Expr, MessageLine, Span, Spanned, Word};
 use protocol::payload::Payload;
 use protocol::requirements::{self, id};
-use protocol::values::{Command, ErrorCode, OptionType};
+use protocol::values::{Command, ErrorCode, OptionType, ReplyType};
 
 use super::assemble::is_last;
 use super::conn::{Choice, conn_name};
@@ -19,6 +19,7 @@ use super::matching::{Candidate, Difference, Outcome, resolved};
 use super::rules;
 use super::stop::{Flow, Stop};
 use crate::dial::ClientProcess;
+use crate::excuse;
 use crate::finding::{Detail, EventKind, Sent, Severity};
 use crate::link::{Entry, Said};
 
@@ -116,10 +117,16 @@ impl Interpreter<'_> {
             self.find(&rule, message, span, detail)?;
             return Err(Stop::Failed);
         }
+        let words = self.client_words();
+        Err(Stop::Skip(format!("the client does not want this export: {words}")))
+    }
+
+    /// How the client ended and what it said, in one line.
+    pub(super) fn client_words(&self) -> String {
         let words = self.setup.client.as_ref().map(ClientProcess::last_words).unwrap_or_default();
         let words: Vec<&str> =
             words.iter().map(|line| line.trim_start_matches("-- ").trim()).collect();
-        Err(Stop::Skip(format!("the client does not want this export: {}", words.join("; "))))
+        words.join("; ")
     }
 
     /// A device may fail a request that its server should serve. If the answer is such an error, the
@@ -134,14 +141,15 @@ impl Interpreter<'_> {
                     ChunkBody::Error { error, .. } => *error,
                     _ => return Ok(()),
                 },
+                Message::OptionReply(reply) if reply.reply == ReplyType::ERR_SHUTDOWN => {
+                    return self.shuts_down(lines, reply.option);
+                }
                 _ => return Ok(()),
             },
             Candidate::End(_) => return Ok(()),
         };
-        if self.tested() == Side::Client
-            || !is_of_device(error)
-            || !lines.iter().any(|line| wants_success(line))
-        {
+        let Some(excuse) = excuse::of(error) else { return Ok(()) };
+        if self.tested() == Side::Client || !lines.iter().any(|line| wants_success(line)) {
             return Ok(());
         }
         let asked = lines.first().and_then(|line| self.conns.get(conn_name(line)));
@@ -152,7 +160,19 @@ impl Interpreter<'_> {
             Some(Sent::Request(command)) => command.to_string(),
             _ => "a request".to_owned(),
         };
-        Err(Stop::Unfit(format!("the server fails {asked} by {error}, as a device may")))
+        Err(Stop::Unfit(format!("the server fails {asked} by {error}, {excuse}")))
+    }
+
+    /// A server may refuse any option because it shuts down.
+    fn shuts_down(&self, lines: &[&MessageLine], option: OptionType) -> Flow {
+        let is_error = |line: &&MessageLine| {
+            matches!(&line.head.node, Word::Name(head)
+            if head == "error" || head.starts_with("NBD_REP_ERR_"))
+        };
+        if self.tested() == Side::Client || lines.iter().any(|line| is_error(line)) {
+            return Ok(());
+        }
+        Err(Stop::Unfit(format!("the server refuses {option} by NBD_REP_ERR_SHUTDOWN")))
     }
 
     /// Whether all that is wrong with what came is its data.
@@ -458,11 +478,6 @@ impl Interpreter<'_> {
             }
         }
     }
-}
-
-/// Whether an error is one that a device has, not one that a request deserves.
-fn is_of_device(error: ErrorCode) -> bool {
-    matches!(error, ErrorCode::EIO | ErrorCode::ENOMEM | ErrorCode::ENOSPC)
 }
 
 /// Whether a line waits for a request to be served.

@@ -114,6 +114,11 @@ impl Interpreter<'_> {
             if let Some(reason) = self.setup.client.as_ref().and_then(ClientProcess::not_started) {
                 return Err(Stop::Error(reason));
             }
+            // What it was asked to do it may not be able to: nothing was said about NBD.
+            if self.setup.client.as_ref().is_some_and(ClientProcess::failed) {
+                let words = self.client_words();
+                return Err(Stop::Skip(format!("the client does not connect: {words}")));
+            }
             let message = "the client did not connect".to_owned();
             let detail = Detail { received: message.clone(), ..Detail::default() };
             self.find(id::BASELINE_INFO_GO, &message, line.span, detail)?;

@@ -70,6 +70,11 @@ impl Interpreter<'_> {
                 {
                     return Err(Stop::Error(reason));
                 }
+                // What it was asked to do it may not be able to: nothing was said about NBD.
+                if self.setup.client.as_ref().is_some_and(ClientProcess::failed) {
+                    let words = self.client_words();
+                    return Err(Stop::Skip(format!("the client does not connect: {words}")));
+                }
                 let message = format!("the client did not connect: {error}");
                 let event = EventKind::Refused;
                 let detail = Detail { received: message.clone(), event, ..Detail::default() };

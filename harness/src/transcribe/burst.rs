@@ -6,6 +6,7 @@ use protocol::requirements::id;
 use protocol::values::{Command, ErrorCode};
 
 use super::content::{Content, Known};
+use crate::excuse;
 
 /// A request and how it was answered.
 pub(super) struct Exchange {
@@ -126,7 +127,7 @@ impl Exchange {
             return format!("S: reply _{cookie}  # the capture has no answer");
         }
         if let Some(error) = self.error
-            && (self.beyond || is_of_the_place(error))
+            && (self.beyond || excuse::of(error).is_some())
         {
             return format!("S: reply _{cookie}  # {error} in the capture");
         }
@@ -172,11 +173,6 @@ impl Exchange {
             _ => {}
         }
     }
-}
-
-/// Whether an error tells of the server's disks and limits rather than of the request.
-fn is_of_the_place(error: ErrorCode) -> bool {
-    [ErrorCode::EIO, ErrorCode::ENOMEM, ErrorCode::ENOSPC, ErrorCode::ESHUTDOWN].contains(&error)
 }
 
 /// What a script sends in place of data that is only known by its digest: it tells where it belongs.

@@ -305,6 +305,11 @@ impl Asker {
     }
 }
 
+/// A request, as lines of the survey show it.
+pub(super) fn asked(command: &str, offset: u64, length: u64) -> String {
+    format!("C: NBD_CMD_{command} offset={offset} length={length}")
+}
+
 fn line(message: &Message) -> String {
     format!("S: {}", message.describe(None))
 }

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use protocol::payload::{Part, Payload, recognize};
 use protocol::values::{ErrorCode, TransmissionFlags};
 
-use super::asker::{Answer, Asker};
+use super::asker::{Answer, Asker, asked};
 use super::capacity;
 use super::fact::{Fact, NoAnswer};
 use super::kept::Kept;
 use super::largest;
 use super::surveyor::Surveyor;
 use super::way::Way;
+use crate::excuse;
 use crate::link::End;
 
 /// What is written to see whether it stays.
@@ -125,7 +126,7 @@ async fn look_at(
         if answer.error != ErrorCode::OK {
             let line = format!("{} {}", asked("READ", offset, block), answer.line);
             // Other errors are the server's, not the device's.
-            seen.reads = match is_of_device(answer.error) {
+            seen.reads = match excuse::of(answer.error).is_some() {
                 true => Fact::Refused(line),
                 false => Fact::Unknown(line),
             };
@@ -309,19 +310,10 @@ fn judge(
     }
 }
 
-/// Whether an error is one that a device has, not one that a request deserves.
-pub(super) fn is_of_device(error: ErrorCode) -> bool {
-    matches!(error, ErrorCode::EIO | ErrorCode::ENOSPC | ErrorCode::ENOMEM)
-}
-
 /// Whether an error says that the device takes no such write. An export may be read-only without the
 /// flag that says so, which is a MAY.
 fn refuses_writes(error: ErrorCode) -> bool {
-    is_of_device(error) || error == ErrorCode::EPERM
-}
-
-pub(super) fn asked(command: &str, offset: u64, length: u64) -> String {
-    format!("C: NBD_CMD_{command} offset={offset} length={length}")
+    excuse::of(error).is_some() || error == ErrorCode::EPERM
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 
 use protocol::values::{DEFAULT_MAXIMUM_PAYLOAD, ErrorCode};
 
-use super::asker::{Answer, Asker};
-use super::content::{asked, is_of_device};
+use super::asker::{Answer, Asker, asked};
 use super::fact::{Fact, NoAnswer};
 use super::surveyor::Surveyor;
 use super::way::Way;
+use crate::excuse;
 
 /// What is tried after the most that the server has to serve, in bytes.
 const STEPS: [u64; 4] = [1 << 20, 64 << 10, 16 << 10, 4 << 10];
@@ -58,7 +58,7 @@ async fn served(reader: &mut Reader<'_, '_>, most: u64, block: u64) -> Result<Se
                 break;
             }
             Some(answer) => {
-                fails |= is_of_device(answer.error);
+                fails |= excuse::of(answer.error).is_some();
                 refused = Some(format!("{} {}", asked("READ", 0, length), answer.line));
             }
             None => refused = Some(format!("{} S: close", asked("READ", 0, length))),
@@ -93,7 +93,7 @@ async fn bad(
         }
     }
     let last = reader.read(from, to - from).await?;
-    let failed = last.filter(|last| is_of_device(last.error));
+    let failed = last.filter(|last| excuse::of(last.error).is_some());
     Ok(failed.map(|last| format!("{} {}", asked("READ", from, to - from), last.line)))
 }
 
