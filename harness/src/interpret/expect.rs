@@ -169,7 +169,7 @@ impl Interpreter<'_> {
             matches!(&line.head.node, Word::Name(head)
             if head == "error" || head.starts_with("NBD_REP_ERR_"))
         };
-        if self.tested() == Side::Client || lines.iter().any(|line| is_error(line)) {
+        if self.tested() == Side::Client || lines.iter().any(is_error) {
             return Ok(());
         }
         Err(Stop::Unfit(format!("the server refuses {option} by NBD_REP_ERR_SHUTDOWN")))

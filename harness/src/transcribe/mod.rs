@@ -4,6 +4,7 @@
 //! of replies, what an export holds besides what the session itself wrote. What the client did
 //! stays: its options, its requests, which of them were in flight together, how it left.
 
+mod answers;
 mod burst;
 mod content;
 #[cfg(test)]
@@ -23,12 +24,13 @@ use protocol::requirements::id;
 use protocol::text::WireString;
 use protocol::values::{
     ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, OptionType, ReplyFlags,
-    ReplyType, TransmissionFlags,
+    TransmissionFlags,
 };
 
 use crate::script::ast::Version;
 use crate::script::error::{ScriptError, render};
 use crate::script::{format, load, youngest};
+use answers::{Told, right_reply};
 use burst::{Burst, Exchange, sendable};
 use content::Content;
 
@@ -305,79 +307,50 @@ impl Transcriber {
         let Some(asked) = answered.map(|index| self.options.remove(index)) else {
             return self.line("# a final reply to no option arrived here");
         };
-        let option = asked.option.option;
-        if option == OptionType::EXPORT_NAME {
-            self.line("S: end  # a reply in the capture, against the rules");
-            (self.left, self.finished) = (true, true);
-            return;
-        }
-        let known = option.name().is_some() && option != OptionType::ABORT;
-        let unsupported = reply.reply == ReplyType::ERR_UNSUP && known;
-        let refused = reply.reply != ReplyType::ACK;
-        // A name that is not known here is not likely to be known elsewhere.
-        let goes_on = CHANGES_THE_SESSION.contains(&option)
-            || (option == OptionType::GO && reply.reply != ReplyType::ERR_UNKNOWN);
-        if unsupported || (refused && !asked.unlawful && goes_on) {
-            return self.leave_out(option);
-        }
-        if option == OptionType::STARTTLS && !refused && !self.options.is_empty() {
-            self.problem = Some(WRONG_TLS_BEGIN);
-            return;
-        }
-        match option {
-            OptionType::GO => self.needs.insert("NBD_OPT_GO"),
-            OptionType::INFO => self.needs.insert("NBD_OPT_INFO"),
+        let told = Told::of(&asked, reply.reply, !self.options.is_empty());
+        match asked.option.option {
+            OptionType::GO if told != Told::LeftOut => self.needs.insert("NBD_OPT_GO"),
+            OptionType::INFO if told != Told::LeftOut => self.needs.insert("NBD_OPT_INFO"),
             _ => false,
         };
-        if refused || asked.unlawful || !is_served(option) {
-            // Which error it is, is mostly the server's choice, and so is often whether it is one.
-            let remark = format!("  # {} in the capture", reply.reply);
-            let error = format!("S: error option={option}");
-            let open = match option {
-                OptionType::INFO => Some("until S: NBD_REP_ACK { S: NBD_REP_INFO _ }".to_owned()),
-                OptionType::LIST => Some("until S: NBD_REP_ACK { S: NBD_REP_SERVER }".to_owned()),
-                OptionType::LIST_META_CONTEXT => {
-                    Some("until S: NBD_REP_ACK { S: NBD_REP_META_CONTEXT }".to_owned())
-                }
-                _ if !refused && !CHANGES_THE_SESSION.contains(&option) => {
-                    Some(format!("S: NBD_REP_ACK option={option}"))
-                }
-                _ => None,
-            };
-            match open {
-                Some(served) if !(refused && asked.unlawful) => {
-                    return self.line(format!("either {{ {served} }}{remark}\nor {{ {error} }}"));
-                }
-                _ if refused => return self.line(error + &remark),
-                _ => {}
+        match told {
+            Told::Served => self.served(&asked.option, contexts),
+            Told::Line(line) => self.line(line),
+            Told::LeftOut => self.leave_out(asked.option.option),
+            Told::Ends => {
+                self.line("S: end  # a reply in the capture, against the rules");
+                (self.left, self.finished) = (true, true);
             }
+            Told::NotReplayable(why) => self.problem = Some(Untold::NotReplayable(why)),
         }
+    }
+
+    /// An option was acknowledged, and right servers would do so.
+    fn served(&mut self, asked: &OptionRequest, contexts: Vec<WireString>) {
+        let option = asked.option;
         match option {
             OptionType::GO | OptionType::INFO => {
                 if self.export.is_none() || option == OptionType::GO {
                     // As long as none is entered it is the one that was asked about.
-                    self.export = named(&asked.option);
+                    self.export = named(asked);
                 }
                 if option == OptionType::GO {
                     self.options.clear();
                 }
-                self.line("until S: NBD_REP_ACK { S: NBD_REP_INFO _ }");
+                self.line(answers::acknowledged(option));
             }
             OptionType::LIST => {
                 self.needs.insert("list");
-                self.line("until S: NBD_REP_ACK { S: NBD_REP_SERVER }");
+                self.line(answers::acknowledged(option));
             }
-            OptionType::LIST_META_CONTEXT => {
-                self.line("until S: NBD_REP_ACK { S: NBD_REP_META_CONTEXT }");
-            }
-            OptionType::SET_META_CONTEXT => self.selects(&asked.option, contexts),
+            OptionType::SET_META_CONTEXT => self.selects(asked, contexts),
             other => {
                 match other {
                     OptionType::STRUCTURED_REPLY => self.needs.insert("structured"),
                     OptionType::EXTENDED_HEADERS => self.needs.insert("extended"),
                     _ => false,
                 };
-                self.line(format!("S: NBD_REP_ACK option={other}"));
+                self.line(answers::acknowledged(other));
                 if other == OptionType::STARTTLS {
                     self.needs.insert("tls=x509");
                     self.line("-- tls x509");
@@ -538,8 +511,8 @@ impl Transcriber {
             return;
         }
         let Violation { requirement, party, text, message, .. } = violation;
-        if WRONG_TLS.contains(&requirement.id) {
-            self.problem = Some(WRONG_TLS_BEGIN);
+        if TLS_BEGINS.contains(&requirement.id) {
+            self.problem = Some(Untold::NotReplayable(answers::WRONG_TLS));
         }
         if *party == Side::Client
             && requirement.level.is_binding()
@@ -666,16 +639,8 @@ impl Sink for Transcriber {
     }
 }
 
-/// Options after which the session is another, so that nothing else can follow in a script.
-const CHANGES_THE_SESSION: [OptionType; 4] = [
-    OptionType::STARTTLS,
-    OptionType::STRUCTURED_REPLY,
-    OptionType::SET_META_CONTEXT,
-    OptionType::EXTENDED_HEADERS,
-];
-
 /// Rules about how TLS begins. A session that broke one has nothing that a right server could play.
-const WRONG_TLS: [&str; 3] = [
+const TLS_BEGINS: [&str; 3] = [
     id::TLS_NO_PLAINTEXT_AFTER_ACK,
     id::TLS_STARTTLS_TWICE_INVALID,
     id::TLS_CLIENT_NO_SECOND_STARTTLS,
@@ -685,65 +650,12 @@ const WRONG_TLS: [&str; 3] = [
 const OF_THE_EXPORT: [&str; 3] =
     [id::SIZE_CLIENT_ABIDES, id::SIZE_CLIENT_PAYLOAD_LIMIT, id::REQUEST_ALIGNED_TO_MIN];
 
-const WRONG_TLS_BEGIN: Untold = Untold::NotReplayable("TLS began against the rules");
-
-/// Whether the specification has servers acknowledge an option.
-fn is_served(option: OptionType) -> bool {
-    option.name().is_some() && ![OptionType::PEEK_EXPORT, OptionType::EXPORT_NAME].contains(&option)
-}
-
 /// Contexts that a server was wrong to select.
 const WRONGLY_SELECTED: [&str; 3] = [
     id::BASE_WILDCARD_IGNORED_IN_SET,
     id::QEMU_WILDCARDS_SELECT_NOTHING,
     id::META_EMPTY_LEAF_SELECTS_NOTHING,
 ];
-
-/// Options that a server was wrong to serve.
-const WRONGLY_SERVED: [&str; 5] = [
-    id::OPT_LIST_DATA_INVALID,
-    id::OPT_STRUCTURED_DATA_INVALID,
-    id::OPT_SET_META_EARLY_INVALID,
-    id::EXT_OPT_DATA_INVALID,
-    id::EXT_STRUCTURED_AFTER_EXTENDED,
-];
-
-/// Options that a server was wrong to refuse, or to refuse so.
-const WRONGLY_REFUSED: [&str; 5] = [
-    id::BASELINE_LIST,
-    id::TLS_STARTTLS_ACKED,
-    id::TLS_NOTLS_NO_TLS_REQD,
-    id::TLS_SELECTIVE_TLS_REQD_SCOPE,
-    id::EXT_STRUCTURED_AFTER_EXTENDED,
-];
-
-/// What stands in place of a line that asks for a final reply of which the server was accused; `None`
-/// where the line asks for nothing wrong.
-fn right_reply(line: &str, id: &str) -> Option<String> {
-    let what = "# what the capture has is against the rules";
-    if let Some(rest) = line.strip_prefix("S: error option=") {
-        let option = rest.split_whitespace().next()?;
-        let either = format!(
-            "either {{ S: NBD_REP_ACK option={option} }}  {what}\nor {{ S: error option={option} }}"
-        );
-        return WRONGLY_REFUSED.contains(&id).then_some(either);
-    }
-    let option = line
-        .strip_prefix("S: NBD_REP_ACK option=")
-        .and_then(|rest| rest.split_whitespace().next())
-        .or_else(|| match line {
-            "S: NBD_REP_ACK" => Some("NBD_OPT_SET_META_CONTEXT"),
-            _ if line.contains("{ S: NBD_REP_SERVER }") => Some("NBD_OPT_LIST"),
-            _ if line.contains("{ S: NBD_REP_INFO _ }") => Some("_"),
-            _ => None,
-        })?;
-    let field = if option == "_" { String::new() } else { format!(" option={option}") };
-    // Whether TLS is demanded is the next server's choice.
-    if id == id::TLS_FORCED_ERROR_OTHER_OPTIONS {
-        return Some(format!("either {{ {line} }}  {what}\nor {{ S: error{field} }}"));
-    }
-    WRONGLY_SERVED.contains(&id).then(|| format!("S: error{field}  {what}"))
-}
 
 /// The name of a context, if the header of a script can say it as it is.
 fn plain(name: &WireString) -> Option<String> {

@@ -56,7 +56,7 @@ enum Recorded {
     /// No session can be replayed.
     NotReplayable,
     /// No scenario failed.
-    NotRecorded,
+    NotSeen,
 }
 
 async fn record(fault: Fault, all: &[Arc<Script>], wrong: &mut Vec<String>) -> Recorded {
@@ -65,11 +65,11 @@ async fn record(fault: Fault, all: &[Arc<Script>], wrong: &mut Vec<String>) -> R
     let batch = concerned(AnyFault::Server(fault), all).into_iter().next().unwrap_or_default();
     let first = &batch[..batch.len().min(TRIED)];
     let recorded = run(&target, first, Some(folder.path())).await;
-    let mut became = Recorded::NotRecorded;
+    let mut became = Recorded::NotSeen;
     let failed = |outcome: &&Outcome| outcome.verdict == Verdict::Fail;
     let captures = recorded.outcomes.iter().filter(failed).filter_map(|it| it.capture.as_ref());
     for capture in captures {
-        if matches!(became, Recorded::NotRecorded) {
+        if matches!(became, Recorded::NotSeen) {
             became = Recorded::NotReplayable;
         }
         for session in 1..=SESSIONS {
@@ -103,7 +103,7 @@ fn a_recorded_fault_is_a_script_that_no_right_server_fails() {
                 Recorded::Found => "found",
                 Recorded::Missed => "missed",
                 Recorded::NotReplayable => "not replayable",
-                Recorded::NotRecorded => "not recorded",
+                Recorded::NotSeen => "not recorded",
             };
             told.push(format!("{fault} {text}"));
         }
