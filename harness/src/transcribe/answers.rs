@@ -1,9 +1,8 @@
 //! What a script says of the final reply to an option: what right servers answer, or may.
 
+use protocol::message::OptionRequest;
 use protocol::requirements::id;
 use protocol::values::{OptionType, ReplyType};
-
-use super::Asked;
 
 /// Why a session whose TLS began otherwise than it must is no script.
 pub(super) const WRONG_TLS: &str = "TLS began against the rules";
@@ -15,6 +14,15 @@ const CHANGES_THE_SESSION: [OptionType; 4] = [
     OptionType::SET_META_CONTEXT,
     OptionType::EXTENDED_HEADERS,
 ];
+
+/// An option of the client that has no final reply yet.
+pub(super) struct Asked {
+    /// The number of its message.
+    pub(super) number: u64,
+    pub(super) option: OptionRequest,
+    /// The client was accused of it: right servers may refuse it.
+    pub(super) unlawful: bool,
+}
 
 /// What becomes of a final reply.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,7 +150,7 @@ pub(super) fn right_reply(line: &str, id: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::message::{OptionBody, OptionRequest};
+    use protocol::message::OptionBody;
 
     use super::*;
 

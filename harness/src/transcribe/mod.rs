@@ -30,7 +30,7 @@ use protocol::values::{
 use crate::script::ast::Version;
 use crate::script::error::{ScriptError, render};
 use crate::script::{format, load, youngest};
-use answers::{Told, right_reply};
+use answers::{Asked, Told, right_reply};
 use burst::{Burst, Exchange, sendable};
 use content::Content;
 
@@ -60,15 +60,6 @@ enum Item {
     /// The client's option, and what stands for its data if that is not kept.
     Option(OptionRequest, Option<Payload>),
     Burst(Burst),
-}
-
-/// An option of the client that has no final reply yet.
-struct Asked {
-    /// The number of its message.
-    number: u64,
-    option: OptionRequest,
-    /// The client was accused of it: right servers may refuse it.
-    unlawful: bool,
 }
 
 /// What stands for a reply.
