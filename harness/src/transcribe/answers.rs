@@ -141,7 +141,10 @@ pub(super) fn right_reply(line: &str, id: &str) -> Option<String> {
             _ => None,
         })?;
     let field = if option == "_" { String::new() } else { format!(" option={option}") };
-    // Whether TLS is demanded is the next server's choice.
+    // Whether TLS is demanded is the next server's choice. What is open already stays so.
+    if id == id::TLS_FORCED_ERROR_OTHER_OPTIONS && line.starts_with("either ") {
+        return None;
+    }
     if id == id::TLS_FORCED_ERROR_OTHER_OPTIONS {
         return Some(format!("either {{ {line} }}  {what}\nor {{ S: error{field} }}"));
     }
@@ -185,5 +188,14 @@ mod tests {
         let refused = told(OptionType::INFO, ReplyType::ERR_INVALID, true);
         let error = "S: error option=NBD_OPT_INFO  # NBD_REP_ERR_INVALID in the capture";
         assert_eq!(refused, Told::Line(error.to_owned()));
+    }
+
+    #[test]
+    fn what_is_open_is_not_opened_again() {
+        let rule = id::TLS_FORCED_ERROR_OTHER_OPTIONS;
+        let served = acknowledged(OptionType::LIST);
+        let open = right_reply(&served, rule).expect("TLS may be demanded");
+        assert!(open.starts_with("either { until "), "{open}");
+        assert_eq!(right_reply(&open, rule), None);
     }
 }
