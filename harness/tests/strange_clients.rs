@@ -57,10 +57,15 @@ fn peer_file(folder: &Path, kind: &str) -> String {
 /// Runs a client's scenarios; gives the report and what was printed.
 fn run(kind: &str, more: &[&str]) -> (Output, Value) {
     let folder = tempfile::tempdir().unwrap();
-    let peer = peer_file(folder.path(), kind);
+    run_client(&peer_file(folder.path(), kind), more)
+}
+
+/// The same of what `--client` takes.
+fn run_client(client: &str, more: &[&str]) -> (Output, Value) {
+    let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report.json");
     let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
-        .args(["run", "--client", &peer, "--report", &format!("json={}", report.display())])
+        .args(["run", "--client", client, "--report", &format!("json={}", report.display())])
         .args(more)
         .output()
         .unwrap();
@@ -265,15 +270,9 @@ const THREE: [&str; 3] = [
 #[test]
 fn three_bugs_show_in_the_first_plain_session() {
     let command = format!("'{}' three-bugs {{uri}}", client().display());
-    let folder = tempfile::tempdir().unwrap();
-    let report = folder.path().join("report.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
-        .args(["run", "--client", &command, "--report", &format!("json={}", report.display())])
-        .args(few(&["client/plain-*", "client/flags", "client/spare-greeting-flags"]))
-        .output()
-        .unwrap();
+    let scenarios = few(&["client/plain-*", "client/flags", "client/spare-greeting-flags"]);
+    let (output, report) = run_client(&command, &scenarios);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
     let mut found = findings(&report);
     // The other scenarios do not tell the same again.
     assert!(found.iter().all(|(scenario, ..)| scenario == "client/plain-info"), "{found:?}");
@@ -307,13 +306,8 @@ fn what_a_client_can_not_do_is_not_held_against_it() {
     std::fs::write(&script, text).unwrap();
     let script = script.display();
     let command = format!("sh '{script}' {{uri}} {{action}} {{offset}} {{length}}");
-    let report = folder.path().join("report.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
-        .args(["run", "--client", &command, "--report", &format!("json={}", report.display())])
-        .args(few(&["client/plain-*", "client/*zero*", "client/flags"]))
-        .output()
-        .unwrap();
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
+    let scenarios = few(&["client/plain-*", "client/*zero*", "client/flags"]);
+    let (output, report) = run_client(&command, &scenarios);
     assert_eq!(findings(&report), Vec::new(), "{output:?}");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(ran(&report) >= 3, "{} scenarios ran", ran(&report));

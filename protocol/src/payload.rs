@@ -444,11 +444,7 @@ fn is_part_of_word(seed: u16, offset: u64, bytes: &[u8]) -> bool {
 /// Whether all bytes are zero. True if there are none.
 #[must_use]
 pub fn is_zero(bytes: &[u8]) -> bool {
-    // Each byte equals the one before it: one comparison of memory, also in builds for tests.
-    match (bytes, bytes) {
-        ([first, rest @ ..], [before @ .., _]) => *first == 0 && rest == before,
-        _ => true,
-    }
+    bytes.is_empty() || is_fill(0, bytes)
 }
 
 /// The shortest lawful form of `bytes`, the first of which belongs to `offset` of the export.

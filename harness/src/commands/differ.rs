@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::CommandError;
+use super::made_up::{MadeUpArgs, save_script};
 use super::run::again::{Access, against};
-use super::runtime::{DEFAULT_TIMEOUT, any_seed, default_jobs, long, runtime, stopped, timeout};
+use super::runtime::{DEFAULT_TIMEOUT, default_jobs, runtime, stopped, timeout};
 use super::selftest::Json;
 use super::targets::{TlsArgs, servers};
-use crate::explore::{Compared, Limits, Parted, differ, tell_differences};
+use crate::explore::{Compared, Parted, differ, tell_differences};
 use crate::peer::PeerFile;
 use crate::report::{self, Report};
 use crate::run::runner::Options;
@@ -44,18 +45,8 @@ pub struct Args {
     /// given twice
     #[arg(long, value_name = "CMD")]
     server: Vec<String>,
-    /// How long to look, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
-    time: f64,
-    /// Stop after this many sessions
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    sessions: Option<u64>,
-    /// Which sessions to make up: the same number makes the same sessions
-    #[arg(long, value_name = "NUMBER")]
-    seed: Option<u64>,
-    /// Only lawful sessions: nothing that a server must refuse
-    #[arg(long)]
-    lawful: bool,
+    #[command(flatten)]
+    made_up: MadeUpArgs,
     /// Allow sessions to write to servers that are already running. This overwrites their exports
     #[arg(long)]
     allow_write: bool,
@@ -90,7 +81,7 @@ pub struct Args {
 /// What it could not do.
 pub fn run(args: Args) -> Result<u8, CommandError> {
     timeout(args.timeout)?;
-    long("--time", args.time)?;
+    args.made_up.check()?;
     report::check(&args.report).map_err(CommandError::no_verdict)?;
     let targets = prepare(&args)?;
     runtime()?.block_on(execute(&args, &targets))
@@ -122,16 +113,8 @@ fn prepare(args: &Args) -> Result<[Target; 2], CommandError> {
 }
 
 async fn execute(args: &Args, targets: &[Target; 2]) -> Result<u8, CommandError> {
-    let seed = args.seed.unwrap_or_else(any_seed);
-    let limits = Limits {
-        time: Duration::from_secs_f64(args.time),
-        sessions: args.sessions,
-        failures: args.max_differences.map(|most| most as usize),
-        seed,
-        folder: args.save.clone(),
-        lawful: args.lawful,
-        until: None,
-    };
+    let limits = args.made_up.limits(args.max_differences, &args.save);
+    let seed = limits.seed;
     let options = Options {
         write: args.allow_write,
         hazard: args.allow_hazard,
@@ -145,7 +128,7 @@ async fn execute(args: &Args, targets: &[Target; 2]) -> Result<u8, CommandError>
         "note: comparing {} and {} for {} seconds, seed {seed}",
         names[0],
         names[1],
-        args.time
+        args.made_up.time
     );
     let machine = args.report.iter().any(Report::is_stdout);
     let show = |text: &str| if machine { output::tell(text) } else { output::print(text) };
@@ -197,11 +180,8 @@ fn names(a: &Target, b: &Target) -> [String; 2] {
 }
 
 fn save(parted: &Parted, args: &Args, names: &[String; 2]) -> Result<PathBuf, String> {
-    let path = PathBuf::from(&parted.script.source.path);
     let text = tell_differences::script(parted, names);
-    let written = std::fs::create_dir_all(&args.save).and_then(|()| std::fs::write(&path, text));
-    written.map_err(|error| format!("can't write {}: {error}", path.display()))?;
-    Ok(path)
+    save_script(&args.save, &parted.script, &text)
 }
 
 /// The command that plays a script against one of the two.

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::CommandError;
+use super::made_up::{MadeUpArgs, save_script};
 use super::run::again::{Access, against};
-use super::runtime::{DEFAULT_TIMEOUT, any_seed, default_jobs, long, runtime, stopped, timeout};
+use super::runtime::{DEFAULT_TIMEOUT, default_jobs, runtime, stopped, timeout};
 use super::targets::{TlsArgs, known_of, not_one, servers, started};
-use crate::explore::{Found, Limits, Tally, hunt, render};
+use crate::explore::{Found, Tally, hunt, render};
 use crate::finding::Verdict;
 use crate::peer::PeerFile;
 use crate::run::runner::Options;
@@ -27,18 +28,8 @@ pub struct Args {
     /// A shell command that starts your server; see `nbdcheck run --help`
     #[arg(long, value_name = "CMD", conflicts_with_all = ["target", "peer"])]
     server: Option<String>,
-    /// How long to look, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
-    time: f64,
-    /// Stop after this many sessions
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    sessions: Option<u64>,
-    /// Which sessions to make up: the same number makes the same sessions
-    #[arg(long, value_name = "NUMBER")]
-    seed: Option<u64>,
-    /// Only lawful sessions: nothing that a server must refuse
-    #[arg(long)]
-    lawful: bool,
+    #[command(flatten)]
+    made_up: MadeUpArgs,
     /// Allow sessions to write to a server that is already running. This overwrites the export
     #[arg(long)]
     allow_write: bool,
@@ -78,7 +69,7 @@ pub fn run(args: Args) -> Result<u8, CommandError> {
 
 fn prepare(args: &Args) -> Result<Target, CommandError> {
     timeout(args.timeout)?;
-    long("--time", args.time)?;
+    args.made_up.check()?;
     if let Some(command) = &args.server {
         let file = PeerFile::from_command(command, args.export.as_deref());
         let file = file.map_err(CommandError::usage)?;
@@ -98,16 +89,8 @@ fn prepare(args: &Args) -> Result<Target, CommandError> {
 }
 
 async fn execute(args: &Args, target: &Target) -> Result<u8, CommandError> {
-    let seed = args.seed.unwrap_or_else(any_seed);
-    let limits = Limits {
-        time: Duration::from_secs_f64(args.time),
-        sessions: args.sessions,
-        failures: args.max_fail.map(|most| most as usize),
-        seed,
-        folder: args.save.clone(),
-        lawful: args.lawful,
-        until: None,
-    };
+    let limits = args.made_up.limits(args.max_fail, &args.save);
+    let seed = limits.seed;
     let options = Options {
         write: args.allow_write,
         hazard: args.allow_hazard,
@@ -116,7 +99,7 @@ async fn execute(args: &Args, target: &Target) -> Result<u8, CommandError> {
         again: again(args, target),
         ..Options::default()
     };
-    crate::say!("note: exploring {} for {} seconds, seed {seed}", target.name(), args.time);
+    crate::say!("note: exploring {} for {} seconds, seed {seed}", target.name(), args.made_up.time);
     let mut unsaved = None;
     let mut told = |found: &Found| {
         let saved = save(found, args, target);
@@ -156,11 +139,8 @@ fn verdict(tally: &Tally, strict: bool) -> u8 {
 
 /// Writes the script of a failure, with what it is about.
 fn save(found: &Found, args: &Args, target: &Target) -> Result<PathBuf, String> {
-    let path = PathBuf::from(&found.script.source.path);
     let text = render::script(found, target.name());
-    let written = std::fs::create_dir_all(&args.save).and_then(|()| std::fs::write(&path, text));
-    written.map_err(|error| format!("can't write {}: {error}", path.display()))?;
-    Ok(path)
+    save_script(&args.save, &found.script, &text)
 }
 
 /// The command that plays a script again, up to the script.

@@ -14,6 +14,7 @@ pub mod explain;
 pub mod explore;
 pub mod fmt;
 pub mod list;
+mod made_up;
 pub mod matrix;
 mod on_purpose;
 pub mod probe;

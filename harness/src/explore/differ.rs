@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::answers::{Exchange, exchanges};
 use super::common::common;
 use super::facts::Facts;
-use super::hunt::{Limits, Tree, facts_of, script_of, shrink, tree};
+use super::hunt::{Limits, Tree, facts_of, made, shrink, tree};
 use super::session::{Session, Setting};
 use super::writer::write;
 use crate::finding::{EventKind, Finding, Verdict};
@@ -242,15 +242,7 @@ impl Pair {
             session.acts.retain(|act| !act.is_slip());
         }
         let text = write(&session, &common.facts, TITLE)?;
-        let id = format!("differ-{}-{number}", self.limits.seed);
-        match script_of(&text, &id, &self.limits.folder) {
-            Ok(script) => Some(script),
-            Err(mistake) => {
-                let problem = format!("session {number} is no script: {mistake}");
-                self.result.problem.get_or_insert(problem);
-                None
-            }
-        }
+        made(&text, "differ", number, &self.limits, &mut self.result.problem)
     }
 
     async fn compare(&mut self, number: u64, first: &Outcomes, told: &mut impl FnMut(&Parted)) {

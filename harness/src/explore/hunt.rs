@@ -203,15 +203,7 @@ impl Hunt {
             None => self.facts(Setting::Default).await?,
         };
         let text = write(session, &facts, TITLE)?;
-        let id = format!("explored-{}-{number}", self.limits.seed);
-        match script_of(&text, &id, &self.limits.folder) {
-            Ok(script) => Some(script),
-            Err(mistake) => {
-                let problem = format!("session {number} is no script: {mistake}");
-                self.tally.problem.get_or_insert(problem);
-                None
-            }
-        }
+        made(&text, "explored", number, &self.limits, &mut self.tally.problem)
     }
 
     async fn facts(&mut self, setting: Setting) -> Option<Arc<Facts>> {
@@ -376,6 +368,21 @@ pub(super) fn script_of(text: &str, id: &str, folder: &Path) -> Result<Arc<Scrip
         |errors: Vec<ScriptError>| errors.first().map(ToString::to_string).unwrap_or_default();
     let text = script::format(&path, text).map_err(first)?;
     load(id, &path, &text).map(Arc::new).map_err(first)
+}
+
+/// The script of a session, named after `kind`, its seed and its number. A mistake in it is a problem.
+pub(super) fn made(
+    text: &str,
+    kind: &str,
+    number: u64,
+    limits: &Limits,
+    problem: &mut Option<String>,
+) -> Option<Arc<Script>> {
+    let script = script_of(text, &format!("{kind}-{}-{number}", limits.seed), &limits.folder);
+    let mistaken = |mistake| {
+        problem.get_or_insert(format!("session {number} is no script: {mistake}"));
+    };
+    script.map_err(mistaken).ok()
 }
 
 /// A session and what it shrinks to.

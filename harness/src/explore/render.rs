@@ -95,17 +95,22 @@ pub fn summary(tally: &Tally, seed: u64) -> String {
         Plural(failures, "failure"),
         Plural(warnings, "warning"),
     );
-    if tally.untried.0 > 0 {
-        let _ = write!(out, "; {} not tried", tally.untried.0);
-        if let Some(reason) = &tally.untried.1 {
-            let _ = write!(out, " ({})", clean(reason));
-        }
-    }
+    not_tried(&mut out, &tally.untried);
     if tally.waits > 0 {
         let _ = write!(out, "; {} came late once", Plural(tally.waits, "answer"));
     }
     out.push('\n');
     out
+}
+
+/// How many sessions could not be played, with the last reason, if there are any.
+pub(super) fn not_tried(out: &mut String, (count, reason): &(u64, Option<String>)) {
+    if *count > 0 {
+        let _ = write!(out, "; {count} not tried");
+        if let Some(reason) = reason {
+            let _ = write!(out, " ({})", clean(reason));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use dissector::render::Plural;
 
 use super::differ::{Compared, Parted};
-use super::render::body;
+use super::render::{body, not_tried};
 use crate::markup::clean;
 
 /// What differs: what was asked, what each answered, and the shortest script that shows it. `again` are the
@@ -85,12 +85,7 @@ pub fn summary(compared: &Compared, seed: u64) -> String {
         compared.duration,
         Plural(compared.parted.len() as u64, "difference"),
     );
-    if compared.untried.0 > 0 {
-        let _ = write!(out, "; {} not tried", compared.untried.0);
-        if let Some(reason) = &compared.untried.1 {
-            let _ = write!(out, " ({})", clean(reason));
-        }
-    }
+    not_tried(&mut out, &compared.untried);
     if compared.once > 0 {
         let _ = write!(out, "; {} differed once", Plural(compared.once, "session"));
     }

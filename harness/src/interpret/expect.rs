@@ -121,6 +121,20 @@ impl Interpreter<'_> {
         Err(Stop::Skip(format!("the client does not want this export: {words}")))
     }
 
+    /// Of a client that did not connect: ends the scenario without a verdict if it was not started, or
+    /// says that it failed. What it was asked to do it may not be able to, and nothing was said about NBD.
+    pub(super) fn never_meant_to_connect(&self) -> Flow {
+        let Some(client) = &self.setup.client else { return Ok(()) };
+        if let Some(reason) = client.not_started() {
+            return Err(Stop::Error(reason));
+        }
+        if client.failed() {
+            let words = self.client_words();
+            return Err(Stop::Skip(format!("the client does not connect: {words}")));
+        }
+        Ok(())
+    }
+
     /// How the client ended and what it said, in one line.
     pub(super) fn client_words(&self) -> String {
         let words = self.setup.client.as_ref().map(ClientProcess::last_words).unwrap_or_default();

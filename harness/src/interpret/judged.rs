@@ -18,7 +18,6 @@ use super::eval::number;
 use super::interpreter::Interpreter;
 use super::setup::Setup;
 use super::stop::{Flow, Stop};
-use crate::dial::ClientProcess;
 use crate::finding::Detail;
 use crate::judge::{Court, Listener};
 use crate::run::secured::Wanted;
@@ -111,14 +110,7 @@ impl Interpreter<'_> {
         let at = self.at(line.span);
         self.findings.extend(told.iter().map(|told| told.finding(at.clone())));
         if connections == 0 {
-            if let Some(reason) = self.setup.client.as_ref().and_then(ClientProcess::not_started) {
-                return Err(Stop::Error(reason));
-            }
-            // What it was asked to do it may not be able to: nothing was said about NBD.
-            if self.setup.client.as_ref().is_some_and(ClientProcess::failed) {
-                let words = self.client_words();
-                return Err(Stop::Skip(format!("the client does not connect: {words}")));
-            }
+            self.never_meant_to_connect()?;
             let message = "the client did not connect".to_owned();
             let detail = Detail { received: message.clone(), ..Detail::default() };
             self.find(id::BASELINE_INFO_GO, &message, line.span, detail)?;

@@ -13,7 +13,7 @@ use super::labels::Cookies;
 use super::matching::Candidate;
 use super::setup::Setup;
 use super::stop::{Flow, Stop};
-use crate::dial::{ClientProcess, Dialed, NotDialed};
+use crate::dial::{Dialed, NotDialed};
 use crate::finding::{Detail, EventKind};
 use crate::link::{End, Link};
 
@@ -65,16 +65,7 @@ impl Interpreter<'_> {
                     };
                 }
                 let error = error.why;
-                if let Some(reason) =
-                    self.setup.client.as_ref().and_then(ClientProcess::not_started)
-                {
-                    return Err(Stop::Error(reason));
-                }
-                // What it was asked to do it may not be able to: nothing was said about NBD.
-                if self.setup.client.as_ref().is_some_and(ClientProcess::failed) {
-                    let words = self.client_words();
-                    return Err(Stop::Skip(format!("the client does not connect: {words}")));
-                }
+                self.never_meant_to_connect()?;
                 let message = format!("the client did not connect: {error}");
                 let event = EventKind::Refused;
                 let detail = Detail { received: message.clone(), event, ..Detail::default() };
