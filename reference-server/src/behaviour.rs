@@ -258,6 +258,9 @@ pub struct Behaviour {
     pub(crate) data_before_error: bool,
     /// Whether the session ends after a simple read that failed.
     pub(crate) closes_after_read_error: bool,
+    /// Whether the session ends after the answer to a request that leaves the export, or asks for a
+    /// status that was not negotiated.
+    pub(crate) leaves_wrongdoers: bool,
     /// How long each reply takes.
     pub(crate) reply_delay: Duration,
     /// The order of replies that could be sent at the same time.
@@ -585,6 +588,7 @@ impl Behaviour {
         errors_by_offset: false,
         data_before_error: false,
         closes_after_read_error: false,
+        leaves_wrongdoers: false,
         reply_delay: Duration::ZERO,
         reply_order: ReplyOrder::AsMade,
         reply_fault: None,

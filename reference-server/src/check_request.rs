@@ -61,8 +61,24 @@ impl Transmission {
                 }
                 _ => Verdict::Serve,
             },
+            Err(failure) if self.leaves_over(request) => Verdict::RefuseAndClose(failure),
             Err(failure) => Verdict::Refuse(failure),
         }
+    }
+
+    /// Whether it breaks a MUST of clients, and the server answers that by leaving (section
+    /// "Terminating the transmission phase").
+    fn leaves_over(&self, request: &Request) -> bool {
+        let end = request.offset.checked_add(effect_length(request));
+        let beyond = end.is_none_or(|end| end > self.export.size());
+        let wrong = match request.command {
+            Command::FLUSH => false,
+            Command::BLOCK_STATUS => beyond || self.contexts.is_empty(),
+            command => beyond && self.knows(command),
+        };
+        // With extended headers it should skip a payload and go on.
+        let carries = request.form == RequestForm::Extended && request.payload_length() > 0;
+        wrong && !carries && self.config.behaviour.leaves_wrongdoers
     }
 
     fn is_about(&self, exception: &Exception, request: &Request) -> bool {

@@ -285,6 +285,10 @@ quirks! {
     ReadErrorCloses = "read-error-closes",
         "hangs up after a simple read that failed", "read-simple-error-close-tolerated",
         |b| b.closes_after_read_error = true;
+    WrongdoersLeft = "wrongdoers-left",
+        "hangs up after it has refused a request that leaves the export",
+        "section \"Terminating the transmission phase\": a client must not send it",
+        |b| b.leaves_wrongdoers = true;
 
     // The end.
     AbortSlow = "abort-slow",

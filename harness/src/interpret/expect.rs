@@ -205,6 +205,7 @@ impl Interpreter<'_> {
         self.waits_in_vain(lines, &choice.candidate)?;
         self.turns_away(lines, &choice.candidate).await?;
         self.device_fails(lines, &choice.candidate)?;
+        self.refused_and_left(line, &choice.candidate)?;
         let expected = self.resolve_all(lines.iter().copied())?;
         let received = self.received_text(line).await?;
         let tag = rules::blamed(line).next();
@@ -246,6 +247,7 @@ impl Interpreter<'_> {
                 self.waits_in_vain(&[line], &choice.candidate)?;
                 self.turns_away(&[line], &choice.candidate).await?;
                 self.device_fails(&[line], &choice.candidate)?;
+                self.refused_and_left(line, &choice.candidate)?;
                 let warn = line.should && difference.soft;
                 self.report(line, &choice.candidate, *difference, warn)?;
                 if !warn {

@@ -14,6 +14,7 @@ mod host;
 mod interpreter;
 mod judged;
 pub mod labels;
+mod left;
 mod limits;
 pub mod matching;
 mod open;

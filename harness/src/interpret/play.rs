@@ -53,7 +53,7 @@ impl Interpreter<'_> {
         for _ in 0..LOOKS {
             let from = self.transcript.len();
             let outcome = self.block(&self.script.body).await;
-            let stopped = matches!(outcome, Err(Stop::Failed | Stop::Skip(_)));
+            let stopped = matches!(outcome, Err(Stop::Failed | Stop::Left | Stop::Skip(_)));
             if !stopped || !self.only_looked(from) || !self.looks_again().await? {
                 outcome?;
                 return self.say_goodbye().await;
@@ -105,7 +105,7 @@ impl Interpreter<'_> {
         self.stop_others();
         self.last_words().await;
         let end = match outcome {
-            Ok(()) | Err(Stop::Failed) => Ending::Done,
+            Ok(()) | Err(Stop::Failed | Stop::Left) => Ending::Done,
             Err(Stop::Skip(reason)) => Ending::Skipped(reason),
             Err(Stop::Unfit(reason)) => Ending::Unfit(reason),
             Err(Stop::Error(reason)) => Ending::Error(reason),

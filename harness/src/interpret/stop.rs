@@ -37,6 +37,8 @@ pub enum Ending {
 pub(super) enum Stop {
     /// A finding was made.
     Failed,
+    /// The peer left, as it may: what is left of the scenario can't be played.
+    Left,
     /// See [`Ending::Skipped`].
     Skip(String),
     /// See [`Ending::Unfit`].

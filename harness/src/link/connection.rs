@@ -32,6 +32,8 @@ const BULK_LIMIT: u64 = 80 << 20;
 const UNASKED: u64 = 1 << 20;
 /// How many findings of the judge are kept before anybody takes them.
 const JUDGED: usize = 200;
+/// How many of its own wrongs a connection remembers.
+const WRONGS: usize = 64;
 /// How much of a payload is made at a time, in bytes.
 const PIECE: usize = 256 << 10;
 /// How much of a message goes out byte by byte, in bytes; the rest of a large one follows whole.
@@ -85,6 +87,8 @@ pub struct Link {
     sent: Sent,
     forged: bool,
     wronged: bool,
+    /// The numbers of messages by which the harness has broken a MUST, the first few.
+    wrongs: Vec<u64>,
     segmentation: Segmentation,
     line: usize,
     started: Instant,
@@ -113,6 +117,7 @@ impl Link {
             sent: Sent::Nothing,
             forged: false,
             wronged: false,
+            wrongs: Vec::new(),
             segmentation: Segmentation::Whole,
             line: 0,
             started: Instant::now(),
@@ -174,6 +179,12 @@ impl Link {
     #[must_use]
     pub fn has_wronged(&self) -> bool {
         self.wronged
+    }
+
+    /// Whether the harness has broken a MUST by the message of this number, as the judge sees it.
+    #[must_use]
+    pub fn was_wrong(&self, number: u64) -> bool {
+        self.wrongs.contains(&number)
     }
 
     /// How many bytes of messages were taken off the peer's stream.
@@ -243,7 +254,12 @@ impl Link {
             match event {
                 Event::Message(seen) => self.record(Said::Message(Box::new(seen))),
                 Event::Violation(violation) => {
-                    self.wronged |= violation.party == self.side;
+                    if violation.party == self.side {
+                        self.wronged = true;
+                        if violation.requirement.level.is_binding() && self.wrongs.len() < WRONGS {
+                            self.wrongs.push(violation.message);
+                        }
+                    }
                     let again = |judged: &Judged| {
                         judged.line == self.line
                             && judged.violation.requirement.id == violation.requirement.id

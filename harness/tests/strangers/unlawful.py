@@ -725,5 +725,85 @@ class shares_nothing_and_says_so(Session):
         super().enter(Export(e.name, e.size))
 
 
+@fault
+class tells_of_the_first_and_serves_it(Session):
+    exports = [Export("disk", 16 << 20), Export("other", 1 << 20)]
+
+    def enter(self, e):
+        super().enter(self.exports[0])
+
+
+@fault
+class go_tells_of_the_first(Session):
+    exports = [Export("disk", 16 << 20), Export("other", 1 << 20)]
+
+    def infos(self, opt, e, wanted):
+        return super().infos(opt, self.exports[0] if opt == OPT_GO else e, wanted)
+
+
+@fault
+class keeps_contexts_when_a_selection_fails(Session):
+    def opt_meta(self, opt, data):
+        kept = self.context
+        super().opt_meta(opt, data)
+        if b"no such export" in data:
+            self.context = kept
+
+
+@fault
+class trims_later(Session):
+    def do(self, kind, flags, cookie, offset, length, data):
+        if kind == TRIM:
+            threading.Timer(0.02, self.export.zero, (offset, length, True)).start()
+            self.done(kind, cookie, offset)
+        else:
+            super().do(kind, flags, cookie, offset, length, data)
+
+
+@fault
+class zeroes_later(Session):
+    """Reads are right meanwhile; a write is lost."""
+
+    def do(self, kind, flags, cookie, offset, length, data):
+        super().do(kind, flags, cookie, offset, length, data)
+        if kind == ZEROES:
+            threading.Timer(0.02, self.export.zero, (offset, length, True)).start()
+
+
+@fault
+class remembers_reads_until_a_write(Session):
+    def __init__(self, sock):
+        super().__init__(sock)
+        self.cache = {}
+
+    def fetch(self, offset, length):
+        key = (offset, length)
+        if key not in self.cache:
+            self.cache[key] = super().fetch(offset, length)
+        return self.cache[key]
+
+    def do(self, kind, flags, cookie, offset, length, data):
+        if kind in (WRITE, FLUSH):
+            self.cache.clear()
+        super().do(kind, flags, cookie, offset, length, data)
+
+
+@fault
+class remembers_reads_until_they_are_written_over(Session):
+    def __init__(self, sock):
+        super().__init__(sock)
+        self.cache = {}
+
+    def fetch(self, offset, length):
+        return self.cache.setdefault((offset, length), super().fetch(offset, length))
+
+    def do(self, kind, flags, cookie, offset, length, data):
+        if kind == WRITE:
+            self.cache.pop((offset, length), None)
+        elif kind not in (READ, STATUS):
+            self.cache.clear()
+        super().do(kind, flags, cookie, offset, length, data)
+
+
 if __name__ == "__main__":
     serve(FAULTS[sys.argv.pop(1)])

@@ -1,0 +1,52 @@
+//! Servers that refuse what a client must not ask for, and hang up.
+
+use protocol::message::{Message, Side};
+use protocol::notation::ast::MessageLine;
+use protocol::requirements::id;
+use protocol::values::ErrorCode;
+
+use super::conn::conn_name;
+use super::interpreter::Interpreter;
+use super::matching::Candidate;
+use super::stop::{Flow, Stop};
+use crate::link::{End, Said};
+
+impl Interpreter<'_> {
+    /// Who sees a MUST broken may hang up (section "Terminating the transmission phase"), also after
+    /// an answer: what is left of the scenario can't be played then, and nothing is held against the
+    /// server. One that answers what was asked after its refusal has let it pass.
+    pub(super) fn refused_and_left(&self, line: &MessageLine, candidate: &Candidate) -> Flow {
+        let gone = matches!(candidate, Candidate::End(End::Close | End::Notified | End::Reset));
+        if !gone || self.tested() == Side::Client {
+            return Ok(());
+        }
+        // That one should go on is what such a line is about.
+        if line.tags.iter().any(|tag| tag.node == id::EXT_PAYLOAD_CONSUMED) {
+            return Ok(());
+        }
+        let name = conn_name(line);
+        let Some(conn) = self.conns.get(name) else { return Ok(()) };
+        let replies = self.transcript.iter().rev().filter_map(|entry| match &entry.said {
+            Said::Message(seen) if entry.conn == name && seen.from == Side::Server => Some(seen),
+            _ => None,
+        });
+        // The latest request that was answered.
+        let mut latest = 0;
+        for seen in replies {
+            let refuses = match &seen.message {
+                Message::SimpleReply(reply) => reply.error != ErrorCode::OK,
+                Message::Chunk(chunk) => chunk.chunk.is_error(),
+                _ => return Ok(()),
+            };
+            if latest > seen.number {
+                return Ok(());
+            }
+            let Some(asked) = seen.answers else { return Ok(()) };
+            if refuses && conn.link.was_wrong(asked) {
+                return Err(Stop::Left);
+            }
+            latest = latest.max(asked);
+        }
+        Ok(())
+    }
+}
