@@ -19,9 +19,15 @@ struct Stranger {
 impl Stranger {
     /// Starts `strangers/NAME.py` on a free port.
     fn start(name: &str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    /// The same, with arguments of its own.
+    fn start_with(name: &str, args: &[&str]) -> Self {
         let script = format!("{}/tests/strangers/{name}.py", env!("CARGO_MANIFEST_DIR"));
         let mut child = Command::new("python3")
             .args(["-B", &script, "--port", "0"])
+            .args(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -338,6 +344,14 @@ fn a_broken_disk_behind_another_export_is_no_fault_of_the_protocol() {
     let tested = Stranger::start("second-disk-fails").tested(&[]);
     tested.within(60, MIB).is_spotless();
     assert!(tested.with("pass").len() >= 240, "{}", tested.text);
+}
+
+#[test]
+fn a_cache_that_is_written_back_late_is_lawful() {
+    // Where scenarios compare what they wrote on several connections.
+    let writing = ["--scenario", "2.6-*", "--scenario", "2.10-*", "--scenario", "2.8-*/*ed"];
+    Stranger::start("writes-back").tested(&writing).is_spotless();
+    Stranger::start_with("writes-back", &["--no-zeroes"]).tested(&writing).is_spotless();
 }
 
 #[test]
