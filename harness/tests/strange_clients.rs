@@ -366,3 +366,15 @@ fn serve_judges_whoever_connects() {
         }
     }
 }
+
+#[test]
+fn a_client_that_never_connects_is_one_cause_and_shows_no_lack() {
+    let output = Command::new(env!("CARGO_BIN_EXE_nbdcheck"))
+        .args(["run", "--color", "never", "--client", "true {uri}"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("; 1 cause in "), "{said}");
+    assert!(!said.contains("not-offered"), "{said}");
+}

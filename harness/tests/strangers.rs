@@ -355,6 +355,14 @@ fn a_cache_that_is_written_back_late_is_lawful() {
 }
 
 #[test]
+fn a_server_that_insists_on_extended_headers_is_told_what_to_change() {
+    let tested = Stranger::start("extended-only").tested(&[]);
+    assert_eq!(tested.status, 3, "{}", tested.text);
+    assert!(tested.problem().contains("NBD_REP_ERR_EXT_HEADER_REQD"), "{}", tested.problem());
+    assert!(tested.text.contains("negotiated extended headers"), "{}", tested.text);
+}
+
+#[test]
 fn the_honest_server_is_found_to_be_honest() {
     let tested = Stranger::start("honest").tested(&[]);
     tested.within(60, MIB).is_spotless();

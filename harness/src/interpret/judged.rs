@@ -18,7 +18,7 @@ use super::eval::number;
 use super::interpreter::Interpreter;
 use super::setup::Setup;
 use super::stop::{Flow, Stop};
-use crate::finding::Detail;
+use crate::finding::{Detail, EventKind};
 use crate::judge::{Court, Listener};
 use crate::run::secured::Wanted;
 use crate::script::ast::EventLine;
@@ -112,7 +112,8 @@ impl Interpreter<'_> {
         if connections == 0 {
             self.never_meant_to_connect()?;
             let message = "the client did not connect".to_owned();
-            let detail = Detail { received: message.clone(), ..Detail::default() };
+            let event = EventKind::Refused;
+            let detail = Detail { received: message.clone(), event, ..Detail::default() };
             self.find(id::BASELINE_INFO_GO, &message, line.span, detail)?;
             return Err(Stop::Failed);
         }

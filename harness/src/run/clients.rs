@@ -323,8 +323,8 @@ async fn one(
 ) -> Outcome {
     let began = Instant::now();
     let mut outcome = Outcome::new(client.name(), script, &options.again);
-    if let (Some(reason), true) = (&shown.no_tls, wanted_tls(script).is_some()) {
-        outcome.skip(SkipKind::NotOffered, reason.clone());
+    if let (Some((kind, reason)), true) = (&shown.no_tls, wanted_tls(script).is_some()) {
+        outcome.skip(*kind, reason.clone());
         return outcome;
     }
     match prepare(client, version, script) {
@@ -422,6 +422,10 @@ async fn perform(
         _ => None,
     };
     match reason.or_else(|| not_asked_for(script, &played)).or_else(|| unable(&played)) {
+        // Who says nothing at all has shown nothing.
+        Some(reason) if played.transcript.iter().all(|entry| option_of(entry).is_none()) => {
+            outcome.skip(SkipKind::NotPossible, reason);
+        }
         Some(reason) => outcome.skip(SkipKind::NotOffered, reason),
         None => conclude(outcome, played),
     }
@@ -439,19 +443,23 @@ fn wanted_tls(script: &Script) -> Option<TlsKind> {
     })
 }
 
-/// A user's own command that was given an `nbds` URI and never asked for TLS is not one that has TLS.
-fn without_tls(played: &Played) -> Option<String> {
-    let option = |entry: &Entry| match &entry.said {
+/// The option that is sent here.
+fn option_of(entry: &Entry) -> Option<OptionType> {
+    match &entry.said {
         Said::Message(seen) => match &seen.message {
             Message::Option(option) => Some(option.option),
             _ => None,
         },
         _ => None,
-    };
-    if played.transcript.iter().any(|entry| option(entry) == Some(OptionType::STARTTLS)) {
+    }
+}
+
+/// A user's own command that was given an `nbds` URI and never asked for TLS is not one that has TLS.
+fn without_tls(played: &Played) -> Option<String> {
+    if played.transcript.iter().any(|entry| option_of(entry) == Some(OptionType::STARTTLS)) {
         return None;
     }
-    let last = played.transcript.iter().rev().find(|entry| option(entry).is_some());
+    let last = played.transcript.iter().rev().find(|entry| option_of(entry).is_some());
     let shown = last.map_or("it sends no option".to_owned(), |entry| entry.text(false));
     Some(format!("with an `nbds` URI the client does not ask for NBD_OPT_STARTTLS: {shown}"))
 }

@@ -17,7 +17,7 @@ pub struct Plain {
     /// The rules that the judge has found broken.
     broken: BTreeSet<&'static str>,
     /// Why the client is not one that uses TLS, with the line that shows it.
-    pub no_tls: Option<String>,
+    pub no_tls: Option<(SkipKind, String)>,
 }
 
 impl Plain {
@@ -36,8 +36,11 @@ impl Plain {
         let judged = outcome.findings.iter().filter(|finding| finding.detail.judged);
         self.broken.extend(judged.map(|finding| finding.requirement.id));
         let tls = script.header.has_need("tls");
-        if tls && outcome.skipped == Some(SkipKind::NotOffered) {
-            self.no_tls.clone_from(&outcome.reason);
+        if tls
+            && let (Some(kind @ (SkipKind::NotOffered | SkipKind::NotPossible)), Some(reason)) =
+                (outcome.skipped, &outcome.reason)
+        {
+            self.no_tls = Some((kind, reason.clone()));
         }
     }
 

@@ -347,6 +347,37 @@ struct Layer {
     written: Vec<Range<u64>>,
 }
 
+/// What part of an export lacks of the content that it is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    Nothing,
+    Data,
+    Zeroes,
+    /// It is zero, and should take up no space.
+    Hole,
+}
+
+/// What is at `at` lacks, in stretches of whole units.
+fn lacks(at: u64, there: &[u8], wanted: &[u8]) -> Vec<(Lack, Range<u64>)> {
+    let mut all: Vec<(Lack, Range<u64>)> = Vec::new();
+    let mut from = at;
+    for (has, wants) in there.chunks(UNIT as usize).zip(wanted.chunks(UNIT as usize)) {
+        let to = from + wants.len() as u64;
+        let lack = match (has == wants, payload::is_zero(wants)) {
+            (true, false) => Lack::Nothing,
+            (true, true) => Lack::Hole,
+            (false, true) => Lack::Zeroes,
+            (false, false) => Lack::Data,
+        };
+        match all.last_mut() {
+            Some((last, range)) if *last == lack => range.end = to,
+            _ => all.push((lack, from..to)),
+        }
+        from = to;
+    }
+    all
+}
+
 impl Layer {
     async fn piece(&mut self, at: u64, length: u64) -> Result<(), ClientError> {
         let wanted = self.wanted.piece(at, length);
@@ -357,25 +388,19 @@ impl Layer {
             return Ok(());
         }
         let there = self.client.read(at, length as usize).await?;
-        for from in (0..length).step_by(UNIT as usize) {
-            let to = (from + UNIT).min(length);
-            let unit = from as usize..to as usize;
-            let (has, wants) = (&there[unit.clone()], &wanted[unit]);
-            let range = at + from..at + to;
-            if !payload::is_zero(wants) {
-                if has != wants {
-                    self.client.write(range.start, wants).await?;
-                    self.note(range);
+        // What is next to each other and lacks the same is one request: a slow disk counts them.
+        for (lack, range) in lacks(at, &there, &wanted) {
+            let unit = (range.start - at) as usize..(range.end - at) as usize;
+            match lack {
+                Lack::Nothing => continue,
+                Lack::Data => self.client.write(range.start, &wanted[unit]).await?,
+                Lack::Zeroes => self.zero(range.clone()).await?,
+                Lack::Hole if self.punches && self.may_be_data(range.clone()).await => {
+                    self.punch(range.clone()).await;
                 }
-                continue;
+                Lack::Hole => continue,
             }
-            if has != wants {
-                self.zero(range.clone()).await?;
-                self.note(range);
-            } else if self.punches && self.may_be_data(range.clone()).await {
-                self.punch(range.clone()).await;
-                self.note(range);
-            }
+            self.note(range);
         }
         Ok(())
     }
@@ -477,6 +502,27 @@ mod tests {
         let mut wanted = vec![0; 64 << 10];
         place(2, 8 << 20, &mut wanted);
         assert!(piece[..64 << 10] == wanted && piece[64 << 10..].iter().all(|b| *b == 0));
+    }
+
+    #[test]
+    fn neighbours_that_lack_the_same_are_one_stretch() {
+        let unit = UNIT as usize;
+        let mut wanted = vec![0; 6 * unit];
+        wanted[..3 * unit].fill(7);
+        let mut there = wanted.clone();
+        there[..2 * unit].fill(1);
+        there[4 * unit] = 1;
+        assert_eq!(
+            lacks(UNIT, &there, &wanted),
+            [
+                (Lack::Data, UNIT..3 * UNIT),
+                (Lack::Nothing, 3 * UNIT..4 * UNIT),
+                (Lack::Hole, 4 * UNIT..5 * UNIT),
+                (Lack::Zeroes, 5 * UNIT..6 * UNIT),
+                (Lack::Hole, 6 * UNIT..7 * UNIT),
+            ]
+        );
+        assert_eq!(lacks(0, &[1; 700], &[2; 700]), [(Lack::Data, 0..700)]);
     }
 
     async fn serve(export: Export, features: Features) -> (ServerHandle, Address) {

@@ -209,6 +209,11 @@ impl Surveyor<'_> {
 
     fn refused(&self, refusal: &str) -> Trouble {
         let hint = match &self.found.listed {
+            _ if refusal.contains("NBD_REP_ERR_EXT_HEADER_REQD") => {
+                "\nhint: it serves only clients that have negotiated extended headers, and most \
+                 scenarios are about those that have not: let it serve both while it is tested"
+                    .to_owned()
+            }
             Some(names) if !names.is_empty() => {
                 let names: Vec<String> = names.iter().take(8).map(ToString::to_string).collect();
                 format!("\nhint: `--export` chooses another; the server lists {}", names.join(", "))
