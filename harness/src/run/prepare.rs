@@ -68,7 +68,7 @@ impl Wanted {
                 }
             }
         }
-        all
+        united(all)
     }
 
     fn areas(self, end: u64) -> Vec<Range<u64>> {
@@ -86,6 +86,19 @@ impl Wanted {
         }
         piece
     }
+}
+
+/// The same stretches in order, those that touch as one.
+fn united(mut stretches: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    stretches.sort_by_key(|stretch| stretch.start);
+    let mut all: Vec<Range<u64>> = Vec::new();
+    for stretch in stretches {
+        match all.last_mut() {
+            Some(last) if stretch.start <= last.end => last.end = last.end.max(stretch.end),
+            _ => all.push(stretch),
+        }
+    }
+    all
 }
 
 /// An export of a server that somebody else runs.
@@ -502,6 +515,13 @@ mod tests {
         let mut wanted = vec![0; 64 << 10];
         place(2, 8 << 20, &mut wanted);
         assert!(piece[..64 << 10] == wanted && piece[64 << 10..].iter().all(|b| *b == 0));
+    }
+
+    #[test]
+    fn what_was_changed_twice_is_looked_at_once() {
+        let changed = [5 * UNIT..5 * UNIT + 1, 0..1, UNIT..2 * UNIT + 5, 1..2, 0..UNIT];
+        let within = KNOWN_CONTENT.within(16 << 20, Some(&changed));
+        assert_eq!(within, [0..3 * UNIT, 5 * UNIT..6 * UNIT]);
     }
 
     #[test]
