@@ -27,6 +27,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 
+# Many tests wait for servers that are slow to answer: without nextest, more run than there are cores.
 # A test passes over a program that is missing, unless NBDCHECK_REQUIRE_PEERS names it.
 test: peers lint
 	export NBDCHECK_REQUIRE_PEERS="$$(.ci/peers list)"; \
@@ -34,7 +35,7 @@ test: peers lint
 	  $(CARGO) nextest run --locked --workspace --all-features --profile ci \
 	  && $(CARGO) test --locked --workspace --all-features --doc --quiet; \
 	else \
-	  $(CARGO) test --locked --workspace --all-features; \
+	  RUST_TEST_THREADS=4 $(CARGO) test --locked --workspace --all-features; \
 	fi
 
 fmt:

@@ -391,7 +391,9 @@ fn a_server_whose_option_replies_are_malformed_is_entered_by_name_and_tested() {
     let line = "sends only a part of its answers to options";
     assert!(tested.text.contains(line), "{}", tested.text);
     assert!(failing(&tested).contains("option-reply-layout"), "{}", tested.text);
-    assert!(tested.with("pass").len() >= 40, "{}", tested.text);
+    // Content is laid without the options that have no answer.
+    assert!(tested.with("pass").len() >= 50, "{}", tested.text);
+    assert!(!tested.text.contains("waited too long"), "{}", tested.text);
 }
 
 #[test]

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use protocol::payload::{self, place};
 use protocol::uri::Uri;
-use protocol::values::TransmissionFlags;
+use protocol::values::{OptionType, TransmissionFlags};
 use reference_server::client::{Client, ClientError, Options};
 
 use crate::peer::{Address, KNOWN};
+use crate::run::survey::Capabilities;
 use crate::tls::Security;
 
 /// How far the content goes, in bytes; beyond it only the scenarios about large exports know
@@ -114,6 +115,35 @@ pub struct Place<'p> {
     pub limit: Duration,
     /// The largest payload of a request, in bytes.
     pub most: u64,
+    /// What may be asked of it.
+    pub answered: Answered,
+}
+
+/// Options that a server answers, be it by a refusal. To ask others would cost a wait each time.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    structured_reply: bool,
+    extended_headers: bool,
+    contexts: bool,
+    go: bool,
+}
+
+impl Answered {
+    /// All of them.
+    pub const ALL: Self =
+        Self { structured_reply: true, extended_headers: true, contexts: true, go: true };
+
+    /// Those that the survey does not know to be without an answer.
+    #[must_use]
+    pub fn by(found: &Capabilities) -> Self {
+        let answers = |option| found.why_unknown(option).is_none();
+        Self {
+            structured_reply: answers(OptionType::STRUCTURED_REPLY),
+            extended_headers: answers(OptionType::EXTENDED_HEADERS),
+            contexts: answers(OptionType::SET_META_CONTEXT),
+            go: answers(OptionType::GO),
+        }
+    }
 }
 
 /// How long a server may take to hang up. Whether it does is for scenarios to tell.
@@ -161,25 +191,31 @@ impl Place<'_> {
             Address::Unix(path) => Uri::unix(path),
         };
         let uri = uri.with_export(self.export);
-        let options = Options {
+        let answered = self.answered;
+        let mut options = Options {
             timeout: self.limit,
             farewell: self.limit.min(FAREWELL),
             tls: self.tls.map(Security::of_client),
-            contexts: vec![ALLOCATION.to_owned()],
             // That is for scenarios to name.
             any_option: true,
             ..Options::default()
         };
+        if answered.contexts {
+            options.contexts.push(ALLOCATION.to_owned());
+        }
         let structured = options.clone().with(|habits| habits.extended_headers = false);
         let plain = structured.clone().with(|habits| habits.structured_reply = false);
         let plain = Options { contexts: Vec::new(), ..plain };
         let by_name = plain.clone().with(|habits| habits.go = false);
-        let forms = match form {
-            Form::Richest => vec![options, structured, plain, by_name],
-            Form::Plain => vec![plain, by_name],
-        };
+        let richest = form == Form::Richest && answered.go && answered.structured_reply;
+        let forms = [
+            (richest && answered.extended_headers, options),
+            (richest, structured),
+            (answered.go, plain),
+            (true, by_name),
+        ];
         let mut error = None;
-        for options in forms {
+        for (_, options) in forms.into_iter().filter(|(asked, _)| *asked) {
             match Client::connect(&uri, &options).await {
                 Ok(client) => return Ok(client),
                 Err(ClientError::Misbehaved(wrong)) => error = Some(wrong.into()),
@@ -553,7 +589,8 @@ mod tests {
     }
 
     fn place_at(address: &Address) -> Place<'_> {
-        Place { address, tls: None, export: "disk", limit: LIMIT, most: PIECE }
+        let answered = Answered::ALL;
+        Place { address, tls: None, export: "disk", limit: LIMIT, most: PIECE, answered }
     }
 
     /// A store that is full of data.

@@ -7,7 +7,7 @@ use protocol::values::TransmissionFlags;
 
 use super::known_content::{Change, Contents, Guard, Laid, There};
 use super::state::{Runner, Shared};
-use crate::run::prepare::{Place, Wanted, is_known};
+use crate::run::prepare::{Answered, Place, Wanted, is_known};
 use crate::run::survey::kept::Kept;
 use crate::run::survey::{Capabilities, TlsMode};
 use crate::run::target::Instance;
@@ -50,7 +50,8 @@ pub(super) async fn fill(
     let tls = instance.security.as_ref().filter(|_| capabilities.tls != TlsMode::Off);
     let wanted = Wanted { blank: configuration == "blank", far: is_far(configuration) };
     let (export, most) = (capabilities.export.as_str(), capabilities.maximum());
-    let place = Place { address: &instance.address, tls, export, limit, most };
+    let answered = Answered::by(capabilities);
+    let place = Place { address: &instance.address, tls, export, limit, most, answered };
     place.lay(wanted, true, None).await
 }
 

@@ -15,7 +15,7 @@ use super::state::{Runner, Shared};
 use crate::run::SkipKind;
 use crate::run::fitting::unfit;
 use crate::run::needs::{Allowed, apparently_missing, missing};
-use crate::run::prepare::Place;
+use crate::run::prepare::{Answered, Place};
 use crate::run::survey::export::Export;
 use crate::run::survey::{Ask, Capabilities, TlsMode, Whom, probe};
 use crate::run::target::{Target, Unavailable};
@@ -226,6 +226,7 @@ impl Runner {
             export: &shared.capabilities.export,
             limit: self.options.timeout.max(Duration::from_secs(1)),
             most: shared.capabilities.maximum(),
+            answered: Answered::by(&shared.capabilities),
         }
     }
 }

@@ -291,7 +291,7 @@ impl Asker {
                         break;
                     }
                 }
-                Incoming::End(End::Timeout) => break,
+                Incoming::End(End::Timeout | End::Stalled(..)) => break,
                 Incoming::End(_) => return true,
             }
         }

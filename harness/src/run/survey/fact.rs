@@ -56,6 +56,18 @@ pub(super) enum NoAnswer {
     NoTime,
 }
 
+impl NoAnswer {
+    /// Nothing came, or a part of the answer and then nothing. A server that is slow, and sends on, is
+    /// not silent.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Silent(_) => true,
+            Self::Ended(End::Stalled(part, _)) => !part.trickles,
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -151,5 +163,24 @@ impl Trouble {
             Self::OneSession { last, .. } | Self::Gone { last, .. } => Some(last),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::Part;
+
+    #[test]
+    fn a_server_that_stops_amid_an_answer_is_silent_and_one_that_trickles_is_not() {
+        let limit = Duration::from_secs(5);
+        let stalled = |trickles| {
+            let part = Part { came: 16, of: 20, data: None, trickles };
+            NoAnswer::Ended(End::Stalled(part, limit))
+        };
+        assert!(NoAnswer::Silent(limit).is_silence());
+        assert!(stalled(false).is_silence());
+        assert!(!stalled(true).is_silence());
+        assert!(!NoAnswer::Ended(End::Close).is_silence());
     }
 }

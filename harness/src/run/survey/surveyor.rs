@@ -242,7 +242,7 @@ impl<'a> Surveyor<'a> {
     }
 
     pub(super) fn count(&mut self, error: Option<&NoAnswer>) {
-        if matches!(error, Some(NoAnswer::Silent(_))) {
+        if error.is_some_and(NoAnswer::is_silence) {
             self.silences += 1;
         }
         if matches!(error, Some(NoAnswer::Silent(_) | NoAnswer::Ended(_) | NoAnswer::TurnedAway(_)))
