@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write as _;
 
+use crate::digits::{decimal, hexadecimal};
 use crate::message::{Extent, Side};
 use crate::payload::Payload;
 use crate::text::WireString;
@@ -89,6 +91,30 @@ pub enum Value {
     Payload(Payload),
 }
 
+impl Value {
+    /// Appends what `Display` writes, without its detours.
+    pub fn append(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Int(n) => decimal(out, *n),
+            Self::Hex(n) => hexadecimal(out, *n),
+            Self::Name(name) => out.extend_from_slice(name.as_bytes()),
+            Self::Payload(payload) => payload.append(out),
+            Self::Names(names) => {
+                out.push(b'{');
+                for (index, name) in names.iter().enumerate() {
+                    out.extend_from_slice(if index > 0 { b" " } else { b"" });
+                    out.extend_from_slice(name.as_bytes());
+                }
+                out.push(b'}');
+            }
+            Self::Text(_) | Self::Texts(_) | Self::Ids(_) | Self::Extents(_) => {
+                // Writing to memory does not fail.
+                let _ = write!(out, "{self}");
+            }
+        }
+    }
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn set<T: fmt::Display>(
@@ -156,6 +182,21 @@ impl Description {
         match (self.kind, &self.variant) {
             (Kind::Greeting | Kind::SimpleReply, Some(variant)) => variant,
             _ => &self.head,
+        }
+    }
+
+    /// Appends what `Display` writes, without its detours.
+    pub fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.head.as_bytes());
+        if let Some(variant) = &self.variant {
+            out.push(b' ');
+            out.extend_from_slice(variant.as_bytes());
+        }
+        for field in &self.fields {
+            out.push(b' ');
+            out.extend_from_slice(field.key.as_bytes());
+            out.push(b'=');
+            field.value.append(out);
         }
     }
 

@@ -22,6 +22,7 @@ pub mod build;
 pub mod codec;
 mod cursor;
 pub mod describe;
+pub mod digits;
 pub mod message;
 pub mod nearest;
 pub mod notation;

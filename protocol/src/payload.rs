@@ -2,10 +2,12 @@
 //! bytes. Huge payloads cost no memory: bytes are made, checked and recognised piece by piece.
 
 use std::fmt;
+use std::io::Write as _;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::cursor::in_memory;
+use crate::digits::{decimal, hex_digits};
 
 /// A payload of up to this many bytes prints as `hex"..."` when nothing shorter describes it.
 pub const HEX_LIMIT: usize = 32;
@@ -66,6 +68,28 @@ impl Payload {
             bytes.extend_from_slice(hex);
         }
         Some(bytes)
+    }
+
+    /// Appends what `Display` writes, without its detours for what a decoder has most.
+    pub fn append(&self, out: &mut Vec<u8>) {
+        let length = match self.0[..] {
+            [Part::Digest(digest, length)] => {
+                out.extend_from_slice(b"digest(");
+                hex_digits(out, digest, 16);
+                out.extend_from_slice(b")*");
+                length
+            }
+            [Part::Zero(length)] => {
+                out.extend_from_slice(b"zero*");
+                length
+            }
+            _ => {
+                // Writing to memory does not fail.
+                let _ = write!(out, "{self}");
+                return;
+            }
+        };
+        decimal(out, length);
     }
 
     /// Whether the bytes themselves are known, so that it can be sent.

@@ -1,21 +1,24 @@
 //! An object a line; its form is a contract with users' programs.
 
+mod message;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Write;
 
-use protocol::describe::{Description, Kind, Value};
+use protocol::describe::{Kind, Value};
 use protocol::payload::{Part, Payload};
 use protocol::text::WireString;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use xxhash_rust::xxh3::xxh3_64;
+
+use message::Around;
 
 use super::{Out, Renderer};
 use crate::dissect::{Record, SessionInfo, Sink, Totals};
 use crate::latency::Latencies;
 use crate::session::Close;
 
-/// A line. Numbers that a double can't hold for sure (above 2^53) are strings in hexadecimal, but for
+/// A line that is none of a message. Numbers that a double can't hold for sure (above 2^53) are strings in hexadecimal, but for
 /// times.
 #[derive(serde::Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -26,29 +29,6 @@ enum Line<'a> {
         server: String,
         /// Nanoseconds since 1970, as all times.
         start_ns: u64,
-    },
-    Message {
-        session: u64,
-        number: u64,
-        time_ns: u64,
-        /// When its last byte was seen.
-        end_ns: u64,
-        /// The number of the packet with which it was complete; null at the end of the capture.
-        frame: Option<u64>,
-        from: &'static str,
-        offset: u64,
-        length: u64,
-        tls: bool,
-        kind: &'static str,
-        name: &'a str,
-        fields: Fields<'a>,
-        text: &'a str,
-        /// The number of the request or option that this answers.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        answers: Option<u64>,
-        /// How long after that began this was complete.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        latency_ns: Option<u64>,
     },
     Tls {
         session: u64,
@@ -96,28 +76,6 @@ enum Line<'a> {
         unjudged: u64,
         counts: BTreeMap<String, u64>,
     },
-}
-
-/// Fields as an object.
-struct Fields<'a>(&'a Description);
-
-impl Serialize for Fields<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(described) = self;
-        let mut map = serializer.serialize_map(None)?;
-        for (index, field) in described.fields.iter().enumerate() {
-            map.serialize_entry(field.key, &Json(&field.value))?;
-            // On the wire the information type follows the option that is answered.
-            if let (0, Some(info)) = (index, described.info_type()) {
-                map.serialize_entry("info", info)?;
-            }
-        }
-        // The notation leaves out a set of flags that is empty.
-        if has_flags(described.kind) && described.fields.iter().all(|field| field.key != "flags") {
-            map.serialize_entry("flags", &[""; 0])?;
-        }
-        map.end()
-    }
 }
 
 fn has_flags(kind: Kind) -> bool {
@@ -208,7 +166,7 @@ pub struct JsonRenderer<W> {
     totals: Totals,
     /// The line being made; used again, as `text` is.
     buffer: Vec<u8>,
-    text: String,
+    text: Vec<u8>,
     latencies: Latencies,
     /// The packet that is told of.
     frame: Option<u64>,
@@ -220,7 +178,7 @@ const REMEMBERED: usize = 1 << 16;
 impl<W: Write> JsonRenderer<W> {
     /// Writes to this.
     pub fn new(writer: W) -> Self {
-        let (buffer, text) = (Vec::new(), String::new());
+        let (buffer, text) = (Vec::new(), Vec::new());
         Self {
             out: Out::new(writer),
             totals: Totals::default(),
@@ -260,29 +218,11 @@ impl<W: Write> Sink for JsonRenderer<W> {
             }
             Record::Message(info, seen) => {
                 let latency_ns = self.latencies.of(info.number, seen);
-                let description = seen.describe();
-                let mut text = std::mem::take(&mut self.text);
-                text.clear();
-                // Writing to a string does not fail.
-                let _ = write!(text, "{}: {description}", seen.from.letter());
-                self.line(&Line::Message {
-                    session: info.number,
-                    number: seen.number,
-                    time_ns: seen.time_ns,
-                    end_ns: seen.end_ns,
-                    frame: self.frame,
-                    from: seen.from.name(),
-                    offset: seen.offset,
-                    length: seen.length,
-                    tls: seen.tls,
-                    kind: description.kind.name(),
-                    name: description.name(),
-                    fields: Fields(&description),
-                    text: &text,
-                    answers: seen.answers,
-                    latency_ns,
-                });
-                self.text = text;
+                let around = Around { session: info.number, frame: self.frame, latency_ns };
+                let Self { out, buffer, text, .. } = self;
+                buffer.clear();
+                message::write(buffer, text, &around, seen);
+                out.write(|writer| writer.write_all(buffer));
             }
             Record::Tls(info, opened) => self.line(&Line::Tls {
                 session: info.number,
@@ -349,21 +289,5 @@ impl<W: Write> Renderer for JsonRenderer<W> {
             counts: totals.counts.by_text(),
         });
         self.out.finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use protocol::build::parse_line;
-
-    use super::*;
-
-    #[test]
-    fn fields_have_the_information_type_also_of_one_that_nobody_knows() {
-        let line = "S: NBD_REP_INFO NBD_INFO_0x4d option=NBD_OPT_GO data=hex\"78 79 7a\"";
-        let described = parse_line(line).unwrap().1.describe(None);
-        let json = serde_json::to_value(Fields(&described)).unwrap();
-        assert_eq!(json["info"], "NBD_INFO_0x4d");
-        assert_eq!(json["data"]["length"], 3);
     }
 }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io::Write;
 
+use protocol::digits::decimal;
 use protocol::message::{ChunkBody, Message, Side};
 use protocol::values::ErrorCode;
 
@@ -49,6 +50,8 @@ pub struct TextRenderer<W> {
     out: Out<W>,
     options: TextOptions,
     latencies: Latencies,
+    /// The line of a message being made; used again.
+    buffer: Vec<u8>,
     /// When the last message came.
     last_ns: u64,
     /// Session and number of the last message.
@@ -70,6 +73,7 @@ impl<W: Write> TextRenderer<W> {
             out: Out::new(writer),
             options,
             latencies: Latencies::new(REMEMBERED),
+            buffer: Vec::new(),
             last_ns: 0,
             last: (0, 0),
             begun: false,
@@ -96,23 +100,36 @@ impl<W: Write> TextRenderer<W> {
 
     /// The time of a message, as it is to be told.
     fn time(&mut self, info: &SessionInfo, time_ns: u64) -> String {
-        let before = std::mem::replace(&mut self.last_ns, time_ns);
-        match self.options.time {
-            TimeFormat::Relative => {
-                format!("+{}", Seconds(time_ns.saturating_sub(info.start_ns)))
-            }
-            TimeFormat::Absolute => Utc(time_ns).to_string(),
-            TimeFormat::Delta => format!("+{}", Seconds(time_ns.saturating_sub(before))),
-        }
+        let mut text = Vec::new();
+        self.append_time(&mut text, info, time_ns);
+        String::from_utf8(text).unwrap_or_default()
     }
 
-    /// How long after its request a reply was complete, where that is wanted and known.
-    fn latency(&mut self, info: &SessionInfo, seen: &Seen) -> String {
-        if !self.options.latency {
-            return String::new();
+    fn append_time(&mut self, out: &mut Vec<u8>, info: &SessionInfo, time_ns: u64) {
+        let before = std::mem::replace(&mut self.last_ns, time_ns);
+        let since = match self.options.time {
+            TimeFormat::Relative => info.start_ns,
+            TimeFormat::Delta => before,
+            TimeFormat::Absolute => {
+                // Writing to memory does not fail.
+                let _ = write!(out, "{}", Utc(time_ns));
+                return;
+            }
+        };
+        out.push(b'+');
+        Seconds(time_ns.saturating_sub(since)).append(out);
+    }
+
+    /// With which packet a message was complete, and how long after its request.
+    fn append_latency(&mut self, out: &mut Vec<u8>, info: &SessionInfo, seen: &Seen) {
+        if self.frame > 0 {
+            out.extend_from_slice(b" frame ");
+            decimal(out, self.frame);
         }
-        let latency = self.latencies.of(info.number, seen);
-        latency.map(|latency| format!(" after {}", Seconds(latency))).unwrap_or_default()
+        if let Some(latency) = self.latencies.of(info.number, seen) {
+            out.extend_from_slice(b" after ");
+            Seconds(latency).append(out);
+        }
     }
 
     /// A heading where the lines change to another session.
@@ -136,25 +153,36 @@ impl<W: Write> TextRenderer<W> {
 
     fn message(&mut self, info: &SessionInfo, seen: &Seen) {
         self.last.1 = seen.number;
-        let description = seen.describe();
-        let time = self.time(info, seen.time_ns);
-        let latency = self.latency(info, seen);
         let colour = match seen.from {
-            Side::Server if is_error(&seen.message) => "31",
-            Side::Server => "32",
-            Side::Client => "36",
+            _ if !self.options.colour => None,
+            Side::Server if is_error(&seen.message) => Some("31"),
+            Side::Server => Some("32"),
+            Side::Client => Some("36"),
         };
-        let (letter, offset) = (seen.from.letter(), seen.offset);
-        let frame = match self.frame {
-            1.. if self.options.latency => format!(" frame {}", self.frame),
-            _ => String::new(),
-        };
-        let head = seen.head.as_deref().filter(|_| self.options.begins).map(Head);
-        let head = head.map_or_else(String::new, |head| head.to_string());
-        self.coloured(
-            colour,
-            format_args!("{letter}: {description}  # {time} @{offset}{frame}{latency}{head}"),
-        );
+        let mut line = std::mem::take(&mut self.buffer);
+        line.clear();
+        // Writing to memory does not fail.
+        if let Some(colour) = colour {
+            let _ = write!(line, "\x1b[{colour}m");
+        }
+        line.extend_from_slice(match seen.from {
+            Side::Client => b"C: ",
+            Side::Server => b"S: ",
+        });
+        seen.describe().append(&mut line);
+        line.extend_from_slice(b"  # ");
+        self.append_time(&mut line, info, seen.time_ns);
+        line.extend_from_slice(b" @");
+        decimal(&mut line, seen.offset);
+        if self.options.latency {
+            self.append_latency(&mut line, info, seen);
+        }
+        if let Some(head) = seen.head.as_deref().filter(|_| self.options.begins) {
+            let _ = write!(line, "{}", Head(head));
+        }
+        line.extend_from_slice(if colour.is_some() { b"\x1b[0m\n" } else { b"\n" });
+        self.out.write(|writer| writer.write_all(&line));
+        self.buffer = line;
     }
 
     fn violation(&mut self, info: &SessionInfo, violation: &Violation) {

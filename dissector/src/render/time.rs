@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use protocol::digits::decimal;
+
 /// Nanoseconds since 1970 as a date and time of day, in UTC: `2023-11-14 22:13:20.001000`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Utc(pub u64);
@@ -60,6 +62,20 @@ impl fmt::Display for Stretch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seconds(pub u64);
 
+impl Seconds {
+    /// Appends what `Display` writes.
+    pub(crate) fn append(self, out: &mut Vec<u8>) {
+        let microseconds = self.0.saturating_add(500) / 1000;
+        decimal(out, microseconds / 1_000_000);
+        // A digit more, in whose place the point comes.
+        let point = out.len();
+        decimal(out, 1_000_000 + microseconds % 1_000_000);
+        if let Some(first) = out.get_mut(point) {
+            *first = b'.';
+        }
+    }
+}
+
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let microseconds = self.0.saturating_add(500) / 1000;
@@ -106,5 +122,10 @@ mod tests {
         assert_eq!(Seconds(1_499).to_string(), "0.000001");
         assert_eq!(Seconds(1_500).to_string(), "0.000002");
         assert_eq!(Seconds(1_999_999_500).to_string(), "2.000000");
+        for seconds in [0, 499, 1_500, 999_999_499, 999_999_500, 61_234_567_890, u64::MAX] {
+            let mut text = Vec::new();
+            Seconds(seconds).append(&mut text);
+            assert_eq!(String::from_utf8(text).unwrap(), Seconds(seconds).to_string());
+        }
     }
 }
