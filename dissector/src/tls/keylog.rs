@@ -152,6 +152,25 @@ impl KeyLog {
         log.split(|byte| *byte == b'\n').filter(|line| self.line(line).is_some()).count()
     }
 
+    /// Whether a line is one of a key log, also with a secret that opens no session, such as one for
+    /// early data: all that a program logs whose handshake fails.
+    #[must_use]
+    pub fn is_of_a_log(line: &[u8]) -> bool {
+        let words: Vec<_> =
+            line.split(u8::is_ascii_whitespace).filter(|it| !it.is_empty()).collect();
+        let is_label = |label: &[u8]| {
+            label.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+        };
+        match words[..] {
+            [label, random, secret] => {
+                is_label(label)
+                    && hex(random).is_some_and(|random| random.length == 32)
+                    && hex(secret).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Adds the secrets of a log of any size, as [`KeyLog::add`] does.
     ///
     /// # Errors
@@ -312,6 +331,8 @@ mod tests {
         let second = log.find(&[2; 32]).expect("it was logged");
         assert_eq!(*second.handshake.as_array(), [None, Secret::new(&[0xbb; 32])]);
         assert_eq!(*second.application.as_array(), [Secret::new(&[0xcc; 48]), None]);
+        let of_a_log = lines.split('\n').filter(|line| KeyLog::is_of_a_log(line.as_bytes()));
+        assert_eq!(of_a_log.count(), 5); // the exporter's, and one that is too short
         let mut read = KeyLog::default();
         assert_eq!(read.read(lines.as_bytes()).ok(), Some(3));
         assert!(!format!("{log:?}").contains("aa"));

@@ -1,7 +1,7 @@
 //! `nbdcheck decode`.
 
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal as _};
+use std::io::{self, BufReader, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
 use dissector::capture::{Input, ReadError};
@@ -183,12 +183,26 @@ pub(super) fn keys(files: &[PathBuf]) -> Result<KeyLog, CommandError> {
         let read = File::open(path).and_then(|file| keys.read(BufReader::new(file)));
         let read =
             read.map_err(|error| CommandError::usage(format_args!("can't read {name}: {error}")))?;
-        if read == 0 {
+        if read == 0 && opens_nothing(path) {
+            crate::say!("warning: no secrets in {name} that open a session of TLS");
+        } else if read == 0 {
             let error = CommandError::usage(format_args!("{name}: no secrets of TLS"));
             return Err(error.hint("a key log has lines like `CLIENT_RANDOM 5f3a... 91c0...`"));
         }
     }
     Ok(keys)
+}
+
+/// How much of a file tells whether it is a key log, in bytes.
+const BEGINNING: u64 = 64 << 10;
+
+/// Whether a file without a secret that could be used is a key log all the same: of a program whose
+/// handshakes failed, or that made none.
+fn opens_nothing(path: &Path) -> bool {
+    let mut begins = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut begins));
+    let is_log = || begins.split(|byte| *byte == b'\n').any(KeyLog::is_of_a_log);
+    read.is_ok() && (begins.is_empty() || is_log())
 }
 
 /// A capture that can't be read to its end.

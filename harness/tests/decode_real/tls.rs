@@ -222,6 +222,16 @@ fn key_logs_are_read_or_complained_about() {
         let (code, _, talk) = run(&[command, &capture, "--keylog", &capture]);
         assert_eq!(code, Some(2));
         assert!(talk.contains("no secrets of TLS"), "{talk}");
+        // What a program logs whose handshake fails, and one that makes none.
+        let early = format!("EARLY_EXPORTER_SECRET {} {}\n", "01".repeat(32), "02".repeat(32));
+        for log in [&*early, ""] {
+            let keys = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(keys.path(), log).unwrap();
+            let keys = keys.path().to_str().unwrap();
+            let (code, _, talk) = run(&[command, &capture, "--keylog", keys]);
+            assert_eq!(code, Some(0), "{talk}");
+            assert!(talk.contains("warning: no secrets in "), "{talk}");
+        }
         let (code, _, talk) = run(&[command, &capture, "--keylog", "/missing"]);
         assert_eq!(code, Some(2));
         assert!(talk.contains("can't read /missing"), "{talk}");
