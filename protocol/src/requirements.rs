@@ -93,8 +93,11 @@ pub struct Requirement {
     pub observable: Observable,
     /// How to check it.
     pub how: &'static str,
-    /// What it says.
+    /// What it says, in our words.
     pub summary: &'static str,
+    /// The sentence of the specification that says so. `None` where several sentences do together, a
+    /// table or a layout does, or the sentence does not stand for itself.
+    pub quote: Option<&'static str>,
 }
 
 /// The id of each requirement, under its name in capitals: a misspelt one does not compile.
@@ -143,6 +146,12 @@ const fn order(mut a: &[u8], mut b: &[u8]) -> i32 {
 
 const TABLE: &str = include_str!("../requirements.tsv");
 
+/// Sentences of the specification, word for word except for line breaks.
+const QUOTES: &str = include_str!("../quotes.tsv");
+
+static QUOTE_OF: LazyLock<HashMap<&'static str, &'static str>> =
+    LazyLock::new(|| QUOTES.lines().skip(1).filter_map(|line| line.split_once('\t')).collect());
+
 static ALL: LazyLock<Vec<Requirement>> =
     LazyLock::new(|| TABLE.lines().skip(1).filter_map(row).collect());
 
@@ -152,8 +161,9 @@ static BY_ID: LazyLock<HashMap<&'static str, &'static Requirement>> =
 fn row(line: &'static str) -> Option<Requirement> {
     let mut columns = line.split('\t');
     let mut next = || columns.next();
+    let id = next()?;
     Some(Requirement {
-        id: next()?,
+        id,
         section: next()?,
         level: match next()? {
             "MUST" | "must (implied)" => Level::Must,
@@ -179,6 +189,7 @@ fn row(line: &'static str) -> Option<Requirement> {
         },
         how: next()?,
         summary: next()?,
+        quote: QUOTE_OF.get(id).copied(),
     })
 }
 
@@ -202,5 +213,35 @@ mod tests {
     fn every_row_is_understood_and_ids_are_unique() {
         assert_eq!(all().len(), TABLE.lines().count() - 1);
         assert_eq!(BY_ID.len(), all().len());
+    }
+
+    #[test]
+    fn every_quote_belongs_to_a_requirement_in_the_catalogues_order() {
+        let ids: Vec<_> = QUOTES
+            .lines()
+            .skip(1)
+            .map(|line| line.split('\t').next().unwrap_or_default())
+            .collect();
+        let quoted: Vec<_> = all().iter().filter(|it| it.quote.is_some()).map(|it| it.id).collect();
+        assert_eq!(ids, quoted);
+        for requirement in all() {
+            let Some(quote) = requirement.quote else { continue };
+            let words = quote.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(quote, words, "{}: one line, single spaces", requirement.id);
+        }
+    }
+
+    #[test]
+    fn a_quote_has_the_keyword_of_its_requirement() {
+        // What the specification says otherwise: MAY NOT for MUST NOT, lists below a sentence, and
+        // permissions and duties in plain words.
+        let mut without = Vec::new();
+        for requirement in all().iter().filter(|it| it.level.is_binding()) {
+            let Some(quote) = requirement.quote else { continue };
+            if !["MUST", "MAY NOT", "SHALL"].iter().any(|word| quote.contains(word)) {
+                without.push(requirement.id);
+            }
+        }
+        insta::assert_snapshot!(without.join("\n"));
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::answers::{Exchange, exchanges};
 use super::common::common;
 use super::facts::Facts;
-use super::hunt::{Limits, Tree, facts_of, made, shrink, tree};
+use super::hunt::{Limits, Tree, facts_of, made, shrink, shrinks_until, tree};
 use super::session::{Session, Setting};
 use super::writer::write;
 use crate::finding::{EventKind, Finding, Verdict};
@@ -292,6 +292,7 @@ impl Pair {
         let mut tried: BTreeMap<String, bool> = BTreeMap::new();
         tried.insert(shortest.script.source.text.clone(), true);
         let stages = self.stages.clone();
+        let until = shrinks_until(self.ends);
         let goes_on = || stages.iter().all(|stage| stage.halted().is_none());
         let fails = async |session: &Session| {
             let Some(script) = self.script(session, shortest.session).await else { return false };
@@ -309,7 +310,7 @@ impl Pair {
             }
             fails
         };
-        shrink(tree, goes_on, fails).await;
+        shrink(tree, until, goes_on, fails).await;
         shortest
     }
 

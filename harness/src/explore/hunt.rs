@@ -29,6 +29,9 @@ const AGAIN: u32 = 2;
 const STEPS: usize = 300;
 /// How long shrinking one failure may take.
 const SHRINKING: Duration = Duration::from_secs(20);
+/// How long failures may be shrunk after the time for the hunt is over, all together: one that is found
+/// in the last second is to be short too.
+const GRACE: Duration = Duration::from_secs(5);
 /// How many failures of one rule are shown: more say little.
 const OF_A_RULE: usize = 3;
 /// The title of all scripts that are made up.
@@ -306,7 +309,7 @@ impl Hunt {
 
     /// Looks for a shorter script that shows the same.
     async fn shrink(&mut self, tree: &mut Tree, wanted: &HashSet<Key>, found: &mut Found) {
-        let stage = self.stage.clone();
+        let (stage, until) = (self.stage.clone(), shrinks_until(self.ends));
         let mut tried = HashMap::from([(found.script.source.text.clone(), true)]);
         let fails = async |session: &Session| {
             let Some(script) = self.script(session, found.session).await else { return false };
@@ -322,7 +325,7 @@ impl Hunt {
             }
             fails
         };
-        shrink(tree, || stage.halted().is_none(), fails).await;
+        shrink(tree, until, || stage.halted().is_none(), fails).await;
     }
 }
 
@@ -341,17 +344,22 @@ pub(super) async fn facts_of(stage: &Stage, options: &Options, setting: Setting)
     })
 }
 
-/// Looks for a simpler session that still fails, as long as it may go on. The one that failed last is
-/// the simplest that was found.
+/// When shrinking a failure ends that is found now, where the hunt ends at `ends`.
+pub(super) fn shrinks_until(ends: Instant) -> Instant {
+    (Instant::now() + SHRINKING).min(ends + GRACE)
+}
+
+/// Looks for a simpler session that still fails, until then, as long as it may go on. The one that
+/// failed last is the simplest that was found.
 pub(super) async fn shrink(
     tree: &mut Tree,
+    until: Instant,
     goes_on: impl Fn() -> bool,
     mut fails: impl AsyncFnMut(&Session) -> bool,
 ) {
-    let ends = Instant::now() + SHRINKING;
     let mut simpler = tree.simplify();
     for _ in 0..STEPS {
-        if !simpler || Instant::now() >= ends || !goes_on() {
+        if !simpler || Instant::now() >= until || !goes_on() {
             break;
         }
         simpler = if fails(&tree.current()).await { tree.simplify() } else { tree.complicate() };
@@ -400,4 +408,33 @@ pub(super) fn tree(seed: u64, number: u64, lawful: bool) -> Tree {
     let slips = !lawful && !number.is_multiple_of(3);
     // These strategies reject nothing.
     sessions(slips).new_tree(&mut runner).expect("a session can always be made up")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn shrinking_ends_with_its_time() {
+        let tries = async |until| {
+            let mut tried = 0_u32;
+            let fails = async |_: &Session| {
+                tried += 1;
+                true
+            };
+            shrink(&mut tree(1, 1, true), until, || true, fails).await;
+            tried
+        };
+        assert_eq!(tries(Instant::now()).await, 0);
+        let later = Instant::now() + Duration::from_secs(60);
+        assert!(tries(later).await > 0, "a session can be made simpler");
+    }
+
+    #[test]
+    fn what_is_found_at_the_end_is_shrunk_for_a_short_time() {
+        let now = Instant::now();
+        let left = |ends| shrinks_until(ends).saturating_duration_since(now);
+        assert!(left(now) <= GRACE + Duration::from_secs(1), "{:?}", left(now));
+        assert!(left(now + Duration::from_secs(600)) >= SHRINKING);
+    }
 }
