@@ -430,6 +430,14 @@ proptest! {
     }
 
     #[test]
+    fn what_is_appended_is_what_is_displayed((message, payload) in message_with_payload()) {
+        let described = message.describe(payload.as_ref());
+        let mut appended = Vec::new();
+        described.append(&mut appended);
+        prop_assert_eq!(String::from_utf8_lossy(&appended), described.to_string());
+    }
+
+    #[test]
     fn parts_cover_each_byte_of_a_message_once(message in prop_oneof![message(), bulky()]) {
         let bytes = message.to_bytes();
         let mut at = 0;
