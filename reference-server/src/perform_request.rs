@@ -165,7 +165,7 @@ impl Transmission {
             _ => true,
         };
         if behaviour.status_half {
-            let half = ((range.end - range.start) / 2).next_multiple_of(unit.max(UNIT));
+            let half = (range.end - range.start).div_ceil(2).next_multiple_of(unit.max(UNIT));
             range.end = range.end.min(range.start + half);
         }
         let most = behaviour.extents_at_most.map_or(most, |few| few.min(most));

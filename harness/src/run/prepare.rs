@@ -208,14 +208,19 @@ impl Place<'_> {
         let plain = Options { contexts: Vec::new(), ..plain };
         let by_name = plain.clone().with(|habits| habits.go = false);
         let richest = form == Form::Richest && answered.go && answered.structured_reply;
-        let forms = [
-            (richest && answered.extended_headers, options),
-            (richest, structured),
-            (answered.go, plain),
-            (true, by_name),
-        ];
+        let mut forms = Vec::new();
+        if richest && answered.extended_headers {
+            forms.push(options);
+        }
+        if richest {
+            forms.push(structured);
+        }
+        if answered.go {
+            forms.push(plain);
+        }
+        forms.push(by_name);
         let mut error = None;
-        for (_, options) in forms.into_iter().filter(|(asked, _)| *asked) {
+        for options in forms {
             match Client::connect(&uri, &options).await {
                 Ok(client) => return Ok(client),
                 Err(ClientError::Misbehaved(wrong)) => error = Some(wrong.into()),

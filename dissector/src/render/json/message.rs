@@ -1,11 +1,11 @@
 //! The line of a message. There are millions of them, so that each part is written where it belongs,
 //! once.
 
-use protocol::describe::{Description, Value};
+use protocol::describe::{Description, Kind, Value};
 use protocol::digits::{decimal, hex_digits, hexadecimal};
 use protocol::payload::Part;
 
-use super::{Json, SAFE, has_flags};
+use super::value::{Json, SAFE};
 use crate::render::harmless;
 use crate::session::Seen;
 
@@ -53,6 +53,10 @@ pub(super) fn write(out: &mut Vec<u8>, text: &mut Vec<u8>, around: &Around, seen
         number(out, ",\"latency_ns\":", latency_ns);
     }
     out.extend_from_slice(b"}\n");
+}
+
+fn has_flags(kind: Kind) -> bool {
+    matches!(kind, Kind::Request | Kind::Chunk | Kind::ExtendedRequest | Kind::ExtendedChunk)
 }
 
 /// The fields as an object.
