@@ -621,8 +621,8 @@ impl Running {
                 self.process.stderr.wait_for_end(Duration::from_millis(200));
                 return Err(self.failed(format!("{} ended at its start: {ended}", peer.subject())));
             }
-            if adopted || !daemon {
-                let left = limit.saturating_sub(start.elapsed());
+            let left = limit.saturating_sub(start.elapsed());
+            if (adopted || !daemon) && !(left.is_zero() && last.is_some()) {
                 match greet(&self.address, left.min(GREET_LIMIT)).await {
                     Ok(_) if self.is_its_own() => return self.see_that_it_stays(peer).await,
                     // Ours will find the port taken and end, unless it listens through another.
