@@ -9,6 +9,7 @@ use protocol::requirements::{self, Requirement};
 use super::CommandError;
 use super::touched::{Touched, link};
 use crate::exit;
+use crate::markup::wrapped;
 use crate::output;
 use crate::scenarios;
 use crate::script::ast::Script;
@@ -58,7 +59,7 @@ fn told(rule: &Requirement, scripts: &[Arc<Script>]) -> String {
         rule.how,
     );
     if let Some(quote) = rule.quote {
-        list(&mut text, "quote", wrapped(&format!("\u{201c}{quote}\u{201d}")).into_iter());
+        list(&mut text, "quote", wrapped(&format!("\u{201c}{quote}\u{201d}"), WIDTH).into_iter());
     }
     let sections = || rule.section.split(" ; ");
     list(&mut text, "section", sections().map(str::to_owned));
@@ -91,21 +92,6 @@ fn list(text: &mut String, word: &str, lines: impl Iterator<Item = String>) {
         let word = if index == 0 { word } else { "" };
         text.push_str(&format!("  {word:<12}{line}\n"));
     }
-}
-
-/// The lines of a text, each as long as fits, none longer than [`WIDTH`] characters unless a word is.
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 /// Without the marks of documentation.

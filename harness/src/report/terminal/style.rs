@@ -2,6 +2,8 @@
 
 use anstyle::{AnsiColor, Style};
 
+use crate::markup;
+
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(super) const DOUBT: Style = AnsiColor::Yellow.on_default();
@@ -24,19 +26,7 @@ pub struct View {
     pub verbose: bool,
 }
 
-/// A text in lines of about [`WIDTH`] characters, broken between words.
+/// A text in lines of at most [`WIDTH`] characters.
 pub(super) fn wrapped(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last().map_or(0, |line| line.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > WIDTH {
-            lines.push(word.to_owned());
-        } else if let Some(last) = lines.last_mut() {
-            if line > 0 {
-                last.push(' ');
-            }
-            last.push_str(word);
-        }
-    }
-    lines
+    markup::wrapped(text, WIDTH)
 }
