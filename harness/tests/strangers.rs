@@ -355,6 +355,14 @@ fn a_cache_that_is_written_back_late_is_lawful() {
 }
 
 #[test]
+fn a_connection_that_was_left_has_ended_before_the_next_begins() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/strangers/left.nbd");
+    let tested = Stranger::start_with("writes-back", &["--late"]).tested(&["--scenario", script]);
+    tested.is_spotless();
+    assert_eq!(tested.with("pass").len(), 1, "{}", tested.text);
+}
+
+#[test]
 fn a_server_that_insists_on_extended_headers_is_told_what_to_change() {
     let tested = Stranger::start("extended-only").tested(&[]);
     assert_eq!(tested.status, 3, "{}", tested.text);

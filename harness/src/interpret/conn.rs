@@ -80,6 +80,8 @@ pub(super) struct Choice {
 
 /// How long a server that keeps connections after `NBD_CMD_DISC` is listened to after it.
 const PARTING: Duration = Duration::from_secs(1);
+/// How long a server is waited for that was left without `NBD_CMD_DISC`.
+const CLOSING: Duration = Duration::from_millis(300);
 
 impl Conn {
     pub(super) fn selector(&self, line: &MessageLine, env: &Env) -> Result<Selector, Stop> {
@@ -266,6 +268,20 @@ impl Conn {
             }
         }
         true
+    }
+
+    /// Closes the connection in an orderly way. A server that has answered everything is waited for: with
+    /// a cache of its own for each connection it may write that back until it has closed, over what the
+    /// next connection writes.
+    pub(super) async fn take_leave(&mut self, limit: Duration, patience: &Patience) {
+        let tracker = self.link.tracker();
+        let idle = tracker.phase() == Phase::Transmission && tracker.in_flight() == 0;
+        let open = self.end.is_none() && self.link.ended().is_none();
+        if self.link.side() != Side::Client || !idle || !open {
+            self.link.close(false, limit).await;
+        } else if !self.link.take_leave(limit, patience.farewell(limit.min(CLOSING))).await {
+            patience.stayed_open();
+        }
     }
 
     /// What the selector looks at, if it is there.

@@ -57,7 +57,11 @@ impl Interpreter<'_> {
                 // A client with several connections loses all of them.
                 self.stop_others();
                 if let Some(conn) = self.conns.get_mut(&name) {
-                    conn.link.close(reset, limit).await;
+                    if reset {
+                        conn.link.close(true, limit).await;
+                    } else {
+                        conn.take_leave(limit, &self.setup.patience).await;
+                    }
                     conn.end_expected = true;
                 }
                 self.collect();

@@ -99,7 +99,7 @@ impl Interpreter<'_> {
         // A moment is enough to close; a peer that does not listen is dropped all the same.
         let limit = self.setup.timeout.min(Duration::from_secs(1));
         for conn in self.conns.values_mut() {
-            conn.link.close(false, limit).await;
+            conn.take_leave(limit, &self.setup.patience).await;
         }
         self.collect();
         self.stop_others();

@@ -548,18 +548,32 @@ impl Link {
 
     /// Closes the harness's end: orderly, or by a reset. The judge stops listening.
     pub async fn close(&mut self, reset: bool, limit: Duration) {
+        self.leave(reset, limit).await;
+    }
+
+    /// Closes the harness's end in an orderly way and waits, at most `patience`, until the peer has closed
+    /// too; what it still sends is dropped. Returns whether it closed.
+    pub async fn take_leave(&mut self, limit: Duration, patience: Duration) -> bool {
+        let Some(mut stream) = self.leave(false, limit).await else { return true };
+        let mut dropped = vec![0; 4096];
+        let closes = async { while matches!(stream.read(&mut dropped).await, Ok(1..)) {} };
+        tokio::time::timeout(patience, closes).await.is_ok()
+    }
+
+    /// What is left of the stream, if it was open.
+    async fn leave(&mut self, reset: bool, limit: Duration) -> Option<Stream> {
         self.flush(limit).await;
-        if let Some(mut stream) = self.stream.take() {
-            if reset {
-                stream.reset_on_drop();
-            } else {
-                // A peer that is gone needs no farewell.
-                let _ = tokio::time::timeout(limit, stream.shutdown()).await;
-            }
-            let how = if reset { "-- reset" } else { "-- close" };
-            self.record(Said::Ended(self.side, how.to_owned()));
-            self.hear_end(self.side, if reset { Close::Reset } else { Close::End });
+        let mut stream = self.stream.take()?;
+        if reset {
+            stream.reset_on_drop();
+        } else {
+            // A peer that is gone needs no farewell.
+            let _ = tokio::time::timeout(limit, stream.shutdown()).await;
         }
+        let how = if reset { "-- reset" } else { "-- close" };
+        self.record(Said::Ended(self.side, how.to_owned()));
+        self.hear_end(self.side, if reset { Close::Reset } else { Close::End });
+        Some(stream)
     }
 
     /// Ends the harness's direction only.

@@ -5,7 +5,7 @@ until it has ended, and a moment longer if it was lost.  It does not say CAN_MUL
 import time
 from honest import *
 
-DELAY = 0.01
+DELAY = 0.2 if "--late" in sys.argv else 0.01
 
 
 class Lawful(Session):
@@ -61,6 +61,5 @@ class Lawful(Session):
         self.done(kind, cookie, offset)
 
 
-if "--no-zeroes" in sys.argv:
-    sys.argv.remove("--no-zeroes")
+sys.argv = [it for it in sys.argv if it not in ("--no-zeroes", "--late")]
 serve(Lawful)
