@@ -246,6 +246,15 @@ fn an_answer_to_disc_costs_no_waits() {
 }
 
 #[test]
+fn a_server_that_stays_after_disc_costs_a_wait_for_each_scenario_about_that_only() {
+    let tested = Stranger::start("stays-at-disc").tested(&[]);
+    // 16 s on a machine that does nothing else.
+    tested.within(30, MIB);
+    assert_eq!(failing(&tested), BTreeSet::from(["disc-server-closes"]), "{}", tested.text);
+    assert_eq!(tested.json["causes"].as_array().map(Vec::len), Some(1), "{}", tested.text);
+}
+
+#[test]
 fn simple_replies_under_extended_headers_are_seen_at_once() {
     let tested = Stranger::start("extended-simple-writes").tested(&[]);
     tested.within(60, MIB);

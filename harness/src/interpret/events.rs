@@ -294,11 +294,13 @@ impl Interpreter<'_> {
             let closes = phase == Phase::Transmission && !self.setup.stays_open;
             let patience = if closes { 2000 } else { 300 };
             let limit = self.wait().min(Duration::from_millis(patience));
+            let Some(conn) = self.conns.get_mut(&name) else { continue };
+            if phase == Phase::Transmission && self.setup.stays_open {
+                // It closes when the client does.
+                conn.link.shut(limit).await;
+            }
             let limit = self.setup.patience.farewell(limit);
-            if let Some(conn) = self.conns.get_mut(&name)
-                && conn.hear_out(limit).await
-                && phase == Phase::Transmission
-            {
+            if conn.hear_out(limit).await && phase == Phase::Transmission {
                 self.setup.patience.stayed_open();
             }
             self.collect();

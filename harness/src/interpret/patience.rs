@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::requirements::id;
-use protocol::values::OptionType;
+use protocol::values::{Command, OptionType};
 
 use crate::finding::Sent;
 
@@ -35,6 +35,9 @@ const IN_TRANSMISSION: [&str; 2] = [id::DISC_SERVER_CLOSES, id::REPLY_ONE_PER_RE
 
 /// What a silence follows, and the rule that it breaks.
 pub(crate) type Cause = (Sent, &'static str);
+
+/// A connection that is kept after `NBD_CMD_DISC`.
+const STAYING: Cause = (Sent::Request(Command::DISC), id::DISC_SERVER_CLOSES);
 
 /// What a run has learnt about waiting for its peer. A peer that leaves one kind of message
 /// unanswered in scenario after scenario costs the full wait a few times only.
@@ -143,6 +146,13 @@ impl Patience {
     /// The peer did not close at the end of a scenario.
     pub(crate) fn stayed_open(&self) {
         self.known().farewells += 1;
+    }
+
+    /// The survey has waited in vain for a close after `NBD_CMD_DISC`, alone with the peer.
+    pub(crate) fn stays_open(&self) {
+        let mut known = self.known();
+        known.farewells += SEEN;
+        *known.silences.entry(STAYING).or_default() += SEEN;
     }
 
     /// A connection came about.

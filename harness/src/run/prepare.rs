@@ -7,6 +7,7 @@ use std::time::Duration;
 use protocol::payload::{self, place};
 use protocol::uri::Uri;
 use protocol::values::{OptionType, TransmissionFlags};
+use reference_server::ClientQuirk;
 use reference_server::client::{Client, ClientError, Options};
 
 use crate::peer::{Address, KNOWN};
@@ -117,6 +118,8 @@ pub struct Place<'p> {
     pub most: u64,
     /// What may be asked of it.
     pub answered: Answered,
+    /// It does not close at `NBD_CMD_DISC`, but when the client does.
+    pub stays_open: bool,
 }
 
 /// Options that a server answers, be it by a refusal. To ask others would cost a wait each time.
@@ -200,6 +203,9 @@ impl Place<'_> {
             any_option: true,
             ..Options::default()
         };
+        if self.stays_open {
+            options.habits = ClientQuirk::habits([ClientQuirk::DiscImpatient]);
+        }
         if answered.contexts {
             options.contexts.push(ALLOCATION.to_owned());
         }
@@ -595,7 +601,8 @@ mod tests {
 
     fn place_at(address: &Address) -> Place<'_> {
         let answered = Answered::ALL;
-        Place { address, tls: None, export: "disk", limit: LIMIT, most: PIECE, answered }
+        let (export, stays_open) = ("disk", false);
+        Place { address, tls: None, export, limit: LIMIT, most: PIECE, answered, stays_open }
     }
 
     /// A store that is full of data.

@@ -49,6 +49,8 @@ pub(super) struct Canary {
     export: WireString,
     block: u64,
     limit: Duration,
+    /// The server does not close at `NBD_CMD_DISC`, but when the client does.
+    stays_open: bool,
     /// How long it took when all was well.
     took: Duration,
     /// How far it comes when all is well; it need not go further.
@@ -71,6 +73,7 @@ impl Canary {
             export: WireString::from(known.export.as_str()),
             block: known.block(),
             limit,
+            stays_open: known.stays_open,
             took: Duration::ZERO,
             usual: Reached::Served,
         };
@@ -159,6 +162,9 @@ impl Flight {
         }
         self.ask(Command::DISC, 0).await;
         let patience = self.limit.min(FAREWELL);
+        if canary.stays_open {
+            self.link.shut(patience).await;
+        }
         // Whether it closes is for scenarios to say.
         let _ = self.link.receive(patience).await;
         Ok(())

@@ -51,7 +51,8 @@ pub(super) async fn fill(
     let wanted = Wanted { blank: configuration == "blank", far: is_far(configuration) };
     let (export, most) = (capabilities.export.as_str(), capabilities.maximum());
     let answered = Answered::by(capabilities);
-    let place = Place { address: &instance.address, tls, export, limit, most, answered };
+    let (address, stays_open) = (&instance.address, capabilities.stays_open);
+    let place = Place { address, tls, export, limit, most, answered, stays_open };
     place.lay(wanted, true, None).await
 }
 

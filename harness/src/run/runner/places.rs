@@ -227,6 +227,7 @@ impl Runner {
             limit: self.options.timeout.max(Duration::from_secs(1)),
             most: shared.capabilities.maximum(),
             answered: Answered::by(&shared.capabilities),
+            stays_open: shared.capabilities.stays_open,
         }
     }
 }

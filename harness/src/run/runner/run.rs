@@ -248,6 +248,9 @@ impl Runner {
         if capabilities.unserved {
             self.patience.unserved();
         }
+        if capabilities.stays_open {
+            self.patience.stays_open();
+        }
         let capacity = capabilities.capacity.unwrap_or(CAPACITY);
         if !instance.described && instance.owned {
             // The survey has written to it, and others count on its content.

@@ -251,8 +251,8 @@ impl Asker {
     }
 
     /// Takes leave in the protocol's way, and waits for the close as long as `patience`: the server may
-    /// have one place only. Gives whether it closed.
-    pub(super) async fn leave(&mut self, patience: Duration) -> bool {
+    /// have one place only. Returns whether it closed. With `shut`, the client closes first.
+    pub(super) async fn leave(&mut self, patience: Duration, shut: bool) -> bool {
         let unready = self.link.tracker().awaits_tls();
         let mut farewell = None;
         match self.link.tracker().phase() {
@@ -274,6 +274,9 @@ impl Asker {
                 farewell = Some(cookie);
                 let form = self.link.tracker().request_form();
                 self.say(Message::Request(Request::bare(form, Command::DISC, cookie))).await;
+                if shut {
+                    self.link.shut(patience).await;
+                }
             }
             _ => {
                 self.link.close(false, patience).await;

@@ -8,7 +8,7 @@ use super::surveyor::Surveyor;
 /// How many sessions must show that the server does not close, or that it does: where several threads
 /// serve a session, it may be now this and now that.
 const ENOUGH: usize = 2;
-/// How long a close is waited for.
+/// How long a close is waited for at first.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// Enters, reads where a read is lawful, and leaves. A session in which nothing was asked may end
@@ -27,7 +27,9 @@ pub(super) async fn look(surveyor: &mut Surveyor<'_>) {
             return;
         }
         surveyor.asking("NBD_CMD_DISC");
-        match asker.leave(LIMIT.min(limit)).await {
+        // What is said against a server that keeps connections rests on the whole wait, once.
+        let wait = if stayed + 1 < ENOUGH { LIMIT.min(limit) } else { limit };
+        match asker.leave(wait, false).await {
             true => closed += 1,
             false => stayed += 1,
         }

@@ -258,7 +258,9 @@ impl<'a> Surveyor<'a> {
 
     pub(super) async fn leave(&mut self, mut asker: Asker) {
         let began = Instant::now();
-        if !asker.leave(self.farewell).await && began.elapsed() >= self.farewell {
+        // One that stays after a farewell closes when the client does.
+        let stays = self.farewell == HARDLY;
+        if !asker.leave(self.farewell, stays).await && began.elapsed() >= self.farewell {
             self.farewell = HARDLY;
         }
     }

@@ -34,7 +34,7 @@ impl Way<'_> {
         match self.enter_on(&mut asker, style).await {
             Ok(entered) => Ok((asker, entered)),
             Err(error) => {
-                asker.leave(limit.min(Duration::from_secs(1))).await;
+                asker.leave(limit.min(Duration::from_secs(1)), false).await;
                 Err(error)
             }
         }
