@@ -33,7 +33,7 @@ pub(super) enum Told {
     Line(String),
     /// The option is left out: it had no effect, and has one on other servers.
     LeftOut,
-    /// A right server would have ended the session.
+    /// A right server would have entered the export or ended the session.
     Ends,
     /// No script can be made of what follows.
     NotReplayable(&'static str),
@@ -95,6 +95,12 @@ pub(super) fn acknowledged(option: OptionType) -> String {
         }
         other => format!("S: NBD_REP_ACK option={other}"),
     }
+}
+
+/// What right servers may do at NBD_OPT_EXPORT_NAME where the one of the capture did not enter the export:
+/// another may know the export, and a faulty one may have left at one that it knows.
+pub(super) fn entered_or_left(captured: &str) -> String {
+    format!("either {{\nS: export-info  # {captured}\n-- close\n}}\nor {{ S: end }}")
 }
 
 /// Whether the specification has servers acknowledge an option.

@@ -7,6 +7,7 @@
 mod answers;
 mod burst;
 mod content;
+mod selection;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use protocol::requirements::id;
 use protocol::text::WireString;
 use protocol::values::{
     ClientFlags, Command, CommandFlags, ErrorCode, HandshakeFlags, OptionType, ReplyFlags,
-    TransmissionFlags,
+    ReplyType, TransmissionFlags,
 };
 
 use crate::script::ast::Version;
@@ -33,6 +34,7 @@ use crate::script::{format, load, youngest};
 use answers::{Asked, Told, right_reply};
 use burst::{Burst, Exchange, sendable};
 use content::Content;
+use selection::Selection;
 
 /// The most messages that a script may come from.
 pub const MAX_MESSAGES: u64 = 200_000;
@@ -60,6 +62,8 @@ enum Item {
     /// The client's option, and what stands for its data if that is not kept.
     Option(OptionRequest, Option<Payload>),
     Burst(Burst),
+    /// Contexts that were selected.
+    Selection(Selection),
 }
 
 /// What stands for a reply.
@@ -81,6 +85,10 @@ pub struct Transcriber {
     options: Vec<Asked>,
     /// Contexts told for the option in progress.
     contexts: Vec<WireString>,
+    /// The message of the last of them.
+    last_context: Option<u64>,
+    /// The server was accused of how it told one of them.
+    doubtful: bool,
     /// The export that was entered.
     export: Option<WireString>,
     needs: BTreeSet<&'static str>,
@@ -119,6 +127,8 @@ impl Transcriber {
             waiting: HashMap::new(),
             options: Vec::new(),
             contexts: Vec::new(),
+            last_context: None,
+            doubtful: false,
             export: None,
             needs: BTreeSet::new(),
             selected: BTreeSet::new(),
@@ -157,6 +167,7 @@ impl Transcriber {
                     body.push(option_line(option, payload.as_ref(), self.export.as_ref()));
                 }
                 Item::Burst(burst) => body.extend(burst.lines(&mut content)),
+                Item::Selection(it) => body.extend(it.lines(self.export.as_ref())),
             }
         }
         if !self.left {
@@ -247,7 +258,7 @@ impl Transcriber {
             }
             Message::Option(option) => self.option(seen.number, option, seen.payload.as_ref()),
             Message::OptionReply(reply) => {
-                self.option_reply(reply);
+                self.option_reply(seen.number, reply);
                 let place = Place::Line(self.items.len().saturating_sub(1));
                 self.last_reply = Some((seen.number, place));
             }
@@ -273,7 +284,7 @@ impl Transcriber {
         self.options.push(Asked { number, option: option.clone(), unlawful: false });
     }
 
-    fn option_reply(&mut self, reply: &OptionReply) {
+    fn option_reply(&mut self, number: u64, reply: &OptionReply) {
         if let Some(Item::Line(close)) =
             self.closed.take().and_then(|index| self.items.get_mut(index))
         {
@@ -281,6 +292,10 @@ impl Transcriber {
             "-- shut".clone_into(close);
         }
         if !reply.reply.is_final() {
+            // One that can't be read counts too.
+            if reply.reply == ReplyType::META_CONTEXT {
+                self.last_context = Some(number);
+            }
             match &reply.body {
                 ReplyBody::MetaContext { name, .. } => self.contexts.push(name.clone()),
                 ReplyBody::Info(Info::Export { size, flags }) => {
@@ -292,6 +307,10 @@ impl Transcriber {
             return;
         }
         let contexts = std::mem::take(&mut self.contexts);
+        self.last_context = None;
+        if reply.option != OptionType::SET_META_CONTEXT {
+            self.doubtful = false;
+        }
         let answered = self.options.iter().position(|asked| asked.option.option == reply.option);
         // A reply that names another option is one to the oldest.
         let answered = answered.or_else(|| (!self.options.is_empty()).then_some(0));
@@ -309,7 +328,7 @@ impl Transcriber {
             Told::Line(line) => self.line(line),
             Told::LeftOut => self.leave_out(asked.option.option),
             Told::Ends => {
-                self.line("S: end  # a reply in the capture, against the rules");
+                self.line(answers::entered_or_left("a reply in the capture, against the rules"));
                 (self.left, self.finished) = (true, true);
             }
             Told::NotReplayable(why) => self.problem = Some(Untold::NotReplayable(why)),
@@ -355,27 +374,12 @@ impl Transcriber {
     }
 
     /// The contexts that the server selected.
-    fn selects(&mut self, option: &OptionRequest, mut contexts: Vec<WireString>) {
-        // In the namespaces of the specification and of qemu a selection takes the whole name.
-        contexts.retain(|name| {
-            let known = ["base:", "qemu:"].iter().any(|start| name.0.starts_with(start.as_bytes()));
-            !known || queries(option).contains(name)
-        });
+    fn selects(&mut self, option: &OptionRequest, contexts: Vec<WireString>) {
+        let doubtful = std::mem::take(&mut self.doubtful);
+        let selection = Selection::new(option, contexts, doubtful);
         self.needs.insert("NBD_OPT_SET_META_CONTEXT");
-        self.selected.extend(contexts.iter().filter_map(plain));
-        let line = |name: &WireString| format!("S: NBD_REP_META_CONTEXT name={name}");
-        match contexts.as_slice() {
-            [] => {}
-            [name] => self.line(line(name)),
-            names => {
-                self.line("any-order {");
-                for name in names {
-                    self.line(line(name));
-                }
-                self.line("}");
-            }
-        }
-        self.line("S: NBD_REP_ACK");
+        self.selected.extend(selection.names().iter().filter_map(plain));
+        self.items.push(Item::Selection(selection));
     }
 
     /// Another server may know what this one did not, and the session would be another: an option
@@ -506,7 +510,7 @@ impl Transcriber {
             self.problem = Some(Untold::NotReplayable(answers::WRONG_TLS));
         }
         if *party == Side::Client
-            && requirement.level.is_binding()
+            && (requirement.level.is_binding() || requirement.id == id::TFLAG_RESIZE_EXPERIMENTAL)
             && !OF_THE_EXPORT.contains(&requirement.id)
         {
             self.unlawful(*message);
@@ -514,6 +518,8 @@ impl Transcriber {
         if WRONGLY_SELECTED.contains(&requirement.id) {
             // It is told just after its context.
             self.contexts.pop();
+        } else if *party == Side::Server && self.last_context == Some(*message) {
+            self.doubtful = true;
         }
         if *party == Side::Server
             && let Some((_, place)) = self.last_reply.filter(|(number, _)| number == message)
@@ -551,7 +557,9 @@ impl Transcriber {
     fn accused(&mut self, place: Place, id: &'static str) {
         match place {
             Place::Line(item) => {
-                if let Some(Item::Line(line)) = self.items.get_mut(item)
+                if let Some(Item::Selection(selection)) = self.items.get_mut(item) {
+                    selection.accused(id);
+                } else if let Some(Item::Line(line)) = self.items.get_mut(item)
                     && line.starts_with("S: error option=NBD_OPT_ABORT")
                 {
                     "S: NBD_REP_ACK option=NBD_OPT_ABORT".clone_into(line);
@@ -591,16 +599,19 @@ impl Transcriber {
     /// The server left, and the client had not said that it would.
     fn server_left(&mut self) {
         match self.options.first().map(|asked| asked.option.option) {
-            Some(OptionType::EXPORT_NAME) => self.line("S: end"),
+            Some(OptionType::EXPORT_NAME) => {
+                self.line(answers::entered_or_left("the server left in the capture"));
+            }
             // Others answer before they leave.
             Some(OptionType::ABORT) => {
                 self.line("maybe { S: NBD_REP_ACK option=NBD_OPT_ABORT }");
                 self.line("S: end");
             }
-            // Others go on.
+            // Others go on; what the client had sent meanwhile would need a connection.
             _ => {
                 self.line("# here the server left");
                 self.line("-- close");
+                self.finished = true;
             }
         }
     }
@@ -658,14 +669,6 @@ fn plain(name: &WireString) -> Option<String> {
 fn end_of(request: &Request) -> u64 {
     let length = request.status.as_ref().map_or(request.length, |status| status.effect_length);
     request.offset.saturating_add(length)
-}
-
-/// The queries of an option about contexts.
-fn queries(option: &OptionRequest) -> &[WireString] {
-    match &option.body {
-        OptionBody::Meta { queries, .. } => queries,
-        _ => &[],
-    }
 }
 
 /// The export that an option names.

@@ -102,3 +102,101 @@ fn a_session_in_tls_asks_for_a_server_that_has_it() {
     let script = script("tls/tls13-nbdcopy-nbdkit.pcapng", 1).unwrap();
     assert!(script.contains("\nexport:  tls-forced\n"), "{script}");
 }
+
+/// A talk of a client with a server that leaves, and what the client still says then.
+fn left_by_the_server(before: &[(Side, Message)], after: &[Message]) -> String {
+    use dissector::dissect::{Ended, SessionInfo};
+    use dissector::session::{Config, Event, Session};
+
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 10809));
+    let info = SessionInfo { number: 1, client: address, server: address, start_ns: 0 };
+    let mut session = Session::new(Config::default());
+    let mut transcriber = Transcriber::new("left");
+    transcriber.record(Record::Opened(&info));
+    let tell = |session: &mut Session, transcriber: &mut Transcriber| {
+        while let Some(event) = session.next_event() {
+            match event {
+                Event::Message(seen) => transcriber.record(Record::Message(&info, &seen)),
+                Event::Violation(it) => transcriber.record(Record::Violation(&info, &it)),
+                Event::Problem(_) => {}
+            }
+        }
+    };
+    let greeting = Greeting::Newstyle { flags: HandshakeFlags(3) };
+    let begin = [
+        (Side::Server, Message::Greeting(greeting)),
+        (Side::Client, Message::ClientFlags(ClientFlags(3))),
+    ];
+    for (from, message) in begin.iter().chain(before) {
+        session.received(*from, 0, &message.to_bytes());
+        tell(&mut session, &mut transcriber);
+    }
+    session.closed(Side::Server, 0, Close::End);
+    let ended = Ended { from: Side::Server, time_ns: 0, how: Close::End };
+    transcriber.record(Record::Ended(&info, ended));
+    tell(&mut session, &mut transcriber);
+    for message in after {
+        session.received(Side::Client, 0, &message.to_bytes());
+        tell(&mut session, &mut transcriber);
+    }
+    transcriber.script().unwrap()
+}
+
+/// NBD_OPT_EXPORT_NAME of the export `disk`.
+fn export_name() -> (Side, Message) {
+    let body = OptionBody::Name(WireString(b"disk".to_vec()));
+    (Side::Client, Message::Option(OptionRequest { option: OptionType::EXPORT_NAME, body }))
+}
+
+/// The export that follows it.
+fn entered() -> (Side, Message) {
+    let info = protocol::message::ExportInfo {
+        size: 1 << 20,
+        flags: TransmissionFlags(5),
+        padding: protocol::message::Padding::Absent,
+    };
+    (Side::Server, Message::ExportInfo(info))
+}
+
+fn request(command: Command, cookie: u64) -> Message {
+    Message::Request(Request {
+        form: protocol::message::RequestForm::Compact,
+        flags: CommandFlags(0),
+        command,
+        cookie: Cookie(cookie),
+        offset: 0,
+        length: 512,
+        status: None,
+    })
+}
+
+/// A script demanded that servers leave, as a faulty one had, where right ones enter the export.
+#[test]
+fn a_server_that_leaves_at_export_name_may_enter_it_elsewhere() {
+    let script = left_by_the_server(&[export_name()], &[]);
+    let open = "either {\n  S: export-info";
+    assert!(script.contains(open) && script.contains("or { S: end }"), "{script}");
+}
+
+/// A script waited for answers after it had closed the connection.
+#[test]
+fn what_a_client_sends_after_the_server_left_is_not_told() {
+    let before = [export_name(), entered(), (Side::Client, request(Command::READ, 1))];
+    let script = left_by_the_server(&before, &[request(Command::FLUSH, 2)]);
+    assert!(script.contains("C: NBD_CMD_READ") && !script.contains("NBD_CMD_FLUSH"), "{script}");
+    assert!(script.trim_end().ends_with("-- close"), "{script}");
+}
+
+/// A script demanded that an experimental command succeed.
+#[test]
+fn an_experimental_command_need_not_succeed() {
+    let reply = SimpleReply { error: ErrorCode::OK, cookie: Cookie(1) };
+    let before = [
+        export_name(),
+        entered(),
+        (Side::Client, request(Command::RESIZE, 1)),
+        (Side::Server, Message::SimpleReply(reply)),
+    ];
+    let script = left_by_the_server(&before, &[]);
+    assert!(script.contains("\nS: reply _") && !script.contains("S: reply ok"), "{script}");
+}
