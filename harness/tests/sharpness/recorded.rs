@@ -30,8 +30,8 @@ const SHARE: usize = 9;
 const TRIED: usize = 12;
 /// and so many times.
 const TRIES: usize = 12;
-/// Faults whose scripts once failed right servers: these ended sessions, were left by the server, or
-/// contained what only this server does.
+/// Faults whose scripts once failed right servers, or are of the same kinds: the server left, or did what
+/// right ones do not.
 const ONCE_UNFAIR: [Fault; 10] = [
     Fault::ExportNameCloses,
     Fault::OptionUnknownDataKept,
@@ -45,7 +45,7 @@ const ONCE_UNFAIR: [Fault; 10] = [
     Fault::ContextSelectionAnywhere,
 ];
 /// So many faults are found again if each is recorded. It may only become more.
-const FOUND_AGAIN: usize = 140;
+const FOUND_AGAIN: usize = 144;
 /// So many sessions of its capture are tried.
 const SESSIONS: u64 = 3;
 
