@@ -46,6 +46,47 @@ fn a_server_without_an_image_gets_its_content_through_the_protocol() {
     }
 }
 
+/// A program that serves something else than the image that it is given is told so, once; nothing is
+/// blamed on it for what it holds.
+#[test]
+fn a_server_that_ignores_its_image_is_given_content_or_spared() {
+    let scenarios = ["2.6-read", "2.12-block-status/covers", "2.6-base"];
+    let tested = |server: &[&str]| {
+        let mut command = Command::new(NBDCHECK);
+        command.args(["run", "--color", "never"]).args(server).args(["--report", "json=-"]);
+        command.args(scenarios.map(|it| ["--scenario", it]).as_flattened());
+        let output = command.output().unwrap();
+        let all = text(&output);
+        assert_eq!(output.status.code(), Some(0), "{all}");
+        let told =
+            "the export does not hold what is in the file `{image}`: at offset 0 the file has ";
+        assert_eq!(all.matches(&format!("note: {told}")).count(), 1, "{all}");
+        assert!(
+            all.contains("Without `{image}`, content is written through the protocol"),
+            "{all}"
+        );
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (json["summary"]["passed"].as_u64().unwrap(), all)
+    };
+    let served = |args: &str| {
+        format!(": {{image}}; exec {NBDCHECK} serve --bind 127.0.0.1:{{port}} --export {args}")
+    };
+    let (writable, all) = tested(&["--server", &served("=mem:{size}")]);
+    assert!(all.contains("; known content is written to it instead"), "{all}");
+    let (read_only, all) = tested(&["--server", &served("=mem:{size},ro")]);
+    assert!(all.contains("what needs known content is left out"), "{all}");
+    assert!(read_only < writable, "{all}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.toml");
+    let peer = format!(
+        "format = 1\nkind = \"server\"\nname = \"mine\"\ntitle = \"mine\"\nprogram = {NBDCHECK:?}\ninstall = \"-\"\n[version]\nargs = [\"--version\"]\npattern = \"nbdcheck {{version}}\"\n[start]\nargs = [\"serve\", \"--bind\", \"127.0.0.1:{{port}}\", \"{{args}}\"]\n[listen]\ntcp = []\n[configuration.default]\nexport = \"\"\nimage = {{ size = \"16MiB\", content = \"known\" }}\nargs = [\"--export\", \"=mem:16M\"]\n"
+    );
+    std::fs::write(&file, peer).unwrap();
+    // The configurations that are not described are skipped.
+    let (by_file, all) = tested(&["--peer", file.to_str().unwrap()]);
+    assert!(by_file >= 15 && all.contains("; known content is written to it instead"), "{all}");
+}
+
 /// It turns everybody else away while it still has the connection before.
 #[test]
 fn a_server_with_one_place_is_not_taken_for_dead() {

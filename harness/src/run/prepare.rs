@@ -285,6 +285,29 @@ impl Place<'_> {
         in_either_form(richest, plain).await.map_err(unreadable)
     }
 
+    /// A little of what the export holds where scenarios know data: offset, what belongs there, what is
+    /// there.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn samples(self, wanted: Wanted) -> Result<Vec<(u64, Vec<u8>, Vec<u8>)>, String> {
+        let reading = async |form| {
+            let client = self.enter(form).await?;
+            let mut all = Vec::new();
+            for (_, at, length) in KNOWN {
+                let area = at..end(&client).min(at + length.min(UNIT)).max(at);
+                for (at, length) in pieces(area, self.most).take(1) {
+                    let there = client.read(at, length as usize).await?;
+                    all.push((at, wanted.piece(at, length), there.to_vec()));
+                }
+            }
+            let _ = client.disconnect().await;
+            Ok(all)
+        };
+        let [richest, plain] = [Form::Richest, Form::Plain].map(|form| self.in_time(reading(form)));
+        in_either_form(richest, plain).await.map_err(unreadable)
+    }
+
     /// Gives the export this content. With `fresh`, nothing is known of it: then what reads as
     /// zeroes is made a hole too where nothing tells whether it is one. With `within`, all else is known
     /// to be right.

@@ -65,6 +65,8 @@ pub struct Instance {
     pub described: bool,
     /// Whether it holds what the configuration says.
     pub content: bool,
+    /// Whether that is because it was given an image.
+    pub image: bool,
     /// What there is for TLS with it.
     pub security: Option<Security>,
     held: Held,
@@ -263,6 +265,7 @@ impl Target {
                 owned: false,
                 described: false,
                 content: false,
+                image: false,
                 security: security.as_deref().cloned(),
                 held: Held::Nothing,
             }),
@@ -283,6 +286,7 @@ impl Target {
                         owned: true,
                         described: file.command().is_none(),
                         content: running.content().is_some() || file.command().is_none(),
+                        image: running.content().is_some(),
                         security,
                         held: Held::Peer(Box::new(running)),
                     }),
@@ -334,6 +338,7 @@ impl Target {
             owned: true,
             described: true,
             content: true,
+            image: false,
             security,
             held: Held::Reference { _handle: handle, _folder: folder },
         })

@@ -31,7 +31,7 @@ pub(super) async fn fill(
     configuration: &str,
     limit: Duration,
 ) -> Result<(), String> {
-    if !instance.owned || instance.described {
+    if !instance.owned || (instance.described && instance.content) {
         return Ok(());
     }
     let unkept = |why: &String| Err(format!("the export does not keep known content: {why}"));
@@ -47,13 +47,23 @@ pub(super) async fn fill(
             "{unknown}, and it is read-only: `{{image}}` in the command changes that"
         ));
     }
+    let (place, wanted) = place_of(instance, capabilities, configuration, limit);
+    place.lay(wanted, true, None).await
+}
+
+/// The export of a server that the harness started, and what its configuration says it holds.
+pub(super) fn place_of<'i>(
+    instance: &'i Instance,
+    capabilities: &'i Capabilities,
+    configuration: &str,
+    limit: Duration,
+) -> (Place<'i>, Wanted) {
     let tls = instance.security.as_ref().filter(|_| capabilities.tls != TlsMode::Off);
     let wanted = Wanted { blank: configuration == "blank", far: is_far(configuration) };
     let (export, most) = (capabilities.export.as_str(), capabilities.maximum());
     let answered = Answered::by(capabilities);
     let (address, stays_open) = (&instance.address, capabilities.stays_open);
-    let place = Place { address, tls, export, limit, most, answered, stays_open };
-    place.lay(wanted, true, None).await
+    (Place { address, tls, export, limit, most, answered, stays_open }, wanted)
 }
 
 impl Runner {

@@ -4,6 +4,7 @@ mod canary;
 mod content;
 mod decide;
 pub(super) mod halt;
+mod image;
 mod known_content;
 mod options;
 mod places;

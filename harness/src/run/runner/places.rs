@@ -181,6 +181,7 @@ impl Runner {
                 address: main.address.clone(),
                 owned: false,
                 described: false,
+                content: false,
                 unfilled: None,
                 security: main.security.clone(),
                 capabilities,

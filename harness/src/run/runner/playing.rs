@@ -70,6 +70,7 @@ impl Runner {
                 return None;
             }
         };
+        instance.content = shared.content;
         let limit = self.options.timeout;
         if let Err(reason) = fill(&instance, &shared.capabilities, configuration, limit).await
             && shared.unfilled.is_none()

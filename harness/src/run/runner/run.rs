@@ -1,5 +1,6 @@
 //! Runs scenarios against one target: several at once, without one disturbing another.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use protocol::notation::ast::{MessageLine, Word};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use super::canary::{Canary, Reached};
-use super::content::fill;
+use super::image::settle;
 use super::options::Options;
 use super::standing::tell_once;
 use super::state::{Runner, Shared};
@@ -257,7 +258,14 @@ impl Runner {
             instance.stop().await;
             instance = self.target.start(configuration, self.options.access).await?;
         }
-        let unfilled = fill(&instance, &capabilities, configuration, limit).await.err();
+        let suspect = self.foreign_image.load(Ordering::Relaxed);
+        let held = settle(&mut instance, &capabilities, configuration, limit, suspect).await;
+        if let Some(note) = held.note
+            && !self.foreign_image.swap(true, Ordering::Relaxed)
+        {
+            // Nobody may listen.
+            let _ = self.events.send(Event::Note(note));
+        }
         let (address, security) = (&instance.address, instance.security.as_ref());
         let insists = self.target.insists_on_tls();
         let canary = Canary::hatch(address, security, insists, &capabilities, limit).await;
@@ -265,7 +273,8 @@ impl Runner {
             address: instance.address.clone(),
             owned: instance.owned,
             described: instance.described,
-            unfilled,
+            content: held.content,
+            unfilled: held.unfilled,
             security: instance.security.clone(),
             instance: Mutex::new(Some(instance)),
             visits: Arc::new(Visits::to(&capabilities)),

@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) owned: bool,
     /// Whether it is known to be in the configuration that it was started in.
     pub(super) described: bool,
+    /// Whether it comes with what its configuration says each time that it is started.
+    pub(super) content: bool,
     /// Why it does not hold what its configuration says, if it does not. Other people's servers
     /// are given content when a scenario needs it.
     pub(super) unfilled: Option<String>,
@@ -59,6 +61,8 @@ pub(super) struct Runner {
     pub(super) canary: Mutex<Option<Instant>>,
     /// A server that is started again has fallen silent before.
     pub(super) silenced: AtomicBool,
+    /// The user was told that a server does not serve the image that it was given.
+    pub(super) foreign_image: AtomicBool,
     /// How an external target died.
     pub(super) death: std::sync::Mutex<Option<String>>,
 }
@@ -82,6 +86,7 @@ impl Runner {
             together: RwLock::new(()),
             canary: Mutex::new(None),
             silenced: AtomicBool::new(false),
+            foreign_image: AtomicBool::new(false),
             death: std::sync::Mutex::new(None),
         }
     }
