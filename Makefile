@@ -5,7 +5,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 CARGO ?= cargo
 
-.PHONY: help run peers test lint fmt bench golden made
+.PHONY: help run peers test test-waiting test-computing lint fmt bench golden made
 
 help:
 	@echo 'make run     test the reference server with every scenario'
@@ -35,8 +35,20 @@ test: peers lint
 	  $(CARGO) nextest run --locked --workspace --all-features --profile ci \
 	  && $(CARGO) test --locked --workspace --all-features --doc --quiet; \
 	else \
-	  RUST_TEST_THREADS=4 $(CARGO) test --locked --workspace --all-features; \
+	  $(CARGO) test --locked --workspace --all-features --no-run \
+	  && $(MAKE) --no-print-directory --jobs=2 --output-sync=target test-waiting test-computing \
+	  && $(CARGO) test --locked --workspace --all-features --doc --quiet; \
 	fi
+
+# Without nextest: the tests that mostly wait for servers, beside all others.
+WAITING := strangers strange_clients
+COMPUTING := $(filter-out $(WAITING),$(sort $(basename $(notdir $(wildcard */tests/*.rs)))))
+
+test-waiting:
+	RUST_TEST_THREADS=4 $(CARGO) test --locked --workspace --all-features $(WAITING:%=--test %)
+
+test-computing:
+	RUST_TEST_THREADS=3 $(CARGO) test --locked --workspace --all-features --lib --bins --examples $(COMPUTING:%=--test %)
 
 fmt:
 	$(CARGO) fmt --all
