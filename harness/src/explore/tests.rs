@@ -5,6 +5,7 @@ use std::path::Path;
 use protocol::text::WireString;
 use protocol::values::{OptionType, ReplyType, TransmissionFlags as T};
 
+use super::common::common;
 use super::facts::Facts;
 use super::hunt::{script_of, tree};
 use super::session::Setting;
@@ -183,4 +184,30 @@ fn nothing_is_written_where_that_is_not_allowed() {
             assert!(!text.contains(word), "{text}");
         }
     }
+}
+
+/// What either server falls short in counts for both, whichever is named first.
+#[test]
+fn sessions_for_two_servers_keep_within_what_either_serves() {
+    let less = |served| Capabilities {
+        served: Some(served),
+        leaves_at_unknown: true,
+        unserved: true,
+        ..rich()
+    };
+    let pairs = [
+        (rich(), less(64 << 10), 64 << 10),
+        (less(64 << 10), rich(), 64 << 10),
+        (less(MIB), less(4 << 10), 4 << 10),
+        (less(4 << 10), less(MIB), 4 << 10),
+    ];
+    for (a, b, most) in pairs {
+        let [a, b] = [a, b].map(|found| facts(found, Setting::Default));
+        let both = common(&a, &b).unwrap();
+        assert_eq!(both.maximum(), most);
+        assert!(both.found.leaves_at_unknown && both.found.unserved);
+    }
+    let all = common(&facts(rich(), Setting::Default), &facts(rich(), Setting::Default)).unwrap();
+    assert_eq!(all.found.served, None);
+    assert!(!all.found.leaves_at_unknown && !all.found.unserved);
 }

@@ -163,12 +163,12 @@ impl Conn {
         let began = Instant::now();
         let mut choice = self.choose(selector, asks_for_none, limit).await;
         match choice.candidate {
-            Candidate::End(End::Timeout) if parting => {
+            Candidate::End(End::Timeout(_)) if parting => {
                 patience.stayed_open();
                 self.end = Some(End::Close);
                 choice.candidate = Candidate::End(End::Close);
             }
-            Candidate::End(End::Timeout | End::Stalled(..)) => self.unanswered = cause,
+            Candidate::End(End::Timeout(_) | End::Stalled(..)) => self.unanswered = cause,
             Candidate::End(_) => self.unanswered = None,
             Candidate::Message(_) | Candidate::Reply(_) => {
                 let is_reply = |received: &Received| received.request.is_some();
@@ -210,7 +210,7 @@ impl Conn {
                     }
                 }
                 // A time-out is of this wait only.
-                Incoming::End(end @ (End::Timeout | End::Stalled(..))) => {
+                Incoming::End(end @ (End::Timeout(_) | End::Stalled(..))) => {
                     let end = *self.quiet.get_or_insert(end);
                     return Choice { candidate: Candidate::End(end), taken: Vec::new() };
                 }
@@ -263,7 +263,7 @@ impl Conn {
                         return true;
                     }
                 }
-                Incoming::End(End::Timeout | End::Stalled(..)) => return true,
+                Incoming::End(End::Timeout(_) | End::Stalled(..)) => return true,
                 Incoming::End(_) => return false,
             }
         }

@@ -282,7 +282,7 @@ impl Interpreter<'_> {
                     Candidate::End(End::Close | End::Notified | End::Reset) => {
                         id::INTEROP_EXPORT_NAME
                     }
-                    Candidate::End(End::Timeout) => id::OPT_EXPORT_NAME_REFUSAL_CLOSES,
+                    Candidate::End(End::Timeout(_)) => id::OPT_EXPORT_NAME_REFUSAL_CLOSES,
                     _ => id::OPT_EXPORT_NAME_REPLY_LAYOUT,
                 };
                 self.stumble(rule, "S: export-info", &came, span)

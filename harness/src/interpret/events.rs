@@ -174,7 +174,7 @@ impl Interpreter<'_> {
                         Candidate::End(
                             End::Close | End::Notified | End::Reset | End::CutOff(_),
                         ) => id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT,
-                        Candidate::End(End::Timeout) => id::OPTION_REPLY_ONE_FINAL,
+                        Candidate::End(End::Timeout(_)) => id::OPTION_REPLY_ONE_FINAL,
                         _ => id::OPTION_REPLY_LAYOUT,
                     };
                     let expected = format!("S: a reply to {option}");
@@ -240,7 +240,7 @@ impl Interpreter<'_> {
                         Candidate::End(End::Garbage(_) | End::Stalled(..)) => {
                             id::OPTION_REPLY_LAYOUT
                         }
-                        Candidate::End(End::Timeout) => id::OPTION_REPLY_ONE_FINAL,
+                        Candidate::End(End::Timeout(_)) => id::OPTION_REPLY_ONE_FINAL,
                         _ => id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT,
                     };
                     return self.stumble(rule, expected, &came, span);

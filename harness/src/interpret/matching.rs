@@ -37,7 +37,7 @@ impl Candidate {
             Self::End(End::Close | End::Notified) => EventKind::Close,
             Self::End(End::CutOff(_)) => EventKind::CutOff,
             Self::End(End::Reset) => EventKind::Reset,
-            Self::End(End::Timeout) => EventKind::Timeout,
+            Self::End(End::Timeout(_)) => EventKind::Timeout,
             Self::End(End::Stalled(..)) => EventKind::Stalled,
             Self::End(End::Garbage(_)) => EventKind::Garbage,
             Self::End(End::TooLarge(_) | End::Endless(_)) => EventKind::Oversized,
@@ -126,7 +126,7 @@ pub fn compare(
                     | (Some("close"), End::Close | End::Notified)
                     | (Some("close-notify"), End::Notified)
                     | (Some("reset"), End::Reset)
-                    | (Some("timeout"), End::Timeout)
+                    | (Some("timeout"), End::Timeout(_))
             );
             if wanted {
                 Ok(Outcome::Match(Vec::new()))

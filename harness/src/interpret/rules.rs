@@ -161,12 +161,12 @@ impl Interpreter<'_> {
         }
         if lines.iter().all(wants_end) {
             // Whatever the scenario is about, this is what is wrong.
-            let stays = matches!(end, End::Timeout) && conn.link.tracker().is_disconnecting();
+            let stays = matches!(end, End::Timeout(_)) && conn.link.tracker().is_disconnecting();
             return stays.then_some(id::DISC_SERVER_CLOSES);
         }
         match end {
-            End::Timeout if tags.any(is_about_silence) => None,
-            End::Timeout | End::Stalled(..) => {
+            End::Timeout(_) if tags.any(is_about_silence) => None,
+            End::Timeout(_) | End::Stalled(..) => {
                 let awaited = conn.selector(line, &self.env).ok()?;
                 let (_, rule) = conn.awaited(awaited)?;
                 Some(match end {
@@ -221,7 +221,7 @@ impl Interpreter<'_> {
                 id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT
             }
             Candidate::End(End::Stalled(part, _)) => self.layout(conn, part.data.is_some()),
-            Candidate::End(End::Timeout) => match tracker.phase() {
+            Candidate::End(End::Timeout(_)) => match tracker.phase() {
                 Phase::Start | Phase::Flags => id::HANDSHAKE_GREETING_LAYOUT,
                 Phase::Haggling => id::OPTION_REPLY_ONE_FINAL,
                 Phase::Entering => id::OPT_EXPORT_NAME_REPLY_LAYOUT,

@@ -476,7 +476,7 @@ impl Link {
                     let trickles = last.is_some_and(|last| last.elapsed() < limit / 2);
                     return Incoming::End(match self.part() {
                         Some(part) => End::Stalled(Part { trickles, ..part }, limit),
-                        None => End::Timeout,
+                        None => End::Timeout(limit),
                     });
                 }
             }

@@ -17,8 +17,8 @@ pub enum End {
     CutOff(Part),
     /// The peer reset the connection.
     Reset,
-    /// Nothing came in time.
-    Timeout,
+    /// Nothing came for as long as it was waited.
+    Timeout(Duration),
     /// A part of a message came, and then nothing for as long as it was waited.
     Stalled(Part, Duration),
     /// What came can't be the next message.
@@ -27,6 +27,11 @@ pub enum End {
     TooLarge(u64),
     /// So many messages, and no end of what they answer.
     Endless(u64),
+}
+
+/// A time in seconds, to the millisecond.
+fn seconds(waited: Duration) -> f64 {
+    (waited.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 /// What came of a message that did not come whole.
@@ -69,9 +74,9 @@ impl std::fmt::Display for End {
                 write!(f, "close: the peer closed in the middle of a message: {part}")
             }
             Self::Reset => f.write_str("reset: the peer reset the connection"),
-            Self::Timeout => f.write_str("timeout: nothing came in time"),
+            Self::Timeout(waited) => write!(f, "timeout: nothing for {} s", seconds(*waited)),
             Self::Stalled(part, waited) => {
-                let seconds = (waited.as_secs_f64() * 1000.0).round() / 1000.0;
+                let seconds = seconds(*waited);
                 match part.trickles {
                     true => write!(f, "timeout: {part} within {seconds} s"),
                     false => write!(f, "timeout: {part}, then nothing for {seconds} s"),

@@ -91,7 +91,7 @@ impl Link {
             Ok(stream) => stream,
             Err(NoTls::Failed(_)) => return Ok(()),
             Err(NoTls::Silent) => {
-                self.ended = Some(End::Timeout);
+                self.ended = Some(End::Timeout(limit));
                 return Ok(());
             }
         };
@@ -106,7 +106,7 @@ impl Link {
                 return Err(format!("{shown}, and the client goes on inside"));
             }
             self.note("-- the client leaves after the TLS handshake".to_owned());
-            self.after(stream, read.is_err());
+            self.after(stream, read.is_err().then_some(limit));
             return Ok(());
         }
         // It need not arrive: whoever refused us has stopped listening.
@@ -122,17 +122,15 @@ impl Link {
             Ok(Ok(_)) => self.note("-- the TLS handshake is refused: closed".to_owned()),
             Err(_) => self.note("-- no answer inside TLS".to_owned()),
         }
-        self.after(stream, read.is_err());
+        self.after(stream, read.is_err().then_some(limit));
         Ok(())
     }
 
     /// TLS is over before it was of use: what is below it stays.
-    fn after(&mut self, mut stream: TlsStream<Carrier>, silent: bool) {
+    fn after(&mut self, mut stream: TlsStream<Carrier>, silent: Option<Duration>) {
         let carrier = std::mem::replace(stream.carrier_mut(), Carrier::gone(self.clock()));
         self.stream = Some(Stream::Below(Box::new(carrier)));
-        if silent {
-            self.ended = Some(End::Timeout);
-        }
+        self.ended = silent.map(End::Timeout).or(self.ended);
     }
 
     async fn shake_hands(

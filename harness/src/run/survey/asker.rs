@@ -133,7 +133,7 @@ impl Asker {
                 }
                 Ok(*received)
             }
-            Incoming::End(End::Timeout) => Err(NoAnswer::Silent(self.limit)),
+            Incoming::End(End::Timeout(_)) => Err(NoAnswer::Silent(self.limit)),
             Incoming::End(end) => Err(NoAnswer::Ended(end)),
         }
     }
@@ -294,7 +294,7 @@ impl Asker {
                         break;
                     }
                 }
-                Incoming::End(End::Timeout | End::Stalled(..)) => break,
+                Incoming::End(End::Timeout(_) | End::Stalled(..)) => break,
                 Incoming::End(_) => return true,
             }
         }

@@ -90,7 +90,7 @@ pub(super) fn ending(end: End) -> String {
             format!("the server closed the connection in the middle of a message: {part}")
         }
         End::Reset => "the server reset the connection".to_owned(),
-        End::Timeout => "nothing came in time".to_owned(),
+        End::Timeout(waited) => format!("nothing came for {}", seconds(waited)),
         End::Stalled(part, waited) if part.trickles => format!("{part} within {}", seconds(waited)),
         End::Stalled(part, waited) => format!("{part}, then nothing for {}", seconds(waited)),
         End::Garbage(magic) => format!("the server sent bytes that are not a message: {magic}"),
