@@ -23,7 +23,7 @@ KNOWN = {
     # Options.
     "extended", "no-structured", "no-contexts", "no-no-zeroes", "list-forbidden", "info-forbidden",
     "starttls-forbidden", "texts", "infos-unasked", "infos-reversed", "infos-few", "infos-unknown",
-    "few-options", "several-exports",
+    "few-options", "several-exports", "any-name",
     # Limits and flags.
     "maximum-1m", "maximum-none", "minimum-512", "minimum-4096", "no-block-size", "odd-size", "read-only",
     "only-has-flags", "no-df", "multi-conn", "rotational", "fast-zero-never",
@@ -237,6 +237,9 @@ class Odd(Session):
         self.chunk(cookie, offset, 6 if self.extended else 5, body, not has("status-none-at-end"))
         if has("status-none-at-end"):
             self.chunk(cookie, offset, 0, b"")
+
+    def find(self, name):
+        return super().find(name) or (self.exports[0] if has("any-name") else None)
 
     def done(self, kind, cookie, offset):
         if has("chunks-for-all") and self.structured:
