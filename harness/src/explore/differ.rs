@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
-
 use super::answers::{Exchange, exchanges};
 use super::common::common;
 use super::facts::Facts;
 use super::hunt::{Limits, Tree, facts_of, made, shrink, shrinks_until, tree};
+use super::in_order::InOrder;
 use super::session::{Session, Setting};
 use super::writer::write;
 use crate::finding::{EventKind, Finding, Verdict};
@@ -160,27 +159,27 @@ impl Pair {
             return;
         }
         let jobs = self.jobs().await;
-        let mut playing: JoinSet<(u64, Option<Outcomes>)> = JoinSet::new();
-        let mut next = 0;
+        let mut playing: InOrder<Option<Outcomes>> = InOrder::new();
         loop {
-            while playing.len() < jobs && !self.is_over(next) {
-                let session = tree(self.limits.seed, next, self.limits.lawful).current();
-                let script = self.script(&session, next).await;
-                let (stages, number) = (self.stages.clone(), next);
-                playing.spawn(async move {
+            while playing.has_room(jobs) && !self.is_over(playing.begun()) {
+                let number = playing.begun();
+                let session = tree(self.limits.seed, number, self.limits.lawful).current();
+                let script = self.script(&session, number).await;
+                let stages = self.stages.clone();
+                playing.begin(async move {
                     match script {
-                        Some(script) => (number, Some(play(&stages, &script).await)),
-                        None => (number, None),
+                        Some(script) => Some(play(&stages, &script).await),
+                        None => None,
                     }
                 });
-                next += 1;
             }
-            let Some(done) = playing.join_next().await else { break };
+            let Some(done) = playing.next().await else { break };
             match done {
                 Ok((_, None)) => {}
                 Ok((number, Some(outcomes))) => self.compare(number, &outcomes, told).await,
                 Err(error) => {
                     self.result.problem.get_or_insert(format!("a session came to no end: {error}"));
+                    break;
                 }
             }
         }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use tokio::task::JoinSet;
 
 use super::facts::Facts;
+use super::in_order::InOrder;
 use super::session::{Session, Setting, sessions};
 use super::writer::write;
 use crate::finding::{EventKind, Finding, Severity, Verdict};
@@ -142,32 +142,27 @@ pub async fn hunt(
 impl Hunt {
     async fn run(&mut self, told: &mut impl FnMut(&Found)) {
         let jobs = self.jobs().await;
-        let mut playing: JoinSet<(u64, Option<Outcome>)> = JoinSet::new();
-        let mut next = 0;
+        let mut playing: InOrder<Option<Outcome>> = InOrder::new();
         loop {
-            let is_over = self.is_over(next);
-            while !is_over && playing.len() < jobs {
-                let session = tree(self.limits.seed, next, self.limits.lawful).current();
-                let script = self.script(&session, next).await;
-                let (stage, number) = (self.stage.clone(), next);
-                playing.spawn(async move {
-                    let outcome = match script {
+            while playing.has_room(jobs) && !self.is_over(playing.begun()) {
+                let number = playing.begun();
+                let session = tree(self.limits.seed, number, self.limits.lawful).current();
+                let script = self.script(&session, number).await;
+                let stage = self.stage.clone();
+                playing.begin(async move {
+                    match script {
                         Some(script) => Some(stage.play(&script).await),
                         None => None,
-                    };
-                    (number, outcome)
+                    }
                 });
-                next += 1;
-                if self.is_over(next) {
-                    break;
-                }
             }
-            let Some(done) = playing.join_next().await else { break };
+            let Some(done) = playing.next().await else { break };
             match done {
                 Ok((_, None)) => {}
                 Ok((number, Some(outcome))) => self.judge(number, outcome, told).await,
                 Err(error) => {
                     self.tally.problem.get_or_insert(format!("a session came to no end: {error}"));
+                    break;
                 }
             }
         }

@@ -11,6 +11,7 @@ mod differ;
 mod facts;
 mod haggle;
 mod hunt;
+mod in_order;
 mod model;
 mod pen;
 pub mod render;
