@@ -116,6 +116,8 @@ pub enum Outcome {
     OnlyWarned,
     /// Nothing was found.
     Survived,
+    /// Nothing was found in a server of which nbdcheck knows nothing, and nothing could be.
+    NotVisible,
 }
 
 impl Outcome {
@@ -127,6 +129,7 @@ impl Outcome {
             Self::Found => "found",
             Self::OnlyWarned => "only warned",
             Self::Survived => "survived",
+            Self::NotVisible => "not visible",
         }
     }
 }
@@ -143,11 +146,35 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// Why nobody could see the fault, if nobody could.
+    #[must_use]
+    pub fn why_not_visible(&self) -> Option<&'static str> {
+        let not_visible = self.outcome == Outcome::NotVisible;
+        not_visible.then(|| why_not_visible(self.fault)).flatten()
+    }
+
     /// What the fault breaks and nothing named.
     #[must_use]
     pub fn missed(&self) -> Vec<&'static str> {
         missed(self.fault, &self.found)
     }
+}
+
+/// Faults that only those can tell from lawful behaviour who set the server up, and why.
+const NOT_VISIBLE: [(Fault, &str); 8] = [
+    (Fault::GoUnknownServed, "a server may serve an export of any name"),
+    (Fault::TlsOnlyServed, "nobody else knows which exports are for TLS only"),
+    (Fault::ReadErrorHidden, "nobody else knows what its device can't read"),
+    (Fault::WriteNotStored, "an export may keep nothing, as null devices do"),
+    (Fault::StatusHolesHidden, "a server need not know of its holes"),
+    (Fault::BitmapAllDirty, "nobody else knows what was written before"),
+    (Fault::BitmapInverted, "nobody else knows what was written before"),
+    (Fault::BitmapWritesUnmarked, "a bitmap that is not recording may be exported"),
+];
+
+fn why_not_visible(fault: AnyFault) -> Option<&'static str> {
+    let mut all = NOT_VISIBLE.iter();
+    all.find(|(hidden, _)| AnyFault::Server(*hidden) == fault).map(|(_, why)| *why)
 }
 
 /// What a fault breaks and nothing in `found` names.
@@ -215,6 +242,8 @@ pub async fn test(fault: AnyFault, all: &[Arc<Script>], means: &Means) -> Trial 
     };
     let outcome = if missed(fault, &found).is_empty() {
         Outcome::Named
+    } else if found.is_empty() && *means != Means::Inside && why_not_visible(fault).is_some() {
+        Outcome::NotVisible
     } else if found.is_empty() {
         Outcome::Survived
     } else if !failed && fault.expected().iter().any(is_must) {

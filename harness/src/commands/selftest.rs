@@ -22,7 +22,8 @@ use crate::selftest::{self, AnyFault, Means, Outcome, Trial};
 Plays the scenarios against the reference server with one deliberate fault at a time, until every \
 requirement that the fault breaks has been named. With `--client`, it tests the reference client in the \
 same way. `nbdcheck serve --list-faults` and `nbdcheck client --list-faults` list the faults. The exit \
-status is 1 if a fault survives, or if one that breaks a MUST causes only warnings.
+status is 1 if a fault survives, or if one that breaks a MUST causes only warnings. With `--outside`, some \
+faults of servers look lawful to those who did not set the server up: they are listed with the reason.
 
 Examples:
   nbdcheck selftest
@@ -157,13 +158,22 @@ async fn trials(
 fn told(trials: &[Trial], side: Side) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["area", "faults", "named", "found", "only warned", "survived"]);
+    // Inside, everything can be seen.
+    let outcomes: Vec<Outcome> = [
+        Outcome::Named,
+        Outcome::Found,
+        Outcome::OnlyWarned,
+        Outcome::Survived,
+        Outcome::NotVisible,
+    ]
+    .into_iter()
+    .filter(|it| *it != Outcome::NotVisible || trials.iter().any(|trial| trial.outcome == *it))
+    .collect();
+    table.set_header(["area", "faults"].into_iter().chain(outcomes.iter().map(|it| it.name())));
     let row = |name: &str, trials: &[&Trial]| {
         let count = |outcome| trials.iter().filter(|trial| trial.outcome == outcome).count();
         let mut counts = vec![trials.len()];
-        counts.extend(
-            [Outcome::Named, Outcome::Found, Outcome::OnlyWarned, Outcome::Survived].map(count),
-        );
+        counts.extend(outcomes.iter().copied().map(count));
         let mut cells = vec![Cell::new(name)];
         cells
             .extend(counts.into_iter().map(|it| Cell::new(it).set_alignment(CellAlignment::Right)));
@@ -181,6 +191,10 @@ fn told(trials: &[Trial], side: Side) -> String {
         let Trial { fault, outcome, found } = trial;
         let _ =
             writeln!(out, "{}: {fault}: the {} {}", outcome.name(), side.name(), fault.summary());
+        if let Some(why) = trial.why_not_visible() {
+            let _ = writeln!(out, "    {why}");
+            continue;
+        }
         let _ = writeln!(out, "    not named: {}", trial.missed().join(", "));
         if !found.is_empty() {
             let found: Vec<_> = found.iter().copied().collect();
@@ -201,6 +215,7 @@ fn json(trials: &[Trial]) -> String {
                 "outcome": trial.outcome.name(),
                 "breaks": trial.fault.expected(),
                 "found": trial.found,
+                "why": trial.why_not_visible(),
             })
         })
         .collect();
@@ -227,6 +242,9 @@ mod tests {
             trial(Fault::ReplyMissing, Outcome::OnlyWarned, &["string-soft-limit-256"]),
             trial(Fault::DiscIgnored, Outcome::Survived, &[]),
         ];
+        insta::assert_snapshot!("inside", told(&trials, Side::Server));
+        let trials =
+            [&trials[..], &[trial(Fault::WriteNotStored, Outcome::NotVisible, &[])]].concat();
         insta::assert_snapshot!(told(&trials, Side::Server));
         insta::assert_snapshot!("json", json(&trials));
     }
