@@ -29,9 +29,9 @@ pub enum End {
     Endless(u64),
 }
 
-/// A time in seconds, to the millisecond.
-fn seconds(waited: Duration) -> f64 {
-    (waited.as_secs_f64() * 1000.0).round() / 1000.0
+/// A time in seconds, to the millisecond: `5 s`, `0.25 s`.
+pub(crate) fn seconds(waited: Duration) -> String {
+    format!("{} s", (waited.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
 /// What came of a message that did not come whole.
@@ -74,12 +74,12 @@ impl std::fmt::Display for End {
                 write!(f, "close: the peer closed in the middle of a message: {part}")
             }
             Self::Reset => f.write_str("reset: the peer reset the connection"),
-            Self::Timeout(waited) => write!(f, "timeout: nothing for {} s", seconds(*waited)),
+            Self::Timeout(waited) => write!(f, "timeout: nothing for {}", seconds(*waited)),
             Self::Stalled(part, waited) => {
                 let seconds = seconds(*waited);
                 match part.trickles {
-                    true => write!(f, "timeout: {part} within {seconds} s"),
-                    false => write!(f, "timeout: {part}, then nothing for {seconds} s"),
+                    true => write!(f, "timeout: {part} within {seconds}"),
+                    false => write!(f, "timeout: {part}, then nothing for {seconds}"),
                 }
             }
             Self::Garbage(magic) => write!(f, "garbage: {magic}"),

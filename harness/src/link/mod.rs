@@ -12,6 +12,7 @@ pub mod tracker;
 mod transcript;
 
 pub use connection::{Incoming, Link, Received, plain};
+pub(crate) use end::seconds;
 pub use end::{End, Part};
 pub use tap::Tap;
 pub use touched::Touched;

@@ -17,9 +17,7 @@ const SHOWN: usize = 8;
 
 /// What a server holds that was started.
 pub(super) struct Held {
-    /// Whether it came with what its configuration says.
-    pub(super) content: bool,
-    /// Why it does not hold that now either.
+    /// Why it does not hold what its configuration says, not now either.
     pub(super) unfilled: Option<String>,
     /// What is told of an image that it does not serve.
     pub(super) note: Option<String>,
@@ -41,28 +39,28 @@ pub(super) async fn settle(
     };
     let Some(foreign) = foreign else {
         let unfilled = fill(instance, capabilities, configuration, limit).await.err();
-        return Held { content: instance.content, unfilled, note: None };
+        return Held { unfilled, note: None };
     };
+    instance.content = false;
+    let why = format!("the export does not hold what is in the file `{{image}}`: {foreign}");
     let told = |what: &str| {
         Some(format!(
-            "note: the export does not hold what is in the file `{{image}}`: {foreign}; {what}\nhint: is the file that `{{image}}` stands for the one that the program serves? Without `{{image}}`, content is written through the protocol"
+            "note: {why}; {what}\nhint: is the file that `{{image}}` stands for the one that the program serves? Without `{{image}}`, content is written through the protocol"
         ))
     };
     if capabilities.flags.has(TransmissionFlags::READ_ONLY) {
-        let why = format!("the export does not hold what is in the file `{{image}}`: {foreign}");
         let note = told("what needs known content is left out, since the export is read-only");
-        return Held { content: false, unfilled: Some(why), note };
+        return Held { unfilled: Some(why), note };
     }
-    instance.content = false;
     match fill(instance, capabilities, configuration, limit).await {
         Ok(()) => {
             let note = told("known content is written to it instead");
-            Held { content: false, unfilled: None, note }
+            Held { unfilled: None, note }
         }
         // Then it reads or writes wrongly, which is for scenarios to name.
         Err(_) => {
             instance.content = true;
-            Held { content: true, unfilled: None, note: None }
+            Held { unfilled: None, note: None }
         }
     }
 }

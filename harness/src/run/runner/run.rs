@@ -273,7 +273,7 @@ impl Runner {
             address: instance.address.clone(),
             owned: instance.owned,
             described: instance.described,
-            content: held.content,
+            content: instance.content,
             unfilled: held.unfilled,
             security: instance.security.clone(),
             instance: Mutex::new(Some(instance)),

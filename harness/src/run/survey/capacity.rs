@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::asker::Asker;
 use super::capabilities::Route;
-use super::fact::{NoAnswer, seconds};
+use super::fact::NoAnswer;
 use super::surveyor::Surveyor;
 use super::way::Way;
+use crate::link::seconds;
 
 /// How many connections are tried at once, and how many a server that the harness set up is taken
 /// to serve: some scenarios need 17.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::link::End;
+use crate::link::{End, seconds};
 
 /// What the survey knows of one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,11 +97,6 @@ pub(super) fn ending(end: End) -> String {
         End::Endless(_) => "no end of what the server says".to_owned(),
         End::TooLarge(bytes) => format!("a message with {bytes} bytes of payload came"),
     }
-}
-
-/// `5 s`, `0.25 s`.
-pub(super) fn seconds(duration: Duration) -> String {
-    format!("{} s", (duration.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
 /// Why there is nothing to test.

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use super::asker::{Asker, Style};
 use super::capabilities::{Capabilities, Route};
-use super::fact::{NoAnswer, Trouble, ending, seconds};
+use super::fact::{NoAnswer, Trouble, ending};
 use super::surveyor::{AGAIN, Surveyor};
 use super::whom::{Ask, Whom};
 use super::{content, exports, parting};
+use crate::link::seconds;
 
 /// How many connections tell whether a server hangs up on some.
 const ALONE: u32 = 12;
