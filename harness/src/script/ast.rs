@@ -14,14 +14,22 @@ pub struct Source {
     pub path: String,
     /// The whole text.
     pub text: String,
+    /// Where its lines end.
+    ends: Vec<usize>,
 }
 
 impl Source {
+    /// A text, and what it is called in messages.
+    #[must_use]
+    pub fn new(path: &str, text: &str) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Self { path: path.to_owned(), text: text.to_owned(), ends }
+    }
+
     /// The 1-based number of the line that a byte stands in.
     #[must_use]
     pub fn line_of(&self, at: usize) -> usize {
-        let upto = &self.text.as_bytes()[..at.min(self.text.len())];
-        1 + upto.iter().filter(|b| **b == b'\n').count()
+        1 + self.ends.partition_point(|end| *end < at)
     }
 }
 

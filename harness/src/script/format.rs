@@ -25,7 +25,7 @@ const COMMENTS: usize = 50;
 /// # Errors
 /// Every mistake of grammar: what can't be read can't be formatted.
 pub fn format(path: &str, text: &str) -> Result<String, Vec<ScriptError>> {
-    let source = Arc::new(Source { path: path.to_owned(), text: text.to_owned() });
+    let source = Arc::new(Source::new(path, text));
     let mut errors = Vec::new();
     let (lines, start) = header::split(&source, &mut errors);
     header::read(&source, &lines, &mut errors);

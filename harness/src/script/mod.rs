@@ -32,7 +32,7 @@ use ast::{Script, Source};
 /// # Errors
 /// Every mistake of grammar, in the order of lines. What is grammatical may still make no sense.
 pub fn parse(id: &str, path: &str, text: &str) -> Result<Script, Vec<ScriptError>> {
-    let source = Arc::new(Source { path: path.to_owned(), text: text.to_owned() });
+    let source = Arc::new(Source::new(path, text));
     let mut errors = Vec::new();
     let (lines, body_start) = header::split(&source, &mut errors);
     let header = header::read(&source, &lines, &mut errors);
