@@ -267,8 +267,9 @@ impl Interpreter<'_> {
         warn: bool,
     ) -> Flow {
         let tags = rules::blamed(line);
-        let tags: Vec<String> =
+        let mut tags: Vec<String> =
             tags.map(|tag| self.shown(line, tag, candidate).to_owned()).collect();
+        tags.dedup();
         let (ids, checked) = match self.rule_of_end(&[line], candidate) {
             Some(rule) => (vec![rule.to_owned()], tags),
             None if tags.is_empty() => {

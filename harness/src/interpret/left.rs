@@ -12,9 +12,10 @@ use super::stop::{Flow, Stop};
 use crate::link::{End, Said};
 
 impl Interpreter<'_> {
-    /// Who sees a MUST broken may hang up (section "Terminating the transmission phase"), also after
-    /// an answer: what is left of the scenario can't be played then, and nothing is held against the
-    /// server. One that answers what was asked after its refusal has let it pass.
+    /// Who sees a MUST broken may hang up (sections "Termination of the session during option
+    /// haggling" and "Terminating the transmission phase"), with or without an answer: what is left of
+    /// the scenario can't be played then, and nothing is held against the server. One that serves what
+    /// was wrong, or refuses it and answers what was asked after that, has let it pass.
     pub(super) fn refused_and_left(&self, line: &MessageLine, candidate: &Candidate) -> Flow {
         let gone = matches!(candidate, Candidate::End(End::Close | End::Notified | End::Reset));
         if !gone || self.tested() == Side::Client {
@@ -30,19 +31,25 @@ impl Interpreter<'_> {
             Said::Message(seen) if entry.conn == name && seen.from == Side::Server => Some(seen),
             _ => None,
         });
-        // The latest request that was answered.
+        let answered = |wrong: &u64| replies.clone().any(|seen| seen.answers == Some(*wrong));
+        if conn.link.wrongs().iter().any(|wrong| !answered(wrong)) {
+            return Err(Stop::Left);
+        }
+        // The latest request or option that was answered.
         let mut latest = 0;
         for seen in replies {
             let refuses = match &seen.message {
                 Message::SimpleReply(reply) => reply.error != ErrorCode::OK,
                 Message::Chunk(chunk) => chunk.chunk.is_error(),
+                Message::OptionReply(reply) if !reply.reply.is_final() => continue,
+                Message::OptionReply(reply) => reply.reply.is_error(),
                 _ => return Ok(()),
             };
             if latest > seen.number {
                 return Ok(());
             }
             let Some(asked) = seen.answers else { return Ok(()) };
-            if refuses && conn.link.was_wrong(asked) {
+            if refuses && conn.link.wrongs().contains(&asked) {
                 return Err(Stop::Left);
             }
             latest = latest.max(asked);

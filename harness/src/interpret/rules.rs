@@ -26,6 +26,12 @@ const IN_CHUNKS: &[(&str, &str)] = &[(id::READ_SIMPLE_ERROR_CODE, id::READ_ERROR
 
 /// The rule that replies repeat the cookies of requests.
 const COOKIE: &str = id::COOKIE_ECHOED;
+/// Rules that only an end or silence breaks: a reply came, whatever is wrong with it.
+const BROKEN_BY_NO_REPLY: &[&str] = &[
+    id::REPLY_ONE_PER_REQUEST,
+    id::SESSION_NO_UNJUSTIFIED_HARD_DISCONNECT,
+    id::SIZE_32_MIB_NOT_DOS,
+];
 /// The rule that the chunks of a READ cover it.
 const COVERS: &str = id::READ_STRUCTURED_COVERS_REQUEST;
 /// The rule that requests of any length and place are served where no constraints were asked for...
@@ -51,8 +57,8 @@ impl Interpreter<'_> {
 
     /// The rule that a tag means where this came, and is not what its line says: not one that the
     /// reply has kept to. A reply that was found by its cookie has it right, whatever else is wrong
-    /// with it, unless its data is what another request asked for; and one that covers all that was
-    /// asked for does so with whatever data.
+    /// with it, unless its data is what another request asked for; one that covers all that was
+    /// asked for does so with whatever data, and one that fails need not.
     pub(super) fn shown<'t>(
         &self,
         line: &MessageLine,
@@ -72,8 +78,8 @@ impl Interpreter<'_> {
             Candidate::Reply(reply)
                 if (tag == COOKIE && !self.is_of_another(reply))
                     || (tag == COVERS
-                        && reply.error == ErrorCode::OK
-                        && reply.first_uncovered().is_none()) =>
+                        && (reply.error != ErrorCode::OK || reply.first_uncovered().is_none()))
+                    || BROKEN_BY_NO_REPLY.contains(&tag) =>
             {
                 self.default_rule(line, candidate)
             }
@@ -340,7 +346,8 @@ fn endless(phase: Phase) -> &'static str {
 }
 
 /// What must hold of a request beyond the end besides that the right error should come: it must not
-/// succeed (stance 3 in `protocol/requirements.md`).
+/// succeed (stance 3 in `protocol/requirements.md`). A BLOCK_STATUS may, with extents that lie within
+/// the export: the judge looks at these.
 pub(super) fn beyond_end(id: &str, command: Option<Command>) -> Option<&'static str> {
     match (id, command) {
         (id::WRITE_BEYOND_END_ENOSPC, _)
@@ -348,9 +355,6 @@ pub(super) fn beyond_end(id: &str, command: Option<Command>) -> Option<&'static 
         (id::WRITE_ZEROES_BEYOND_END_ENOSPC, _)
         | (id::REQUEST_BEYOND_END_EINVAL, Some(Command::WRITE_ZEROES)) => {
             Some(id::WRITE_ZEROES_STORED)
-        }
-        (id::STATUS_BEYOND_END_EINVAL | id::EXT_STATUS_BEYOND_END_EINVAL, _) => {
-            Some(id::STATUS_WITHIN_EXPORT)
         }
         (id::REQUEST_BEYOND_END_EINVAL, Some(Command::TRIM)) => Some(id::TRIM_CONFINED),
         (id::REQUEST_BEYOND_END_EINVAL, Some(Command::READ)) => Some(id::BASELINE_READ),

@@ -181,10 +181,11 @@ impl Link {
         self.wronged
     }
 
-    /// Whether the harness has broken a MUST by the message of this number, as the judge sees it.
+    /// The numbers of the messages by which the harness has broken a MUST, as the judge sees it: the
+    /// first of them, if there are many.
     #[must_use]
-    pub fn was_wrong(&self, number: u64) -> bool {
-        self.wrongs.contains(&number)
+    pub fn wrongs(&self) -> &[u64] {
+        &self.wrongs
     }
 
     /// How many bytes of messages were taken off the peer's stream.
