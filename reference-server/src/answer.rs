@@ -1,6 +1,6 @@
 //! Answers to options: what is sent, and what comes after it. No sockets, no clock.
 
-use protocol::message::{Message, OptionReply, ReplyBody};
+use protocol::message::{Message, OptionBody, OptionReply, OptionRequest, ReplyBody};
 use protocol::text::WireString;
 use protocol::values::{OptionType, ReplyType, STRING_LIMIT};
 
@@ -37,6 +37,18 @@ pub(crate) fn check_name(name: &WireString, limit: usize) -> Result<(), &'static
         None => Err("an export name is UTF-8"),
         Some(text) if text.contains('\0') => Err("an export name has no zero byte"),
         Some(_) => Ok(()),
+    }
+}
+
+/// Whether a client must not send such an option: it is malformed, has data where there must be none,
+/// or a name that is not a string of the protocol.
+pub(crate) fn is_wrong(request: &OptionRequest) -> bool {
+    match &request.body {
+        OptionBody::Empty => false,
+        OptionBody::Name(name)
+        | OptionBody::Info { name, .. }
+        | OptionBody::Meta { export: name, .. } => check_name(name, STRING_LIMIT).is_err(),
+        OptionBody::Raw(_) | OptionBody::Bulk(_) => request.option.name().is_some(),
     }
 }
 

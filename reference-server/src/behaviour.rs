@@ -258,9 +258,8 @@ pub struct Behaviour {
     pub(crate) data_before_error: bool,
     /// Whether the session ends after a simple read that failed.
     pub(crate) closes_after_read_error: bool,
-    /// Whether the session ends after the answer to a request that leaves the export, or asks for a
-    /// status that was not negotiated.
-    pub(crate) leaves_wrongdoers: bool,
+    /// What comes of an option or request that a client must not send.
+    pub(crate) wrongs: Wrongs,
     /// How long each reply takes.
     pub(crate) reply_delay: Duration,
     /// The order of replies that could be sent at the same time.
@@ -393,6 +392,18 @@ pub(crate) enum LargeWrite {
     Closes,
     /// It fails, and the session ends.
     FailsAndCloses,
+}
+
+/// What comes of a request that leaves the export or asks for a status that was not negotiated, and of
+/// an option that is malformed or has data where there must be none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wrongs {
+    /// An error.
+    Refused,
+    /// An error, and the end of the session.
+    RefusedAndLeft,
+    /// The end of the session.
+    Left,
 }
 
 /// In which order a request is looked at.
@@ -588,7 +599,7 @@ impl Behaviour {
         errors_by_offset: false,
         data_before_error: false,
         closes_after_read_error: false,
-        leaves_wrongdoers: false,
+        wrongs: Wrongs::Refused,
         reply_delay: Duration::ZERO,
         reply_order: ReplyOrder::AsMade,
         reply_fault: None,

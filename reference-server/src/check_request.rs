@@ -4,7 +4,7 @@ use protocol::message::{Request, RequestForm};
 use protocol::values::{Command, CommandFlags, ErrorCode, TransmissionFlags};
 
 use crate::behaviour::{
-    CheckOrder, Commands, Exception, FlagChecks, LargeWrite, Lengths, Treatment,
+    CheckOrder, Commands, Exception, FlagChecks, LargeWrite, Lengths, Treatment, Wrongs,
 };
 use crate::features::Replies;
 use crate::transmission::{Failure, Transmission, Verdict, effect_length};
@@ -61,14 +61,19 @@ impl Transmission {
                 }
                 _ => Verdict::Serve,
             },
-            Err(failure) if self.leaves_over(request) => Verdict::RefuseAndClose(failure),
-            Err(failure) => Verdict::Refuse(failure),
+            Err(failure) => match self.config.behaviour.wrongs {
+                Wrongs::RefusedAndLeft if self.is_wrong(request) => {
+                    Verdict::RefuseAndClose(failure)
+                }
+                Wrongs::Left if self.is_wrong(request) => Verdict::Close(failure.why),
+                _ => Verdict::Refuse(failure),
+            },
         }
     }
 
-    /// Whether it breaks a MUST of clients, and the server answers that by leaving (section
-    /// "Terminating the transmission phase").
-    fn leaves_over(&self, request: &Request) -> bool {
+    /// Whether it breaks a MUST of clients, so that the server may leave (section "Terminating the
+    /// transmission phase").
+    fn is_wrong(&self, request: &Request) -> bool {
         let end = request.offset.checked_add(effect_length(request));
         let beyond = end.is_none_or(|end| end > self.export.size());
         let wrong = match request.command {
@@ -78,7 +83,7 @@ impl Transmission {
         };
         // With extended headers it should skip a payload and go on.
         let carries = request.form == RequestForm::Extended && request.payload_length() > 0;
-        wrong && !carries && self.config.behaviour.leaves_wrongdoers
+        wrong && !carries
     }
 
     fn is_about(&self, exception: &Exception, request: &Request) -> bool {

@@ -11,7 +11,8 @@ use protocol::values::{
     ClientFlags, HandshakeFlags, InfoType, OptionType, ReplyType, TransmissionFlags,
 };
 
-use crate::answer::{Answer, Next, check_name, close, message, refuse, reply, shortened};
+use crate::answer::{Answer, Next, check_name, close, is_wrong, message, refuse, reply, shortened};
+use crate::behaviour::Wrongs;
 use crate::config::{Config, TlsMode};
 use crate::context_options;
 use crate::distort;
@@ -113,6 +114,14 @@ impl Negotiation {
         }
         let mut answer = self.honest(request, shutdown);
         let behaviour = &self.config.behaviour;
+        let wrongs = behaviour.wrongs;
+        if wrongs != Wrongs::Refused && is_refused(&mut answer) && is_wrong(request) {
+            let over = close("an option that it must not send");
+            match wrongs {
+                Wrongs::RefusedAndLeft => answer.next = over.next,
+                _ => answer = over,
+            }
+        }
         match (behaviour.error_texts, behaviour.foreign_texts) {
             (false, _) => answer.parts.messages_mut().for_each(|it| say(it, "")),
             (true, true) => answer.parts.messages_mut().for_each(|it| say(it, FOREIGN)),
@@ -444,6 +453,11 @@ fn say(message: &mut Message, words: &str) {
     if let Message::OptionReply(OptionReply { body: ReplyBody::Message(text), .. }) = message {
         *text = words.into();
     }
+}
+
+fn is_refused(answer: &mut Answer) -> bool {
+    let is_error = |message: &mut Message| matches!(message, Message::OptionReply(OptionReply { reply, .. }) if reply.is_error());
+    answer.parts.messages_mut().any(is_error)
 }
 
 fn tls_required(option: OptionType) -> Answer {

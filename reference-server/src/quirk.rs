@@ -8,7 +8,8 @@ use protocol::values::{Command, CommandFlags as F, ErrorCode as E, TransmissionF
 use crate::behaviour::Commands::Only;
 use crate::behaviour::Treatment::Fail;
 use crate::behaviour::{
-    Behaviour, ChunkOrder, ContextIds, ErrorText, LargeWrite, Lengths, MultiConn, ReplyOrder, Trims,
+    Behaviour, ChunkOrder, ContextIds, ErrorText, LargeWrite, Lengths, MultiConn, ReplyOrder,
+    Trims, Wrongs,
 };
 use crate::export::BlockSizes;
 use crate::rows::quirks;
@@ -286,9 +287,13 @@ quirks! {
         "hangs up after a simple read that failed", "read-simple-error-close-tolerated",
         |b| b.closes_after_read_error = true;
     WrongdoersLeft = "wrongdoers-left",
-        "hangs up after it has refused a request that leaves the export",
+        "hangs up after it has refused a malformed option, or a request that leaves the export",
         "section \"Terminating the transmission phase\": a client must not send it",
-        |b| b.leaves_wrongdoers = true;
+        |b| b.wrongs = Wrongs::RefusedAndLeft;
+    WrongdoersLeftAtOnce = "wrongdoers-left-at-once",
+        "hangs up without an answer on a malformed option, or a request that leaves the export",
+        "section \"Terminating the transmission phase\": a client must not send it",
+        |b| b.wrongs = Wrongs::Left;
 
     // The end.
     AbortSlow = "abort-slow",

@@ -95,7 +95,7 @@ impl Session {
         for extent in extents {
             let end = at.saturating_add(extent.length);
             // The extents are consecutive portions of the export.
-            if end > export.size && !request.faulty {
+            if end > export.size {
                 let text = format!("an extent ends at {end}, beyond size={}", export.size);
                 return found.server(Rule::StatusWithinExport, "extents", text);
             }

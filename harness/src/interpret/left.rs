@@ -3,7 +3,7 @@
 use protocol::message::{Message, Side};
 use protocol::notation::ast::MessageLine;
 use protocol::requirements::id;
-use protocol::values::ErrorCode;
+use protocol::values::{ErrorCode, ReplyType};
 
 use super::conn::conn_name;
 use super::interpreter::Interpreter;
@@ -42,7 +42,10 @@ impl Interpreter<'_> {
                 Message::SimpleReply(reply) => reply.error != ErrorCode::OK,
                 Message::Chunk(chunk) => chunk.chunk.is_error(),
                 Message::OptionReply(reply) if !reply.reply.is_final() => continue,
-                Message::OptionReply(reply) => reply.reply.is_error(),
+                // Who does not know an option can't know what is wrong with it.
+                Message::OptionReply(reply) => {
+                    reply.reply.is_error() && reply.reply != ReplyType::ERR_UNSUP
+                }
                 _ => return Ok(()),
             };
             if latest > seen.number {
