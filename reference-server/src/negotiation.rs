@@ -455,9 +455,11 @@ fn say(message: &mut Message, words: &str) {
     }
 }
 
+/// Whether an option is refused for what is wrong with it.
 fn is_refused(answer: &mut Answer) -> bool {
-    let is_error = |message: &mut Message| matches!(message, Message::OptionReply(OptionReply { reply, .. }) if reply.is_error());
-    answer.parts.messages_mut().any(is_error)
+    answer.parts.messages_mut().any(|message| {
+        matches!(message, Message::OptionReply(reply) if reply.reply == ReplyType::ERR_INVALID)
+    })
 }
 
 fn tls_required(option: OptionType) -> Answer {

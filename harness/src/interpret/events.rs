@@ -170,6 +170,7 @@ impl Interpreter<'_> {
                     }
                 },
                 came => {
+                    self.left_over_wrongs(name, &came)?;
                     let rule = match &came {
                         Candidate::End(
                             End::Close | End::Notified | End::Reset | End::CutOff(_),
@@ -235,6 +236,7 @@ impl Interpreter<'_> {
                     }
                 },
                 came => {
+                    self.left_over_wrongs(name, &came)?;
                     let expected = "S: a reply to NBD_OPT_LIST";
                     let rule = match came {
                         Candidate::End(End::Garbage(_) | End::Stalled(..)) => {

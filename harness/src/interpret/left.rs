@@ -12,20 +12,24 @@ use super::stop::{Flow, Stop};
 use crate::link::{End, Said};
 
 impl Interpreter<'_> {
-    /// Who sees a MUST broken may hang up (sections "Termination of the session during option
-    /// haggling" and "Terminating the transmission phase"), with or without an answer: what is left of
-    /// the scenario can't be played then, and nothing is held against the server. One that serves what
-    /// was wrong, or refuses it and answers what was asked after that, has let it pass.
+    /// Ends a scenario whose server left over what a client must not send, unless a line is about that.
     pub(super) fn refused_and_left(&self, line: &MessageLine, candidate: &Candidate) -> Flow {
-        let gone = matches!(candidate, Candidate::End(End::Close | End::Notified | End::Reset));
-        if !gone || self.tested() == Side::Client {
-            return Ok(());
-        }
         // That one should go on is what such a line is about.
         if line.tags.iter().any(|tag| tag.node == id::EXT_PAYLOAD_CONSUMED) {
             return Ok(());
         }
-        let name = conn_name(line);
+        self.left_over_wrongs(conn_name(line), candidate)
+    }
+
+    /// Who sees a MUST broken may hang up (sections "Termination of the session during option
+    /// haggling" and "Terminating the transmission phase"), with or without an answer: what is left of
+    /// the scenario can't be played then, and nothing is held against the server. One that serves what
+    /// was wrong, or refuses it and answers what was asked after that, has let it pass.
+    pub(super) fn left_over_wrongs(&self, name: &str, candidate: &Candidate) -> Flow {
+        let gone = matches!(candidate, Candidate::End(End::Close | End::Notified | End::Reset));
+        if !gone || self.tested() == Side::Client {
+            return Ok(());
+        }
         let Some(conn) = self.conns.get(name) else { return Ok(()) };
         let replies = self.transcript.iter().rev().filter_map(|entry| match &entry.said {
             Said::Message(seen) if entry.conn == name && seen.from == Side::Server => Some(seen),
