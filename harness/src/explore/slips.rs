@@ -194,7 +194,7 @@ impl Writer<'_> {
         match kind {
             Kind::Read | Kind::Trim => self.outcomes(&[
                 ("either", "should reply NBD_EINVAL cookie=bad [request-beyond-end-einval]"),
-                ("or warn request-beyond-end-einval", "end"),
+                ("or", "end"),
             ]),
             Kind::Write | Kind::Zeroes => {
                 let rule = match kind {
@@ -205,7 +205,7 @@ impl Writer<'_> {
                     ("either", &format!("reply NBD_ENOSPC cookie=bad [{rule}]")),
                     ("or", "reply NBD_EINVAL cookie=bad"),
                     (&format!("or warn {rule}"), "reply error cookie=bad"),
-                    (&format!("or warn {rule}"), "end"),
+                    ("or", "end"),
                 ]);
             }
             Kind::Cache => {
@@ -217,7 +217,7 @@ impl Writer<'_> {
             _ => self.outcomes(&[
                 ("either", "reply NBD_EINVAL cookie=bad [status-beyond-end-einval]"),
                 ("or warn status-beyond-end-einval", "reply error cookie=bad"),
-                ("or warn status-beyond-end-einval", "end"),
+                ("or", "end"),
             ]),
         }
         if kind.changes() && how == Beyond::Across {
@@ -476,7 +476,7 @@ impl Writer<'_> {
             self.outcomes(&[
                 ("either", &format!("reply NBD_EINVAL cookie=bad [{rule}]")),
                 (&warn, "reply error cookie=bad"),
-                (&warn, "end"),
+                ("or", "end"),
             ]);
         }
         self.go_on("or", "baseline-read");
@@ -613,7 +613,7 @@ impl Writer<'_> {
         self.pen.line(format!("}} {warn} {{"));
         self.pen.server(NAME, &format!("NBD_REP_ACK option={option}"));
         again(self);
-        self.pen.line(format!("}} {warn} {{"));
+        self.pen.line("} or {");
         self.pen.server(NAME, "end");
         self.pen.line("}");
         self.pen.event(NAME, "close");
