@@ -61,6 +61,8 @@ pub struct Detail {
     pub received: String,
     /// The type of the reply to an option that came, if it was one.
     pub reply: Option<ReplyType>,
+    /// What was answered, and how, where that is what is wrong: `NBD_CMD_FLUSH with NBD_EINVAL`.
+    pub answer: Option<String>,
     /// In what form it showed: a message, silence, the end of a connection...
     pub event: EventKind,
     /// The last message that the harness had sent before, or the one that is answered.

@@ -468,6 +468,17 @@ fn a_server_that_hangs_up_at_what_it_does_not_know_is_tested_with_what_it_knows(
 }
 
 #[test]
+fn a_server_that_hangs_up_at_a_command_it_offers_gets_content_without_it() {
+    let tested = Stranger::start("hangs-up-at-zeroes").tested(&[]);
+    tested.within(60, MIB);
+    // Where requests were sent together, what was not answered is a rule as well.
+    let right = BTreeSet::from(["reply-one-per-request", "session-no-unjustified-hard-disconnect"]);
+    assert_eq!(failing(&tested), right, "{}", tested.text);
+    assert!(tested.with("pass").len() >= 200, "{}", tested.text);
+    assert!(!tested.text.contains("can't be given known content"), "{}", tested.text);
+}
+
+#[test]
 fn errors_out_of_place_are_warnings_that_tell_which_is_right() {
     let tested = Stranger::start("errors-out-of-place").tested(&[]);
     tested.within(60, MIB);

@@ -220,7 +220,8 @@ impl Interpreter<'_> {
             false => choice.candidate.event(),
         };
         let reply = choice.candidate.option_reply();
-        let detail = Detail { expected, received, event, reply, ..Detail::default() };
+        let answer = self.answer_to(line, &choice.candidate);
+        let detail = Detail { expected, received, event, reply, answer, ..Detail::default() };
         let message = self.headline(&choice.candidate, &requirement);
         let message = while_checking(message, tag.filter(|tag| *tag != requirement).into_iter());
         self.find(&requirement, &message, span, detail.clone())?;
@@ -282,6 +283,7 @@ impl Interpreter<'_> {
                 expected: vec![difference.expected.clone()],
                 received: difference.received.clone(),
                 reply: candidate.option_reply(),
+                answer: self.answer_to(line, candidate),
                 event: match difference.content {
                     true => EventKind::Content,
                     false => candidate.event(),
@@ -329,6 +331,23 @@ impl Interpreter<'_> {
             Candidate::End(end) => end.to_string(),
             Candidate::Message(_) | Candidate::Reply(_) => requirements::find(requirement)
                 .map_or_else(|| "not what was expected".to_owned(), |rule| rule.summary.to_owned()),
+        }
+    }
+
+    /// What was answered, and how, if this is an error or the last reply to an option.
+    fn answer_to(&self, line: &MessageLine, candidate: &Candidate) -> Option<String> {
+        match candidate {
+            Candidate::Reply(reply) if reply.error != ErrorCode::OK => {
+                let command = rules::reply_command(self, line, reply.cookie)?;
+                Some(format!("{command} with {}", reply.error))
+            }
+            Candidate::Message(received) => match &received.message {
+                Message::OptionReply(reply) if reply.reply.is_final() => {
+                    Some(format!("{} with {}", reply.option, reply.reply))
+                }
+                _ => None,
+            },
+            Candidate::Reply(_) | Candidate::End(_) => None,
         }
     }
 

@@ -163,6 +163,13 @@ pub fn message(finding: &Finding) -> String {
     headline(finding).unwrap_or_else(|| finding.message.clone())
 }
 
+/// Whether the last line before is a reply to the option that was sent.
+fn has_begun(finding: &Finding) -> bool {
+    let about = format!(" option={}", finding.detail.sent);
+    let last = finding.detail.after.iter().rfind(|line| !line.starts_with("--"));
+    last.is_some_and(|line| line.starts_with("S: ") && line.contains(&about))
+}
+
 /// What a peer does that ends a conversation, or keeps it waiting; `None` where the finding's own
 /// message says it better.
 fn headline(finding: &Finding) -> Option<String> {
@@ -185,10 +192,16 @@ fn headline(finding: &Finding) -> Option<String> {
         EventKind::Timeout if sent.is_farewell() => format!("does not close the connection {on}"),
         EventKind::Timeout => match (sent, finding.party) {
             (Sent::Nothing, Side::Server) => "sends no greeting".to_owned(),
+            (Sent::Option(_), _) if has_begun(finding) => {
+                format!("does not end its answer to {sent}")
+            }
             (Sent::Option(_) | Sent::Request(_), _) => format!("does not answer {sent}"),
             _ => format!("sends nothing {on}"),
         },
         EventKind::Content => format!("data that is read is wrong: {}", finding.message),
+        EventKind::Message if finding.message == finding.requirement.summary => {
+            format!("answers {}", finding.detail.answer.as_ref()?)
+        }
         EventKind::Message
         | EventKind::Check
         | EventKind::Oversized

@@ -21,6 +21,7 @@ pub(super) fn finding(id: &str) -> Finding {
             expected: vec!["An advertised minimum block size is a power of two.".to_owned()],
             received: received.to_owned(),
             reply: None,
+            answer: None,
             event: EventKind::Message,
             sent: Sent::Option(protocol::values::OptionType::GO),
             judged: true,

@@ -161,16 +161,41 @@ enum Form {
     Plain,
 }
 
+/// By which commands zeroes are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Zeroing {
+    /// Those that make holes, where they are offered.
+    AsOffered,
+    /// WRITE alone.
+    Writing,
+}
+
 /// Why content can't be had.
 struct Refusal {
     why: String,
     /// The server broke the protocol.
     misbehaved: bool,
+    /// The server hung up or stayed silent.
+    gone: bool,
 }
 
 impl Refusal {
     fn new(why: String) -> Self {
-        Self { why, misbehaved: false }
+        Self { why, misbehaved: false, gone: false }
+    }
+}
+
+impl From<ClientError> for Refusal {
+    fn from(error: ClientError) -> Self {
+        let gone = matches!(
+            error,
+            ClientError::Closed(_) | ClientError::Lost { .. } | ClientError::TimedOut(_)
+        );
+        Self {
+            misbehaved: matches!(error, ClientError::Misbehaved(_)),
+            gone,
+            why: error.to_string(),
+        }
     }
 }
 
@@ -325,20 +350,31 @@ impl Place<'_> {
             return Ok(());
         }
         let forms = [Form::Richest, Form::Plain];
-        let [richest, plain] = forms.map(|form| self.lay_in(form, wanted, fresh, within));
-        in_either_form(richest, plain).await.map_err(|refusal| refusal.why)
+        let by = |zeroing| {
+            let [richest, plain] =
+                forms.map(|form| self.lay_in(form, zeroing, wanted, fresh, within));
+            in_either_form(richest, plain)
+        };
+        let laid = match by(Zeroing::AsOffered).await {
+            // At a command that it offers, perhaps.
+            Err(refusal) if refusal.gone => by(Zeroing::Writing).await,
+            laid => laid,
+        };
+        laid.map_err(|refusal| refusal.why)
     }
 
     async fn lay_in(
         self,
         form: Form,
+        zeroing: Zeroing,
         wanted: Wanted,
         fresh: bool,
         within: Option<&[Range<u64>]>,
     ) -> Result<(), Refusal> {
         let laying = async {
             let client = self.enter(form).await?;
-            let mut layer = Layer { client, wanted, fresh, punches: true, written: Vec::new() };
+            let punches = zeroing == Zeroing::AsOffered;
+            let mut layer = Layer { client, zeroing, wanted, fresh, punches, written: Vec::new() };
             for area in wanted.within(end(&layer.client), within) {
                 for (at, length) in pieces(area, self.most) {
                     layer.piece(at, length).await?;
@@ -346,7 +382,11 @@ impl Place<'_> {
             }
             let Layer { client, written, .. } = layer;
             if !written.is_empty() && client.details().flags.has(TransmissionFlags::SEND_FLUSH) {
-                client.flush().await?;
+                match client.flush().await {
+                    // That is for scenarios to name. Whether what was written is there is looked at below.
+                    Ok(()) | Err(ClientError::Failed { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
             let _ = client.disconnect().await;
             Ok(written)
@@ -386,10 +426,7 @@ impl Place<'_> {
     ) -> Result<T, Refusal> {
         let all = self.limit.saturating_mul(WAITS);
         match tokio::time::timeout(all, doing).await {
-            Ok(done) => done.map_err(|error| Refusal {
-                misbehaved: matches!(error, ClientError::Misbehaved(_)),
-                why: error.to_string(),
-            }),
+            Ok(done) => done.map_err(Refusal::from),
             Err(_) => Err(Refusal::new(format!("it takes more than {all:?}"))),
         }
     }
@@ -422,6 +459,7 @@ fn pieces(area: Range<u64>, most: u64) -> impl Iterator<Item = (u64, u64)> {
 /// What gives an export its content.
 struct Layer {
     client: Client,
+    zeroing: Zeroing,
     wanted: Wanted,
     fresh: bool,
     /// Zeroing has made holes so far, as far as that shows.
@@ -535,7 +573,10 @@ impl Layer {
     /// Zeroes, as a hole if that can be had.
     async fn zero(&mut self, range: Range<u64>) -> Result<(), ClientError> {
         let length = range.end - range.start;
-        let flags = self.client.details().flags;
+        let flags = match self.zeroing {
+            Zeroing::AsOffered => self.client.details().flags,
+            Zeroing::Writing => TransmissionFlags::EMPTY,
+        };
         if flags.has(TransmissionFlags::SEND_WRITE_ZEROES)
             && self.client.zero(range.start, length, false).await.is_ok()
             && self.is_zero(range.clone()).await?

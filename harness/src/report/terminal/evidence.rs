@@ -164,7 +164,7 @@ fn render_finding(finding: &Finding, said: Option<&str>, with_lines: bool, out: 
         let _ = writeln!(out, "     {}     {reason}", styled(QUIET, "known"));
     }
     let expected = &finding.detail.expected;
-    if finding.message != rule.summary && !expected.iter().any(|line| line == rule.summary) {
+    if message != rule.summary && !expected.iter().any(|line| line == rule.summary) {
         let _ = writeln!(out, "     {}      {}", styled(QUIET, "rule"), rule.summary);
     }
     for (index, expected) in expected.iter().enumerate() {
